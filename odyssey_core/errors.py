@@ -1,0 +1,28 @@
+"""Every error that is the user's to mend; the runner prints each as one line and exits with code 2.
+
+    OdysseyError
+    ├── ConfigError    a name, key, type or value in the configuration
+    ├── ShapeError     operands that do not fit an operation
+    ├── DataError      a data file that is missing, corrupt, or does not fit the model
+    └── ProgramError   an instruction table that fails its check
+"""
+
+
+class OdysseyError(Exception):
+    """Base of all errors whose message says what, expected, got and what to do."""
+
+
+class ConfigError(OdysseyError):
+    """An unknown name or key, a wrong type, or a value out of range."""
+
+
+class ShapeError(OdysseyError):
+    """Operands whose shapes or dtypes do not fit the operation that was asked for."""
+
+
+class DataError(OdysseyError):
+    """A data file that is missing, corrupt or out of range, or data that a model cannot take."""
+
+
+class ProgramError(OdysseyError):
+    """An instruction that would leave the arena or contradict a shape; names the row."""

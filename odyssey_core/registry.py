@@ -1,0 +1,49 @@
+"""Registries: one literal table per package, from a name in YAML to the thing it names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from odyssey_core.errors import ConfigError
+
+
+class Registry(Mapping[str, Any]):
+    """A fixed table of names.
+
+    Args:
+        kind: what the entries are, for messages: ``"model"``.
+        table: name to a callable, or to ``"module:attribute"`` where importing it costs time.
+
+    Raises:
+        ConfigError: a name that is not in the table; the message lists the known ones and the nearest.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, Callable[..., Any] | str]):
+        self.kind = kind
+        self._table = dict(table)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name not in self._table:
+            raise ConfigError(unknown(self.kind, name, self._table))
+        entry = self._table[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            entry = self._table[name] = getattr(import_module(module), attribute)
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def unknown(kind: str, name: object, known: Mapping[str, Any] | list[str]) -> str:
+    """The message for a name that is not among the known ones, with the nearest where there is one."""
+    near = get_close_matches(str(name), list(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}{hint}"
