@@ -1,0 +1,95 @@
+"""The reference backend: walks the graph node by node with plain NumPy, in float32 or float64."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from odyssey_core.backends.base import Feed, input_nodes
+from odyssey_core.backends.numpy import functions
+from odyssey_core.errors import ConfigError
+from odyssey_core.optim import Update
+from odyssey_core.tensor import Tensor, topological
+
+NEEDS_FEED = {"images", "labels", "batch_weight", "dropout"}
+NEEDS_DTYPE = {"images", "batch_weight"}
+
+
+class NumpyBackend:
+    """Plain and slow, to be read and to hold the others to.
+
+    Args:
+        dtype: "float32" or "float64".
+
+    Raises:
+        ConfigError: another dtype.
+    """
+
+    threads = 1
+
+    def __init__(self, dtype: str = "float32"):
+        if dtype not in ("float32", "float64"):
+            raise ConfigError(f"backend.dtype: expected float32 or float64, got {dtype!r}")
+        self.dtype = np.dtype(dtype)
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"numpy, {self.dtype} (reference)"
+
+    def compile(self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update] = ()):
+        """See `Backend.compile`."""
+        return _Interpreter(list(outputs), dict(parameters), list(updates), self.dtype)
+
+
+@dataclass
+class _Interpreter:
+    outputs: list[Tensor]
+    parameters: dict[str, Tensor]
+    updates: list[Update]
+    dtype: np.dtype
+
+    def __post_init__(self) -> None:
+        self.order = topological([*self.outputs, *(u.grad for u in self.updates)])
+        self.inputs = input_nodes(self.outputs, self.updates)
+        shapes = {name: p.shape for name, p in self.parameters.items()}
+        for u in self.updates:
+            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in u.optimizer.slots()}
+        self.state = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+
+    def read(self) -> dict[str, np.ndarray]:
+        return {name: value.copy() for name, value in self.state.items()}
+
+    def write(self, values: dict[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            self.state[name][...] = value
+
+    def run(self, feed: Feed) -> np.ndarray:
+        results = []
+        for t, order in enumerate(feed.order):
+            now = replace(feed, order=order, inputs=None if feed.inputs is None else feed.inputs[t])
+            values = self._forward(now)
+            flat = [np.asarray(values[x], np.float32).reshape(len(order), -1) for x in self.outputs]
+            results.append(np.concatenate(flat, axis=1) if flat else np.zeros((len(order), 0), np.float32))
+            for u in self.updates:
+                slots = {slot: self.state[f"{u.name}/{slot}"] for slot in u.optimizer.slots()}
+                scalars = feed.scalars[t].astype(self.dtype)
+                value = u.optimizer.apply(self.state[u.name], values[u.grad], slots, scalars)
+                self.state[u.name] = value.astype(self.dtype)
+        return np.stack(results)
+
+    def _forward(self, feed: Feed) -> dict[Tensor, np.ndarray]:
+        values = {node: self.state[name] for name, node in self.parameters.items()}
+        column = 0
+        for node in self.inputs:
+            size = int(np.prod(node.shape[1:]))
+            values[node] = feed.inputs[:, column : column + size].reshape(node.shape).astype(self.dtype)
+            column += size
+        for node in self.order:
+            if node in values:
+                continue
+            extra = {"dtype": self.dtype} if node.op.name in NEEDS_DTYPE else {}
+            operands = [values[x] for x in node.inputs]
+            if node.op.name in NEEDS_FEED:
+                operands.append(feed)
+            values[node] = getattr(functions, node.op.name)(*operands, **node.attrs, **extra)
+        return values

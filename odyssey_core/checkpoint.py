@@ -1,0 +1,79 @@
+"""Weights on disk: safetensors, written whole or not at all."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from odyssey_core.errors import DataError
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def artifact_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays under the names of the project's first version: conv1_kernel, fc1_weights, conv1_bias."""
+    word = {4: "kernel", 2: "weights"}
+    renamed = {}
+    for path, value in weights.items():
+        layer, _, leaf = path.rpartition(".")
+        renamed[f"{layer}_{'bias' if leaf == 'bias' else word.get(value.ndim, leaf)}"] = value
+    return renamed
+
+
+def model_names(weights: dict[str, np.ndarray], artifact: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inverse of ``artifact_names`` for a model whose parameters are ``weights``.
+
+    Raises:
+        DataError: the file lacks one of the model's tensors.
+    """
+    back = dict(zip(artifact_names(weights), weights, strict=True))
+    missing = sorted(back.keys() - artifact.keys())
+    if missing:
+        raise DataError(f"weights file: missing {missing}; it holds {sorted(artifact)}")
+    return {path: artifact[name] for name, path in back.items()}
+
+
+def save_weights(path: Path, weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes arrays with string metadata as safetensors, atomically."""
+    write_atomic(path, save({name: np.ascontiguousarray(v) for name, v in weights.items()}, metadata))
+
+
+def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Reads what ``save_weights`` wrote.
+
+    Raises:
+        DataError: the file is missing or is not whole safetensors.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read weights from {path}: {error}") from None
+
+
+def digest(weights: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and float32 bytes, in order of name: hexadecimal."""
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name], np.float32)
+        sha.update(f"{name} {value.shape}\n".encode())
+        sha.update(value.tobytes())
+    return sha.hexdigest()

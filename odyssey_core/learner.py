@@ -1,0 +1,149 @@
+"""A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
+
+import numpy as np
+
+from odyssey_core import ops
+from odyssey_core.autodiff import gradients
+from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.data.dataset import Images
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.nn import Module
+from odyssey_core.optim import Optimizer, Update
+from odyssey_core.random import uniform
+from odyssey_core.tensor import Shape, for_inference
+
+INFERENCE_BATCH = 128
+
+
+class Learner:
+    """Trains and evaluates one model.
+
+    Args:
+        model: the architecture.
+        optimizer: the update rule, the same for every parameter.
+        backend: what runs the graph.
+        input_shape: (C, H, W) of the images.
+        batch_size: images per step.
+        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
+        std: see mean.
+        label_smoothing: of the training loss; evaluation reports the plain cross-entropy.
+        seed: decides the initial weights, and dropout's masks.
+
+    Raises:
+        ConfigError: a batch size below 1.
+        ShapeError: images that the model cannot take.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        backend: Backend,
+        *,
+        input_shape: Shape,
+        batch_size: int,
+        mean: float = 0.0,
+        std: float = 1.0,
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+    ):
+        if batch_size < 1:
+            raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
+        self.optimizer, self.seed, self._fresh = optimizer, seed, False
+        self.parameters = model.parameters()
+        logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing)
+        grads = gradients(losses, list(self.parameters.values()))
+        updates = [
+            Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
+        ]
+        self._train = backend.compile([losses], self.parameters, updates)
+        outputs = for_inference(self._graph(model, (INFERENCE_BATCH, *input_shape), mean, std, 0.0))
+        self._infer = backend.compile(outputs, self.parameters)
+        self.classes = logits.shape[1]
+        self._train.write(initial_values(self.parameters, seed))
+
+    @staticmethod
+    def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float):
+        logits = model(ops.images(shape, mean, std))
+        return logits, ops.cross_entropy(logits, ops.labels(shape[0]), label_smoothing)
+
+    def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:
+        """Runs one training step per row of ``order``, in one call that releases the GIL.
+
+        Args:
+            data: what the indices point into.
+            order: (steps, batch_size) int64 indices, -1 for a place without an image.
+            epoch: counted from 0; enters the random numbers.
+            first_step: number of the first of these steps since the start of training.
+            lr: (steps,) learning rates.
+
+        Returns:
+            (steps, batch_size) float32 loss of each image before its step's update, 0 where there is no image.
+
+        Raises:
+            DataError: an index outside the data.
+        """
+        scalars = [self.optimizer.scalars(first_step + i, float(rate)) for i, rate in enumerate(lr)]
+        self._fresh = False
+        return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
+
+    def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names."""
+        if not self._fresh:
+            self._infer.write(self.weights())
+            self._fresh = True
+        padded = np.full(-(-len(order) // INFERENCE_BATCH) * INFERENCE_BATCH, -1, np.int64)
+        padded[: len(order)] = order
+        out = self._run(self._infer, data, padded.reshape(-1, INFERENCE_BATCH))
+        out = out.reshape(len(padded), -1)[: len(order)]
+        return out[:, : self.classes], out[:, self.classes]
+
+    def _run(self, executable, data: Images, order: np.ndarray, **feed) -> np.ndarray:
+        if order.size and (order.max() >= len(data.pixels) or order.min() < -1):
+            raise DataError(f"image indices must lie in [-1, {len(data.pixels)}), got [{order.min()}, {order.max()}]")
+        pixels = data.pixels.reshape(len(data.pixels), -1)
+        return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in)."""
+        state = self._train.read()
+        return {name: np.asarray(state[name], np.float32) for name in self.parameters}
+
+    def load_weights(self, weights: dict[str, np.ndarray]) -> None:
+        """Sets the parameters.
+
+        Raises:
+            DataError: a name is missing or unknown, or a shape differs.
+        """
+        self._check(weights, {name: p.shape for name, p in self.parameters.items()})
+        self._train.write(weights)
+        self._fresh = False
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The parameters and the optimizer's slots, ``"conv1.weight/velocity"``: all that a checkpoint needs."""
+        return self._train.read()
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Sets what ``state`` gave. Raises DataError as ``load_weights`` does."""
+        self._check(state, {name: value.shape for name, value in self._train.read().items()})
+        self._train.write(state)
+        self._fresh = False
+
+    @staticmethod
+    def _check(values: dict[str, np.ndarray], shapes: dict[str, Shape]) -> None:
+        if values.keys() != shapes.keys():
+            missing, extra = sorted(shapes.keys() - values.keys()), sorted(values.keys() - shapes.keys())
+            raise DataError(f"weights do not fit the model: missing {missing}, unknown {extra}")
+        for name, shape in shapes.items():
+            if values[name].shape != shape:
+                raise DataError(f"weights {name}: the model needs shape {shape}, got {values[name].shape}")
+
+
+def initial_values(parameters: dict, seed: int) -> dict[str, np.ndarray]:
+    """Uniform in [-bound, bound) for every parameter, each from the random stream of its own name."""
+    values = {}
+    for name, p in parameters.items():
+        size = int(np.prod(p.shape))
+        draw = uniform(size, seed=seed, stream=f"init/{name}") * np.float32(2) - np.float32(1)
+        values[name] = (draw * np.float32(p.attrs["bound"])).reshape(p.shape)
+    return values
