@@ -1,0 +1,196 @@
+"""Arguments from YAML held against the annotations of what they configure: the one checker of types and names.
+
+``bind`` never raises for what a user wrote; it returns every fault, one line each, with the full path of the key.
+"""
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from odyssey_core.errors import ConfigError
+
+MISSING = "???"  # OmegaConf's mark of a value that must be set
+_NAMES = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+class Faults(ConfigError):
+    """Everything that is wrong with a request, together.
+
+    Args:
+        lines: one message a fault; at least one.
+    """
+
+    def __init__(self, lines: Sequence[str]):
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number in an ``Annotated`` type: low <= value <= high, or < high where ``below`` is set."""
+
+    low: float
+    high: float = math.inf
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"at least {self.low}"
+        return f"from {self.low} to {'below ' if self.below else ''}{self.high}"
+
+
+class Misfit(Exception):
+    """A value that does not fit an annotation; says what was expected."""
+
+
+def fit(value: Any, annotation: Any) -> Any:
+    """The value as its annotation has it: an int where a float is expected becomes one, a list a tuple.
+
+    A bool is no number, and nan and inf are none either.
+
+    Raises:
+        Misfit: the value does not fit; its text is what was expected.
+    """
+    if annotation in (Any, inspect.Parameter.empty):
+        return value
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        value = fit(value, arguments[0])
+        for bound in arguments[1:]:
+            if isinstance(bound, Range) and value is not None and value not in bound:
+                raise Misfit(f"{describe(arguments[0])} {bound}")
+        return value
+    if origin in (Union, types.UnionType):
+        return _fit_union(value, annotation)
+    if origin is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in arguments):
+            return value
+        raise Misfit(describe(annotation))
+    if (origin or annotation) in (tuple, list, Sequence):
+        return _fit_sequence(value, annotation)
+    if (origin or annotation) in (dict, Mapping):
+        if isinstance(value, dict):
+            return value
+    elif annotation is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif annotation is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif annotation is None or annotation is type(None):
+        if value is None:
+            return None
+    elif isinstance(value, annotation):
+        return value
+    raise Misfit(describe(annotation))
+
+
+def _fit_union(value: Any, annotation: Any) -> Any:
+    expected = []
+    for choice in get_args(annotation):
+        try:
+            return fit(value, choice)
+        except Misfit as misfit:
+            expected.append(str(misfit))
+    raise Misfit(" or ".join(expected))
+
+
+def _fit_sequence(value: Any, annotation: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise Misfit(describe(annotation))
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        if len(value) != len(arguments):
+            raise Misfit(describe(annotation))
+        element_types = arguments
+    else:
+        element_types = (arguments[0] if arguments else Any,) * len(value)
+    try:
+        values = [fit(v, t) for v, t in zip(value, element_types, strict=True)]
+    except Misfit:
+        raise Misfit(describe(annotation)) from None
+    return values if kind is list else tuple(values)
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in a user's words: ``tuple[float, float]`` is "a list of 2: a number, a number"."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([describe(arguments[0]), *(str(a) for a in arguments[1:] if isinstance(a, Range))])
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(a) for a in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if (origin or annotation) in (tuple, list, Sequence):
+        if not arguments or arguments[-1] is Ellipsis or len(arguments) == 1:
+            return "a list of " + (describe(arguments[0]) if arguments else "values") + " each"
+        return f"a list of {len(arguments)}: " + ", ".join(map(describe, arguments))
+    if (origin or annotation) in (dict, Mapping):
+        return "a mapping"
+    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def parameters(target: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
+    """The arguments that configuration may set: name to parameter, without those the program itself provides."""
+    signature = inspect.signature(target, eval_str=True)
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints.get(name, parameter.annotation))
+        for name, parameter in signature.parameters.items()
+        if name not in provided
+    }
+
+
+def bind(
+    target: Callable[..., Any], values: Mapping[str, Any], path: str, provided: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Holds ``values`` against the signature of ``target``.
+
+    Args:
+        target: a function or class whose parameters are annotated.
+        values: from YAML.
+        path: of ``values`` in the configuration, for messages; "" at its root.
+        provided: parameters that the program fills in and no key may set.
+
+    Returns:
+        The keyword arguments, converted, and one line for every unknown key, missing key and wrong value.
+    """
+    known = parameters(target, provided)
+    arguments, faults = {}, []
+    for key, value in values.items():
+        if key not in known:
+            faults.append(unknown_key(key, path, known))
+        elif value == MISSING:
+            faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
+        else:
+            try:
+                arguments[key] = fit(value, known[key].annotation)
+            except Misfit as expected:
+                faults.append(f"{_join(path, key)}: expected {expected}, got {_shown(value)}")
+    for key, parameter in known.items():
+        if key not in values and parameter.default is inspect.Parameter.empty:
+            faults.append(f"{_join(path, key)}: expected {describe(parameter.annotation)}, got nothing; set it")
+    return arguments, faults
+
+
+def unknown_key(key: str, path: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """The message for a key that configures nothing."""
+    near = get_close_matches(str(key), list(known), n=1)
+    hint = f"; did you mean {_join(path, near[0])}?" if near else ""
+    return f"unknown key {_join(path, key)}; {path or 'the configuration'} has {', '.join(known) or 'no keys'}{hint}"
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _shown(value: Any) -> str:
+    return f"the text {value!r}" if isinstance(value, str) else "null" if value is None else str(value)

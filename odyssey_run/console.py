@@ -1,0 +1,117 @@
+"""What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from odyssey_run import events
+from odyssey_run.events import Listener, Outcome
+
+COLUMNS = (("epoch", 9), ("train loss", 12), ("val loss", 10), ("val acc", 9), ("lr", 10), ("train s", 9), ("images/s", 11))
+
+
+class Screen(Listener):
+    """Prints to stdout and to a log file.
+
+    Args:
+        log: train.log, appended to.
+    """
+
+    def __init__(self, log: Path):
+        self.console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+        self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
+        self._bar: Progress | None = None
+        self._task: Task | None = None
+
+    def say(self, text: str = "", style: str | None = None, log: bool = True) -> None:
+        """One line, never wrapped, so that an address can be copied."""
+        if log:
+            self._log.write(text + "\n")
+        self.console.print(Text(text, style or ""), soft_wrap=True)
+
+    def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
+        """One line of a summary: a name, what it is, and something aside."""
+        if log:
+            self._log.write(f"{name:<9}{text}{'  ' + note if note else ''}\n")
+        line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
+        self.console.print(line, soft_wrap=True)
+
+    def begin(self, steps: int) -> None:
+        """The head of the table, and the bar where there is a terminal."""
+        self.say()
+        self.say("".join(f"{name:>{width}}" for name, width in COLUMNS), "bold")
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
+                _Figures(),
+                console=self.console,
+                transient=True,
+                refresh_per_second=8,
+            )
+            self._bar.start()
+            self._bar.add_task("compiling", total=steps, figures="")
+
+    def progress(self, progress: events.Progress) -> None:
+        if self._bar is None:
+            return
+        figures = f"loss {progress.loss:.3f}"
+        if progress.images_per_s:
+            figures += f" · {progress.images_per_s:,.0f} images/s"
+        if progress.seconds_left is not None:
+            figures += f" · {_duration(progress.seconds_left)} left"
+        task = self._bar.tasks[0].id
+        self._bar.update(task, completed=progress.step, description=f"epoch {progress.epoch}", figures=figures)
+
+    def epoch(self, epoch: events.Epoch) -> None:
+        cells = (
+            f"{epoch.epoch}/{epoch.epochs}",
+            f"{epoch.train_loss:.4f}",
+            "-" if epoch.val_loss is None else f"{epoch.val_loss:.4f}",
+            "-" if epoch.val_accuracy is None else f"{epoch.val_accuracy:.2%}",
+            f"{epoch.lr:g}",
+            f"{epoch.train_s:.2f}",
+            f"{epoch.images_per_s:,.0f}",
+        )
+        self.say("".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
+
+    def stop_bar(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def end(self, outcome: Outcome, images: int, weights: Path) -> None:
+        """How it ended and where the weights are."""
+        self.stop_bar()
+        self.say()
+        if outcome.status == "FINISHED":
+            found = f"{outcome.test_accuracy:.2%}"
+            note = f"{outcome.test_correct:,} of {images:,}, loss {outcome.test_loss:.4f}"
+            self.field("test", f"accuracy {found}", note)
+            self.field("speed", f"{outcome.images_per_s:,.0f} images/s", "training alone, without compilation")
+        else:
+            self.say(f"{outcome.status} after {outcome.step:,} steps: {outcome.reason}", "bold red")
+        self.field("weights", str(weights))
+
+    def close(self) -> None:
+        """Ends the log."""
+        self.stop_bar()
+        self._log.close()
+
+
+class _Figures(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["figures"], style="dim")
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02d} min"
+    return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"

@@ -1,0 +1,82 @@
+"""What the trainer tells, and whoever listens: the journal, the console. The trainer knows none of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After each call into the backend.
+
+    Attributes:
+        step: optimizer steps done.
+        steps: that the run will take.
+        epoch: counted from 1.
+        loss: mean training loss of the call's images.
+        images_per_s: over all training calls but the first, which may compile; 0 before the second.
+        seconds_left: of training, estimated; None before the second call.
+        call_s: seconds of the call.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    images_per_s: float
+    seconds_left: float | None
+    call_s: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """After each epoch and its validation. ``epoch`` counts from 1; ``train_s`` holds training alone."""
+
+    epoch: int
+    epochs: int
+    step: int
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    train_s: float
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: FINISHED, FAILED or KILLED.
+        exit_code: of the process.
+        step: optimizer steps done.
+        reason: why it did not finish.
+        weights: the last good parameters.
+        test_accuracy: share of the test images, None if the run did not get there.
+        test_correct: how many that is.
+    """
+
+    status: str
+    exit_code: int
+    step: int
+    weights: dict[str, np.ndarray] = field(repr=False)
+    reason: str | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    test_correct: int | None = None
+    images_per_s: float = 0.0
+
+
+class Listener:
+    """Hears what happens in a run; every method may be left as it is."""
+
+    def progress(self, progress: Progress) -> None:
+        """After a call into the backend."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Finite numbers that belong to an optimizer step."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """After an epoch and its validation."""

@@ -1,0 +1,60 @@
+"""The folder of a run, the first thing that is made and the last place that anything is lost from."""
+
+import os
+import re
+import secrets
+import tempfile
+from pathlib import Path
+
+from odyssey_core.errors import ConfigError
+from odyssey_run.assemble import Request
+from odyssey_run.tracking.journal import FILE_NAME
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+def check_writable(request: Request) -> None:
+    """Fails before anything is loaded where the run's folder could not be made; leaves nothing behind.
+
+    Raises:
+        ConfigError: a bad name, a folder that cannot be written or already holds a run.
+    """
+    name, wanted = request.run.name, request.run.dir
+    if name is not None and not NAME.fullmatch(name):
+        raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
+    target = Path(wanted) if wanted else Path("runs") / (name or "x")
+    if (wanted or name) and (target / FILE_NAME).exists():
+        raise ConfigError(f"run.{'dir' if wanted else 'name'}: {target} already holds a run; choose another")
+    place = target.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(f"{place} is a file")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"run.dir: cannot write to {place}: {error.strerror or error}; start elsewhere or set run.dir=FOLDER"
+        ) from None
+
+
+def make(request: Request) -> tuple[Path, str]:
+    """Makes the folder; returns it and the run's name, ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>`` unless it is given.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    base = f"{request.model.name}-{request.optim.name}-lr{request.optim.arguments.get('lr', '')}-s{request.seed}"
+    for _ in range(100):
+        name = request.run.name or f"{base}-{secrets.token_hex(2)}"
+        path = Path(request.run.dir or Path("runs") / name)
+        try:
+            path.mkdir(parents=True, exist_ok=request.run.dir is not None)
+            return path, name
+        except FileExistsError:
+            if request.run.name:
+                raise ConfigError(f"run.name: {path} already exists; choose another") from None
+        except OSError as error:
+            raise ConfigError(f"run.dir: cannot make {path}: {os.strerror(error.errno or 0)}") from None
+    raise ConfigError(f"run.name: a hundred names like {name} are taken; set run.name")

@@ -1,0 +1,101 @@
+"""What a run must say about where it comes from: tags, and the process behind it."""
+
+import getpass
+import hashlib
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import odyssey_core
+from odyssey_core.data import Dataset
+from odyssey_run.assemble import Request
+
+PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
+RUNNER_SOURCES = ("assemble.py", "binding.py", "schema.py", "trainer.py")  # these decide results, with odyssey_core
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """``{"optim": {"lr": 0.01}}`` as ``{"optim.lr": "0.01"}``."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return flat
+
+
+def tags(request: Request, dataset: Dataset, backend: str) -> dict[str, str]:
+    """Everything that a run's results rest on, as MLflow tags."""
+    source = Path(__file__).resolve().parent
+    config = json.dumps(request.config, sort_keys=True).encode()
+    values = {
+        "mlflow.source.name": "odyssey-run",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        "odyssey.command": shlex.join(["odyssey-run", *request.overrides]),
+        "odyssey.config.sha256": hashlib.sha256(config).hexdigest(),
+        "odyssey.code.sha256": code_digest(),
+        "odyssey.data.name": dataset.name,
+        "odyssey.data.sha256": dataset.digest,
+        "odyssey.data.official": str(dataset.official).lower(),
+        "odyssey.backend": backend,
+        "odyssey.python": platform.python_version(),
+        "odyssey.machine": f"{platform.system()} {platform.machine()}",
+        **{f"odyssey.version.{name}": found for name in PACKAGES if (found := _version(name))},
+    }
+    for folder in (source, Path.cwd()):
+        if commit := _git(folder, "rev-parse", "HEAD"):
+            values["mlflow.source.git.commit"] = commit
+            values["odyssey.git.dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
+            break
+    return values
+
+
+def code_digest() -> str:
+    """SHA-256 of the source that decides results: odyssey_core, and the runner's assembly and trainer."""
+    core, runner = Path(odyssey_core.__file__).resolve().parent, Path(__file__).resolve().parent
+    sha = hashlib.sha256()
+    for path in [*sorted(core.rglob("*.py")), *(runner / name for name in RUNNER_SOURCES)]:
+        sha.update(f"{path.relative_to(path.parents[len(path.parts) - len(core.parts)])}\n".encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def process() -> dict[str, Any]:
+    """The host, its boot and the process id: tells later whether a run that says nothing is still alive."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "pid": os.getpid(),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,73 @@
+"""The run-level groups. Components have none: their constructors' annotations are their schema.
+
+No field has a default: defaults are in conf/, and only there.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from odyssey_run.binding import Range
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and in what portions to train.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images in one optimizer step.
+        max_steps: optimizer steps after which training ends, even inside an epoch.
+        log_every: optimizer steps in one ``train/loss``.
+        validation_size: images taken from the training set; 0 trains on all and validates on none.
+        label_smoothing: probability spread evenly over the classes.
+    """
+
+    epochs: Annotated[int, Range(1)]
+    batch_size: Annotated[int, Range(1)]
+    max_steps: Annotated[int, Range(1)] | None
+    log_every: Annotated[int, Range(1)]
+    validation_size: Annotated[int, Range(0)]
+    label_smoothing: Annotated[float, Range(0, 1, below=True)]
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where a run is recorded beside its own folder.
+
+    Args:
+        name: ``mlflow``, or ``none`` for the run's folder alone.
+        uri: MLflow's tracking URI; null takes MLFLOW_TRACKING_URI, else SQLite in the working directory.
+        experiment: null takes MLFLOW_EXPERIMENT_NAME, else the name of the data.
+    """
+
+    name: Literal["mlflow", "none"]
+    uri: str | None
+    experiment: str | None
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """The run's name and folder.
+
+    Args:
+        name: null makes ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>``.
+        dir: null makes ``runs/<name>`` under the working directory.
+    """
+
+    name: str | None
+    dir: str | None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The root of a configuration; components stay mappings here and are bound to their constructors."""
+
+    seed: Annotated[int, Range(0, 2**63 - 1)]
+    run: dict[str, Any]
+    trainer: dict[str, Any]
+    tracking: dict[str, Any]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    optim: dict[str, Any]
+    backend: dict[str, Any]
+    task: dict[str, Any]

@@ -1,0 +1,5 @@
+"""What ``odyssey-run`` can do. A task takes the checked request and returns the process's exit code."""
+
+from odyssey_core.registry import Registry
+
+TASKS = Registry("task", {"train": "odyssey_run.tasks.train:train"})
