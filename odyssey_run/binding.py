@@ -5,8 +5,8 @@
 
 import inspect
 import math
+import sys
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -140,13 +140,15 @@ def describe(annotation: Any) -> str:
 
 def parameters(target: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
     """The arguments that configuration may set: name to parameter, without those the program itself provides."""
-    signature = inspect.signature(target, eval_str=True)
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     return {
-        name: parameter.replace(annotation=hints.get(name, parameter.annotation))
-        for name, parameter in signature.parameters.items()
+        name: parameter.replace(annotation=_evaluated(target, parameter.annotation))
+        for name, parameter in inspect.signature(target).parameters.items()
         if name not in provided
     }
+
+
+def _evaluated(target: Callable[..., Any], annotation: Any) -> Any:
+    return eval(annotation, vars(sys.modules[target.__module__])) if isinstance(annotation, str) else annotation
 
 
 def bind(

@@ -2,24 +2,40 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from odyssey_core.errors import OdysseyError
+from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import overrides as command_line
-from odyssey_run.assemble import Request, check
 from odyssey_run.binding import Faults
+
+if TYPE_CHECKING:
+    from odyssey_run.assemble import Request
 
 CONFIG_MODULE = "odyssey_run.conf"
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+HELP = """\
+odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
+
+  odyssey-run                                           LeNet-5 on glyphs, no network needed
+  odyssey-run model=lenet5 data=emnist optim.lr=0.01
+  odyssey-run --cfg job optim=adamw                     print the composed config, run nothing
+  odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value
+  odyssey-run --hydra-help                              the other flags
+
+Exit codes: 0 finished, 1 failed, 2 a mistake in what was asked for, 130 interrupted.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,21 +71,33 @@ def report(error: Exception) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    args = get_args_parser().parse_args(argv)
-    line = command_line.CommandLine(tuple(args.overrides), (), frozenset())
-    if not (args.help or args.hydra_help or args.info or args.shell_completion or args.experimental_rerun):
-        line = command_line.read(args.overrides, command_line.group_options(_config_folders(args.config_dir)))
-        argv = [*(a for a in argv if a not in args.overrides), *line.overrides]
-    if args.multirun and line.faults:
+    parser = get_args_parser()
+    parser.error = _misused  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(argv)
+    if args.help:
+        return _help(args)
+    if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
+        return _hydra(None, argv)
+    line = command_line.read(args.overrides, command_line.group_options(_config_folders(args)))
+    if not args.multirun:
+        # Composed here, not by hydra.main, which composes twice and answers a mistake a third of a second later.
+        config = _compose(args, line.overrides)
+        if not args.cfg:
+            return _job(config, line, tuple(args.overrides))
+        check_config(config, line, ())
+    if line.faults:
         raise Faults(line.faults)
     codes: list[int] = []
 
     def job(config: DictConfig) -> None:
         codes.append(_job(config, line, tuple(args.overrides)))
 
-    if args.cfg == "job":
-        check_config(_compose(line.overrides, args.config_dir), line, ())
-    return _hydra(job, argv) or next((code for code in codes if code), OK)
+    flags = [argument for argument in argv if argument not in args.overrides]
+    return _hydra(job, [*flags, *line.overrides]) or next((code for code in codes if code), OK)
+
+
+def _misused(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
 def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...]) -> int:
@@ -81,12 +109,14 @@ def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, .
         return report(error)
 
 
-def check_config(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...]) -> Request:
+def check_config(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...]) -> "Request":
     """Checks a composed configuration together with the command line it came from.
 
     Raises:
         Faults: of both.
     """
+    from odyssey_run.assemble import check  # not for --help: it imports the core
+
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     try:
         request = check(values, typed, line.groups)
@@ -97,11 +127,12 @@ def check_config(config: DictConfig, line: command_line.CommandLine, typed: tupl
     return request
 
 
-def _hydra(job, argv: list[str]) -> int:
+def _hydra(job: Callable[[DictConfig], None] | None, argv: list[str]) -> int:
+    """Everything that Hydra does itself: sweeps, ``--cfg``, ``--info``, shell completion."""
     saved = sys.argv
     sys.argv = [saved[0], *argv]
     try:
-        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(job)()
+        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(job or print)()
     except SystemExit as stop:
         return int(stop.code or 0)
     finally:
@@ -110,15 +141,36 @@ def _hydra(job, argv: list[str]) -> int:
     return OK
 
 
-def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
-    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+def _compose(args: Namespace, overrides: Sequence[str]) -> DictConfig:
+    search = [f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]"] if args.config_dir else []
     with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return hydra.compose("config", [*search, *overrides])
+        return hydra.compose(args.config_name or "config", [*search, *overrides])
 
 
-def _config_folders(config_dir: str | None) -> list[Path]:
+def _help(args: Namespace) -> int:
+    """Groups, and the files of the chosen options as they are: their comments explain them.
+
+    Hydra's own help reads every file of every group, which takes a second.
+    """
+    folders = _config_folders(args)
+    chosen = dict(text.split("=", 1) for text in args.overrides if "=" in text)
+    print(HELP)
+    print("Groups, choose one of each (group=option):")
+    for group, options in sorted(command_line.group_options(folders).items()):
+        print(f"  {group:<12}{', '.join(options)}")
+    print("\nValues, set any (group.name=value, and seed= run.name= run.dir=):")
+    for default in yaml.safe_load((folders[0] / "config.yaml").read_text())["defaults"]:
+        for group, option in default.items() if isinstance(default, dict) else ():
+            file = folders[0] / group / f"{chosen.get(group, option)}.yaml"
+            if file.exists():
+                print(f"  {group}:")
+                print("".join(f"    {line}\n" for line in file.read_text().splitlines()), end="")
+    return OK
+
+
+def _config_folders(args: Namespace) -> list[Path]:
     own = Path(str(files(CONFIG_MODULE)))
-    return [own, *([Path(config_dir)] if config_dir else [])]
+    return [own, *([Path(args.config_dir)] if args.config_dir else [])]
 
 
 def _first_line(error: Exception) -> str:

@@ -94,5 +94,6 @@ def _wrong_group(group: str, option: object, options: list[str]) -> str:
 def _unreadable(text: str, error: HydraException) -> str:
     if "=" not in text and not text.startswith("~"):
         return f"cannot read {text!r}: expected name=value, for example optim.lr=0.01 or model=lenet5"
-    reason = str(error.__cause__ or error).splitlines()[0].strip()
-    return f"cannot read {text!r}: {reason or 'not a valid override'}; quote values with special characters: name='\"...\"'"
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "not name=value")
+    reason = reason.partition(" expecting ")[0]
+    return f"cannot read {text!r}: {reason}; put values with special characters in quotes: 'name=\"...\"'"

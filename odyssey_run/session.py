@@ -1,0 +1,232 @@
+"""One training run from a checked request to its last line in MLflow: assemble, train, keep the weights, record."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
+from odyssey_core.data import Dataset, stratified_split
+from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.learner import Learner
+from odyssey_run import events, folder, provenance
+from odyssey_run.assemble import Request
+from odyssey_run.binding import Faults
+from odyssey_run.console import Screen
+from odyssey_run.events import Listener, Outcome
+from odyssey_run.signals import StopRequest
+from odyssey_run.tracking.journal import FILE_NAME, Journal
+from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.uploader import Uploader
+from odyssey_run.trainer import Trainer
+
+CONFIG, LOG = "config.yaml", "train.log"
+LONG_CALL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that a run needs, ready."""
+
+    dataset: Dataset
+    train: np.ndarray
+    validation: np.ndarray
+    learner: Learner
+    backend: str
+
+
+def train(request: Request) -> int:
+    """Runs one training.
+
+    Returns:
+        The exit code: 0 finished, 1 failed, 128 + the signal's number when stopped.
+
+    Raises:
+        OdysseyError: a mistake in what was asked for; nothing has been written then.
+    """
+    faults, store = [], None
+    try:
+        store = resolve(request.tracking, request.data.name)
+    except ConfigError as error:
+        faults.append(str(error))
+    try:
+        folder.check_writable(request)
+    except ConfigError as error:
+        faults.append(str(error))
+    if faults:
+        raise Faults(faults)
+    assembly = assemble(request)
+    path, name = folder.make(request)
+    journal = Journal(path / FILE_NAME)
+    screen = Screen(path / LOG)
+    try:
+        return _record(request, assembly, store, path, name, journal, screen)
+    finally:
+        screen.close()
+        journal.close()
+
+
+def assemble(request: Request) -> Assembly:
+    """Builds what was asked for, the data last of what can be wrong and the compiled learner last of all.
+
+    Raises:
+        OdysseyError: a backend that cannot run here, data that cannot be read, sizes that do not fit.
+    """
+    backend = request.backend.build()
+    dataset = request.data.build()
+    config = request.trainer
+    check_sizes(request, len(dataset.train), dataset.classes)
+    if config.validation_size:
+        train, validation = stratified_split(dataset.train.labels, config.validation_size, request.seed)
+    else:
+        train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
+    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
+    learner = Learner(
+        model,
+        request.optim.build(),
+        backend,
+        input_shape=dataset.input_shape,
+        batch_size=config.batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+        label_smoothing=config.label_smoothing,
+        seed=request.seed,
+    )
+    return Assembly(dataset, train, validation, learner, backend.describe())
+
+
+def check_sizes(request: Request, images: int, classes: int) -> None:
+    """Holds the trainer's numbers against the data's.
+
+    Raises:
+        Faults: all that do not fit.
+    """
+    config, faults = request.trainer, []
+    size = config.validation_size
+    if size and not classes <= size < images:
+        faults.append(
+            f"trainer.validation_size: expected 0, or {classes} (the classes) to {images - 1} "
+            f"(of the {images} training images), got {size}"
+        )
+        size = 0
+    if config.batch_size > images - size:
+        faults.append(
+            f"trainer.batch_size: expected at most {images - size} (the training images left by validation), "
+            f"got {config.batch_size}"
+        )
+    if faults:
+        raise Faults(faults)
+
+
+class _Recorder(Listener):
+    """Writes metrics to the journal, and starts the uploader once calls are long enough to import MLflow under."""
+
+    def __init__(self, journal: Journal, uploader: Uploader | None):
+        self.journal, self.uploader, self._calls = journal, uploader, 0
+
+    def metrics(self, step, values) -> None:
+        self.journal.append("metrics", step=step, values=dict(values))
+
+    def progress(self, progress: events.Progress) -> None:
+        self._calls += 1
+        if self.uploader and self._calls > 1 and progress.call_s >= LONG_CALL_S:
+            self.uploader.start()
+
+
+def _record(
+    request: Request, assembly: Assembly, store: Store | None, path: Path, name: str, journal: Journal, screen: Screen
+) -> int:
+    """The run itself, from its first journal line to its last."""
+    write_atomic(path / CONFIG, yaml.safe_dump(request.config, sort_keys=False, allow_unicode=True).encode())
+    journal.append(
+        "start",
+        run=f"{name}-{provenance.process()['pid']}-{path.stat().st_ctime_ns}",
+        name=name,
+        config=request.config,
+        params=provenance.flatten(request.config),
+        tags=provenance.tags(request, assembly.dataset, assembly.backend),
+        process=provenance.process(),
+        store=None if store is None else vars(store),
+    )
+    uploader = Uploader(journal, store) if store else None
+    _introduce(request, assembly, path, screen)
+    outcome = None
+    with StopRequest() as request_to_stop:
+        trainer = Trainer(
+            assembly.learner,
+            assembly.dataset,
+            assembly.train,
+            assembly.validation,
+            request.trainer,
+            seed=request.seed,
+            lr=request.optim.arguments["lr"],
+            listeners=(_Recorder(journal, uploader), screen),
+            stop=lambda: request_to_stop.signum,
+        )
+        screen.begin(trainer.steps)
+        try:
+            outcome = trainer.run()
+            weights = _keep_weights(request, assembly, outcome, path)
+            screen.end(outcome, len(assembly.dataset.test), weights)
+            for file in (CONFIG, LOG, weights.relative_to(path).as_posix()):
+                journal.append("artifact", path=file, folder=Path(file).parent.as_posix().removeprefix("."))
+            journal.append("end", status=outcome.status, reason=outcome.reason)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            journal.append("end", status="KILLED" if stopped else "FAILED", reason=repr(error))
+            screen.stop_bar()
+            _upload(uploader, screen, path, patience=5.0)
+            raise
+        _upload(uploader, screen, path)
+    return outcome.exit_code
+
+
+def _introduce(request: Request, assembly: Assembly, path: Path, screen: Screen) -> None:
+    dataset = assembly.dataset
+    count = sum(int(np.prod(p.shape)) for p in assembly.learner.parameters.values())
+    shape = "×".join(map(str, dataset.input_shape))
+    screen.field("model", request.model.name, f"{count:,} parameters, {shape} → {dataset.classes} classes")
+    parts = ((len(assembly.train), "train"), (len(assembly.validation), "validation"), (len(dataset.test), "test"))
+    sizes = ", ".join(f"{n:,} {part}" for n, part in parts)
+    screen.field("data", dataset.name, f"{sizes}; {'' if dataset.official else 'not '}the official files")
+    arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
+    steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
+    screen.field("optim", request.optim.name, f"{arguments}; {steps}")
+    screen.field("backend", assembly.backend)
+    screen.field("run", str(path))
+
+
+def _keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: Path) -> Path:
+    """The weights under the first version's tensor names, with what is needed to use the file alone."""
+    dataset, model = assembly.dataset, request.model.name
+    metadata = {
+        "model": model,
+        "model_config": json.dumps(request.model.arguments),
+        "dataset": dataset.name,
+        "mean": repr(dataset.mean),
+        "std": repr(dataset.std),
+        "orientation": dataset.orientation,
+        "class_names": json.dumps(dataset.class_names),
+        "input_shape": json.dumps(dataset.input_shape),
+        "step": str(outcome.step),
+        "sha256": digest(outcome.weights),
+    }
+    file = path / f"{model}_weights" / f"{model}.safetensors"
+    save_weights(file, artifact_names(outcome.weights), metadata)
+    return file
+
+
+def _upload(uploader: Uploader | None, screen: Screen, path: Path, patience: float = 30.0) -> None:
+    if uploader is None:
+        return
+    if uploader.close(patience):
+        command = uploader.store.command()
+        if command:
+            screen.field("look", command, log=False)
+        screen.field("" if command else "look", uploader.store.address(uploader.experiment_id, uploader.run_id), log=False)
+    else:
+        line = f"MLflow has not all of this run: {uploader.fault}; it is whole in {path / FILE_NAME}"
+        print(f"odyssey-run: {line}", file=sys.stderr)
