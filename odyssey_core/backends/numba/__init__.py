@@ -1,0 +1,60 @@
+"""The fast backend: a whole training step as an instruction table over one float32 arena."""
+
+import os
+
+from odyssey_core.backends.numba import caching  # noqa: F401  (first: decides where numba keeps compiled kernels)
+
+# isort: split
+import numba
+from llvmlite import binding
+from numba.np.ufunc import parallel
+
+from odyssey_core.backends.numba.execute import NumbaExecutable
+from odyssey_core.backends.numba.tiles import Tiles
+from odyssey_core.errors import ConfigError
+
+__all__ = ["NumbaBackend"]
+
+
+class NumbaBackend:
+    """Compiled kernels on CPU threads. The same configuration gives the same bits, whatever the threads and the CPU.
+
+    Args:
+        threads: how many to use; None for one per physical core that the process may use.
+        groups: into how many parts, at most, a batch is cut; each sums its own gradient. Part of the result.
+
+    Raises:
+        ConfigError: fewer than one thread or group.
+    """
+
+    def __init__(self, threads: int | None = None, groups: int = 8):
+        for name, value in (("threads", threads), ("groups", groups)):
+            if value is not None and value < 1:
+                raise ConfigError(f"backend.{name}: must be at least 1, got {value}")
+        self.groups = groups
+        self.threads = min(threads or usable_cores(), groups, numba.config.NUMBA_NUM_THREADS)
+        self._features = target_features()
+        self._tiles = Tiles(24, 1) if "avx512f" in self._features else Tiles(6, 2)
+
+    def describe(self) -> str:
+        """One line for people: threads and instruction set."""
+        known = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("neon", "NEON"))
+        level = next((name for feature, name in known if feature in self._features), "baseline")
+        return f"numba, {self.threads} thread{'s' * (self.threads > 1)}, {level}"
+
+    def compile(self, outputs, parameters, updates=()):
+        """See `Backend.compile`."""
+        return NumbaExecutable(outputs, parameters, updates, self.groups, self.threads, self._tiles)
+
+
+def target_features() -> set[str]:
+    """Names of the CPU features that numba compiles for."""
+    chosen = numba.config.CPU_FEATURES
+    if chosen is not None:
+        return {f[1:] for f in chosen.split(",") if f.startswith("+")}
+    return {name for name, present in binding.get_host_cpu_features().items() if present}
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,159 @@
+"""Running a program: one compiled loop reads the table and calls the kernel of each row through its address."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, set_num_threads, types
+from numba.extending import intrinsic
+
+from odyssey_core.backends.base import Feed
+from odyssey_core.backends.numba.check import check
+from odyssey_core.backends.numba.layout import lay_out
+from odyssey_core.backends.numba.lower import Lowering, stored_shape
+from odyssey_core.backends.numba.simd import LANES
+from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
+from odyssey_core.errors import DataError
+from odyssey_core.optim import Update
+from odyssey_core.tensor import Shape, Tensor
+
+
+@intrinsic
+def call_kernel(typingctx, address, arena, row, feed, step, block):
+    """Calls the compiled kernel at an address that `kernel_addresses` gave."""
+
+    def codegen(context, builder, sig, args):
+        convention = context.call_conv
+        kind = convention.get_function_type(KERNEL_SIGNATURE.return_type, KERNEL_SIGNATURE.args)
+        function = builder.inttoptr(args[0], ir.PointerType(kind))
+        convention.call_function(builder, function, types.void, KERNEL_SIGNATURE.args, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *KERNEL_SIGNATURE.args), codegen
+
+
+def kernel_addresses(program: Program) -> np.ndarray:
+    """(opcodes,) int64: compiles, or loads from the cache, every kernel that the program uses."""
+    addresses = []
+    for kernel in program.kernels:
+        dispatcher = kernel.compiled()
+        dispatcher.compile(KERNEL_SIGNATURE)
+        result = dispatcher.overloads[KERNEL_SIGNATURE.args]
+        addresses.append(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+    return np.array(addresses, np.int64)
+
+
+@njit(nogil=True)
+def _run_group(arena, table, addresses, feed, step, first, body, end, block0, block1):
+    for block in range(block0, block1):
+        for r in range(first, body):
+            call_kernel(addresses[table[r, 0]], arena, table[r], feed, step, block)
+    for r in range(body, end):
+        call_kernel(addresses[table[r, 0]], arena, table[r], feed, step, block0)
+
+
+def _run(arena, table, phases, addresses, feed):
+    for step in range(feed.order.shape[0]):
+        for p in range(phases.shape[0]):
+            for g in prange(phases.shape[1]):
+                part = phases[p, g]
+                _run_group(arena, table, addresses, feed, step, part[0], part[1], part[2], part[3], part[4])
+
+
+_SIGNATURE = types.void(
+    types.float32[::1], types.int64[:, ::1], types.int64[:, :, ::1], types.int64[::1], KERNEL_SIGNATURE.args[2]
+)
+run_serial = njit(nogil=True, cache=True)(_run)
+run_parallel = njit(nogil=True, cache=True, parallel=True)(_run)
+
+
+class NumbaExecutable:
+    """A checked program with its arena. See `backends.base.Executable`.
+
+    Args:
+        outputs, parameters, updates: as `Backend.compile` takes them.
+        groups: most groups of blocks.
+        threads: threads that share the groups.
+        tiles: register tiles to use.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update], groups, threads, tiles):
+        batch_size = outputs[0].shape[0] if outputs else updates[0].grad.inputs[0].shape[0]
+        lowering = Lowering(outputs, parameters, updates, tiles)
+        self.program, layout = lay_out(lowering, updates, batch_size, groups)
+        check(self.program)
+        self._labels_needed = any(x.op.name == "labels" for x in lowering.order)
+        self._classes = min((x.inputs[0].shape[1] for x in lowering.order if x.op.name == "cross_entropy"), default=0)
+        self._stored: dict[str, tuple[int, Shape]] = {}
+        for name, node in parameters.items():
+            self._stored[name] = (lowering.parameter_offsets[name], node.shape)
+        for u in updates:
+            for slot in u.optimizer.slots():
+                start = layout.slots[slot] + lowering.parameter_offsets[u.name]
+                self._stored[f"{u.name}/{slot}"] = (start, u.parameter.shape)
+        self._arena = _aligned_zeros(self.program.arena_size)
+        self._batch_size, self._threads = batch_size, threads
+        self._addresses = kernel_addresses(self.program)
+        self._run = run_serial if threads == 1 else run_parallel
+        self._run.compile(_SIGNATURE)
+
+    def read(self) -> dict[str, np.ndarray]:
+        return {name: self._view(name).copy() for name in self._stored}
+
+    def write(self, values: dict[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            self._view(name)[...] = value
+
+    def _view(self, name: str) -> np.ndarray:
+        start, shape = self._stored[name]
+        stored = stored_shape(shape)
+        whole = self._arena[start : start + math.prod(stored)].reshape(stored)
+        return whole[:, : shape[1]] if len(shape) == 2 else whole
+
+    def run(self, feed: Feed) -> np.ndarray:
+        steps, batch = feed.order.shape
+        if batch != self._batch_size:
+            raise DataError(f"order: expected {self._batch_size} images per step, got {batch}")
+        lanes = self.program.blocks * LANES
+        order = np.full((steps, lanes), -1, np.int64)
+        order[:, :batch] = feed.order
+        counts = (order >= 0).sum(axis=1, keepdims=True)
+        weights = (1 / np.maximum(counts, 1)).astype(np.float32)
+        scalars = weights if feed.scalars is None else np.concatenate([weights, feed.scalars], axis=1, dtype=np.float32)
+        outputs = np.zeros((steps, lanes, self.program.outputs), np.float32)
+        inputs = np.zeros((steps, lanes, self.program.inputs), np.float32)
+        if feed.inputs is not None:
+            inputs[:, :batch] = feed.inputs
+        self._bound(feed, order)
+        key = np.array([feed.seed & 0xFFFFFFFF, feed.seed >> 32 & 0xFFFFFFFF, feed.epoch], np.int64)
+        step_feed = StepFeed(
+            order, np.ascontiguousarray(feed.pixels), np.ascontiguousarray(feed.labels, np.int64), scalars, inputs, outputs, key
+        )
+        if self._threads > 1:
+            set_num_threads(self._threads)
+        self._run(self._arena, self.program.table, self.program.phases, self._addresses, step_feed)
+        return outputs[:, :batch]
+
+    def _bound(self, feed: Feed, order: np.ndarray) -> None:
+        """What the check of the table cannot know: indices, labels and pixels of this call."""
+        images = order.max(initial=-1) + 1
+        if order.min(initial=0) < -1:
+            raise DataError(f"order: indices must be at least -1, got {order.min()}")
+        if self.program.pixels is not None and (feed.pixels.shape[1] != self.program.pixels or images > len(feed.pixels)):
+            raise DataError(
+                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.program.pixels} pixels"
+            )
+        if self._labels_needed:
+            if images > len(feed.labels):
+                raise DataError(f"order: index {images - 1} into {len(feed.labels)} labels")
+            low, high = feed.labels.min(initial=0), feed.labels.max(initial=0)
+            if low < 0 or high >= self._classes:
+                raise DataError(f"labels must lie in [0, {self._classes}), got {low} to {high}")
+
+
+def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:
+    """float32 zeros that start at a multiple of ``alignment`` bytes."""
+    raw = np.zeros(size + alignment // 4, np.float32)
+    skip = -raw.ctypes.data % alignment // 4
+    return raw[skip : skip + size]

@@ -1,0 +1,186 @@
+"""Convolution: forward, and the gradients of its input and its weight. Layout (channels, height, width, 16 lanes)."""
+
+import numpy as np
+from numba import njit
+
+from odyssey_core.backends.numba.simd import LANES, load, splat, store
+from odyssey_core.backends.numba.table import Instruction
+from odyssey_core.backends.numba.tile import (
+    tile_add_totals,
+    tile_inner,
+    tile_outer,
+    tile_splat,
+    tile_store,
+    tile_store_where,
+    tile_zero,
+)
+
+ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
+# Rows of output pixels summed at once in the weight's gradient: about this many pixels, so that they stay in the first
+# cache. Part of the result's definition (order of additions), so it must not depend on the CPU.
+CHUNK_PIXELS = 160
+
+
+def build_conv2d(rows, columns):
+    """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row."""
+
+    @njit(cache=True, nogil=True)
+    def conv2d(arena, row, feed, step, block):
+        x, weight, bias, y = row[1], row[2], row[3], row[4]
+        channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
+        kernel_height, kernel_width, stride, relu = row[11], row[12], row[13], row[14]
+        low = splat(ZERO if relu else NO_FLOOR)
+        taps = channels * kernel_height * kernel_width
+        for i in range(out_height):
+            for j0 in range(0, out_width, columns):
+                j = min(j0, out_width - columns)
+                for o0 in range(0, out, rows):
+                    o = min(o0, out - rows)
+                    acc = tile_splat(rows, columns, arena, bias + o) if bias >= 0 else tile_zero(rows, columns)
+                    q = weight + o * taps
+                    for c in range(channels):
+                        for k in range(kernel_height):
+                            p = x + ((c * height + i * stride + k) * width + j * stride) * LANES
+                            for m in range(kernel_width):
+                                acc = tile_outer(acc, arena, q, taps, p, stride * LANES)
+                                q += 1
+                                p += LANES
+                    at = y + ((o * out_height + i) * out_width + j) * LANES
+                    tile_store(acc, arena, at, out_height * out_width * LANES, LANES, low)
+
+    return conv2d
+
+
+def build_conv2d_grad_input(rows):
+    """dx of ``rows`` input channels at a time; each term once, nothing added for taps that fall outside."""
+
+    @njit(cache=True, nogil=True)
+    def conv2d_grad_input(arena, row, feed, step, block):
+        grad, weight, gate, dx = row[1], row[2], row[3], row[4]
+        channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
+        kernel_height, kernel_width, stride, padding = row[11], row[12], row[13], row[14]
+        area = kernel_height * kernel_width
+        for y in range(height):
+            i0 = max(0, (y + padding - kernel_height + stride) // stride)
+            i1 = min(out_height - 1, (y + padding) // stride)
+            for x in range(width):
+                j0 = max(0, (x + padding - kernel_width + stride) // stride)
+                j1 = min(out_width - 1, (x + padding) // stride)
+                for c0 in range(0, channels, rows):
+                    c = min(c0, channels - rows)
+                    acc = tile_zero(rows, 1)
+                    for o in range(out):
+                        for i in range(i0, i1 + 1):
+                            q = weight + (o * channels + c) * area + (y + padding - i * stride) * kernel_width
+                            q += x + padding - j0 * stride
+                            p = grad + ((o * out_height + i) * out_width + j0) * LANES
+                            for j in range(j0, j1 + 1):
+                                acc = tile_outer(acc, arena, q, area, p, LANES)
+                                q -= stride
+                                p += LANES
+                    at = ((c * height + y) * width + x) * LANES
+                    if gate >= 0:
+                        tile_store_where(acc, arena, dx + at, height * width * LANES, LANES, gate + at)
+                    else:
+                        tile_store(acc, arena, dx + at, height * width * LANES, LANES, splat(NO_FLOOR))
+
+    return conv2d_grad_input
+
+
+def build_conv2d_grad_weight(rows, columns):
+    """dw += grad * x over pixels and lanes: tiles of ``rows`` output channels x ``columns`` taps of a kernel's row."""
+
+    @njit(cache=True, nogil=True)
+    def conv2d_grad_weight(arena, row, feed, step, block):
+        x, grad, dw = row[1], row[2], row[3]
+        channels, height, width, out, out_height, out_width = row[4], row[5], row[6], row[7], row[8], row[9]
+        kernel_height, kernel_width, stride, first = row[10], row[11], row[12], row[13]
+        area, plane = kernel_height * kernel_width, out_height * out_width * LANES
+        chunk = max(1, CHUNK_PIXELS // out_width)
+        for i0 in range(0, out_height, chunk):
+            i1 = min(out_height, i0 + chunk)
+            fresh = block == first and i0 == 0
+            for o0 in range(0, out, rows):
+                o = min(o0, out - rows)
+                for c in range(channels):
+                    for k in range(kernel_height):
+                        for m0 in range(0, kernel_width, columns):
+                            m = min(m0, kernel_width - columns)
+                            acc = tile_zero(rows, columns)
+                            for i in range(i0, i1):
+                                p = x + ((c * height + i * stride + k) * width + m) * LANES
+                                g = grad + ((o * out_height + i) * out_width) * LANES
+                                for _ in range(out_width):
+                                    acc = tile_inner(acc, arena, g, plane, p, LANES)
+                                    p += stride * LANES
+                                    g += LANES
+                            at = dw + (o * channels + c) * area + k * kernel_width + m
+                            tile_add_totals(acc, arena, at, channels * area, 1, o0 - o, m0 - m, fresh)
+
+    return conv2d_grad_weight
+
+
+def build_pad():
+    """y = x inside a border of zeros."""
+
+    @njit(cache=True, nogil=True)
+    def pad(arena, row, feed, step, block):
+        x, y, channels, height, width, padding = row[1], row[2], row[3], row[4], row[5], row[6]
+        wide, high = width + 2 * padding, height + 2 * padding
+        for c in range(channels):
+            for i in range(high):
+                inside = padding <= i < height + padding
+                for j in range(wide):
+                    at = y + ((c * high + i) * wide + j) * LANES
+                    if inside and padding <= j < width + padding:
+                        store(arena, at, load(arena, x + ((c * height + i - padding) * width + j - padding) * LANES))
+                    else:
+                        store(arena, at, splat(ZERO))
+
+    return pad
+
+
+def _shapes(d):
+    """Shapes of a convolution's parts without padding; raises ValueError where the output does not follow."""
+    high, wide = d["height"] + 2 * d.get("padding", 0), d["width"] + 2 * d.get("padding", 0)
+    expected = (high - d["kernel_height"]) // d["stride"] + 1, (wide - d["kernel_width"]) // d["stride"] + 1
+    if d["kernel_height"] > high or d["kernel_width"] > wide or expected != (d["out_height"], d["out_width"]):
+        raise ValueError(f"output {d['out_height']}x{d['out_width']} does not follow from the input, {expected} would")
+    return {
+        "x": (d["channels"], d["height"], d["width"], LANES),
+        "weight": (d["out"], d["channels"], d["kernel_height"], d["kernel_width"]),
+        "bias": (d["out"],),
+        "y": (d["out"], d["out_height"], d["out_width"], LANES),
+    }
+
+
+def _grad_input_shapes(d):
+    s = _shapes(d)
+    return {"grad": s["y"], "weight": s["weight"], "gate": s["x"], "dx": s["x"]}
+
+
+def _grad_weight_shapes(d):
+    s = _shapes(d)
+    return {"x": s["x"], "grad": s["y"], "dw": s["weight"]}
+
+
+def _pad_shapes(d):
+    high, wide = d["height"] + 2 * d["padding"], d["width"] + 2 * d["padding"]
+    return {"x": (d["channels"], d["height"], d["width"], LANES), "y": (d["channels"], high, wide, LANES)}
+
+
+SIZES = ("channels", "height", "width", "out", "out_height", "out_width", "kernel_height", "kernel_width", "stride")
+CONV2D = Instruction(
+    "conv2d", build_conv2d, ("x", "weight", "bias"), ("y",), (*SIZES, "relu"), _shapes,
+    optional=("bias",), flags=("relu",),
+)  # fmt: skip
+CONV2D_GRAD_INPUT = Instruction(
+    "conv2d_grad_input", build_conv2d_grad_input, ("grad", "weight", "gate"), ("dx",), (*SIZES, "padding"),
+    _grad_input_shapes, optional=("gate",), flags=("padding",),
+)  # fmt: skip
+CONV2D_GRAD_WEIGHT = Instruction(
+    "conv2d_grad_weight", build_conv2d_grad_weight, ("x", "grad"), ("dw",), (*SIZES, "first_block"),
+    _grad_weight_shapes, flags=("first_block",),
+)  # fmt: skip
+PAD = Instruction("pad", build_pad, ("x",), ("y",), ("channels", "height", "width", "padding"), _pad_shapes)
+

@@ -1,0 +1,166 @@
+"""Register tiles: rows x columns of lane vectors as one Numba value, whose multiply-adds are emitted unrolled.
+
+A tile is what a kernel keeps in registers while it walks the summed dimension. Its size changes the speed and never the
+order in which an element's terms are added.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from odyssey_core.backends.numba.simd import VECTOR, pointer_to, fma_vector, load_vector, splat_vector, store_vector, sum_lanes, f32x16
+
+
+class _Tile(types.Type):
+    """A register tile: rows x columns lane vectors."""
+
+    def __init__(self, rows: int, columns: int):
+        self.rows, self.columns = rows, columns
+        super().__init__(name=f"Tile({rows}, {columns})")
+
+
+@register_model(_Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, ir.ArrayType(VECTOR, fe_type.rows * fe_type.columns))
+
+
+def _tile_type(rows, columns):
+    return _Tile(rows.literal_value, columns.literal_value)
+
+
+def _grid(kind):
+    return [(i, j, i * kind.columns + j) for i in range(kind.rows) for j in range(kind.columns)]
+
+
+def _offset(builder, start, *steps):
+    """start + the sum of stride * count over (stride, count) pairs, count known now."""
+    for stride, count in steps:
+        start = builder.add(start, builder.mul(stride, ir.Constant(stride.type, count)))
+    return start
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(typingctx, rows, columns):
+    """A tile of zeros."""
+    kind = _tile_type(rows, columns)
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.ArrayType(VECTOR, kind.rows * kind.columns), None)
+
+    return kind(rows, columns), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_splat(typingctx, rows, columns, array, start):
+    """Row i of the tile holds ``array[start + i]`` everywhere."""
+    kind = _tile_type(rows, columns)
+
+    def codegen(context, builder, sig, args):
+        value = ir.Constant(ir.ArrayType(VECTOR, kind.rows * kind.columns), ir.Undefined)
+        for i, _, k in _grid(kind):
+            place = builder.add(args[3], ir.Constant(args[3].type, i))
+            scalar = builder.load(pointer_to(context, builder, sig.args[2], args[2], place))
+            value = builder.insert_value(value, splat_vector(builder, scalar), k)
+        return value
+
+    return kind(rows, columns, array, types.intp), codegen
+
+
+def _accumulate(left):
+    """An intrinsic adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer)`` loads the left factor."""
+
+    def typed(typingctx, tile, array, lefts, left_stride, rights, right_stride):
+        def codegen(context, builder, sig, args):
+            value, array, lefts, left_stride, rights, right_stride = args
+            kind = sig.args[0]
+
+            def pointer(start, stride, count):
+                return pointer_to(context, builder, sig.args[1], array, _offset(builder, start, (stride, count)))
+
+            columns = [load_vector(builder, pointer(rights, right_stride, j)) for j in range(kind.columns)]
+            for i in range(kind.rows):
+                factor = left(builder, pointer(lefts, left_stride, i))
+                for j, column in enumerate(columns):
+                    k = i * kind.columns + j
+                    total = fma_vector(builder, factor, column, builder.extract_value(value, k))
+                    value = builder.insert_value(value, total, k)
+            return value
+
+        integer = types.intp
+        return tile(tile, array, integer, integer, integer, integer), codegen
+
+    return intrinsic(typed)
+
+
+# tile[i, j] += array[lefts + i left_stride] * the vector at array[rights + j right_stride].
+tile_outer = _accumulate(lambda builder, pointer: splat_vector(builder, builder.load(pointer)))
+# tile[i, j] += the vector at array[lefts + i left_stride] * the vector at array[rights + j right_stride].
+tile_inner = _accumulate(load_vector)
+
+
+@intrinsic
+def tile_store(typingctx, tile, array, start, row_stride, column_stride, low):
+    """Writes the tile's vectors, none of their elements below ``low`` (a vector)."""
+
+    def codegen(context, builder, sig, args):
+        value, array, start, row_stride, column_stride, low = args
+        for i, j, k in _grid(sig.args[0]):
+            vector = builder.extract_value(value, k)
+            vector = builder.select(builder.fcmp_ordered("<", vector, low), low, vector)
+            place = _offset(builder, start, (row_stride, i), (column_stride, j))
+            store_vector(builder, vector, pointer_to(context, builder, sig.args[1], array, place))
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(tile, array, integer, integer, integer, f32x16), codegen
+
+
+@intrinsic
+def tile_store_where(typingctx, tile, array, start, row_stride, column_stride, gate):
+    """Writes the tile's vectors, 0 where the vector at the same place relative to ``gate`` is not above 0."""
+
+    def codegen(context, builder, sig, args):
+        value, array, start, row_stride, column_stride, gate = args
+        zero = ir.Constant(VECTOR, None)
+        for i, j, k in _grid(sig.args[0]):
+            steps = (row_stride, i), (column_stride, j)
+            open_ = load_vector(builder, pointer_to(context, builder, sig.args[1], array, _offset(builder, gate, *steps)))
+            kept = builder.select(builder.fcmp_ordered(">", open_, zero), builder.extract_value(value, k), zero)
+            store_vector(builder, kept, pointer_to(context, builder, sig.args[1], array, _offset(builder, start, *steps)))
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(tile, array, integer, integer, integer, integer), codegen
+
+
+def _add_into(reduce, load, store):
+    """An intrinsic adding ``reduce(vector)`` of each place of the tile to the array."""
+
+    def typed(typingctx, tile, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
+        def codegen(context, builder, sig, args):
+            value, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh = args
+            fresh = builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0))
+            for i, j, k in _grid(sig.args[0]):
+                row = builder.icmp_signed("<=", skip_rows, ir.Constant(skip_rows.type, i))
+                column = builder.icmp_signed("<=", skip_columns, ir.Constant(skip_columns.type, j))
+                with builder.if_then(builder.and_(row, column)):
+                    place = _offset(builder, start, (row_stride, i), (column_stride, j))
+                    pointer = pointer_to(context, builder, sig.args[1], array, place)
+                    term = reduce(builder, builder.extract_value(value, k))
+                    total = builder.fadd(load(builder, pointer), term)
+                    store(builder, builder.select(fresh, term, total), pointer)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(tile, array, *[integer] * 5, types.boolean), codegen
+
+    return intrinsic(typed)
+
+
+# Both take (tile, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh) and add the tile to the
+# array, or write it where ``fresh``. Tiles at an edge overlap their neighbours: the rows and columns that a neighbour
+# has added already are skipped, so that nothing is added twice. tile_add adds vectors, tile_add_totals the sums over
+# their lanes.
+tile_add = _add_into(lambda builder, vector: vector, load_vector, store_vector)
+tile_add_totals = _add_into(sum_lanes, lambda b, pointer: b.load(pointer), lambda b, value, pointer: b.store(value, pointer))
