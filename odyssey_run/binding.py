@@ -63,10 +63,12 @@ def fit(value: Any, annotation: Any) -> Any:
         return value
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        value = fit(value, arguments[0])
-        for bound in arguments[1:]:
-            if isinstance(bound, Range) and value is not None and value not in bound:
-                raise Misfit(f"{describe(arguments[0])} {bound}")
+        try:
+            value = fit(value, arguments[0])
+        except Misfit:
+            raise Misfit(describe(annotation)) from None
+        if any(isinstance(bound, Range) and value not in bound for bound in arguments[1:]):
+            raise Misfit(describe(annotation))
         return value
     if origin in (Union, types.UnionType):
         return _fit_union(value, annotation)

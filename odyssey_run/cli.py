@@ -61,10 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(error: Exception) -> int:
     """One line on stderr for every fault; returns the exit code of a mistake."""
-    if isinstance(error, OmegaConfBaseException) and getattr(error, "full_key", None):
-        lines: Sequence[str] = [f"{error.full_key}: {_first_line(error)}"]
-    else:
-        lines = error.lines if isinstance(error, Faults) else [_first_line(error)]
+    lines = error.lines if isinstance(error, Faults) else [_one_line(error)]
     for line in lines:
         print(f"odyssey-run: {line}", file=sys.stderr)
     return MISTAKE
@@ -173,12 +170,15 @@ def _config_folders(args: Namespace) -> list[Path]:
     return [own, *([Path(args.config_dir)] if args.config_dir else [])]
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _one_line(error: Exception) -> str:
+    """A message of Hydra's or OmegaConf's without its layout; with the key and the cause, where it has them."""
+    parts = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, OdysseyError):
+        return " ".join(parts)
+    key = getattr(error, "full_key", None)
+    text = f"{key}: {parts[0]}" if key and parts else " ".join(parts) or type(error).__name__
     cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and str(cause).strip():
-        lines = [*lines[:1], str(cause).splitlines()[0].strip()]
-    return ": ".join(lines[:2]) if lines else type(error).__name__
+    return f"{text}: {_one_line(cause)}" if isinstance(cause, OmegaConfBaseException) else text
 
 
 if __name__ == "__main__":

@@ -10,7 +10,15 @@ from rich.text import Text
 from odyssey_run import events
 from odyssey_run.events import Listener, Outcome
 
-COLUMNS = (("epoch", 9), ("train loss", 12), ("val loss", 10), ("val acc", 9), ("lr", 10), ("train s", 9), ("images/s", 11))
+COLUMNS = (
+    ("epoch", 9),
+    ("train loss", 12),
+    ("val loss", 10),
+    ("val acc", 9),
+    ("lr", 10),
+    ("train s", 9),
+    ("images/s", 11),
+)
 
 
 class Screen(Listener):

@@ -39,13 +39,13 @@ def check_writable(request: Request) -> None:
         ) from None
 
 
-def make(request: Request) -> tuple[Path, str]:
+def make(request: Request, lr: float) -> tuple[Path, str]:
     """Makes the folder; returns it and the run's name, ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>`` unless it is given.
 
     Raises:
         ConfigError: the folder cannot be made.
     """
-    base = f"{request.model.name}-{request.optim.name}-lr{request.optim.arguments.get('lr', '')}-s{request.seed}"
+    base = f"{request.model.name}-{request.optim.name}-lr{lr:g}-s{request.seed}"
     for _ in range(100):
         name = request.run.name or f"{base}-{secrets.token_hex(2)}"
         path = Path(request.run.dir or Path("runs") / name)

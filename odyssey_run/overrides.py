@@ -87,7 +87,8 @@ def _wrong_options(override: Override, options: list[str]) -> list[object]:
 
 def _wrong_group(group: str, option: object, options: list[str]) -> str:
     if isinstance(option, dict):
-        return f"{group}: expected the name of an option ({', '.join(options)}), got values; set them as {group}.KEY=VALUE"
+        names = ", ".join(options)
+        return f"{group}: expected the name of an option ({names}), got values; set them as {group}.KEY=VALUE"
     return unknown(group, "null" if option is None else str(option), options)
 
 

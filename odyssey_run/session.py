@@ -10,8 +10,9 @@ import yaml
 
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
 from odyssey_core.data import Dataset, stratified_split
-from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.errors import ConfigError
 from odyssey_core.learner import Learner
+from odyssey_core.optim import Optimizer
 from odyssey_run import events, folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
@@ -35,6 +36,7 @@ class Assembly:
     train: np.ndarray
     validation: np.ndarray
     learner: Learner
+    optimizer: Optimizer
     backend: str
 
 
@@ -59,7 +61,7 @@ def train(request: Request) -> int:
     if faults:
         raise Faults(faults)
     assembly = assemble(request)
-    path, name = folder.make(request)
+    path, name = folder.make(request, assembly.optimizer.lr)
     journal = Journal(path / FILE_NAME)
     screen = Screen(path / LOG)
     try:
@@ -83,10 +85,11 @@ def assemble(request: Request) -> Assembly:
         train, validation = stratified_split(dataset.train.labels, config.validation_size, request.seed)
     else:
         train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
+    optimizer = request.optim.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     learner = Learner(
         model,
-        request.optim.build(),
+        optimizer,
         backend,
         input_shape=dataset.input_shape,
         batch_size=config.batch_size,
@@ -95,7 +98,7 @@ def assemble(request: Request) -> Assembly:
         label_smoothing=config.label_smoothing,
         seed=request.seed,
     )
-    return Assembly(dataset, train, validation, learner, backend.describe())
+    return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
 
 
 def check_sizes(request: Request, images: int, classes: int) -> None:
@@ -162,7 +165,7 @@ def _record(
             assembly.validation,
             request.trainer,
             seed=request.seed,
-            lr=request.optim.arguments["lr"],
+            lr=assembly.optimizer.lr,
             listeners=(_Recorder(journal, uploader), screen),
             stop=lambda: request_to_stop.signum,
         )
@@ -226,7 +229,9 @@ def _upload(uploader: Uploader | None, screen: Screen, path: Path, patience: flo
         command = uploader.store.command()
         if command:
             screen.field("look", command, log=False)
-        screen.field("" if command else "look", uploader.store.address(uploader.experiment_id, uploader.run_id), log=False)
+        screen.field(
+            "" if command else "look", uploader.store.address(uploader.experiment_id, uploader.run_id), log=False
+        )
     else:
         line = f"MLflow has not all of this run: {uploader.fault}; it is whole in {path / FILE_NAME}"
         print(f"odyssey-run: {line}", file=sys.stderr)

@@ -1,0 +1,29 @@
+import pytest
+
+from odyssey_run import cli
+
+QUICK = ("data=digits", "backend=numpy", "tracking=none", "trainer.validation_size=100", "trainer.max_steps=3")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Every test runs in a folder of its own, with no tracking settings around it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def mistake(capsys, tmp_path):
+    """Runs a command that must be refused: exit code 2, only lines of our own on stderr, nothing written."""
+
+    def run(*argv):
+        assert cli.main(argv) == cli.MISTAKE
+        lines = capsys.readouterr().err.splitlines()
+        assert lines
+        assert all(line.startswith("odyssey-run: ") for line in lines), lines
+        assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
+        return [line.removeprefix("odyssey-run: ") for line in lines]
+
+    return run

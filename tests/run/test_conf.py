@@ -1,0 +1,62 @@
+"""Every YAML composes and binds, and lists exactly the arguments of what it configures."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import hydra
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from odyssey_run.assemble import GROUPS, PROVIDED, REGISTRIES, check
+from odyssey_run.binding import parameters
+
+CONF = Path(str(files("odyssey_run.conf")))
+FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
+
+
+def compose(*overrides):
+    with hydra.initialize_config_module("odyssey_run.conf", version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_composes_and_binds(file):
+    config = compose(f"{file.parent}={file.stem}")
+    request = check(config)
+    assert request.config == config
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) in REGISTRIES], ids=str)
+def test_component_lists_its_constructors_arguments(file):
+    group, values = str(file.parent), yaml.safe_load((CONF / file).read_text())
+    name = values.pop("name")
+    assert name == file.stem
+    assert list(values) == list(parameters(REGISTRIES[group][name], PROVIDED.get(group, ())))
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) in GROUPS], ids=str)
+def test_group_lists_its_schemas_fields(file):
+    values = yaml.safe_load((CONF / file).read_text())
+    assert list(values) == list(parameters(GROUPS[str(file.parent)]))
+
+
+@pytest.mark.parametrize("group", REGISTRIES)
+def test_every_registered_name_has_a_file(group):
+    assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(REGISTRIES[group])
+
+
+def test_defaults_of_a_plain_run():
+    config = compose()
+    assert config["model"]["name"] == "lenet5"
+    assert config["data"]["name"] == "glyphs"
+    assert (config["optim"]["name"], config["optim"]["lr"], config["optim"]["momentum"]) == ("sgd", 0.01, 0.0)
+    assert (config["data"]["mean"], config["data"]["std"]) == (0.0, 1.0)
+    assert (config["trainer"]["batch_size"], config["trainer"]["epochs"], config["seed"]) == (32, 10, 0)
+
+
+def test_smoke_is_short_and_leaves_mlflow_alone():
+    config = compose("debug=smoke")
+    assert config["tracking"]["name"] == "none"
+    assert config["trainer"]["max_steps"] == 20
+    assert config["trainer"]["batch_size"] == 32

@@ -1,0 +1,98 @@
+import json
+import threading
+
+import pytest
+
+from odyssey_core.checkpoint import write_atomic
+from odyssey_core.errors import DataError
+from odyssey_run.tracking.journal import Journal, read
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.jsonl"
+
+
+def values(path):
+    return [record["values"]["x"] for record in read(path)[0]]
+
+
+def test_records_come_back_exactly_and_in_order(path):
+    journal = Journal(path)
+    numbers = [0.1 + 0.2, 1e-300, -0.0, 3.0]
+    for step, x in enumerate(numbers):
+        journal.append("metrics", step=step, values={"x": x})
+        assert values(path) == numbers[: step + 1]  # readable at once, before any close
+    journal.close()
+    times = [record["time"] for record in read(path)[0]]
+    assert times == sorted(times)
+    assert times[0] > 1_600_000_000_000  # milliseconds
+
+
+def test_reading_goes_on_where_it_stopped(path):
+    journal = Journal(path)
+    journal.append("metrics", values={"x": 1})
+    offset = read(path)[1]
+    assert read(path, offset) == ([], offset)
+    journal.append("metrics", values={"x": 2})
+    journal.close()
+    assert [r["values"]["x"] for r in read(path, offset)[0]] == [2]
+
+
+def test_a_torn_last_line_is_ignored_and_cut_off(path):
+    journal = Journal(path)
+    journal.append("metrics", values={"x": 1})
+    journal.close()
+    whole = path.read_bytes()
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole + whole[:cut])
+        assert values(path) == [1]
+    again = Journal(path)
+    again.append("metrics", values={"x": 2})
+    again.close()
+    assert values(path) == [1, 2]
+
+
+def test_a_changed_line_is_an_error(path):
+    path.write_text('{"kind":"start","time":1}\nnot json\n{"kind":"end","time":2}\n')
+    with pytest.raises(DataError, match=r"line 2 .* is no journal record: b'not json'"):
+        read(path)
+
+
+def test_nan_is_refused(path):
+    journal = Journal(path)
+    with pytest.raises(ValueError, match="JSON"):
+        journal.append("metrics", values={"x": float("nan")})
+    journal.close()
+    assert read(path) == ([], 0)
+
+
+def test_threads_do_not_mix_their_lines(path):
+    journal = Journal(path)
+
+    def write(thread):
+        for i in range(200):
+            journal.append("metrics", values={"x": [thread, i]}, padding="-" * 300)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    assert sorted(values(path)) == [[n, i] for n in range(4) for i in range(200)]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "config.yaml"
+    write_atomic(file, b"old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

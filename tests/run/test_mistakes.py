@@ -1,0 +1,154 @@
+"""What bad input gets: one line a fault, exit code 2, nothing written, no traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import QUICK
+
+from odyssey_run import cli
+
+ONE_FAULT = {
+    ("model=lenet6",): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp; did you mean 'lenet5'?",
+    ("model=null",): "unknown model 'null'; known: lenet5, lenet5_1998, linear, mlp",
+    ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, glyphs, mnist; did you mean 'emnist'?",
+    ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp; "
+    "did you mean 'lenet5'?",
+    ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
+    ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
+    ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
+    "validation_size, label_smoothing; did you mean trainer.epochs?",
+    ("modle=mlp",): "unknown key modle; the configuration has seed, run, trainer, tracking, model, data, optim, "
+    "backend, task; did you mean model?",
+    ("optim.lr=abc",): "optim.lr: expected a number, got the text 'abc'",
+    ("optim.lr=true",): "optim.lr: expected a number, got True",
+    ("optim.lr=nan",): "optim.lr: expected a number, got nan",
+    ("optim.lr=null",): "optim.lr: expected a number, got null",
+    ("optim.nesterov=1",): "optim.nesterov: expected true or false, got 1",
+    ("optim.lr=-0.1",): "optim.lr: must not be negative, got -0.1",
+    ("trainer.batch_size=0",): "trainer.batch_size: expected an integer at least 1, got 0",
+    ("trainer.batch_size=1.5",): "trainer.batch_size: expected an integer at least 1, got 1.5",
+    ("trainer.max_steps=0",): "trainer.max_steps: expected an integer at least 1 or null, got 0",
+    ("trainer.label_smoothing=1",): "trainer.label_smoothing: expected a number from 0 to below 1, got 1",
+    ("seed=-1",): "seed: expected an integer from 0 to 9223372036854775807, got -1",
+    ("model=mlp", "model.hidden=[32,a]"): "model.hidden: expected a list of an integer each, got [32, 'a']",
+    ("optim=adam", "optim.betas=[0.9]"): "optim.betas: expected a list of 2: a number, a number, got [0.9]",
+    ("optim={lr: 1}",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got values; "
+    "set them as optim.KEY=VALUE",
+    ("lenet5",): "cannot read 'lenet5': expected name=value, for example optim.lr=0.01 or model=lenet5",
+    ("--epochs=3",): "unrecognized arguments: --epochs=3; odyssey-run --help shows what there is",
+    ("tracking=mlflow", "tracking.uri=htp://host"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a "
+    "database URI, got 'htp://host'; or run with tracking=none",
+    ("tracking=mlflow", "tracking.uri=http://"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a "
+    "database URI, got 'http://'; or run with tracking=none",
+    ("tracking=mlflow", "tracking.uri=mlruns"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a database "
+    "URI, got 'mlruns' (MLflow no longer writes to folders); or run with tracking=none",
+    ("run.name=a/b",): "run.name: expected letters, digits and ._+- only, got 'a/b'",
+    ("trainer.batch_size=1338",): "trainer.batch_size: expected at most 1337 (the training images left by validation), "
+    "got 1338",
+    ("trainer.validation_size=1437",): "trainer.validation_size: expected 0, or 10 (the classes) to 1436 "
+    "(of the 1437 training images), got 1437",
+    ("seed=${sede}",): "seed: Interpolation key 'sede' not found",
+}
+
+
+@pytest.mark.parametrize("arguments", list(ONE_FAULT), ids=" ".join)
+def test_one_fault_gets_one_line(mistake, arguments):
+    groups = {a.partition("=")[0] for a in arguments}
+    quick = [a for a in QUICK if a.partition("=")[0] not in groups]
+    assert mistake(*quick, *arguments) == [ONE_FAULT[arguments]]
+
+
+def test_all_faults_are_told_at_once(mistake):
+    lines = mistake(
+        *QUICK[1:],
+        "model=lenet6",
+        "model.depth=3",
+        "optim.lrr=1",
+        "trainer.epochs=abc",
+        "seeed=1",
+        "oops",
+        "backend.x=1",
+    )
+    assert [line.split(";")[0].split(":")[0] for line in lines] == [
+        "unknown model 'lenet6'",
+        "cannot read 'oops'",
+        "unknown key seeed",
+        "trainer.epochs",
+        "unknown key optim.lrr",
+        "unknown key backend.x",
+    ]
+
+
+@pytest.mark.parametrize("syntax", ["x=[", "x=}", "x=a:b=c"])
+def test_a_syntax_error_names_the_override(mistake, syntax):
+    (line,) = mistake(*QUICK, syntax)
+    assert line.startswith(f"cannot read '{syntax}': ")
+    assert "quotes" in line
+
+
+def test_missing_data_names_the_folder(mistake, tmp_path):
+    (line,) = mistake("data=emnist", f"data.root={tmp_path / 'nowhere'}", "backend=numpy", "tracking=none")
+    assert str(tmp_path / "nowhere") in line
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write")
+def test_unwritable_folder(mistake):
+    (line,) = mistake(*QUICK, "run.dir=/proc/self/run")
+    assert line.startswith("run.dir: cannot write to /proc/")
+
+
+def test_a_file_in_the_way(mistake, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (line,) = mistake(*QUICK, "run.dir=file/run")
+    assert line.startswith(f"run.dir: cannot write to {tmp_path / 'file'}: ")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(mistake, tmp_path):
+    assert cli.main([*QUICK, "run.dir=here"]) == 0
+    before = (tmp_path / "here" / "journal.jsonl").read_bytes()
+    assert mistake(*QUICK, "run.dir=here") == ["run.dir: here already holds a run; choose another"]
+    assert (tmp_path / "here" / "journal.jsonl").read_bytes() == before
+
+
+def test_images_a_model_cannot_take(mistake, monkeypatch):
+    import numpy as np
+
+    from odyssey_core.data import DATASETS, Dataset, Images
+
+    def tiny() -> Dataset:
+        images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
+        return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
+
+    monkeypatch.setitem(DATASETS._table, "digits", tiny)
+    (line,) = mistake(*QUICK, "~data.mean", "~data.std")
+    assert line == "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
+
+
+def test_cfg_job_is_checked_too(mistake, capsys):
+    assert cli.main([*QUICK, "--cfg", "job", "optim.lr=0.5"]) == 0
+    assert "lr: 0.5" in capsys.readouterr().out
+    (line,) = mistake(*QUICK, "--cfg", "job", "optim.lrr=0.5")
+    assert line.startswith("unknown key optim.lrr")
+
+
+def test_a_sweep_goes_on_after_a_mistake(capsys, tmp_path):
+    assert cli.main(["-m", *QUICK, "optim.lr=0.1,abc,0.2"]) == cli.MISTAKE
+    assert capsys.readouterr().err == "odyssey-run: optim.lr: expected a number, got the text 'abc'\n"
+    assert len(list(tmp_path.glob("runs/*/journal.jsonl"))) == 2
+
+
+LEAN = """
+import sys
+from odyssey_run.cli import main
+code = main(sys.argv[1:])
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"mlflow", "numba", "rich", "matplotlib"})
+sys.exit(f"imported {heavy}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["backend=numpy", "optim.lrr=1"], 2)])
+def test_answers_import_nothing_heavy(arguments, code):
+    done = subprocess.run([sys.executable, "-c", LEAN, *arguments], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr

@@ -1,0 +1,146 @@
+"""Whole runs of a small model on bundled data: what they leave, how they end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import QUICK
+
+from odyssey_core.checkpoint import load_weights
+from odyssey_run import cli
+from odyssey_run.tracking.journal import read
+
+COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
+LONG = ("data=digits", "backend=numpy", "trainer.validation_size=100", "trainer.epochs=1000")
+
+
+def records(folder: Path) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for record in read(folder / "journal.jsonl")[0]:
+        found.setdefault(record["kind"], []).append(record)
+    return found
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def test_a_run_leaves_what_it_says(tmp_path, capsys):
+    assert cli.main([*QUICK, "seed=3"]) == 0
+    run = only_run(tmp_path)
+    assert re.fullmatch(r"lenet5-sgd-lr0\.01-s3-[0-9a-f]{4}", run.name)
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(
+        f"runs/{run.name}/{file}"
+        for file in ("config.yaml", "journal.jsonl", "lenet5_weights/lenet5.safetensors", "train.log")
+    )
+    found = records(run)
+    assert found["start"][0]["config"] == yaml.safe_load((run / "config.yaml").read_text())
+    assert found["start"][0]["params"]["trainer.max_steps"] == "3"
+    assert found["end"][0]["status"] == "FINISHED"
+    names = {name for record in found["metrics"] for name in record["values"]}
+    assert {"train/loss", "val/accuracy", "val/loss", "test/accuracy", "test/loss", "time/train_s"} <= names
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert str(run.relative_to(tmp_path)) in out
+    assert (run / "train.log").read_text() == out
+
+
+def test_the_weights_can_be_used_alone(tmp_path):
+    cli.main(list(QUICK))
+    weights, metadata = load_weights(only_run(tmp_path) / "lenet5_weights" / "lenet5.safetensors")
+    assert weights["conv1_kernel"].shape == (6, 1, 5, 5)
+    assert weights["fc1_weights"].shape == (120, 256)
+    assert (metadata["model"], metadata["dataset"], metadata["orientation"]) == ("lenet5", "digits", "upright")
+    assert json.loads(metadata["class_names"]) == list("0123456789")
+    assert json.loads(metadata["input_shape"]) == [1, 28, 28]
+    assert (float(metadata["mean"]), float(metadata["std"])) == (0.0, 1.0)
+
+
+def test_the_same_command_gives_the_same_run(tmp_path):
+    for name in "ab":
+        cli.main([*QUICK, f"run.name={name}"])
+    first, second = (
+        [(r["step"], k, v) for r in records(tmp_path / "runs" / n)["metrics"] for k, v in r["values"].items()]
+        for n in "ab"
+    )
+    assert [p for p in first if "time/" not in p[1]] == [p for p in second if "time/" not in p[1]]
+
+
+@pytest.mark.filterwarnings("ignore:.*(overflow|invalid value):RuntimeWarning")
+def test_divergence_fails_and_names_the_step(tmp_path, capsys):
+    assert cli.main([*QUICK, "optim.lr=1e30", "trainer.max_steps=20"]) == cli.FAILED
+    run = only_run(tmp_path)
+    ending = records(run)["end"][0]
+    assert ending["status"] == "FAILED"
+    assert re.match(r"train loss is not finite at step \d+; lower optim\.lr", ending["reason"])
+    assert ending["reason"] in capsys.readouterr().out
+    weights, _ = load_weights(run / "lenet5_weights" / "lenet5.safetensors")
+    assert all(abs(w).max() < 10 for w in weights.values())
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *LONG, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if re.match(r"\s*2/1000\s", line):
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_as_killed(tmp_path, signum, code):
+    process = start(tmp_path, "tracking=none")
+    asked = time.monotonic()
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=20)
+    assert time.monotonic() - asked < 5
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert "KILLED after" in out
+    run = only_run(tmp_path)
+    assert records(run)["end"][0]["status"] == "KILLED"
+    assert load_weights(run / "lenet5_weights" / "lenet5.safetensors")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_shows_a_run_that_was_stopped(tmp_path):
+    from mlflow import MlflowClient
+
+    process = start(tmp_path)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err == ""
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("digits")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "KILLED"
+    address = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
+    assert f"{address}?workflowType=machine_learning" in out
+    assert run.data.params["model.name"] == "lenet5"
+    assert len(run.data.tags["odyssey.data.sha256"]) == 64
+    local = records(only_run(tmp_path))
+    expected = [(m["step"], m["values"]["train/loss"]) for m in local["metrics"] if "train/loss" in m["values"]]
+    assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == expected
+    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
+    assert artifacts == {"config.yaml", "journal.jsonl", "train.log", "lenet5_weights"}
+    weights = [a.path for a in client.list_artifacts(run.info.run_id, "lenet5_weights")]
+    assert weights == ["lenet5_weights/lenet5.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mlartifacts", "mlflow.db", "runs"]
