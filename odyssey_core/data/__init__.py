@@ -1,0 +1,20 @@
+"""Datasets: uint8 images and int64 labels, checked once when they are loaded.
+
+``DATASETS[name](..., mean, std)`` gives a ``Dataset``; nothing past it opens a data file or checks a label.
+"""
+
+from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.split import epoch_order, stratified_split
+from odyssey_core.registry import Registry
+
+DATASETS = Registry(
+    "dataset",
+    {
+        "emnist": "odyssey_core.data.emnist:emnist",
+        "mnist": "odyssey_core.data.mnist:mnist",
+        "digits": "odyssey_core.data.digits:digits",
+        "glyphs": "odyssey_core.data.glyphs:glyphs",
+    },
+)
+
+__all__ = ["DATASETS", "Dataset", "Images", "epoch_order", "stratified_split"]

@@ -1,0 +1,119 @@
+"""What every dataset is once loaded, and the checks that make its indices and labels safe to use unchecked."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from odyssey_core.errors import ConfigError, DataError
+
+ORIENTATIONS = ("upright", "transposed")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images.
+
+    Args:
+        pixels: (N, C, H, W) uint8, C-contiguous.
+        labels: (N,) int64.
+
+    Raises:
+        DataError: another rank, dtype or memory order, no image at all, or not one label an image.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        pixels, labels = self.pixels, self.labels
+        if pixels.ndim != 4 or pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
+            raise DataError(
+                f"images: expected C-contiguous uint8 pixels (N, C, H, W), got {pixels.dtype} {pixels.shape}"
+                f"{'' if pixels.flags.c_contiguous else ', not C-contiguous'}; convert with np.ascontiguousarray"
+            )
+        if labels.ndim != 1 or labels.dtype != np.int64:
+            raise DataError(f"labels: expected int64 (N,), got {labels.dtype} {labels.shape}; convert with astype")
+        if len(pixels) != len(labels):
+            raise DataError(f"images: expected one label an image, got {len(pixels)} images and {len(labels)} labels")
+        if pixels.size == 0:
+            raise DataError(f"images: expected at least one, got shape {pixels.shape}; the data set is empty")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training set, a test set, and what is needed to read them.
+
+    Args:
+        name: as in the registry, with the split where there are several: ``"emnist-balanced"``.
+        train: the training images; a validation split is cut from these.
+        test: the test images, of the same (C, H, W).
+        class_names: one name a class, in label order.
+        orientation: ``"upright"``, or ``"transposed"`` where rows and columns are stored swapped, as in EMNIST.
+        mean: mean of the pixels in [0, 1], subtracted before the first layer.
+        std: their standard deviation, divided by after that.
+        digest: SHA-256 of the data as read (see ``digest_of``).
+        official: whether every source file is byte for byte the published one.
+
+    Raises:
+        DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
+        ConfigError: a std that is not positive, a mean or std that is not finite.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]
+    orientation: str
+    mean: float
+    std: float
+    digest: str
+    official: bool
+
+    def __post_init__(self):
+        for part, images in (("train", self.train), ("test", self.test)):
+            _check_labels(f"{self.name} {part}", images.labels, self.classes)
+        if self.train.pixels.shape[1:] != self.test.pixels.shape[1:]:
+            raise DataError(
+                f"{self.name}: expected train and test images of one size, got (C, H, W) = "
+                f"{self.train.pixels.shape[1:]} and {self.test.pixels.shape[1:]}; check the files in data.root"
+            )
+        if self.orientation not in ORIENTATIONS:
+            raise DataError(f"{self.name}: orientation: expected one of {ORIENTATIONS}, got {self.orientation!r}")
+        if not np.isfinite(self.mean):
+            raise ConfigError(f"data.mean: expected a finite number, got {self.mean}")
+        if not (np.isfinite(self.std) and self.std > 0):
+            raise ConfigError(f"data.std: expected a finite number above 0, got {self.std}; 1.0 divides by nothing")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return tuple(self.train.pixels.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+
+def _check_labels(what: str, labels: np.ndarray, classes: int) -> None:
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise DataError(
+            f"{what} labels: expected 0 to {classes - 1} ({classes} classes), got {labels[first]} at index {first} "
+            f"({np.count_nonzero(outside)} labels out of range); check the label file and data.split"
+        )
+
+
+def digest_of(train: Images, test: Images) -> str:
+    """SHA-256, in hex, over the shapes (little-endian int64), pixels and labels (little-endian int64) of both parts."""
+    sha = hashlib.sha256()
+    for images in (train, test):
+        sha.update(np.array(images.pixels.shape, "<i8").tobytes())
+        sha.update(images.pixels.reshape(-1).data)
+        sha.update(images.labels.astype("<i8", copy=False).data)
+    return sha.hexdigest()

@@ -1,0 +1,110 @@
+"""EMNIST: handwritten digits and letters from NIST Special Database 19, 28×28, in six splits."""
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+
+from odyssey_core.data.cache import atomic_file, cache_folder
+from odyssey_core.data.dataset import Dataset
+from odyssey_core.data.download import fetch
+from odyssey_core.data.files import files_in, load_files, present
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.registry import unknown
+
+URLS = (
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
+)
+ARCHIVE_SHA256 = "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
+OFFICIAL = {
+    "emnist-balanced-train-images-idx3-ubyte.gz": "74295e75e4e9fa2c102147460ee7eb763653d5132d883a84fb88932bfb8d2db4",
+    "emnist-balanced-train-labels-idx1-ubyte.gz": "b46d41e5156a0a8aaaa4d18979fdd1588850fa8571018acffd5d93b325a7d6ed",
+    "emnist-balanced-test-images-idx3-ubyte.gz": "117fc12b015e37ea98bfb2cbba3f77c3782c056cdbd219b87abfc8661d7135db",
+    "emnist-balanced-test-labels-idx1-ubyte.gz": "a67cac948379b67270b9a4d0a01c8ec661598accf2f2b1964340b7c83cb175cd",
+}
+SUMS = "SHA256SUMS"
+
+DIGITS = "0123456789"
+CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# The 15 lower-case letters that look like their capitals are merged with them.
+MERGED = DIGITS + CAPITALS + "abdefghnqrt"
+SPLITS = {
+    "byclass": DIGITS + CAPITALS + CAPITALS.lower(),
+    "bymerge": MERGED,
+    "balanced": MERGED,
+    "letters": CAPITALS,
+    "digits": DIGITS,
+    "mnist": DIGITS,
+}
+
+
+def emnist(split: str = "balanced", root: str | None = None, mean: float = 0.0, std: float = 1.0) -> Dataset:
+    """One EMNIST split: pixels (N, 1, 28, 28) uint8, stored transposed.
+
+    ``official`` is certain for ``balanced``, whose four digests are known here, and for any split that was unpacked
+    from the published archive by this function; files that came another way or were unpacked count as unofficial.
+
+    Args:
+        split: ``byclass`` (62 classes), ``bymerge`` (47), ``balanced`` (47), ``letters`` (26: both cases of a letter
+            are one class; labels 1 to 26 in the files, 0 to 25 here), ``digits`` (10) or ``mnist`` (10).
+        root: a folder with the split's four published files, packed or unpacked; downloaded once where it is None.
+        mean: mean of the pixels in [0, 1].
+        std: their standard deviation.
+
+    Raises:
+        ConfigError: an unknown split.
+        DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
+
+    Source: Cohen, Afshar, Tapson, van Schaik, "EMNIST: an extension of MNIST to handwritten letters", 2017, table II.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"data.split: {unknown('EMNIST split', split, SPLITS)}")
+    kinds = ("images-idx3", "labels-idx1")
+    names = [f"emnist-{split}-{part}-{kind}-ubyte.gz" for part in ("train", "test") for kind in kinds]
+    official = dict(OFFICIAL)
+    if root is None:
+        folder = cache_folder() / "emnist"
+        if len(present(folder, names)) < len(names):
+            _download(folder, names)
+        paths = present(folder, names)
+        official = _recorded(folder) | official
+    else:
+        paths = files_in(root, names)
+    loaded = load_files(f"emnist-{split}", paths, official, tuple(SPLITS[split]), first_label=int(split == "letters"))
+    return Dataset(**loaded, orientation="transposed", mean=mean, std=std)
+
+
+def _download(folder: Path, names: list[str]) -> None:
+    """Unpacks a split from the published archive, which stays, so that another split needs no second download."""
+    archive = fetch(URLS, folder / "gzip.zip", ARCHIVE_SHA256, instead=f"{names[0]} and its like")
+    try:
+        with zipfile.ZipFile(archive) as members:
+            sums = {name: _unpack(members, f"gzip/{name}", folder / name) for name in names}
+        lines = sorted(f"{sha}  {name}\n" for name, sha in (_recorded(folder) | sums).items())
+        with atomic_file(folder / SUMS) as file:
+            file.write("".join(lines).encode())
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise DataError(
+            f"{archive}: expected gzip/{names[0]} and its like, got {error}; delete it and run again"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); make room, or set ODYSSEY_CACHE elsewhere"
+        ) from error
+
+
+def _unpack(members: zipfile.ZipFile, member: str, path: Path) -> str:
+    with members.open(member) as source, atomic_file(path) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """File name to SHA-256 of what was unpacked from the archive after its own SHA-256 had been checked."""
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: sha for sha, _, name in (line.partition("  ") for line in lines)}

@@ -1,0 +1,100 @@
+"""The IDX format of MNIST and EMNIST, gzipped or plain.
+
+Source: LeCun, Cortes, Burges, "The MNIST database", file formats: two zero bytes, a dtype byte (8 is uint8), the
+rank, one big-endian uint32 a dimension, then the elements in row-major order.
+"""
+
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from odyssey_core.errors import DataError
+
+UINT8 = 0x08
+CHUNK = 1 << 16
+REMEDY = "delete it and run again, or point data.root at a folder with good files"
+
+
+def read_idx(path: Path, rank: int) -> tuple[np.ndarray, str]:
+    """Reads a whole IDX file, and nothing but a whole one.
+
+    Args:
+        path: the file; gzip is recognised by its first two bytes, not by its name.
+        rank: dimensions expected: 3 for images, 1 for labels.
+
+    Returns:
+        The elements as uint8 of the file's dimensions, and the SHA-256 of the file's own bytes in hex.
+
+    Raises:
+        DataError: a file that cannot be read, is no IDX, has another dtype or rank, is damaged, too short or too long.
+    """
+    sha = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            parts = _inflate(path, file, sha) if file.peek(2)[:2] == b"\x1f\x8b" else _plain(file, sha)
+            return _fill(path, rank, parts), sha.hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from error
+
+
+def _plain(file, sha):
+    while chunk := file.read(CHUNK):
+        sha.update(chunk)
+        yield chunk
+
+
+def _inflate(path, file, sha):
+    inflater = zlib.decompressobj(31)
+    for chunk in _plain(file, sha):
+        if inflater.eof:
+            raise DataError(f"{path}: expected the end of the gzip stream, got further bytes; {REMEDY}")
+        try:
+            yield inflater.decompress(chunk)
+        except zlib.error as error:
+            raise DataError(f"{path}: expected a sound gzip file, got damaged data ({error}); {REMEDY}") from error
+        if inflater.unused_data:
+            raise DataError(f"{path}: expected the end of the gzip stream, got further bytes; {REMEDY}")
+    if not inflater.eof:
+        raise DataError(f"{path}: expected a whole gzip file, got one cut short at {file.tell():,} bytes; {REMEDY}")
+
+
+def _fill(path: Path, rank: int, parts) -> np.ndarray:
+    """The array is allocated once and filled piecewise: joining the pieces would double the peak memory."""
+    head, header_size = b"", 4 + 4 * rank
+    while len(head) < header_size and (part := next(parts, None)) is not None:
+        head += part
+    shape = _shape(path, rank, head[:header_size])
+    wanted = math.prod(shape)
+    # A header may ask for terabytes; empty() only reserves, and memory is touched as data arrives.
+    try:
+        array = np.empty(wanted, np.uint8)
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise DataError(f"{path}: its header asks for an impossible shape {shape}; {REMEDY}") from error
+    got, part = 0, head[header_size:]
+    while part is not None:
+        if got + len(part) <= wanted:
+            array[got : got + len(part)] = np.frombuffer(part, np.uint8)
+        got += len(part)
+        part = next(parts, None)
+    if got != wanted:
+        raise DataError(f"{path}: expected {wanted:,} bytes of data for shape {shape}, got {got:,}; {REMEDY}")
+    return array.reshape(shape)
+
+
+def _shape(path: Path, rank: int, header: bytes) -> tuple[int, ...]:
+    if len(header) < 4 or header[:2] != b"\0\0":
+        got = header[:4].hex(" ") or "nothing"
+        raise DataError(f"{path}: expected an IDX file (it starts 00 00), got {got}; {REMEDY}")
+    if header[2] != UINT8:
+        raise DataError(f"{path}: expected IDX elements of type 0x08 (uint8), got 0x{header[2]:02x}; {REMEDY}")
+    if header[3] != rank:
+        raise DataError(
+            f"{path}: expected {rank} dimension{'s' * (rank > 1)}, got {header[3]}; are image and label files swapped?"
+        )
+    if len(header) < 4 + 4 * rank:
+        raise DataError(f"{path}: expected a header of {4 + 4 * rank} bytes, got {len(header)}; {REMEDY}")
+    return struct.unpack(f">{rank}I", header[4:])

@@ -1,0 +1,42 @@
+"""MNIST: 60,000 + 10,000 handwritten digits, 28×28."""
+
+from odyssey_core.data.cache import cache_folder
+from odyssey_core.data.dataset import Dataset
+from odyssey_core.data.download import fetch
+from odyssey_core.data.files import files_in, load_files, present
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+OFFICIAL = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0) -> Dataset:
+    """The MNIST digits: pixels (N, 1, 28, 28) uint8, upright, 10 classes.
+
+    Args:
+        root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
+        mean: mean of the pixels in [0, 1].
+        std: their standard deviation.
+
+    Raises:
+        DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
+
+    Source: LeCun, Bottou, Bengio, Haffner 1998, section III-A.
+    """
+    if root is None:
+        folder = cache_folder() / "mnist"
+        for name, sha256 in OFFICIAL.items():
+            if not present(folder, [name]):
+                fetch([mirror + name for mirror in MIRRORS], folder / name, sha256)
+        paths = present(folder, list(OFFICIAL))
+    else:
+        paths = files_in(root, list(OFFICIAL))
+    loaded = load_files("mnist", paths, OFFICIAL, tuple("0123456789"))
+    return Dataset(**loaded, orientation="upright", mean=mean, std=std)
