@@ -7,7 +7,6 @@ from odyssey_core.backends.numba import caching  # noqa: F401  (first: decides w
 # isort: split
 import numba
 from llvmlite import binding
-from numba.np.ufunc import parallel
 
 from odyssey_core.backends.numba.execute import NumbaExecutable
 from odyssey_core.backends.numba.tiles import Tiles
@@ -34,7 +33,8 @@ class NumbaBackend:
         self.groups = groups
         self.threads = min(threads or usable_cores(), groups, numba.config.NUMBA_NUM_THREADS)
         self._features = target_features()
-        self._tiles = Tiles(24, 1) if "avx512f" in self._features else Tiles(6, 2)
+        wide = "avx512f" in self._features
+        self._tiles = Tiles(32, 1) if wide else Tiles(32, 4) if "neon" in self._features else Tiles(16, 2)
 
     def describe(self) -> str:
         """One line for people: threads and instruction set."""

@@ -111,7 +111,7 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
     spans = {
         "conv2d": ("out", "out_width"),
         "conv2d_grad_input": ("channels",),
-        "conv2d_grad_weight": ("out", "kernel_width"),
+        "conv2d_grad_weight": ("out",),
         "linear": ("out",),
         "linear_grad_input": ("features",),
         "linear_grad_weight": ("out",),
@@ -119,6 +119,8 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
     for span, size in zip(spans, variant, strict=False):
         if size > dims[span]:
             fail(f"tile of {size} over {span} of {dims[span]}")
+    if name == "conv2d_grad_weight" and variant[1] > variant[2] * variant[3]:
+        fail(f"tile of {variant[1]} taps over {variant[2]}x{variant[3]}")
     if name == "linear_grad_weight" and variant[1] * LANES > -(-dims["features"] // LANES) * LANES:
         fail(f"tile of {variant[1]} vectors over {dims['features']} features")
 

@@ -44,8 +44,14 @@ def kernel_addresses(program: Program) -> np.ndarray:
     return np.array(addresses, np.int64)
 
 
+_SIGNATURE = types.void(
+    types.float32[::1], types.int64[:, ::1], types.int64[:, :, ::1], types.int64[::1], KERNEL_SIGNATURE.args[2]
+)
+
+
 @njit(nogil=True)
-def _run_group(arena, table, addresses, feed, step, first, body, end, block0, block1):
+def _run_group(arena, table, group, addresses, feed, step):
+    first, body, end, block0, block1 = group
     for block in range(block0, block1):
         for r in range(first, body):
             call_kernel(addresses[table[r, 0]], arena, table[r], feed, step, block)
@@ -53,19 +59,29 @@ def _run_group(arena, table, addresses, feed, step, first, body, end, block0, bl
         call_kernel(addresses[table[r, 0]], arena, table[r], feed, step, block0)
 
 
-def _run(arena, table, phases, addresses, feed):
+@njit(nogil=True)
+def _group(phases, p, g):
+    return phases[p, g, 0], phases[p, g, 1], phases[p, g, 2], phases[p, g, 3], phases[p, g, 4]
+
+
+# Two functions, though they differ in one word: numba's cache tells functions apart by name and place alone, and would
+# hand the parallel code to the serial dispatcher.
+@njit(nogil=True, cache=True)
+def run_serial(arena, table, phases, addresses, feed):
+    """Every step of the feed on the calling thread."""
+    for step in range(feed.order.shape[0]):
+        for p in range(phases.shape[0]):
+            for g in range(phases.shape[1]):
+                _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
+
+
+@njit(nogil=True, cache=True, parallel=True)
+def run_parallel(arena, table, phases, addresses, feed):
+    """Every step of the feed, the groups of each phase shared out to numba's threads."""
     for step in range(feed.order.shape[0]):
         for p in range(phases.shape[0]):
             for g in prange(phases.shape[1]):
-                part = phases[p, g]
-                _run_group(arena, table, addresses, feed, step, part[0], part[1], part[2], part[3], part[4])
-
-
-_SIGNATURE = types.void(
-    types.float32[::1], types.int64[:, ::1], types.int64[:, :, ::1], types.int64[::1], KERNEL_SIGNATURE.args[2]
-)
-run_serial = njit(nogil=True, cache=True)(_run)
-run_parallel = njit(nogil=True, cache=True, parallel=True)(_run)
+                _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
 
 
 class NumbaExecutable:

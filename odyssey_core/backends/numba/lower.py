@@ -214,9 +214,8 @@ class Lowering:
     def _emit_reshape(self, node, outer):
         self.places[outer] = self.places[node.inputs[0]]
 
-    def _sizes(self, x_shape, weight_shape, y_shape, stride) -> dict[str, int]:
-        values = (*x_shape[1:], *y_shape[1:], *weight_shape[2:], stride)
-        return dict(zip(conv.SIZES, values, strict=True))
+    def _sizes(self, x_shape, y_shape, stride) -> dict[str, int]:
+        return dict(zip(conv.SIZES, (*x_shape[1:], *y_shape[1:], stride), strict=True))
 
     def _bordered(self, x: Tensor, padding: int) -> tuple[Operand, tuple[int, ...], Place | None]:
         """The input of a convolution inside its border of zeros, its shape, and what to release afterwards."""
@@ -243,8 +242,8 @@ class Lowering:
             "bias": self._parameter(bias[0]) if bias else None,
             "y": result.shaped((*node.shape[1:], LANES)),
         }
-        variant = self.tiles.outer(node.shape[1], node.shape[3])
-        sizes = self._sizes(shape, weight.shape, node.shape, node.attrs["stride"])
+        variant = *self.tiles.outer(node.shape[1], node.shape[3]), *weight.shape[2:]
+        sizes = self._sizes(shape, node.shape, node.attrs["stride"])
         self._row(conv.CONV2D, operands, variant, **sizes, relu=outer is not node)
         self._release(border)
 
@@ -256,8 +255,8 @@ class Lowering:
             "gate": self._laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
             "dx": self._result(outer).shaped((*node.shape[1:], LANES)),
         }
-        sizes = self._sizes(node.shape, weight.shape, grad.shape, node.attrs["stride"])
-        variant = self.tiles.outer(node.shape[1], 1)[:1]
+        sizes = self._sizes(node.shape, grad.shape, node.attrs["stride"])
+        variant = self.tiles.outer(node.shape[1], 1)[0], *weight.shape[2:]
         self._row(conv.CONV2D_GRAD_INPUT, operands, variant, **sizes, padding=node.attrs["padding"])
 
     def _emit_conv2d_grad_weight(self, node, outer):
@@ -268,8 +267,8 @@ class Lowering:
             "grad": self._laned(grad, grad.shape[1:]),
             "dw": self._result(outer).shaped(stored_shape(node.shape)),
         }
-        sizes = self._sizes(shape, node.shape, grad.shape, node.attrs["stride"])
-        variant = self.tiles.inner(node.shape[0], node.shape[3])
+        sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
+        variant = *self.tiles.inner(node.shape[0], math.prod(node.shape[2:])), *node.shape[2:]
         self._row(conv.CONV2D_GRAD_WEIGHT, operands, variant, **sizes, first_block=0)
         self._release(border)
 

@@ -103,9 +103,9 @@ fma = _define(f32x16, [f32x16] * 3, fma_vector)
 sqrt = _define(f32x16, [f32x16], lambda b, x: _call(b, "llvm.sqrt.v16f32", x))
 splat = _define(f32x16, [types.float32], splat_vector)
 total = _define(types.float32, [f32x16], sum_lanes)
-# A NaN in the first operand stays: not (x < y) keeps x.
-at_least = _define(f32x16, [f32x16] * 2, lambda b, x, low: b.select(b.fcmp_ordered("<", x, low), low, x))
-at_most = _define(f32x16, [f32x16] * 2, lambda b, x, high: b.select(b.fcmp_ordered(">", x, high), high, x))
+# A NaN in the first operand stays: not (low > x) keeps x. The form that one machine instruction has.
+at_least = _define(f32x16, [f32x16] * 2, lambda b, x, low: b.select(b.fcmp_ordered(">", low, x), low, x))
+at_most = _define(f32x16, [f32x16] * 2, lambda b, x, high: b.select(b.fcmp_ordered("<", high, x), high, x))
 where_greater = _define(f32x16, [f32x16] * 4, _select(">"))
 where_equal = _define(f32x16, [f32x16] * 4, _select("=="))
 

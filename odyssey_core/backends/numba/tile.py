@@ -107,7 +107,7 @@ def tile_store(typingctx, tile, array, start, row_stride, column_stride, low):
         value, array, start, row_stride, column_stride, low = args
         for i, j, k in _grid(sig.args[0]):
             vector = builder.extract_value(value, k)
-            vector = builder.select(builder.fcmp_ordered("<", vector, low), low, vector)
+            vector = builder.select(builder.fcmp_ordered(">", low, vector), low, vector)
             place = _offset(builder, start, (row_stride, i), (column_stride, j))
             store_vector(builder, vector, pointer_to(context, builder, sig.args[1], array, place))
         return context.get_dummy_value()

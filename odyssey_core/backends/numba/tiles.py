@@ -2,44 +2,44 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tile sizes for a number of vector registers.
+    """Tile sizes for a register file.
 
     Attributes:
-        accumulators: lane vectors that may be kept in registers, leaving room for operands.
-        width: machine registers per lane vector: 1 with AVX-512, 2 with AVX2, 4 with NEON.
+        registers: vector registers of the machine: 32 with AVX-512 and NEON, 16 with AVX2.
+        width: registers per lane vector: 1 with AVX-512, 2 with AVX2, 4 with NEON.
     """
 
-    accumulators: int
+    registers: int
     width: int
 
     def outer(self, rows: int, columns: int) -> tuple[int, int]:
         """(rows, columns) of a tile of scalars x vectors."""
-        return self._best(rows, columns, 1)
+        return self._best(rows, columns, 1, 6)
 
     def inner(self, rows: int, columns: int) -> tuple[int, int]:
-        """(rows, columns) of a tile of vectors x vectors."""
-        return self._best(rows, columns, self.width)
+        """(rows, columns) of a tile of vectors x vectors, at most two columns."""
+        return self._best(rows, columns, self.width, 2)
 
-    @cache  # noqa: B019 (a handful of frozen instances)
-    def _best(self, rows: int, columns: int, left_loads: int) -> tuple[int, int]:
+    def _best(self, rows: int, columns: int, left: int, most_columns: int) -> tuple[int, int]:
         """The tile with the fewest cycles over rows x columns.
 
-        Two multiply-adds and two loads start per cycle; a chain of multiply-adds on one register needs 4 cycles.
+        Per step of the summed dimension two multiply-adds and two loads start in a cycle, a chain of multiply-adds on
+        one register needs 4 cycles, and about half a cycle goes into the loop. A tile, its columns and one left factor
+        stay in registers: one that spills runs at half speed.
         """
 
         def cycles(r: int, c: int) -> float:
-            arithmetic, loads = r * c * self.width / 2, (r * left_loads + c * self.width) / 2
-            each = max(arithmetic, loads, 4) + 0.1 * (r + c)
-            return math.ceil(rows / r) * math.ceil(columns / c) * each
+            arithmetic, loads = r * c * self.width / 2, (r * left + c * self.width) / 2
+            return math.ceil(rows / r) * math.ceil(columns / c) * (max(arithmetic, loads, 4) + 0.5)
 
         sizes = [
             (r, c)
-            for r in range(1, min(rows, self.accumulators) + 1)
-            for c in range(1, min(columns, self.accumulators // r, 6) + 1)
+            for c in range(1, min(columns, most_columns) + 1)
+            for r in range(1, rows + 1)
+            if (r * c + c) * self.width + left <= self.registers
         ]
         return min(sizes, key=lambda size: (cycles(*size), size))

@@ -21,45 +21,46 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 CHUNK_PIXELS = 160
 
 
-def build_conv2d(rows, columns):
+def build_conv2d(rows, columns, kernel_height, kernel_width):
     """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row."""
+    area = kernel_height * kernel_width
 
     @njit(cache=True, nogil=True)
     def conv2d(arena, row, feed, step, block):
         x, weight, bias, y = row[1], row[2], row[3], row[4]
         channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
-        kernel_height, kernel_width, stride, relu = row[11], row[12], row[13], row[14]
+        stride, relu = row[11], row[12]
         low = splat(ZERO if relu else NO_FLOOR)
-        taps = channels * kernel_height * kernel_width
+        taps = channels * area
         for i in range(out_height):
             for j0 in range(0, out_width, columns):
                 j = min(j0, out_width - columns)
                 for o0 in range(0, out, rows):
                     o = min(o0, out - rows)
                     acc = tile_splat(rows, columns, arena, bias + o) if bias >= 0 else tile_zero(rows, columns)
-                    q = weight + o * taps
                     for c in range(channels):
+                        q = weight + o * taps + c * area
+                        p = x + ((c * height + i * stride) * width + j * stride) * LANES
                         for k in range(kernel_height):
-                            p = x + ((c * height + i * stride + k) * width + j * stride) * LANES
                             for m in range(kernel_width):
-                                acc = tile_outer(acc, arena, q, taps, p, stride * LANES)
-                                q += 1
-                                p += LANES
+                                at = q + k * kernel_width + m
+                                acc = tile_outer(acc, arena, at, taps, p + m * LANES, stride * LANES)
+                            p += width * LANES
                     at = y + ((o * out_height + i) * out_width + j) * LANES
                     tile_store(acc, arena, at, out_height * out_width * LANES, LANES, low)
 
     return conv2d
 
 
-def build_conv2d_grad_input(rows):
+def build_conv2d_grad_input(rows, kernel_height, kernel_width):
     """dx of ``rows`` input channels at a time; each term once, nothing added for taps that fall outside."""
+    area = kernel_height * kernel_width
 
     @njit(cache=True, nogil=True)
     def conv2d_grad_input(arena, row, feed, step, block):
         grad, weight, gate, dx = row[1], row[2], row[3], row[4]
         channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
-        kernel_height, kernel_width, stride, padding = row[11], row[12], row[13], row[14]
-        area = kernel_height * kernel_width
+        stride, padding = row[11], row[12]
         for y in range(height):
             i0 = max(0, (y + padding - kernel_height + stride) // stride)
             i1 = min(out_height - 1, (y + padding) // stride)
@@ -87,15 +88,16 @@ def build_conv2d_grad_input(rows):
     return conv2d_grad_input
 
 
-def build_conv2d_grad_weight(rows, columns):
-    """dw += grad * x over pixels and lanes: tiles of ``rows`` output channels x ``columns`` taps of a kernel's row."""
+def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
+    """dw += grad * x over pixels and lanes: tiles of ``rows`` output channels x ``columns`` taps, one or two."""
+    area = kernel_height * kernel_width
 
     @njit(cache=True, nogil=True)
     def conv2d_grad_weight(arena, row, feed, step, block):
         x, grad, dw = row[1], row[2], row[3]
         channels, height, width, out, out_height, out_width = row[4], row[5], row[6], row[7], row[8], row[9]
-        kernel_height, kernel_width, stride, first = row[10], row[11], row[12], row[13]
-        area, plane = kernel_height * kernel_width, out_height * out_width * LANES
+        stride, first = row[10], row[11]
+        plane = out_height * out_width * LANES
         chunk = max(1, CHUNK_PIXELS // out_width)
         for i0 in range(0, out_height, chunk):
             i1 = min(out_height, i0 + chunk)
@@ -103,19 +105,20 @@ def build_conv2d_grad_weight(rows, columns):
             for o0 in range(0, out, rows):
                 o = min(o0, out - rows)
                 for c in range(channels):
-                    for k in range(kernel_height):
-                        for m0 in range(0, kernel_width, columns):
-                            m = min(m0, kernel_width - columns)
-                            acc = tile_zero(rows, columns)
-                            for i in range(i0, i1):
-                                p = x + ((c * height + i * stride + k) * width + m) * LANES
-                                g = grad + ((o * out_height + i) * out_width) * LANES
-                                for _ in range(out_width):
-                                    acc = tile_inner(acc, arena, g, plane, p, LANES)
-                                    p += stride * LANES
-                                    g += LANES
-                            at = dw + (o * channels + c) * area + k * kernel_width + m
-                            tile_add_totals(acc, arena, at, channels * area, 1, o0 - o, m0 - m, fresh)
+                    for t0 in range(0, area, columns):
+                        t = min(t0, area - columns)
+                        tap = t // kernel_width * width + t % kernel_width
+                        apart = ((t + 1) // kernel_width * width + (t + 1) % kernel_width - tap) * LANES
+                        acc = tile_zero(rows, columns)
+                        for i in range(i0, i1):
+                            p = x + ((c * height + i * stride) * width + tap) * LANES
+                            g = grad + ((o * out_height + i) * out_width) * LANES
+                            for _ in range(out_width):
+                                acc = tile_inner(acc, arena, g, plane, p, apart)
+                                p += stride * LANES
+                                g += LANES
+                        at = dw + (o * channels + c) * area + t
+                        tile_add_totals(acc, arena, at, channels * area, 1, o0 - o, t0 - t, fresh)
 
     return conv2d_grad_weight
 
@@ -141,14 +144,18 @@ def build_pad():
 
 
 def _shapes(d):
-    """Shapes of a convolution's parts without padding; raises ValueError where the output does not follow."""
+    """Shapes of a convolution's parts; raises ValueError where the output does not follow from the input.
+
+    The kernel's height and width, the last two numbers of the variant, are compiled in, so that their loops unroll.
+    """
+    kernel_height, kernel_width = d["variant"][-2:]
     high, wide = d["height"] + 2 * d.get("padding", 0), d["width"] + 2 * d.get("padding", 0)
-    expected = (high - d["kernel_height"]) // d["stride"] + 1, (wide - d["kernel_width"]) // d["stride"] + 1
-    if d["kernel_height"] > high or d["kernel_width"] > wide or expected != (d["out_height"], d["out_width"]):
+    expected = (high - kernel_height) // d["stride"] + 1, (wide - kernel_width) // d["stride"] + 1
+    if kernel_height > high or kernel_width > wide or expected != (d["out_height"], d["out_width"]):
         raise ValueError(f"output {d['out_height']}x{d['out_width']} does not follow from the input, {expected} would")
     return {
         "x": (d["channels"], d["height"], d["width"], LANES),
-        "weight": (d["out"], d["channels"], d["kernel_height"], d["kernel_width"]),
+        "weight": (d["out"], d["channels"], kernel_height, kernel_width),
         "bias": (d["out"],),
         "y": (d["out"], d["out_height"], d["out_width"], LANES),
     }
@@ -169,7 +176,7 @@ def _pad_shapes(d):
     return {"x": (d["channels"], d["height"], d["width"], LANES), "y": (d["channels"], high, wide, LANES)}
 
 
-SIZES = ("channels", "height", "width", "out", "out_height", "out_width", "kernel_height", "kernel_width", "stride")
+SIZES = ("channels", "height", "width", "out", "out_height", "out_width", "stride")
 CONV2D = Instruction(
     "conv2d", build_conv2d, ("x", "weight", "bias"), ("y",), (*SIZES, "relu"), _shapes,
     optional=("bias",), flags=("relu",),
