@@ -35,7 +35,7 @@ def draw(fonts: tuple[str, ...], characters: str) -> np.ndarray:
 
 
 def flatten(vertices: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """A path as straight edges, (n, 2, 2) float64: from (x, y) to (x, y). Bézier curves of degree 2 and 3 are cut up."""
+    """A path as straight edges from (x, y) to (x, y), (n, 2, 2) float64; Bézier curves of degree 2 and 3 are cut up."""
     points, edges, at, start = vertices.tolist(), [], 0, None
     while at < len(codes):
         code = int(codes[at])
