@@ -1,6 +1,8 @@
 """What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -32,7 +34,6 @@ class Screen(Listener):
         self.console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
         self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
         self._bar: Progress | None = None
-        self._task: Task | None = None
 
     def say(self, text: str = "", style: str | None = None, log: bool = True) -> None:
         """One line, never wrapped, so that an address can be copied."""
@@ -74,6 +75,10 @@ class Screen(Listener):
         task = self._bar.tasks[0].id
         self._bar.update(task, completed=progress.step, description=f"epoch {progress.epoch}", figures=figures)
 
+    def evaluating(self, what: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.tasks[0].id, description=what, figures="")
+
     def epoch(self, epoch: events.Epoch) -> None:
         cells = (
             f"{epoch.epoch}/{epoch.epochs}",
@@ -104,6 +109,15 @@ class Screen(Listener):
         else:
             self.say(f"{outcome.status} after {outcome.step:,} steps: {outcome.reason}", "bold red")
         self.field("weights", str(weights))
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Shows on a terminal what is waited for."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with self.console.status(Text(what, "dim")):
+            yield
 
     def close(self) -> None:
         """Ends the log."""

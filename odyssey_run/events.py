@@ -75,6 +75,9 @@ class Listener:
     def progress(self, progress: Progress) -> None:
         """After a call into the backend."""
 
+    def evaluating(self, what: str) -> None:
+        """Before images are evaluated: ``validation`` or ``test``."""
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers that belong to an optimizer step."""
 

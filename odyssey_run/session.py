@@ -25,7 +25,7 @@ from odyssey_run.tracking.uploader import Uploader
 from odyssey_run.trainer import Trainer
 
 CONFIG, LOG = "config.yaml", "train.log"
-LONG_CALL_S = 0.05
+LONG_CALL_S, LONG_RUN_S = 0.05, 20.0
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,21 @@ def check_sizes(request: Request, images: int, classes: int) -> None:
 
 
 class _Recorder(Listener):
-    """Writes metrics to the journal, and starts the uploader once calls are long enough to import MLflow under."""
+    """Writes metrics to the journal, and starts the uploader in runs that are worth watching.
+
+    Importing MLflow takes the GIL and a core for some seconds: it waits for calls that are long enough to do it under,
+    and a run that is over sooner than that would pay off is sent at its end.
+    """
 
     def __init__(self, journal: Journal, uploader: Uploader | None):
-        self.journal, self.uploader, self._calls = journal, uploader, 0
+        self.journal, self.uploader = journal, uploader
 
     def metrics(self, step, values) -> None:
         self.journal.append("metrics", step=step, values=dict(values))
 
     def progress(self, progress: events.Progress) -> None:
-        self._calls += 1
-        if self.uploader and self._calls > 1 and progress.call_s >= LONG_CALL_S:
+        left = progress.seconds_left
+        if self.uploader and left is not None and left > LONG_RUN_S and progress.call_s >= LONG_CALL_S:
             self.uploader.start()
 
 
@@ -155,23 +159,10 @@ def _record(
         store=None if store is None else vars(store),
     )
     uploader = Uploader(journal, store) if store else None
-    _introduce(request, assembly, path, screen)
-    outcome = None
-    with StopRequest() as request_to_stop:
-        trainer = Trainer(
-            assembly.learner,
-            assembly.dataset,
-            assembly.train,
-            assembly.validation,
-            request.trainer,
-            seed=request.seed,
-            lr=assembly.optimizer.lr,
-            listeners=(_Recorder(journal, uploader), screen),
-            stop=lambda: request_to_stop.signum,
-        )
-        screen.begin(trainer.steps)
+    with StopRequest() as asked:
         try:
-            outcome = trainer.run()
+            _introduce(request, assembly, path, screen)
+            outcome = _run_trainer(request, assembly, (_Recorder(journal, uploader), screen), asked, screen)
             weights = _keep_weights(request, assembly, outcome, path)
             screen.end(outcome, len(assembly.dataset.test), weights)
             for file in (CONFIG, LOG, weights.relative_to(path).as_posix()):
@@ -185,6 +176,24 @@ def _record(
             raise
         _upload(uploader, screen, path)
     return outcome.exit_code
+
+
+def _run_trainer(
+    request: Request, assembly: Assembly, listeners: tuple[Listener, ...], asked: StopRequest, screen: Screen
+) -> Outcome:
+    trainer = Trainer(
+        assembly.learner,
+        assembly.dataset,
+        assembly.train,
+        assembly.validation,
+        request.trainer,
+        seed=request.seed,
+        lr=assembly.optimizer.lr,
+        listeners=listeners,
+        stop=lambda: asked.signum,
+    )
+    screen.begin(trainer.steps)
+    return trainer.run()
 
 
 def _introduce(request: Request, assembly: Assembly, path: Path, screen: Screen) -> None:
@@ -222,16 +231,19 @@ def _keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: 
     return file
 
 
-def _upload(uploader: Uploader | None, screen: Screen, path: Path, patience: float = 30.0) -> None:
+def _upload(uploader: Uploader | None, screen: Screen, path: Path, patience: float | None = None) -> None:
     if uploader is None:
         return
-    if uploader.close(patience):
-        command = uploader.store.command()
-        if command:
-            screen.field("look", command, log=False)
-        screen.field(
-            "" if command else "look", uploader.store.address(uploader.experiment_id, uploader.run_id), log=False
-        )
-    else:
-        line = f"MLflow has not all of this run: {uploader.fault}; it is whole in {path / FILE_NAME}"
+    with screen.waiting("sending the run to MLflow"):
+        complete = uploader.close(patience)
+    if not complete:
+        where = f"MLflow at {uploader.store.uri}"
+        line = f"{where} has not all of this run ({uploader.fault}); it is whole in {path / FILE_NAME}"
         print(f"odyssey-run: {line}", file=sys.stderr)
+        return
+    address = uploader.store.address(uploader.experiment_id, uploader.run_id)
+    if command := uploader.store.command():
+        screen.field("look", command, "in this folder, then open", log=False)
+        screen.field("", address, log=False)
+    else:
+        screen.field("look", address, log=False)

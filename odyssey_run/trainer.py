@@ -83,7 +83,7 @@ class Trainer:
             for epoch in range(self.epochs):
                 self._epoch(epoch)
                 good = self.learner.weights()
-            loss, accuracy, correct = self._evaluate(self.dataset.test, np.arange(len(self.dataset.test)), "test/loss")
+            loss, accuracy, correct = self._evaluate(self.dataset.test, np.arange(len(self.dataset.test)), "test")
         except _Stopped:
             number = self.stop() or 2
             self._close_window()
@@ -119,7 +119,7 @@ class Trainer:
             self._close_window()
         values: tuple = (None, None)
         if len(self.validation):
-            values = self._evaluate(self.dataset.train, self.validation, "val/loss")[:2]
+            values = self._evaluate(self.dataset.train, self.validation, "validation")[:2]
             self._tell("metrics", self.step, {"val/loss": values[0], "val/accuracy": values[1]})
         seconds = self._call_s - seconds
         self._tell(
@@ -178,6 +178,7 @@ class Trainer:
 
     def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of right answers over some images."""
+        self._tell("evaluating", what)
         begun = time.perf_counter()
         losses: list[float] = []
         correct = 0
@@ -190,7 +191,7 @@ class Trainer:
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         self._evaluation_s += time.perf_counter() - begun
         if not math.isfinite(mean):
-            raise _Diverged(f"{what} is not finite after step {self.step}; lower optim.lr (now {self.lr})")
+            raise _Diverged(f"{what} loss is not finite after step {self.step}; lower optim.lr (now {self.lr})")
         return mean, correct / len(order), correct
 
     def _check_stop(self) -> None:

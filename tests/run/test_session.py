@@ -18,7 +18,7 @@ from odyssey_run import cli
 from odyssey_run.tracking.journal import read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
-LONG = ("data=digits", "backend=numpy", "trainer.validation_size=100", "trainer.epochs=1000")
+LONG = ("model=linear", "data=digits", "backend=numpy", "trainer.validation_size=100", "trainer.epochs=1000")
 
 
 def records(folder: Path) -> dict[str, list[dict]]:
@@ -114,7 +114,7 @@ def test_a_signal_ends_a_run_as_killed(tmp_path, signum, code):
     assert "KILLED after" in out
     run = only_run(tmp_path)
     assert records(run)["end"][0]["status"] == "KILLED"
-    assert load_weights(run / "lenet5_weights" / "lenet5.safetensors")[0]
+    assert load_weights(run / "linear_weights" / "linear.safetensors")[0]
 
 
 @pytest.mark.slow
@@ -134,13 +134,13 @@ def test_mlflow_shows_a_run_that_was_stopped(tmp_path):
     assert run.info.status == "KILLED"
     address = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
     assert f"{address}?workflowType=machine_learning" in out
-    assert run.data.params["model.name"] == "lenet5"
+    assert run.data.params["model.name"] == "linear"
     assert len(run.data.tags["odyssey.data.sha256"]) == 64
     local = records(only_run(tmp_path))
     expected = [(m["step"], m["values"]["train/loss"]) for m in local["metrics"] if "train/loss" in m["values"]]
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == expected
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert artifacts == {"config.yaml", "journal.jsonl", "train.log", "lenet5_weights"}
-    weights = [a.path for a in client.list_artifacts(run.info.run_id, "lenet5_weights")]
-    assert weights == ["lenet5_weights/lenet5.safetensors"]
+    assert artifacts == {"config.yaml", "journal.jsonl", "train.log", "linear_weights"}
+    weights = [a.path for a in client.list_artifacts(run.info.run_id, "linear_weights")]
+    assert weights == ["linear_weights/linear.safetensors"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mlartifacts", "mlflow.db", "runs"]
