@@ -9,9 +9,6 @@ import pytest
 
 import odyssey_core
 
-ROOT = Path(__file__).parents[1]
-EMNIST = ROOT.parent / "shared" / "data" / "emnist"
-
 
 @pytest.fixture
 def run_python():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.optim import SGD, Update
 from odyssey_core.tensor import Tensor, topological
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+EMNIST = FIXTURES.parents[2] / "shared" / "data" / "emnist"
 
 # With lr 0 nothing moves, and after one step the velocity is the gradient itself, without cancellation.
 GRADIENT_READER = SGD(lr=0.0, momentum=0.5)

@@ -1,0 +1,266 @@
+"""The numba backend against the float64 reference: forward values and gradients, odd shapes, partial batches, ties."""
+
+import numpy as np
+import pytest
+from harness import FixedTiles, Graph, classes_of, classify, numba_backend, reference, relative_error, run
+
+from odyssey_core import ops
+from odyssey_core.autodiff import gradients
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numpy import functions
+from odyssey_core.errors import ShapeError
+from odyssey_core.ops import OPS
+
+TOLERANCE = 1e-5
+SMALL = FixedTiles(2, 2)
+
+
+def _conv(n, shape=(3, 7, 6), weight=(5, 3, 3, 2), stride=1, padding=0, bias=True, activation=lambda y: y):
+    x, w, b = ops.input_("x", (n, *shape)), ops.parameter("w", weight), ops.parameter("b", weight[:1])
+    y = ops.conv2d(x, w, b if bias else None, stride=stride, padding=padding)
+    return Graph(classify(activation(y)), {"w": w, "b": b} if bias else {"w": w}, {"x": x}, [y])
+
+
+def _linear(n, features=19, out=5, bias=True, activation=lambda y: y):
+    x, w, b = ops.input_("x", (n, features)), ops.parameter("w", (out, features)), ops.parameter("b", (out,))
+    y = ops.linear(x, w, b if bias else None)
+    return Graph(classify(activation(y)), {"w": w, "b": b} if bias else {"w": w}, {"x": x}, [y])
+
+
+def _pool(n, op, shape, **settings):
+    x = ops.input_("x", (n, *shape))
+    y = op(x, **settings)
+    return Graph(classify(y), inputs={"x": x}, outputs=[y])
+
+
+def _elementwise(n, op, shape=(3, 2, 3)):
+    x = ops.input_("x", (n, *shape))
+    y = op(x)
+    return Graph(classify(y), inputs={"x": x}, outputs=[y])
+
+
+def _pair(n, op):
+    a, b = ops.input_("a", (n, 7)), ops.input_("b", (n, 7))
+    y = op(a, b)
+    return Graph(classify(y), inputs={"a": a, "b": b}, outputs=[y])
+
+
+def _images(n):
+    """Pixels whose number is no multiple of 16, normalised; a relu'd, pooled convolution on them."""
+    w, b = ops.parameter("w", (3, 1, 2, 2)), ops.parameter("b", (3,))
+    x = ops.images((n, 1, 7, 5), mean=0.2, std=0.7)
+    y = ops.max_pool2d(ops.relu(ops.conv2d(x, w, b)), 2)
+    return Graph(classify(y), {"w": w, "b": b}, outputs=[x, y])
+
+
+def _relu_fused_in_both_directions(n):
+    """conv-relu-pool-conv-relu-linear: relu joins its producers, its derivative joins pool, conv and linear."""
+    x, v, w, u = (
+        ops.input_("x", (n, 2, 8, 8)),
+        ops.parameter("v", (3, 2, 3, 3)),
+        ops.parameter("w", (4, 3, 2, 2)),
+        ops.parameter("u", (5, 16)),
+    )
+    h = ops.max_pool2d(ops.relu(ops.conv2d(x, v)), 2)
+    h = ops.relu(ops.conv2d(ops.relu(h), w))
+    h = ops.relu(ops.linear(ops.flatten(h), u))
+    return Graph(classify(h, 0.2), {"v": v, "w": w, "u": u}, {"x": x})
+
+
+def _relu_not_fusable(n):
+    """Each relu's input, or the derivative's, is used twice."""
+    x, w = ops.input_("x", (n, 5)), ops.parameter("w", (5, 5))
+    y = ops.linear(x, w)
+    h = ops.relu(y)
+    return Graph(classify(h * y + ops.relu(y)), {"w": w}, {"x": x}, [h, y])
+
+
+def _residual(n):
+    x, w, b = ops.input_("x", (n, 2, 5, 4)), ops.parameter("w", (2, 2, 3, 3)), ops.parameter("b", (2,))
+    h = ops.relu(ops.conv2d(x, w, b, padding=1))
+    h = h + x
+    return Graph(classify(h + ops.tanh(ops.conv2d(h, w, b, padding=1))), {"w": w, "b": b}, {"x": x}, [h])
+
+
+def _shared(n):
+    x, w, b = ops.input_("x", (n, 5)), ops.parameter("w", (5, 5)), ops.parameter("b", (5,))
+    h = x
+    for _ in range(3):
+        h = ops.sigmoid(ops.linear(h, w, b))
+    return Graph(classify(h), {"w": w, "b": b}, {"x": x}, [h])
+
+
+def _two_losses(n):
+    x, w = ops.input_("x", (n, 5)), ops.parameter("w", (3, 5))
+    h = ops.dropout(ops.linear(x, w), 0.3, stream=9)
+    return Graph(classify(h) + classify(ops.tanh(h), 0.1), {"w": w}, {"x": x}, [h])
+
+
+def _reshaped_twice(n):
+    """One stretch of memory under two shapes, both needed later."""
+    x, w = ops.input_("x", (n, 2, 3, 2)), ops.parameter("w", (12, 12))
+    y = ops.tanh(x)
+    f = ops.flatten(y)
+    h = ops.linear(f, w) * f
+    return Graph(classify(ops.flatten(ops.relu(y)) + h), {"w": w}, {"x": x}, [y])
+
+
+CASES = {
+    "conv": lambda n: _conv(n),
+    "conv stride 2, padding 1": lambda n: _conv(n, stride=2, padding=1),
+    "conv stride 3, leaves a border unread": lambda n: _conv(n, shape=(2, 9, 8), weight=(3, 2, 2, 2), stride=3),
+    "conv padding 2, one output": lambda n: _conv(n, shape=(1, 3, 9), weight=(1, 1, 3, 3), padding=2, bias=False),
+    "conv padding wider than the kernel": lambda n: _conv(n, shape=(2, 2, 3), weight=(3, 2, 2, 2), padding=3),
+    "conv kernel as large as the input": lambda n: _conv(n, shape=(2, 4, 5), weight=(3, 2, 4, 5), bias=False),
+    "conv 1x1": lambda n: _conv(n, shape=(3, 4, 1), weight=(2, 3, 1, 1)),
+    "conv more pixels than a chunk": lambda n: _conv(n, shape=(1, 15, 17), weight=(2, 1, 3, 3), padding=1),
+    "conv relu": lambda n: _conv(n, activation=ops.relu),
+    "linear": lambda n: _linear(n),
+    "linear narrow": lambda n: _linear(n, features=1, out=3, bias=False),
+    "linear whole vectors": lambda n: _linear(n, features=32, out=3),
+    "linear relu": lambda n: _linear(n, features=17, activation=ops.relu),
+    "max-pool": lambda n: _pool(n, ops.max_pool2d, (3, 6, 4), kernel_size=2),
+    "max-pool that leaves a border": lambda n: _pool(n, ops.max_pool2d, (2, 7, 5), kernel_size=2),
+    "max-pool overlapping": lambda n: _pool(n, ops.max_pool2d, (2, 7, 5), kernel_size=3, stride=2),
+    "max-pool with gaps": lambda n: _pool(n, ops.max_pool2d, (2, 8, 5), kernel_size=2, stride=3),
+    "avg-pool": lambda n: _pool(n, ops.avg_pool2d, (3, 6, 5), kernel_size=2),
+    "avg-pool overlapping": lambda n: _pool(n, ops.avg_pool2d, (2, 7, 5), kernel_size=3, stride=1),
+    "relu": lambda n: _elementwise(n, ops.relu),
+    "tanh": lambda n: _elementwise(n, ops.tanh),
+    "sigmoid": lambda n: _elementwise(n, ops.sigmoid),
+    "dropout": lambda n: _elementwise(n, lambda x: ops.dropout(x, 0.4, stream=2**32 - 5)),
+    "dropout of nothing": lambda n: _elementwise(n, lambda x: ops.dropout(x, 0.0, stream=1), (5,)),
+    "add": lambda n: _pair(n, ops.add),
+    "multiply": lambda n: _pair(n, ops.multiply),
+    "images": _images,
+    "relu fused": _relu_fused_in_both_directions,
+    "relu not fusable": _relu_not_fusable,
+    "residual": _residual,
+    "shared weight": _shared,
+    "two losses": _two_losses,
+    "two shapes of one value": _reshaped_twice,
+}
+# (batch size, images in it, most groups): a batch of one, one lane empty, a second block with one image, three blocks
+# over two groups, a whole block empty.
+BATCHES = [(1, 1, 8), (15, 15, 8), (17, 16, 8), (33, 33, 2), (40, 31, 8)]
+
+
+def _compare(graph: Graph, groups: int, alive: int, tiles=None, feed=None, parameters=None) -> None:
+    drawn, inputs = graph.values(seed=5)
+    parameters = parameters or drawn
+    feed = feed or graph.feed(inputs, alive=alive, classes=classes_of(graph))
+    expected = run(reference(), graph, parameters, feed)
+    got = run(numba_backend(groups, tiles), graph, parameters, feed)
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert got[name].shape == value.shape
+        here = slice(None) if name in ("losses",) or name.startswith("d ") else slice(alive)
+        error = relative_error(got[name][here], value[here])
+        assert error <= TOLERANCE, f"{name}: relative error {error:.2e}"
+
+
+def test_every_op_has_a_case():
+    covered = set().union(*(build(2).op_names() for build in CASES.values()))
+    assert covered == set(OPS)
+
+
+def test_both_backends_run_every_op():
+    leaves = {"parameter", "input"}
+    assert {name.removeprefix("_emit_") for name in dir(Lowering) if name.startswith("_emit_")} - {"elementwise"} == (
+        set(OPS) - {"parameter"}
+    )
+    assert [name for name in OPS if not hasattr(functions, name) and name not in leaves] == []
+
+
+@pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_numba_equals_the_reference(case, batch, alive, groups):
+    _compare(CASES[case](batch), groups, alive, SMALL)
+
+
+@pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused"])
+def test_with_the_tiles_of_this_machine(case):
+    _compare(CASES[case](17), 8, 17)
+
+
+@pytest.mark.parametrize("tiles", [FixedTiles(3, 1), FixedTiles(4, 3)], ids=["3x1", "4x3"])
+def test_tiles_never_change_a_bit(tiles):
+    graph = _relu_fused_in_both_directions(33)
+    parameters, inputs = graph.values(seed=5)
+    feed = graph.feed(inputs, alive=30, classes=5)
+    one, other = (run(numba_backend(8, t), graph, parameters, feed) for t in (FixedTiles(1, 1), tiles))
+    for name, value in one.items():
+        np.testing.assert_array_equal(other[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(2, 2), (3, 2)], ids=str)
+@pytest.mark.parametrize("alive", [16, 9])
+def test_constant_backgrounds_tie(kernel_size, stride, alive):
+    """Empty background and a bias that is not zero: most windows tie, and the first maximum alone is paid."""
+    w, b = ops.parameter("w", (3, 1, 3, 3)), ops.parameter("b", (3,))
+    x = ops.images((16, 1, 12, 12))
+    h = ops.relu(ops.conv2d(x, w, b))
+    y = ops.max_pool2d(h, kernel_size, stride)
+    graph = Graph(classify(y), {"w": w, "b": b}, outputs=[h, y])
+    parameters, _ = graph.values(seed=1)
+    parameters["b"] = np.array([0.25, -0.25, 0.01])
+    feed = graph.feed({}, alive=alive, classes=3)
+    feed.pixels[...] = 0
+    feed.pixels.reshape(-1, 12, 12)[:, 4:7, 5:7] = 200
+    h_values = run(reference(), graph, parameters, feed)["output 0"][:alive]
+    assert (h_values == np.float32(0.25)).mean() > 0.1  # a third of the maps, mostly background
+    _compare(graph, 8, alive, SMALL, feed, parameters)
+
+
+@pytest.mark.parametrize("backend", [reference, numba_backend], ids=["numpy", "numba"])
+@pytest.mark.parametrize(
+    ("values", "settings", "first"),
+    [
+        ([[5, 5, 1, 2], [5, 5, 2, 2]], {"kernel_size": 2}, [(0, 0), (0, 3)]),
+        ([[0, 0, 0, 0], [0, 0, 0, 0]], {"kernel_size": 2}, [(0, 0), (0, 2)]),
+        ([[3, 3, 3], [3, 3, 3]], {"kernel_size": 2, "stride": 1}, [(0, 0), (0, 1)]),
+        ([[1, 4, 1], [1, 1, 1]], {"kernel_size": 2, "stride": 1}, [(0, 1), (0, 1)]),
+        ([[-1, -2, -3], [-1, -1, -3]], {"kernel_size": 2, "stride": 1}, [(0, 0), (1, 1)]),
+    ],
+    ids=str,
+)
+def test_max_pool_pays_the_first_maximum_of_each_window(backend, values, settings, first):
+    """``first`` was worked out by hand: the pixel that each window's gradient belongs to."""
+    x = ops.input_("x", (1, 1, 2, len(values[0])))
+    y = ops.max_pool2d(x, **settings)
+    h = ops.flatten(y)
+    losses = classify(h * h)
+    grad_y, grad_x = gradients(losses, [y, x])
+    graph = Graph(losses, inputs={"x": x})
+    feed = graph.feed({"x": np.array(values, float)}, classes=2)
+    row = backend().compile([losses, grad_y, grad_x], {}).run(feed)[0, 0]
+    of_windows, of_pixels = row[1:3], row[3:].reshape(2, -1)
+    expected = np.zeros_like(of_pixels)
+    for place, grad in zip(first, of_windows, strict=True):
+        expected[place] += grad
+    np.testing.assert_allclose(of_pixels, expected, rtol=1e-6)
+
+
+def test_gradients_without_their_losses():
+    """A graph whose loss nobody asks for still bounds the labels by its classes."""
+    x = ops.input_("x", (2, 3))
+    losses = classify(x)
+    graph = Graph(losses, inputs={"x": x})
+    feed = graph.feed(graph.values(seed=0)[1], classes=3)
+    grads = gradients(losses, [x])
+    expected, got = (b.compile(grads, {}).run(feed) for b in (reference(), numba_backend()))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def _sum_of_parameters(n):
+    x, v, w = ops.input_("x", (n, 5)), ops.parameter("v", (3, 5)), ops.parameter("w", (3, 5))
+    return Graph(classify(ops.linear(x, v + w)), {"v": v, "w": w}, {"x": x})
+
+
+def test_sum_of_parameters_is_right_or_refused():
+    """What numba cannot run it must refuse, never compute from stale memory."""
+    graph = _sum_of_parameters(17)
+    try:
+        _compare(graph, 8, 17, SMALL)
+    except ShapeError as error:
+        assert "cannot run add" in str(error)

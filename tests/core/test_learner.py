@@ -1,0 +1,234 @@
+"""Training as a whole: against PyTorch on real EMNIST, one backend against the other, and what a learner refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from fixtures import formulas
+from harness import EMNIST, FIXTURES, numba_backend
+
+from odyssey_core.backends.numpy import NumpyBackend
+from odyssey_core.data.dataset import Images
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.learner import INFERENCE_BATCH, Learner
+from odyssey_core.models import MODELS
+from odyssey_core.nn import Flatten, Linear, ReLU, Sequential
+from odyssey_core.optim import OPTIMIZERS
+
+BACKENDS = {"numpy": NumpyBackend, "numba": numba_backend}
+
+
+def _data(count=64, shape=(1, 4, 5), classes=3, seed=0) -> Images:
+    rng = np.random.default_rng(seed)
+    return Images(rng.integers(0, 256, (count, *shape), np.uint8), rng.integers(0, classes, count))
+
+
+SHAPE = (1, 4, 5)
+
+
+def _learner(backend="numpy", model=None, batch_size=8, optimizer=("sgd", {"lr": 0.1}), **settings):
+    name, arguments = optimizer
+    built = model or MODELS["linear"](input_shape=SHAPE, classes=3)
+    backend = BACKENDS[backend]()
+    return Learner(built, OPTIMIZERS[name](**arguments), backend, input_shape=SHAPE, batch_size=batch_size, **settings)
+
+
+def _train(learner, data, order, epoch=0, first_step=0, lr=None):
+    lr = np.full(len(order), learner.optimizer.lr if lr is None else lr, np.float32)
+    return learner.train(data, order, epoch=epoch, first_step=first_step, lr=lr)
+
+
+@pytest.fixture(scope="module")
+def emnist():
+    if not EMNIST.is_dir():
+        pytest.skip(f"no EMNIST at {EMNIST}")
+    images, labels = formulas.emnist_train(EMNIST)
+    stored = json.loads((FIXTURES / "torch_lenet5.json").read_text())
+    if (len(images), int(labels.sum())) != (stored["images"], stored["label_sum"]):
+        pytest.skip("another EMNIST than the stored losses were made from")
+    return Images(images, labels), np.array(stored["losses"])
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_lenet5_loses_what_pytorchs_loses(emnist, backend):
+    data, expected = emnist
+    steps = {"numba": formulas.LENET5_STEPS, "numpy": 20}[backend]
+    optimizer = OPTIMIZERS["sgd"](lr=formulas.LENET5_LR, momentum=formulas.LENET5_MOMENTUM)
+    learner = Learner(
+        MODELS["lenet5"](input_shape=(1, 28, 28), classes=47), optimizer, BACKENDS[backend](),
+        input_shape=(1, 28, 28), batch_size=formulas.LENET5_BATCH,
+    )  # fmt: skip
+    learner.load_weights(formulas.lenet5_weights())
+    losses = _train(learner, data, formulas.lenet5_order(len(data))[:steps]).mean(axis=1)
+    error = np.abs(losses - expected[:steps]) / expected[:steps]
+    assert error.max() <= 1e-4, f"step {error.argmax()}: {losses[error.argmax()]} for {expected[error.argmax()]}"
+
+
+@pytest.mark.parametrize("optimizer", [("sgd", {"lr": 0.05, "momentum": 0.9}), ("adamw", {"lr": 0.01})], ids=str)
+def test_both_backends_learn_the_same(optimizer):
+    """Twenty steps with dropout, label smoothing, normalisation and a last step that is not full."""
+    data = _data(90)
+    order = np.arange(20 * 9, dtype=np.int64).reshape(20, 9) % 90
+    order[-1, 4:] = -1
+    found = {}
+    for backend in BACKENDS:
+        model = MODELS["mlp"](input_shape=(1, 4, 5), classes=3, hidden=(7,), dropout=0.25)
+        learner = _learner(
+            backend, model, 9, optimizer, mean=0.3, std=0.4, label_smoothing=0.1, seed=5,
+        )  # fmt: skip
+        losses = _train(learner, data, order, epoch=1)
+        assert losses.shape == order.shape
+        assert not losses[-1, 4:].any()
+        assert losses[-1, :4].all()
+        found[backend] = losses, learner.weights(), learner.evaluate(data, np.arange(90))
+    (losses, weights, (logits, plain)), (losses_2, weights_2, (logits_2, plain_2)) = found.values()
+    np.testing.assert_allclose(losses_2, losses, rtol=1e-4)
+    np.testing.assert_allclose(logits_2, logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(plain_2, plain, rtol=1e-4, atol=1e-5)
+    for name, value in weights.items():
+        np.testing.assert_allclose(weights_2[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_steps_in_a_call_are_many_calls(backend):
+    data = _data()
+    order = np.arange(48, dtype=np.int64).reshape(6, 8)
+    one, many = (_learner(backend, optimizer=("adam", {"lr": 0.01})) for _ in range(2))
+    together = _train(one, data, order)
+    apart = [_train(many, data, order[i : i + 2], first_step=i) for i in (0, 2, 4)]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+    for name, value in one.state().items():
+        np.testing.assert_array_equal(many.state()[name], value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_state_resumes_to_the_same_bits(backend):
+    data = _data()
+    order = np.arange(32, dtype=np.int64).reshape(4, 8)
+    one = _learner(backend, optimizer=("adam", {"lr": 0.01}))
+    _train(one, data, order[:2])
+    two = _learner(backend, optimizer=("adam", {"lr": 0.01}), seed=99)
+    two.load_state(one.state())
+    np.testing.assert_array_equal(
+        _train(two, data, order[2:], first_step=2), _train(one, data, order[2:], first_step=2)
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_row_takes_its_own_learning_rate(backend):
+    data = _data()
+    learner = _learner(backend)
+    before = learner.weights()
+    _train(learner, data, np.arange(8)[None], lr=0.0)
+    np.testing.assert_array_equal(learner.weights()["fc.weight"], before["fc.weight"])
+    _train(learner, data, np.arange(8)[None], lr=1.0)
+    assert (learner.weights()["fc.weight"] != before["fc.weight"]).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_evaluation_follows_the_weights_and_draws_no_masks(backend):
+    data = _data(INFERENCE_BATCH + 3)
+    model = MODELS["mlp"](input_shape=(1, 4, 5), classes=3, hidden=(7,), dropout=0.5)
+    learner = _learner(backend, model)
+    order = np.arange(INFERENCE_BATCH + 3)
+    logits, losses = learner.evaluate(data, order)
+    assert logits.shape == (len(order), 3)
+    assert losses.shape == (len(order),)
+    np.testing.assert_array_equal(learner.evaluate(data, order[::-1])[0], logits[::-1])
+    w = learner.weights()
+    x = data.pixels.reshape(len(data), -1) / np.float64(255)
+    by_hand = np.maximum(x @ w["fc1.weight"].T + w["fc1.bias"], 0) @ w["fc2.weight"].T + w["fc2.bias"]
+    np.testing.assert_allclose(logits, by_hand, rtol=1e-4, atol=1e-5)
+    _train(learner, data, np.arange(8)[None])
+    assert (learner.evaluate(data, order)[0] != logits).any()
+    learner.load_weights(w)
+    np.testing.assert_array_equal(learner.evaluate(data, order)[0], logits)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_layer_used_twice_is_one_set_of_weights(backend):
+    """Weight sharing through the tree of modules: one pair of parameters, updated once by the sum of its gradients."""
+    layer = Linear(20, 20)
+    model = Sequential({"flatten": Flatten(), "a": layer, "relu": ReLU(), "b": layer})
+    assert list(model.parameters()) == ["a.weight", "a.bias"]
+    learner = _learner(backend, model, optimizer=("sgd", {"lr": 1.0}))
+    data = Images(_data().pixels, _data(classes=20).labels)
+    w = learner.weights()["a.weight"].astype(np.float64)
+    _train(learner, data, np.arange(8)[None])
+    x, labels = data.pixels[:8].reshape(8, -1) / 255, data.labels[:8]
+    z = x @ w.T
+    h = np.maximum(z, 0)
+    logits = h @ w.T
+    share = np.exp(logits - logits.max(1, keepdims=True))
+    g = (share / share.sum(1, keepdims=True) - np.eye(20)[labels]) / 8
+    expected = w - g.T @ h - ((g @ w) * (z > 0)).T @ x
+    np.testing.assert_allclose(learner.weights()["a.weight"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_initial_weights_depend_on_name_and_seed_alone():
+    first, again, other = _learner(seed=1), _learner(seed=1, backend="numba"), _learner(seed=2)
+    w = first.weights()["fc.weight"]
+    np.testing.assert_array_equal(again.weights()["fc.weight"], w)
+    assert (other.weights()["fc.weight"] != w).all()
+    assert not first.weights()["fc.bias"].any()
+    bound = np.sqrt(3 / 20)
+    assert 0.8 * bound < np.abs(w).max() <= bound
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("index", [64, -2])
+def test_indices_outside_the_data_are_refused(backend, index):
+    learner = _learner(backend)
+    order = np.zeros((1, 8), np.int64)
+    order[0, 3] = index
+    with pytest.raises(DataError, match=r"indices must lie in \[-1, 64\)"):
+        _train(learner, _data(), order)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_outside_the_classes_are_refused(backend, label):
+    data = _data()
+    data.labels[5] = label
+    with pytest.raises(DataError, match=r"labels must lie in \[0, 3\)"):
+        _train(_learner(backend), data, np.arange(8)[None])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_of_another_size_are_refused(backend):
+    with pytest.raises(DataError, match="20 pixels"):
+        _train(_learner(backend), _data(shape=(1, 4, 4)), np.arange(8)[None])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_batch_size_is_refused(backend):
+    with pytest.raises(DataError, match="expected 8 images per step, got 7"):
+        _train(_learner(backend), _data(), np.arange(7)[None])
+
+
+def test_batch_size_must_be_positive():
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size: must be at least 1, got 0"):
+        _learner(batch_size=0)
+
+
+def test_weights_that_do_not_fit_are_named():
+    learner = _learner()
+    w = learner.weights()
+    with pytest.raises(DataError, match=r"missing \['fc.bias'\], unknown \['fc.b'\]"):
+        learner.load_weights({"fc.weight": w["fc.weight"], "fc.b": w["fc.bias"]})
+    with pytest.raises(DataError, match=r"fc\.weight: the model needs shape \(3, 20\), got \(20, 3\)"):
+        learner.load_weights({**w, "fc.weight": w["fc.weight"].T})
+    with pytest.raises(DataError, match="velocity"):
+        _learner(optimizer=("sgd", {"momentum": 0.9})).load_state(w)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_larger_than_what_is_left_counts_the_images_it_has(backend):
+    """The mean is over the images, not over the places."""
+    data = _data()
+    partial, whole = _learner(backend, batch_size=8), _learner(backend, batch_size=3)
+    order = np.full((1, 8), -1, np.int64)
+    order[0, :3] = 4, 5, 6
+    _train(partial, data, order)
+    _train(whole, data, order[:, :3])
+    np.testing.assert_allclose(partial.weights()["fc.weight"], whole.weights()["fc.weight"], rtol=1e-6)
