@@ -1,10 +1,10 @@
 """Every error that is the user's to mend; the runner prints each as one line and exits with code 2.
 
-    OdysseyError
-    ├── ConfigError    a name, key, type or value in the configuration
-    ├── ShapeError     operands that do not fit an operation
-    ├── DataError      a data file that is missing, corrupt, or does not fit the model
-    └── ProgramError   an instruction table that fails its check
+OdysseyError
+├── ConfigError    a name, key, type or value in the configuration
+├── ShapeError     operands that do not fit an operation
+├── DataError      a data file that is missing, corrupt, or does not fit the model
+└── ProgramError   an instruction table that fails its check
 """
 
 

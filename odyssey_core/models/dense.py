@@ -8,7 +8,12 @@ from odyssey_core.tensor import Shape
 
 
 def mlp(
-    input_shape: Shape, classes: int, *, hidden: tuple[int, ...] = (256, 128), init: str = "kaiming", dropout: float = 0.0
+    input_shape: Shape,
+    classes: int,
+    *,
+    hidden: tuple[int, ...] = (256, 128),
+    init: str = "kaiming",
+    dropout: float = 0.0,
 ) -> Sequential:
     """Flatten, then linear and ReLU for each hidden width, then linear to the classes.
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from odyssey_core.tensor import Tensor
 
 
-
 class Module:
     """A layer or a model. Parameters and sub-modules are its attributes; their names make the parameter's path."""
 

@@ -33,14 +33,14 @@ CONV2D = Op("conv2d", _shape, _gradient)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """y[n, o, i, j] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[n, c, i stride + k - padding, j stride + l - padding].
+    """y[n, o, i, j] = bias[o] + sum over c, k, l of weight[o, c, k, l] x[n, c, i s + k - p, j s + l - p].
 
     Args:
         x: (N, C, H, W).
         weight: (O, C, kernel height, kernel width).
         bias: (O,) or None.
-        stride: step of the window, in pixels.
-        padding: rows and columns of zeros on every side.
+        stride: s, the step of the window, in pixels.
+        padding: p, rows and columns of zeros on every side.
 
     Returns:
         (N, O, (H + 2 padding - kernel height) // stride + 1, likewise for the width).

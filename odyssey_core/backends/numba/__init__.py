@@ -1,8 +1,9 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
 import os
+from importlib import import_module
 
-from odyssey_core.backends.numba import caching  # noqa: F401  (first: decides where numba keeps compiled kernels)
+from odyssey_core.backends.numba import environment  # noqa: F401  (first: numba reads it once)
 
 # isort: split
 import numba
@@ -31,7 +32,11 @@ class NumbaBackend:
             if value is not None and value < 1:
                 raise ConfigError(f"backend.{name}: must be at least 1, got {value}")
         self.groups = groups
-        self.threads = min(threads or usable_cores(), groups, numba.config.NUMBA_NUM_THREADS)
+        wanted = min(threads or usable_cores(), groups, numba.config.NUMBA_NUM_THREADS)
+        # The layer that is left without OpenMP or TBB costs 80 microseconds per parallel region: more than a phase.
+        self._layer = threading_layer() if wanted > 1 else None
+        self.threads = wanted if self._layer else 1
+        self._lacking = wanted > 1 and not self._layer
         self._features = target_features()
         wide = "avx512f" in self._features
         self._tiles = Tiles(32, 1) if wide else Tiles(32, 4) if "neon" in self._features else Tiles(16, 2)
@@ -40,7 +45,9 @@ class NumbaBackend:
         """One line for people: threads and instruction set."""
         known = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("neon", "NEON"))
         level = next((name for feature, name in known if feature in self._features), "baseline")
-        return f"numba, {self.threads} thread{'s' * (self.threads > 1)}, {level}"
+        threads = f"{self.threads} threads ({self._layer})" if self._layer else "1 thread"
+        lacking = " (install libgomp or the package tbb for more)" if self._lacking else ""
+        return f"numba, {threads}{lacking}, {level}"
 
     def compile(self, outputs, parameters, updates=()):
         """See `Backend.compile`."""
@@ -53,6 +60,17 @@ def target_features() -> set[str]:
     if chosen is not None:
         return {f[1:] for f in chosen.split(",") if f.startswith("+")}
     return {name for name, present in binding.get_host_cpu_features().items() if present}
+
+
+def threading_layer() -> str | None:
+    """The fast threading layer that numba will choose here: tbb, omp or None."""
+    for layer in ("tbb", "omp"):
+        try:
+            import_module(f"numba.np.ufunc.{layer}pool")
+            return layer
+        except ImportError:
+            continue
+    return None
 
 
 def usable_cores() -> int:

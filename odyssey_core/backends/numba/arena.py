@@ -19,10 +19,8 @@ class ScratchAllocator:
             if end - start >= size:
                 self._free[i : i + 1] = [(start + size, end)] if end - start > size else []
                 return start
-        if self._free and self._free[-1][1] == self.size:
-            start = self._free.pop()[0]
-        else:
-            start = self.size
+        at_the_end = self._free and self._free[-1][1] == self.size
+        start = self._free.pop()[0] if at_the_end else self.size
         self.size = start + size
         return start
 

@@ -139,7 +139,9 @@ def _check_races(groups: list[_Touched]) -> None:
         against = [x for kind in ((True, False) if write else (True,)) for x in reach[kind]]
         for other_end, other, other_row in against:
             if other != g and other_end > start:
-                raise ProgramError(f"instruction table, rows {other_row} and {r}: groups {other} and {g} race at {start}")
+                raise ProgramError(
+                    f"instruction table, rows {other_row} and {r}: groups {other} and {g} race at {start}"
+                )
         best = {x[1]: x for x in reach[write]}
         if g not in best or best[g][0] < end:
             best[g] = (end, g, r)

@@ -14,6 +14,7 @@ from odyssey_core.backends.numba.layout import lay_out
 from odyssey_core.backends.numba.lower import Lowering, stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
+from odyssey_core.backends.numba.tiles import Tiles
 from odyssey_core.errors import DataError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Shape, Tensor
@@ -94,13 +95,22 @@ class NumbaExecutable:
         tiles: register tiles to use.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update], groups, threads, tiles):
-        batch_size = outputs[0].shape[0] if outputs else updates[0].grad.inputs[0].shape[0]
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        parameters: dict[str, Tensor],
+        updates: Sequence[Update],
+        groups: int,
+        threads: int,
+        tiles: Tiles,
+    ):
         lowering = Lowering(outputs, parameters, updates, tiles)
-        self.program, layout = lay_out(lowering, updates, batch_size, groups)
+        self._batch_size = next(x.shape[0] for x in lowering.order if x.batched)
+        self.program, layout = lay_out(lowering, updates, self._batch_size, groups)
         check(self.program)
         self._labels_needed = any(x.op.name == "labels" for x in lowering.order)
         self._classes = min((x.inputs[0].shape[1] for x in lowering.order if x.op.name == "cross_entropy"), default=0)
+        self._scalars = 1 + max((len(u.optimizer.scalars(0, 0.0)) for u in updates), default=0)
         self._stored: dict[str, tuple[int, Shape]] = {}
         for name, node in parameters.items():
             self._stored[name] = (lowering.parameter_offsets[name], node.shape)
@@ -109,7 +119,7 @@ class NumbaExecutable:
                 start = layout.slots[slot] + lowering.parameter_offsets[u.name]
                 self._stored[f"{u.name}/{slot}"] = (start, u.parameter.shape)
         self._arena = _aligned_zeros(self.program.arena_size)
-        self._batch_size, self._threads = batch_size, threads
+        self._threads = threads
         self._addresses = kernel_addresses(self.program)
         self._run = run_serial if threads == 1 else run_parallel
         self._run.compile(_SIGNATURE)
@@ -142,9 +152,17 @@ class NumbaExecutable:
         if feed.inputs is not None:
             inputs[:, :batch] = feed.inputs
         self._bound(feed, order)
+        if scalars.shape != (steps, self._scalars):
+            raise DataError(f"scalars: expected {self._scalars - 1} numbers for {steps} steps, got {scalars.shape}")
         key = np.array([feed.seed & 0xFFFFFFFF, feed.seed >> 32 & 0xFFFFFFFF, feed.epoch], np.int64)
         step_feed = StepFeed(
-            order, np.ascontiguousarray(feed.pixels), np.ascontiguousarray(feed.labels, np.int64), scalars, inputs, outputs, key
+            order,
+            np.ascontiguousarray(feed.pixels),
+            np.ascontiguousarray(feed.labels, np.int64),
+            scalars,
+            inputs,
+            outputs,
+            key,
         )
         if self._threads > 1:
             set_num_threads(self._threads)
@@ -156,9 +174,11 @@ class NumbaExecutable:
         images = order.max(initial=-1) + 1
         if order.min(initial=0) < -1:
             raise DataError(f"order: indices must be at least -1, got {order.min()}")
-        if self.program.pixels is not None and (feed.pixels.shape[1] != self.program.pixels or images > len(feed.pixels)):
+        if self.program.pixels is not None and (
+            feed.pixels.shape[1] != self.program.pixels or images > len(feed.pixels)
+        ):
             raise DataError(
-                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.program.pixels} pixels"
+                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.program.pixels}"
             )
         if self._labels_needed:
             if images > len(feed.labels):

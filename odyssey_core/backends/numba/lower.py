@@ -13,9 +13,9 @@ import numpy as np
 
 from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.arena import ScratchAllocator
-from odyssey_core.backends.numba.kernels import affine, conv, elementwise, feed, loss, pool, update
+from odyssey_core.backends.numba.kernels import affine, conv, elementwise, feed, loss, pool
 from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Buffer, Instruction, Kernel, Program, padded
+from odyssey_core.backends.numba.table import Instruction, Kernel, padded
 from odyssey_core.backends.numba.tiles import Tiles
 from odyssey_core.errors import ShapeError
 from odyssey_core.optim import Update
@@ -69,7 +69,9 @@ def float_bits(value: float) -> int:
 class Lowering:
     """Builds the rows of one block; `lower` turns them into a program."""
 
-    def __init__(self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update], tiles: Tiles):
+    def __init__(
+        self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update], tiles: Tiles
+    ):
         self.tiles = tiles
         self.outputs = list(outputs)
         self.rows: list[Row] = []
@@ -357,9 +359,7 @@ class Lowering:
         shape = (place.size // LANES, LANES)
         operands = {name: self.places[x].shaped(shape) for name, x in zip(names, node.inputs, strict=True)}
         instruction = getattr(elementwise, node.op.name.upper())
-        self._row(
-            instruction, {**operands, "y": place.shaped(shape)}, after_blocks=not node.batched, vectors=shape[0]
-        )
+        self._row(instruction, {**operands, "y": place.shaped(shape)}, after_blocks=not node.batched, vectors=shape[0])
 
     _emit_relu = _emit_tanh = _emit_sigmoid = _emit_add = _emit_multiply = _emit_elementwise
     _emit_relu_grad = _emit_tanh_grad = _emit_sigmoid_grad = _emit_elementwise

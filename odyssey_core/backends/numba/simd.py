@@ -1,7 +1,8 @@
 """Explicit vectors for Numba: sixteen float32 or uint32 lanes.
 
-The types' data models are LLVM's ``<16 x float>`` and ``<16 x i32>``, so what a kernel writes is what the machine does: no fast-math, no auto-vectoriser, the same operations in the same order on every CPU. LLVM
-lowers a lane vector to one AVX-512 register, two of AVX2, four of NEON.
+The types' data models are LLVM's ``<16 x float>`` and ``<16 x i32>``, so what a kernel writes is what the machine does:
+no fast-math, no auto-vectoriser, the same operations in the same order on every CPU. LLVM lowers a lane vector to one
+AVX-512 register, two of AVX2, four of NEON.
 """
 
 from llvmlite import ir
@@ -28,7 +29,7 @@ u32x16 = _Lanes(name="u32x16")
 @register_model(_Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, fe_type):
-        super().__init__(manager, fe_type, VECTOR if fe_type is f32x16 or fe_type.name == "f32x16" else INTEGERS)
+        super().__init__(manager, fe_type, VECTOR if fe_type.name == "f32x16" else INTEGERS)
 
 
 def pointer_to(context, builder, array_type, array, index):
@@ -131,8 +132,12 @@ def _high(builder, x, y):
 
 
 u_mul_high = _define(u32x16, [u32x16] * 2, _high)
-u_insert = _define(u32x16, [u32x16, types.intp, types.uint32], lambda b, v, i, x: b.insert_element(v, x, b.trunc(i, I32)))
-insert = _define(f32x16, [f32x16, types.intp, types.float32], lambda b, v, i, x: b.insert_element(v, x, b.trunc(i, I32)))
+u_insert = _define(
+    u32x16, [u32x16, types.intp, types.uint32], lambda b, v, i, x: b.insert_element(v, x, b.trunc(i, I32))
+)
+insert = _define(
+    f32x16, [f32x16, types.intp, types.float32], lambda b, v, i, x: b.insert_element(v, x, b.trunc(i, I32))
+)
 float_of = _define(types.float32, [types.int64], lambda b, x: b.bitcast(b.trunc(x, I32), ir.FloatType()))
 
 
@@ -164,7 +169,10 @@ def transpose(typingctx, source, position, stride, target, start, pitch):
     def codegen(context, builder, sig, args):
         source, position, stride, target, start, pitch = args
         rows = [
-            load_vector(builder, pointer_to(context, builder, sig.args[0], source, builder.add(position, builder.mul(stride, k))))
+            load_vector(
+                builder,
+                pointer_to(context, builder, sig.args[0], source, builder.add(position, builder.mul(stride, k))),
+            )
             for k in (ir.Constant(stride.type, i) for i in range(LANES))
         ]
         for i, row in enumerate(_transposed(builder, rows)):
@@ -192,7 +200,7 @@ def _transposed(builder, rows):
 
 @intrinsic
 def gather_pixels(typingctx, pixels, order, step, lane, column, scale, shift, target, start):
-    """Sixteen pixels of sixteen images, transposed: row k of the target holds pixel ``column + k`` of each lane's image.
+    """Sixteen pixels of sixteen images, transposed: row k of the target is pixel ``column + k`` of each lane's image.
 
     Args:
         pixels: (images, pixels) uint8.
@@ -225,9 +233,7 @@ def gather_pixels(typingctx, pixels, order, step, lane, column, scale, shift, ta
         high = ir.Constant(LANE, [k // 2 + LANES // 2 + LANES * (k % 2) for k in range(LANES)])
         for _ in range(4):
             half = LANES // 2
-            rows = [
-                builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (low, high)
-            ]
+            rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (low, high)]
         for i, row in enumerate(rows):
             value = fma_vector(builder, builder.uitofp(row, VECTOR), scale, shift)
             place = builder.add(start, index(i * LANES))

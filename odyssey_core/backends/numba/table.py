@@ -151,7 +151,9 @@ class Program:
             return f"unknown opcode {values[0]}"
         instruction, variant = self.kernels[values[0]]
         bits = values[1 + len(instruction.fields) - len(instruction.constants) :].astype(np.int32).view(np.float32)
-        shown = [f"{n}={v}" for n, v in zip(instruction.fields, values[1:], strict=False) if n not in instruction.constants]
+        shown = [
+            f"{n}={v}" for n, v in zip(instruction.fields, values[1:], strict=False) if n not in instruction.constants
+        ]
         shown += [f"{n}={v:g}" for n, v in zip(instruction.constants, bits, strict=False)]
         return f"{instruction.name}{list(variant) if variant else ''} {' '.join(shown)}"
 

@@ -8,7 +8,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from odyssey_core.backends.numba.simd import VECTOR, pointer_to, fma_vector, load_vector, splat_vector, store_vector, sum_lanes, f32x16
+from odyssey_core.backends.numba.simd import (
+    VECTOR,
+    f32x16,
+    fma_vector,
+    load_vector,
+    pointer_to,
+    splat_vector,
+    store_vector,
+    sum_lanes,
+)
 
 
 class _Tile(types.Type):
@@ -125,9 +134,13 @@ def tile_store_where(typingctx, tile, array, start, row_stride, column_stride, g
         zero = ir.Constant(VECTOR, None)
         for i, j, k in _grid(sig.args[0]):
             steps = (row_stride, i), (column_stride, j)
-            open_ = load_vector(builder, pointer_to(context, builder, sig.args[1], array, _offset(builder, gate, *steps)))
+            open_ = load_vector(
+                builder, pointer_to(context, builder, sig.args[1], array, _offset(builder, gate, *steps))
+            )
             kept = builder.select(builder.fcmp_ordered(">", open_, zero), builder.extract_value(value, k), zero)
-            store_vector(builder, kept, pointer_to(context, builder, sig.args[1], array, _offset(builder, start, *steps)))
+            store_vector(
+                builder, kept, pointer_to(context, builder, sig.args[1], array, _offset(builder, start, *steps))
+            )
         return context.get_dummy_value()
 
     integer = types.intp
@@ -163,4 +176,6 @@ def _add_into(reduce, load, store):
 # has added already are skipped, so that nothing is added twice. tile_add adds vectors, tile_add_totals the sums over
 # their lanes.
 tile_add = _add_into(lambda builder, vector: vector, load_vector, store_vector)
-tile_add_totals = _add_into(sum_lanes, lambda b, pointer: b.load(pointer), lambda b, value, pointer: b.store(value, pointer))
+tile_add_totals = _add_into(
+    sum_lanes, lambda b, pointer: b.load(pointer), lambda b, value, pointer: b.store(value, pointer)
+)

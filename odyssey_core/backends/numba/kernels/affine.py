@@ -155,4 +155,3 @@ GRAD_BIAS = Instruction(
     "grad_bias", build_grad_bias, ("grad",), ("db",), ("channels", "pixels", "first_block"),
     lambda d: {"grad": (d["channels"], d["pixels"], LANES), "db": (d["channels"],)}, flags=("first_block",),
 )  # fmt: skip
-

@@ -75,7 +75,7 @@ def build_conv2d_grad_input(rows, kernel_height, kernel_width):
                             q = weight + (o * channels + c) * area + (y + padding - i * stride) * kernel_width
                             q += x + padding - j0 * stride
                             p = grad + ((o * out_height + i) * out_width + j0) * LANES
-                            for j in range(j0, j1 + 1):
+                            for _ in range(j0, j1 + 1):
                                 acc = tile_outer(acc, arena, q, area, p, LANES)
                                 q -= stride
                                 p += LANES
@@ -190,4 +190,3 @@ CONV2D_GRAD_WEIGHT = Instruction(
     _grad_weight_shapes, flags=("first_block",),
 )  # fmt: skip
 PAD = Instruction("pad", build_pad, ("x",), ("y",), ("channels", "height", "width", "padding"), _pad_shapes)
-

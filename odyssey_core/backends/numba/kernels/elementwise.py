@@ -79,7 +79,9 @@ def build_dropout():
         limit = u_splat(np.uint32(threshold))
         images = seeded(feed.order, step, block * LANES)
         for i in range(0, vectors, 4):
-            drawn = philox(np.uint32(i // 4), images, np.uint32(feed.key[2]), np.uint32(stream), feed.key[0], feed.key[1])
+            drawn = philox(
+                np.uint32(i // 4), images, np.uint32(feed.key[2]), np.uint32(stream), feed.key[0], feed.key[1]
+            )
             for k in range(4):
                 if i + k < vectors:
                     at = (i + k) * LANES

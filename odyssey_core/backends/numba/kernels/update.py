@@ -89,7 +89,7 @@ def _rule(name, build, slots, constants, optional=()):
         if d["length"] % LANES or d["stride"] % LANES:
             raise ValueError(f"length {d['length']} and stride {d['stride']} must be whole vectors")
         operands = {f"grads+{g}": (d["length"],) for g in range(d["groups"])}
-        return operands | {slot: (d["length"],) for slot in ("parameter", *slots)}
+        return operands | dict.fromkeys(("parameter", *slots), (d["length"],))
 
     dims = ("length", "groups", "stride")
     writes = ("parameter", *slots)
@@ -99,9 +99,7 @@ def _rule(name, build, slots, constants, optional=()):
 
 
 SGD = _rule("sgd", build_sgd, ("velocity",), ("momentum", "nesterov", "weight_decay"), optional=("velocity",))
-ADAM = _rule(
-    "adam", build_adam, ("mean", "square"), ("b1", "1-b1", "b2", "1-b2", "eps", "weight_decay", "decoupled")
-)
+ADAM = _rule("adam", build_adam, ("mean", "square"), ("b1", "1-b1", "b2", "1-b2", "eps", "weight_decay", "decoupled"))
 RMSPROP = _rule(
     "rmsprop", build_rmsprop, ("square", "velocity"), ("alpha", "1-alpha", "eps", "weight_decay", "momentum")
 )
