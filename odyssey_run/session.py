@@ -203,7 +203,7 @@ def _introduce(request: Request, assembly: Assembly, path: Path, screen: Screen)
     screen.field("model", request.model.name, f"{count:,} parameters, {shape} → {dataset.classes} classes")
     parts = ((len(assembly.train), "train"), (len(assembly.validation), "validation"), (len(dataset.test), "test"))
     sizes = ", ".join(f"{n:,} {part}" for n, part in parts)
-    screen.field("data", dataset.name, f"{sizes}; {'' if dataset.official else 'not '}the official files")
+    screen.field("data", dataset.name, f"{sizes}; {'official' if dataset.official else 'not the official files'}")
     arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")

@@ -5,6 +5,7 @@ are functions of epoch and step, and means are exact sums (``math.fsum``).
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -85,10 +86,10 @@ class Trainer:
                 good = self.learner.weights()
             loss, accuracy, correct = self._evaluate(self.dataset.test, np.arange(len(self.dataset.test)), "test")
         except _Stopped:
-            number = self.stop() or 2
+            number = signal.Signals(self.stop() or signal.SIGINT)
             self._close_window()
             self._times(begun)
-            return Outcome("KILLED", 128 + number, self.step, self.learner.weights(), f"stopped by signal {number}")
+            return Outcome("KILLED", 128 + number, self.step, self.learner.weights(), f"stopped by {number.name}")
         except _Diverged as error:
             self._close_window()
             self._times(begun)

@@ -2,8 +2,6 @@ import pytest
 
 from odyssey_run import cli
 
-QUICK = ("data=digits", "backend=numpy", "tracking=none", "trainer.validation_size=100", "trainer.max_steps=3")
-
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):

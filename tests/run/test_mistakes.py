@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import QUICK
+from quick import QUICK
 
 from odyssey_run import cli
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import QUICK
+from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights
 from odyssey_run import cli
@@ -84,6 +84,22 @@ def test_divergence_fails_and_names_the_step(tmp_path, capsys):
     assert ending["reason"] in capsys.readouterr().out
     weights, _ = load_weights(run / "lenet5_weights" / "lenet5.safetensors")
     assert all(abs(w).max() < 10 for w in weights.values())
+
+
+def test_a_bug_ends_a_run_as_failed(tmp_path, monkeypatch):
+    def fail(self):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("odyssey_run.trainer.Trainer.run", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(list(QUICK))
+    assert records(only_run(tmp_path))["end"][0]["status"] == "FAILED"
+
+
+def test_without_tracking_nothing_of_mlflow_is_imported(tmp_path):
+    script = "import sys; from odyssey_run.cli import main; main(sys.argv[1:]); sys.exit('mlflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script, *QUICK], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:

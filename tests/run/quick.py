@@ -1,0 +1,3 @@
+"""Overrides of a run that takes a second."""
+
+QUICK = ("data=digits", "backend=numpy", "tracking=none", "trainer.validation_size=100", "trainer.max_steps=3")
