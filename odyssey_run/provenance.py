@@ -63,9 +63,10 @@ def code_digest() -> str:
     """SHA-256 of the source that decides results: odyssey_core, and the runner's assembly and trainer."""
     core, runner = Path(odyssey_core.__file__).resolve().parent, Path(__file__).resolve().parent
     sha = hashlib.sha256()
-    for path in [*sorted(core.rglob("*.py")), *(runner / name for name in RUNNER_SOURCES)]:
-        sha.update(f"{path.relative_to(path.parents[len(path.parts) - len(core.parts)])}\n".encode())
-        sha.update(path.read_bytes())
+    for package, paths in ((core, sorted(core.rglob("*.py"))), (runner, [runner / name for name in RUNNER_SOURCES])):
+        for path in paths:
+            sha.update(f"{package.name}/{path.relative_to(package).as_posix()}\n".encode())
+            sha.update(path.read_bytes())
     return sha.hexdigest()
 
 
