@@ -40,7 +40,8 @@ def check(program: Program) -> None:
                 _check_row(program, known, r, touched[-1], block)
         _check_races(touched)
     if not np.all(covered == 1):
-        raise ProgramError(f"instruction table: row {int(np.argmax(covered != 1))} belongs to {covered.max()} groups")
+        r = int(np.argmax(covered != 1))
+        raise ProgramError(f"instruction table: row {r} belongs to {covered[r]} groups")
 
 
 class _Touched:
@@ -77,6 +78,8 @@ def _check_row(program: Program, known: dict, r: int, touched: _Touched, first_b
             fail(f"columns {dims[name]} to {dims[name] + dims['size']} of {width}")
         if name == "size" and instruction.name == "gather" and dims["size"] != width:
             fail(f"images of {width} pixels, the row says {dims['size']}")
+    if dims.get("groups", 1) > program.blocks:
+        fail(f"gradients of {dims['groups']} groups, the program has {program.blocks} blocks")
     try:
         shapes = instruction.layout({**dims, "variant": variant})
     except ValueError as error:

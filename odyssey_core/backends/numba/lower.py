@@ -159,11 +159,7 @@ class Lowering:
     def _result(self, node: Tensor, reuse: Tensor | None = None) -> Place:
         """Memory for a node's value; that of ``reuse`` where it is not needed after this row."""
         if not node.batched:
-            place = self.wanted.get(node)
-            if place is None:
-                size = padded(math.prod(stored_shape(node.shape)))
-                place = Place("gradient", self.gradient_size, size)
-                self.gradient_size += size
+            place = self.wanted.get(node) or self._gradient_place(padded(math.prod(stored_shape(node.shape))))
         else:
             size = math.prod(node.shape[1:]) * LANES
             old = self.places.get(reuse) if reuse is not None else None
@@ -171,6 +167,11 @@ class Lowering:
             place = place or Place("scratch", self.scratch.take(size), size)
         self.places[node] = place
         return place
+
+    def _gradient_place(self, size: int) -> Place:
+        """Memory behind the gradients, kept from block to block."""
+        self.gradient_size += size
+        return Place("gradient", self.gradient_size - size, size)
 
     def _temporary(self, size: int) -> Place:
         """Memory for one row's use; what follows in the same node may not take it before."""
@@ -264,15 +265,19 @@ class Lowering:
     def _emit_conv2d_grad_weight(self, node, outer):
         x, grad = node.inputs
         source, shape, border = self._bordered(x, node.attrs["padding"])
+        count = math.prod(node.shape)
+        lanes = self._gradient_place(count * LANES)
         operands = {
             "x": source,
             "grad": self._laned(grad, grad.shape[1:]),
-            "dw": self._result(outer).shaped(stored_shape(node.shape)),
+            "dw": lanes.shaped((*node.shape, LANES)),
         }
         sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
         variant = *self.tiles.inner(node.shape[0], math.prod(node.shape[2:])), *node.shape[2:]
         self._row(conv.CONV2D_GRAD_WEIGHT, operands, variant, **sizes, first_block=0)
         self._release(border)
+        totals = {"x": lanes.shaped((count, LANES)), "y": self._result(outer).shaped((count,))}
+        self._row(affine.TOTALS, totals, after_blocks=True, count=count)
 
     def _emit_grad_bias(self, node, outer):
         (grad,) = node.inputs

@@ -16,7 +16,6 @@ from odyssey_core.backends.numba.simd import (
     pointer_to,
     splat_vector,
     store_vector,
-    sum_lanes,
 )
 
 
@@ -147,35 +146,27 @@ def tile_store_where(typingctx, tile, array, start, row_stride, column_stride, g
     return types.void(tile, array, integer, integer, integer, integer), codegen
 
 
-def _add_into(reduce, load, store):
-    """An intrinsic adding ``reduce(vector)`` of each place of the tile to the array."""
+@intrinsic
+def tile_add(typingctx, tile, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
+    """Adds the tile's vectors to the array, or writes them where ``fresh``.
 
-    def typed(typingctx, tile, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
-        def codegen(context, builder, sig, args):
-            value, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh = args
-            fresh = builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0))
-            for i, j, k in _grid(sig.args[0]):
-                row = builder.icmp_signed("<=", skip_rows, ir.Constant(skip_rows.type, i))
-                column = builder.icmp_signed("<=", skip_columns, ir.Constant(skip_columns.type, j))
-                with builder.if_then(builder.and_(row, column)):
-                    place = _offset(builder, start, (row_stride, i), (column_stride, j))
-                    pointer = pointer_to(context, builder, sig.args[1], array, place)
-                    term = reduce(builder, builder.extract_value(value, k))
-                    total = builder.fadd(load(builder, pointer), term)
-                    store(builder, builder.select(fresh, term, total), pointer)
-            return context.get_dummy_value()
+    Tiles at an edge overlap their neighbours: the first ``skip_rows`` and ``skip_columns``, which a neighbour has added
+    already, are left out, so that nothing is added twice.
+    """
 
-        integer = types.intp
-        return types.void(tile, array, *[integer] * 5, types.boolean), codegen
+    def codegen(context, builder, sig, args):
+        value, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh = args
+        fresh = builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0))
+        for i, j, k in _grid(sig.args[0]):
+            row = builder.icmp_signed("<=", skip_rows, ir.Constant(skip_rows.type, i))
+            column = builder.icmp_signed("<=", skip_columns, ir.Constant(skip_columns.type, j))
+            with builder.if_then(builder.and_(row, column)):
+                place = _offset(builder, start, (row_stride, i), (column_stride, j))
+                pointer = pointer_to(context, builder, sig.args[1], array, place)
+                term = builder.extract_value(value, k)
+                total = builder.fadd(load_vector(builder, pointer), term)
+                store_vector(builder, builder.select(fresh, term, total), pointer)
+        return context.get_dummy_value()
 
-    return intrinsic(typed)
-
-
-# Both take (tile, array, start, row_stride, column_stride, skip_rows, skip_columns, fresh) and add the tile to the
-# array, or write it where ``fresh``. Tiles at an edge overlap their neighbours: the rows and columns that a neighbour
-# has added already are skipped, so that nothing is added twice. tile_add adds vectors, tile_add_totals the sums over
-# their lanes.
-tile_add = _add_into(lambda builder, vector: vector, load_vector, store_vector)
-tile_add_totals = _add_into(
-    sum_lanes, lambda b, pointer: b.load(pointer), lambda b, value, pointer: b.store(value, pointer)
-)
+    integer = types.intp
+    return types.void(tile, array, *[integer] * 5, types.boolean), codegen

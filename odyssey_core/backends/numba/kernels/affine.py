@@ -120,6 +120,18 @@ def build_grad_bias():
     return grad_bias
 
 
+def build_totals():
+    """y[i] = the sum over the lanes of x[i]."""
+
+    @njit(cache=True, nogil=True)
+    def totals(arena, row, feed, step, block):
+        x, y, count = row[1], row[2], row[3]
+        for i in range(count):
+            arena[y + i] = total(load(arena, x + i * LANES))
+
+    return totals
+
+
 def _linear_shapes(d):
     weight = (d["out"], padded(d["features"]))
     return {"x": (d["features"], LANES), "weight": weight, "bias": (d["out"],), "y": (d["out"], LANES)}
@@ -155,3 +167,6 @@ GRAD_BIAS = Instruction(
     "grad_bias", build_grad_bias, ("grad",), ("db",), ("channels", "pixels", "first_block"),
     lambda d: {"grad": (d["channels"], d["pixels"], LANES), "db": (d["channels"],)}, flags=("first_block",),
 )  # fmt: skip
+TOTALS = Instruction(
+    "totals", build_totals, ("x",), ("y",), ("count",), lambda d: {"x": (d["count"], LANES), "y": (d["count"],)}
+)

@@ -6,7 +6,7 @@ from numba import njit
 from odyssey_core.backends.numba.simd import LANES, load, splat, store
 from odyssey_core.backends.numba.table import Instruction
 from odyssey_core.backends.numba.tile import (
-    tile_add_totals,
+    tile_add,
     tile_inner,
     tile_outer,
     tile_splat,
@@ -18,7 +18,7 @@ from odyssey_core.backends.numba.tile import (
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 # Rows of output pixels summed at once in the weight's gradient: about this many pixels, so that they stay in the first
 # cache. Part of the result's definition (order of additions), so it must not depend on the CPU.
-CHUNK_PIXELS = 160
+CHUNK_PIXELS = 80
 
 
 def build_conv2d(rows, columns, kernel_height, kernel_width):
@@ -89,7 +89,10 @@ def build_conv2d_grad_input(rows, kernel_height, kernel_width):
 
 
 def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
-    """dw += grad * x over pixels and lanes: tiles of ``rows`` output channels x ``columns`` taps, one or two."""
+    """dw, lane by lane, += grad * x over pixels: tiles of ``rows`` output channels x ``columns`` taps, one or two.
+
+    The lanes are summed by `TOTALS` when all blocks are done: a sum over lanes costs as much as a row of pixels.
+    """
     area = kernel_height * kernel_width
 
     @njit(cache=True, nogil=True)
@@ -117,8 +120,8 @@ def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
                                 acc = tile_inner(acc, arena, g, plane, p, apart)
                                 p += stride * LANES
                                 g += LANES
-                        at = dw + (o * channels + c) * area + t
-                        tile_add_totals(acc, arena, at, channels * area, 1, o0 - o, t0 - t, fresh)
+                        at = dw + ((o * channels + c) * area + t) * LANES
+                        tile_add(acc, arena, at, channels * area * LANES, LANES, o0 - o, t0 - t, fresh)
 
     return conv2d_grad_weight
 
@@ -168,7 +171,7 @@ def _grad_input_shapes(d):
 
 def _grad_weight_shapes(d):
     s = _shapes(d)
-    return {"x": s["x"], "grad": s["y"], "dw": s["weight"]}
+    return {"x": s["x"], "grad": s["y"], "dw": (*s["weight"], LANES)}
 
 
 def _pad_shapes(d):
