@@ -83,6 +83,7 @@ def fill(edges: np.ndarray) -> np.ndarray:
 def _blurred(ink: np.ndarray) -> np.ndarray:
     """Two passes of a box of 4 cells along each axis, in whole numbers: (GRID, GRID) bool to uint8, at most 255."""
     total = ink.astype(np.int32)
-    for axis in (0, 1, 0, 1):
-        total = sum(np.roll(total, shift, axis) for shift in (-2, -1, 0, 1))
+    for axis in (0, 1):
+        for shifts in ((-2, -1, 0, 1), (-1, 0, 1, 2)):
+            total = sum(np.roll(total, shift, axis) for shift in shifts)
     return (total * 255 // 256).astype(np.uint8)

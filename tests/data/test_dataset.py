@@ -1,0 +1,86 @@
+"""What Images and Dataset refuse, and the digest."""
+
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+
+from odyssey_core.data import DATASETS, Dataset, Images
+from odyssey_core.data.dataset import digest_of
+from odyssey_core.errors import ConfigError, DataError
+
+
+def images(count=4, size=3, labels=None):
+    labels = np.arange(count) if labels is None else np.array(labels)
+    return Images(np.zeros((count, 1, size, size), np.uint8), labels.astype(np.int64))
+
+
+def dataset(**changes):
+    usual = {"name": "toy", "train": images(), "test": images(), "class_names": tuple("abcd"), "orientation": "upright"}
+    return Dataset(**usual | {"mean": 0.0, "std": 1.0, "digest": "", "official": False} | changes)
+
+
+def test_properties():
+    assert dataset().input_shape == (1, 3, 3) and dataset().classes == 4 and len(dataset().train) == 4
+
+
+LABELS = np.zeros(2, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "message"),
+    [
+        (np.zeros((2, 3, 3), np.uint8), LABELS, r"uint8 pixels \(N, C, H, W\), got uint8 \(2, 3, 3\); convert"),
+        (np.zeros((2, 1, 3, 3), np.float32), LABELS, r"got float32 \(2, 1, 3, 3\); convert"),
+        (np.zeros((2, 1, 3, 4), np.uint8).swapaxes(2, 3), LABELS, "not C-contiguous; convert with np.ascontiguous"),
+        (np.zeros((2, 1, 3, 3), np.uint8), LABELS.astype(np.uint8), r"expected int64 \(N,\), got uint8 \(2,\)"),
+        (np.zeros((3, 1, 3, 3), np.uint8), LABELS, "one label an image, got 3 images and 2 labels"),
+        (np.zeros((0, 1, 3, 3), np.uint8), LABELS[:0], r"expected at least one, got shape \(0, 1, 3, 3\)"),
+    ],
+)
+def test_images_refuse(pixels, labels, message):
+    with pytest.raises(DataError, match=message):
+        Images(pixels, labels)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_labels_out_of_range(part, label):
+    message = rf"toy {part} labels: expected 0 to 3 \(4 classes\), got {label} at index 2 \(1 labels out of range\)"
+    with pytest.raises(DataError, match=message):
+        dataset(**{part: images(labels=[0, 1, label, 3])})
+
+
+def test_sizes_that_differ():
+    with pytest.raises(DataError, match=r"one size, got \(C, H, W\) = \(1, 3, 3\) and \(1, 5, 5\)"):
+        dataset(test=images(size=5))
+
+
+def test_orientation():
+    with pytest.raises(DataError, match=r"orientation: expected one of .*upright.*, got 'sideways'"):
+        dataset(orientation="sideways")
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
+def test_std(std):
+    with pytest.raises(ConfigError, match=r"data\.std: expected a finite number above 0, got"):
+        dataset(std=std)
+
+
+def test_mean():
+    with pytest.raises(ConfigError, match=r"data\.mean: expected a finite number, got nan"):
+        dataset(mean=float("nan"))
+
+
+def test_digest_is_of_shapes_pixels_and_labels():
+    part = Images(np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2), np.array([5, 6]))
+    content = struct.pack("<4q", 2, 1, 2, 2) + bytes(range(8)) + struct.pack("<2q", 5, 6)
+    assert digest_of(part, part) == hashlib.sha256(content * 2).hexdigest()
+    reshaped = Images(part.pixels.reshape(2, 1, 1, 4), part.labels)
+    assert digest_of(part, reshaped) != digest_of(part, part)
+
+
+def test_an_unknown_dataset():
+    with pytest.raises(ConfigError, match=r"unknown dataset 'emnsit'; known: digits, emnist, glyphs, mnist; did you"):
+        DATASETS["emnsit"]
