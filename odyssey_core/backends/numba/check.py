@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program
+from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program, padded
 from odyssey_core.errors import ProgramError
 
 LIMIT = 2**31
@@ -124,7 +124,9 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
             fail(f"tile of {size} over {span} of {dims[span]}")
     if name == "conv2d_grad_weight" and variant[1] > variant[2] * variant[3]:
         fail(f"tile of {variant[1]} taps over {variant[2]}x{variant[3]}")
-    if name == "linear_grad_weight" and variant[1] * LANES > -(-dims["features"] // LANES) * LANES:
+    if name == "conv2d_grad_weight_wide" and (variant[0] > variant[3] or variant[1] * LANES > padded(dims["out"])):
+        fail(f"tile of {variant[0]} taps x {variant[1]} vectors over {variant[3]} taps and {dims['out']} channels")
+    if name == "linear_grad_weight" and variant[1] * LANES > padded(dims["features"]):
         fail(f"tile of {variant[1]} vectors over {dims['features']} features")
 
 

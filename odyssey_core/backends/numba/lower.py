@@ -265,19 +265,35 @@ class Lowering:
     def _emit_conv2d_grad_weight(self, node, outer):
         x, grad = node.inputs
         source, shape, border = self._bordered(x, node.attrs["padding"])
+        sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
+        out = node.shape[0]
+        # The choice decides the order of additions, so it looks at shapes alone.
+        emit = self._grad_weight_wide if 4 * padded(out) <= 5 * out else self._grad_weight_narrow
+        emit(node, grad, source, sizes, self._result(outer))
+        self._release(border)
+
+    def _grad_weight_narrow(self, node, grad, source, sizes, result):
         count = math.prod(node.shape)
         lanes = self._gradient_place(count * LANES)
-        operands = {
-            "x": source,
-            "grad": self._laned(grad, grad.shape[1:]),
-            "dw": lanes.shaped((*node.shape, LANES)),
-        }
-        sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
+        operands = {"x": source, "grad": self._laned(grad, grad.shape[1:]), "dw": lanes.shaped((*node.shape, LANES))}
         variant = *self.tiles.inner(node.shape[0], math.prod(node.shape[2:])), *node.shape[2:]
         self._row(conv.CONV2D_GRAD_WEIGHT, operands, variant, **sizes, first_block=0)
-        self._release(border)
-        totals = {"x": lanes.shaped((count, LANES)), "y": self._result(outer).shaped((count,))}
+        totals = {"x": lanes.shaped((count, LANES)), "y": result.shaped((count,))}
         self._row(affine.TOTALS, totals, after_blocks=True, count=count)
+
+    def _grad_weight_wide(self, node, grad, source, sizes, result):
+        out, taps, pixels = node.shape[0], math.prod(node.shape[1:]), math.prod(grad.shape[2:])
+        pitch = padded(out)
+        turned = self._temporary(pixels * LANES * pitch)
+        exchanged = turned.shaped((pixels, LANES, pitch))
+        operands = {"x": self._laned(grad, (out, pixels)), "y": exchanged}
+        self._row(affine.TRANSPOSE, operands, features=out, pixels=pixels)
+        sums = self._gradient_place(taps * pitch).shaped((taps, pitch))
+        variant = *self.tiles.outer(node.shape[3], pitch // LANES), *node.shape[2:]
+        operands = {"x": source, "grad": exchanged, "dw": sums}
+        self._row(conv.CONV2D_GRAD_WEIGHT_WIDE, operands, variant, **sizes, first_block=0)
+        self._row(conv.TURN, {"x": sums, "y": result.shaped((out, taps))}, after_blocks=True, out=out, taps=taps)
+        self._release(turned)
 
     def _emit_grad_bias(self, node, outer):
         (grad,) = node.inputs
@@ -313,8 +329,8 @@ class Lowering:
         x, grad = node.inputs
         out, features = node.shape
         turned = self._temporary(LANES * padded(features))
-        source = turned.shaped((LANES, padded(features)))
-        self._row(affine.TRANSPOSE, {"x": self._laned(x, (features,)), "y": source}, features=features)
+        source = turned.shaped((1, LANES, padded(features)))
+        self._row(affine.TRANSPOSE, {"x": self._laned(x, (features, 1)), "y": source}, features=features, pixels=1)
         operands = {
             "x": source,
             "grad": self._laned(grad, (out,)),

@@ -59,18 +59,20 @@ def build_linear_grad_input(rows):
 
 
 def build_transpose():
-    """y (16, pitch) = x (features, 16) with lanes and features exchanged, zeros up to the pitch."""
+    """y (pixels, 16, pitch) = x (features, pixels, 16) with lanes and features exchanged, zeros up to the pitch."""
 
     @njit(cache=True, nogil=True)
     def transpose_lanes(arena, row, feed, step, block):
-        x, y, features = row[1], row[2], row[3]
+        x, y, features, pixels = row[1], row[2], row[3], row[4]
         pitch = (features + LANES - 1) // LANES * LANES
-        whole = features // LANES * LANES
-        for i in range(0, whole, LANES):
-            transpose(arena, x + i * LANES, LANES, arena, y + i, pitch)
-        for lane in range(LANES):
-            for i in range(whole, pitch):
-                arena[y + lane * pitch + i] = arena[x + i * LANES + lane] if i < features else ZERO
+        whole, plane = features // LANES * LANES, pixels * LANES
+        for p in range(pixels):
+            source, target = x + p * LANES, y + p * LANES * pitch
+            for i in range(0, whole, LANES):
+                transpose(arena, source + i * plane, plane, arena, target + i, pitch)
+            for lane in range(LANES):
+                for i in range(whole, pitch):
+                    arena[target + lane * pitch + i] = arena[source + i * plane + lane] if i < features else ZERO
 
     return transpose_lanes
 
@@ -144,7 +146,7 @@ def _grad_input_shapes(d):
 
 def _grad_weight_shapes(d):
     s = _linear_shapes(d)
-    return {"x": (LANES, padded(d["features"])), "grad": s["y"], "dw": s["weight"]}
+    return {"x": (1, LANES, padded(d["features"])), "grad": s["y"], "dw": s["weight"]}
 
 
 LINEAR = Instruction(
@@ -156,8 +158,11 @@ LINEAR_GRAD_INPUT = Instruction(
     _grad_input_shapes, optional=("gate",),
 )  # fmt: skip
 TRANSPOSE = Instruction(
-    "transpose", build_transpose, ("x",), ("y",), ("features",),
-    lambda d: {"x": (d["features"], LANES), "y": (LANES, padded(d["features"]))},
+    "transpose", build_transpose, ("x",), ("y",), ("features", "pixels"),
+    lambda d: {
+        "x": (d["features"], d["pixels"], LANES),
+        "y": (d["pixels"], LANES, padded(d["features"])),
+    },
 )  # fmt: skip
 LINEAR_GRAD_WEIGHT = Instruction(
     "linear_grad_weight", build_linear_grad_weight, ("x", "grad"), ("dw",), ("features", "out", "first_block"),
