@@ -126,7 +126,8 @@ class FixedTiles:
     def outer(self, rows: int, columns: int) -> tuple[int, int]:
         return min(rows, self.size[0]), min(columns, self.size[1])
 
-    inner = outer
+    def inner(self, rows: int, columns: int) -> tuple[int, int]:
+        return min(rows, self.size[0]), min(columns, self.size[1], 2)
 
 
 def numba_backend(groups: int = 8, tiles=None) -> NumbaBackend:

@@ -1,0 +1,75 @@
+import math
+import re
+
+import pytest
+
+from odyssey_core import ops
+from odyssey_core.errors import ConfigError, ShapeError
+from odyssey_core.models import MODELS
+
+
+def _count(model) -> int:
+    return sum(math.prod(p.shape) for p in model.parameters().values())
+
+
+# Worked out by hand: weights + biases, layer by layer.
+COUNTS = [
+    ("lenet5", (1, 28, 28), 47, {}, 150 + 6 + 2400 + 16 + 30720 + 120 + 10080 + 84 + 3948 + 47),
+    ("lenet5", (1, 28, 28), 10, {}, 44426),
+    ("lenet5", (3, 32, 32), 10, {"dropout": 0.5}, 62006),
+    ("lenet5_1998", (1, 28, 28), 10, {}, 156 + 2416 + 48120 + 10164 + 850),
+    ("mlp", (1, 28, 28), 47, {"hidden": (100,)}, 78500 + 4747),
+    ("mlp", (1, 2, 2), 3, {"hidden": ()}, 15),
+    ("linear", (1, 28, 28), 10, {}, 7850),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "config", "count"), COUNTS)
+def test_parameter_counts(name, shape, classes, config, count):
+    model = MODELS[name](input_shape=shape, classes=classes, **config)
+    assert _count(model) == count
+    assert model(ops.images((5, *shape))).shape == (5, classes)
+
+
+def test_lenet5_has_the_parameters_of_the_first_version():
+    model = MODELS["lenet5"](input_shape=(1, 28, 28), classes=47)
+    assert _count(model) == 47_571
+    assert {name: p.shape for name, p in model.parameters().items()} == {
+        "conv1.weight": (6, 1, 5, 5), "conv1.bias": (6,), "conv2.weight": (16, 6, 5, 5), "conv2.bias": (16,),
+        "fc1.weight": (120, 256), "fc1.bias": (120,), "fc2.weight": (84, 120), "fc2.bias": (84,),
+        "fc3.weight": (47, 84), "fc3.bias": (47,),
+    }  # fmt: skip
+    bounds = {name: p.attrs["bound"] for name, p in model.parameters().items()}
+    assert bounds["conv2.weight"] == math.sqrt(6 / 150)
+    assert bounds["fc1.bias"] == 0
+
+
+@pytest.mark.parametrize(("init", "bound"), [("kaiming", 6 / 20), ("xavier", 6 / 23), ("lecun", 3 / 20)])
+def test_initializers(init, bound):
+    model = MODELS["linear"](input_shape=(1, 4, 5), classes=3, init=init)
+    assert model.parameters()["fc.weight"].attrs["bound"] == math.sqrt(bound)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_smallest_images_that_are_taken_run(name):
+    smallest = {"lenet5": 16, "lenet5_1998": 28}.get(name, 1)
+    model = MODELS[name](input_shape=(2, smallest, smallest), classes=4)
+    assert model(ops.images((3, 2, smallest, smallest))).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("lenet5", (1, 15, 28), "lenet5: images must be at least 16x16 pixels, got 15x28; choose model=mlp"),
+        ("lenet5", (1, 28, 4), "lenet5: images must be at least 16x16 pixels, got 28x4"),
+        ("lenet5_1998", (1, 27, 28), "lenet5_1998: images must be at least 28x28 pixels, got 27x28"),
+    ],
+)
+def test_images_that_are_too_small_are_refused(name, shape, message):
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        MODELS[name](input_shape=shape, classes=10)
+
+
+def test_mlp_refuses_empty_layers():
+    with pytest.raises(ConfigError, match=r"mlp: hidden widths must be at least 1, got \[3, 0\]"):
+        MODELS["mlp"](input_shape=(1, 4, 4), classes=2, hidden=(3, 0))

@@ -1,0 +1,83 @@
+"""Imports go downward only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import odyssey_core
+
+ROOT = Path(odyssey_core.__file__).parent
+RUNNER_ONLY = {"hydra", "omegaconf", "mlflow", "odyssey_run"}
+# What each part of the core may import of the others; a part not named may import nothing above the foundations.
+FOUNDATIONS = {"errors", "registry", "random", "tensor"}
+ALLOWED = {
+    "errors": set(),
+    "registry": {"errors"},
+    "random": set(),
+    "tensor": {"errors", "ops"},  # Tensor's operators import ops when they are used
+    "checkpoint": {"errors"},
+    "ops": FOUNDATIONS,
+    "autodiff": FOUNDATIONS | {"ops"},
+    "optim": FOUNDATIONS,
+    "nn": FOUNDATIONS | {"ops"},
+    "models": FOUNDATIONS | {"nn"},
+    "backends": FOUNDATIONS | {"ops", "optim", "backends"},
+    "data": {"errors", "registry", "random", "checkpoint"},
+    "learner": FOUNDATIONS | {"ops", "autodiff", "backends", "data", "nn", "optim"},
+}
+KERNELS = {"simd", "tile", "table", "mathematics", "random"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def _imports(path: Path) -> set[str]:
+    """Full names of everything a file imports; ``from a import b`` counts as ``a`` and ``a.b``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def test_every_part_is_known():
+    parts = {_part(path) for path in FILES} - {"__init__"}
+    assert parts == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downward(path):
+    imports = _imports(path)
+    assert not {name.partition(".")[0] for name in imports} & RUNNER_ONLY
+    ours = {name.split(".")[1] for name in imports if name.startswith("odyssey_core.")}
+    part = _part(path)
+    if part != "__init__":
+        assert ours <= ALLOWED[part] | {part}
+
+
+def test_the_tensor_reaches_up_only_inside_its_operators():
+    tree = ast.parse((ROOT / "tensor.py").read_text())
+    top = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert "odyssey_core.ops" not in top
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "backends/numba/kernels").glob("*.py")), ids=lambda p: p.name)
+def test_kernels_know_numba_and_vectors_alone(path):
+    for name in _imports(path):
+        if name.startswith("odyssey_core."):
+            inside = name.removeprefix("odyssey_core.backends.numba").strip(".")
+            assert name.startswith("odyssey_core.backends.numba")
+            assert not inside or inside.partition(".")[0] in KERNELS, name
+        else:
+            assert name.partition(".")[0] in {"numba", "numpy"}, name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_pickled(path):
+    assert not {name.partition(".")[0] for name in _imports(path)} & {"pickle", "cloudpickle", "dill", "joblib"}

@@ -1,0 +1,93 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from odyssey_core import checkpoint
+from odyssey_core.checkpoint import artifact_names, digest, load_weights, model_names, save_weights, write_atomic
+from odyssey_core.errors import DataError
+
+WEIGHTS = {
+    "conv1.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
+    "conv1.bias": np.array([1, -2], np.float32),
+    "fc1.weight": np.arange(6, dtype=np.float32).reshape(3, 2).T,  # not contiguous
+    "block.fc2.weight": np.full((1, 2), np.float32(0.1)),
+}
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    path = tmp_path / "new folder" / "w.safetensors"
+    save_weights(path, WEIGHTS, {"mean": "0.5", "classes": "äb"})
+    values, metadata = load_weights(path)
+    assert metadata == {"mean": "0.5", "classes": "äb"}
+    assert values.keys() == WEIGHTS.keys()
+    for name, value in WEIGHTS.items():
+        np.testing.assert_array_equal(values[name], value)
+    assert digest(values) == digest(WEIGHTS)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 40, -1])
+def test_a_truncated_file_is_one_clear_error(tmp_path, keep):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, WEIGHTS, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"cannot read weights from .*w\.safetensors"):
+        load_weights(path)
+
+
+def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(DataError, match="cannot read weights from"):
+            load_weights(path)
+
+
+@pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, fault):
+    path = tmp_path / "w"
+    write_atomic(path, b"old")
+
+    def fail(*_):
+        raise fault
+
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, step, fail)
+            with pytest.raises(type(fault)):
+                write_atomic(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert [p.name for p in tmp_path.iterdir()] == ["w"]
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_written_files_have_the_users_usual_permissions(tmp_path):
+    """Others may read a run's weights as they may read any file the user makes."""
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    write_atomic(tmp_path / "atomic", b"")
+    modes = [stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("plain", "atomic")]
+    assert modes[0] == modes[1]
+
+
+def test_artifact_names_are_the_first_versions():
+    named = artifact_names(WEIGHTS)
+    assert list(named) == ["conv1_kernel", "conv1_bias", "fc1_weights", "block.fc2_weights"]
+    assert model_names(WEIGHTS, named).keys() == WEIGHTS.keys()
+    del named["conv1_bias"]
+    with pytest.raises(DataError, match=r"missing \['conv1_bias'\]; it holds \['block.fc2_weights', 'conv1_kernel'"):
+        model_names(WEIGHTS, named)
+
+
+def test_digest_sees_names_shapes_and_bits():
+    base = digest(WEIGHTS)
+    assert digest(dict(reversed(WEIGHTS.items()))) == base
+    assert len(base) == 64
+    changed = [
+        {**WEIGHTS, "conv1.bias": np.array([1, np.nextafter(np.float32(-2), np.float32(0))], np.float32)},
+        {**WEIGHTS, "conv1.bias": WEIGHTS["conv1.bias"].reshape(2, 1)},
+        {("x" if k == "conv1.bias" else k): v for k, v in WEIGHTS.items()},
+        {**WEIGHTS, "conv1.bias": np.array([-0.0, 0], np.float32)},
+        {**WEIGHTS, "conv1.bias": np.array([0.0, 0], np.float32)},
+    ]
+    assert len({base, *map(digest, changed)}) == 1 + len(changed)
