@@ -17,7 +17,7 @@ def run_python():
     def run(script: str, *arguments: str, package_root: Path | None = None, **environment: str) -> str:
         path = str(package_root or Path(odyssey_core.__file__).parents[1])
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script, *arguments],
+            [sys.executable, "-P", "-W", "error", "-c", script, *arguments],
             env={**os.environ, "PYTHONPATH": path, **environment},
             capture_output=True,
             text=True,

@@ -1,0 +1,42 @@
+"""An edited kernel takes effect at the next run, with the cache of the run before still there."""
+
+import os
+import shutil
+from pathlib import Path
+
+import odyssey_core
+
+RUN = """
+import numpy as np
+from odyssey_core import ops
+from odyssey_core.backends import BACKENDS
+from odyssey_core.backends.base import Feed
+
+x = ops.input_("x", (1, 2))
+executable = BACKENDS["numba"](threads=1).compile([ops.sigmoid(x)], {})
+feed = Feed(order=np.zeros((1, 1), np.int64), inputs=np.array([[[0.0, 50.0]]]))
+print(*executable.run(feed)[0, 0])
+"""
+
+
+def test_an_edited_callee_takes_effect_at_the_next_run(tmp_path, run_python):
+    package = tmp_path / "odyssey_core"
+    shutil.copytree(Path(odyssey_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    # A cache that others may share is chosen by ODYSSEY_CACHE; NUMBA_CACHE_DIR would override it.
+    settings = {"package_root": tmp_path, "ODYSSEY_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    if "NUMBA_CACHE_DIR" in os.environ:
+        settings["NUMBA_CACHE_DIR"] = ""
+    script = "import os\nif os.environ.get('NUMBA_CACHE_DIR') == '': del os.environ['NUMBA_CACHE_DIR']\n" + RUN
+    assert run_python(script, **settings) == "0.5 1.0"
+    compiled = set((tmp_path / "cache").rglob("*.nbi"))
+    assert compiled, "nothing was cached: the test would show nothing"
+    callee = package / "backends" / "numba" / "mathematics.py"
+    before = callee.read_text()
+    sigmoid = "return div(splat(ONE), add(splat(ONE), exp(sub(splat(ZERO), x))))"
+    assert sigmoid in before
+    # As long as before, so that not even the file's size gives the edit away.
+    callee.write_text(before.replace(sigmoid, sigmoid.replace("div(splat(ONE)", "mul(splat(ONE)")))
+    assert run_python(script, **settings) != "0.5 1.0"
+    assert set((tmp_path / "cache").rglob("*.nbi")) > compiled
+    callee.write_text(before)
+    assert run_python(script, **settings) == "0.5 1.0"
