@@ -62,7 +62,7 @@ class Screen(Listener):
                 refresh_per_second=8,
             )
             self._bar.start()
-            self._bar.add_task("compiling", total=steps, figures="")
+            self._bar.add_task("starting", total=steps, figures="")
 
     def progress(self, progress: events.Progress) -> None:
         if self._bar is None:

@@ -18,7 +18,8 @@ class TrainerConfig:
         batch_size: images in one optimizer step.
         max_steps: optimizer steps after which training ends, even inside an epoch.
         log_every: optimizer steps in one ``train/loss``.
-        validation_size: images taken from the training set; 0 trains on all and validates on none.
+        validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
+            or a tenth where there are fewer than 50,000.
         label_smoothing: probability spread evenly over the classes.
     """
 
@@ -26,7 +27,7 @@ class TrainerConfig:
     batch_size: Annotated[int, Range(1)]
     max_steps: Annotated[int, Range(1)] | None
     log_every: Annotated[int, Range(1)]
-    validation_size: Annotated[int, Range(0)]
+    validation_size: Annotated[int, Range(0)] | None
     label_smoothing: Annotated[float, Range(0, 1, below=True)]
 
 

@@ -1,6 +1,7 @@
 """One training run from a checked request to its last line in MLflow: assemble, train, keep the weights, record."""
 
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def train(request: Request) -> int:
         faults.append(str(error))
     if faults:
         raise Faults(faults)
+    _show_notices()
     assembly = assemble(request)
     path, name = folder.make(request, assembly.optimizer.lr)
     journal = Journal(path / FILE_NAME)
@@ -71,6 +73,15 @@ def train(request: Request) -> int:
         journal.close()
 
 
+def _show_notices() -> None:
+    """What the core has to say before there is a screen, that kernels are being compiled, goes to stderr."""
+    core = logging.getLogger("odyssey_core")
+    if not core.handlers:
+        core.addHandler(logging.StreamHandler())
+        core.setLevel(logging.INFO)
+        core.propagate = False
+
+
 def assemble(request: Request) -> Assembly:
     """Builds what was asked for, the data last of what can be wrong and the compiled learner last of all.
 
@@ -80,9 +91,9 @@ def assemble(request: Request) -> Assembly:
     backend = request.backend.build()
     dataset = request.data.build()
     config = request.trainer
-    check_sizes(request, len(dataset.train), dataset.classes)
-    if config.validation_size:
-        train, validation = stratified_split(dataset.train.labels, config.validation_size, request.seed)
+    size = check_sizes(request, len(dataset.train), dataset.classes)
+    if size:
+        train, validation = stratified_split(dataset.train.labels, size, request.seed)
     else:
         train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
     optimizer = request.optim.build()
@@ -101,14 +112,14 @@ def assemble(request: Request) -> Assembly:
     return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
 
 
-def check_sizes(request: Request, images: int, classes: int) -> None:
-    """Holds the trainer's numbers against the data's.
+def check_sizes(request: Request, images: int, classes: int) -> int:
+    """Holds the trainer's numbers against the data's; returns the number of validation images.
 
     Raises:
         Faults: all that do not fit.
     """
     config, faults = request.trainer, []
-    size = config.validation_size
+    size = min(5000, images // 10) if config.validation_size is None else config.validation_size
     if size and not classes <= size < images:
         faults.append(
             f"trainer.validation_size: expected 0, or {classes} (the classes) to {images - 1} "
@@ -122,6 +133,7 @@ def check_sizes(request: Request, images: int, classes: int) -> None:
         )
     if faults:
         raise Faults(faults)
+    return size
 
 
 class _Recorder(Listener):

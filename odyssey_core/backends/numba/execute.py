@@ -1,11 +1,13 @@
 """Running a program: one compiled loop reads the table and calls the kernel of each row through its address."""
 
+import logging
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, set_num_threads, types
+from numba import config, njit, prange, set_num_threads, types
 from numba.extending import intrinsic
 
 from odyssey_core.backends.base import Feed
@@ -18,6 +20,8 @@ from odyssey_core.backends.numba.tiles import Tiles
 from odyssey_core.errors import DataError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Shape, Tensor
+
+log = logging.getLogger(__name__)
 
 
 @intrinsic
@@ -34,12 +38,20 @@ def call_kernel(typingctx, address, arena, row, feed, step, block):
     return types.void(types.int64, *KERNEL_SIGNATURE.args), codegen
 
 
+@cache
+def _say_compiling() -> None:
+    """Once per process."""
+    log.info("compiling kernels for this CPU, once: up to 20 seconds, then they are kept in %s", config.CACHE_DIR)
+
+
 def kernel_addresses(program: Program) -> np.ndarray:
     """(opcodes,) int64: compiles, or loads from the cache, every kernel that the program uses."""
     addresses = []
     for kernel in program.kernels:
         dispatcher = kernel.compiled()
         dispatcher.compile(KERNEL_SIGNATURE)
+        if dispatcher.stats.cache_misses:
+            _say_compiling()
         result = dispatcher.overloads[KERNEL_SIGNATURE.args]
         addresses.append(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
     return np.array(addresses, np.int64)
