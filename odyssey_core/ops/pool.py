@@ -33,7 +33,7 @@ def max_pool2d(x: Tensor, kernel_size: int, stride: int | None = None) -> Tensor
     Raises:
         ShapeError: the window is larger than the input.
     """
-    return MAX_POOL2D(x, kernel_size=kernel_size, stride=stride or kernel_size)
+    return MAX_POOL2D(x, kernel_size=kernel_size, stride=kernel_size if stride is None else stride)
 
 
 def avg_pool2d(x: Tensor, kernel_size: int, stride: int | None = None) -> Tensor:
@@ -42,4 +42,4 @@ def avg_pool2d(x: Tensor, kernel_size: int, stride: int | None = None) -> Tensor
     Raises:
         ShapeError: the window is larger than the input.
     """
-    return AVG_POOL2D(x, kernel_size=kernel_size, stride=stride or kernel_size)
+    return AVG_POOL2D(x, kernel_size=kernel_size, stride=kernel_size if stride is None else stride)
