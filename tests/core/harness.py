@@ -79,7 +79,7 @@ class Graph:
             order=order[None],
             pixels=rng.integers(0, 256, (2 * n + 1, size), np.uint8),
             labels=rng.integers(0, classes, 2 * n + 1),
-            scalars=np.zeros((1, 1), np.float32),
+            scalars=np.zeros((1, 1), np.float32) if self.parameters else None,
             inputs=np.concatenate(flat, axis=1)[None] if flat else None,
             seed=seed,
             epoch=2,

@@ -38,7 +38,8 @@ def computed():
     positive[4000] = 1
     out = [np.empty_like(x) for _ in range(4)]
     _everything(x, positive, *out)
-    return x.astype(np.float64), positive.astype(np.float64), dict(zip(("exp", "log", "tanh", "sigmoid"), out, strict=True))
+    named = dict(zip(("exp", "log", "tanh", "sigmoid"), out, strict=True))
+    return x.astype(np.float64), positive.astype(np.float64), named
 
 
 def _relative(got, expected):
@@ -87,7 +88,8 @@ def test_ends_of_the_range_stay_finite_and_nan_stays_nan():
 
 @njit
 def _draw(element, order, epoch, stream, key_0, key_1, out):
-    drawn = lanes.philox(np.uint32(element), lanes.seeded(order, 0, 0), np.uint32(epoch), np.uint32(stream), key_0, key_1)
+    images = lanes.seeded(order, 0, 0)
+    drawn = lanes.philox(np.uint32(element), images, np.uint32(epoch), np.uint32(stream), key_0, key_1)
     for k in range(4):
         word = drawn[0] if k == 0 else drawn[1] if k == 1 else drawn[2] if k == 2 else drawn[3]
         store(out, k * LANES, u_as_float(word))

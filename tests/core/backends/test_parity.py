@@ -112,6 +112,8 @@ CASES = {
     "conv padding 2, one output": lambda n: _conv(n, shape=(1, 3, 9), weight=(1, 1, 3, 3), padding=2, bias=False),
     "conv padding wider than the kernel": lambda n: _conv(n, shape=(2, 2, 3), weight=(3, 2, 2, 2), padding=3),
     "conv kernel as large as the input": lambda n: _conv(n, shape=(2, 3, 2), weight=(3, 2, 3, 2), bias=False),
+    "conv many channels": lambda n: _conv(n, shape=(2, 6, 4), weight=(13, 2, 3, 2), stride=2, padding=1),
+    "conv whole vectors of channels": lambda n: _conv(n, shape=(1, 4, 3), weight=(32, 1, 2, 2), activation=ops.relu),
     "conv 1x1": lambda n: _conv(n, shape=(3, 4, 1), weight=(2, 3, 1, 1)),
     "conv more pixels than a chunk": lambda n: _conv(n, shape=(1, 15, 17), weight=(2, 1, 3, 3), padding=1),
     "conv relu": lambda n: _conv(n, activation=ops.relu),
