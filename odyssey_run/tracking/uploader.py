@@ -143,7 +143,7 @@ class Uploader:
                 return known.experiment_id
 
     def _follow(self) -> None:
-        # No niceness for this thread: holding the GIL without a core, it made training 15 times slower.
+        # No niceness for this thread: one that holds the GIL without a core holds up the training.
         while True:
             closing = self._closing.is_set()
             try:
