@@ -7,6 +7,7 @@ import pytest
 from fixtures import formulas
 from harness import EMNIST, FIXTURES, numba_backend
 
+from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
@@ -204,6 +205,13 @@ def test_images_of_another_size_are_refused(backend):
 def test_another_batch_size_is_refused(backend):
     with pytest.raises(DataError, match="expected 8 images per step, got 7"):
         _train(_learner(backend), _data(), np.arange(7)[None])
+
+
+def test_updates_without_their_numbers_are_refused():
+    learner = _learner("numba", optimizer=("adam", {}))
+    with pytest.raises(DataError, match=r"scalars: expected 3 numbers for 1 steps"):
+        pixels = np.zeros((8, 20), np.uint8)
+        learner._train.run(Feed(order=np.arange(8)[None], pixels=pixels, labels=np.zeros(8, np.int64)))
 
 
 def test_batch_size_must_be_positive():
