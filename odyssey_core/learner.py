@@ -5,6 +5,7 @@ import numpy as np
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.nn import Module
@@ -27,7 +28,8 @@ class Learner:
         mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
         std: see mean.
         label_smoothing: of the training loss; evaluation reports the plain cross-entropy.
-        seed: decides the initial weights, and dropout's masks.
+        seed: decides the initial weights, dropout's masks and the distortions.
+        augment: distortion of the images in training; evaluation sees them as they are.
 
     Raises:
         ConfigError: a batch size below 1.
@@ -46,12 +48,14 @@ class Learner:
         std: float = 1.0,
         label_smoothing: float = 0.0,
         seed: int = 0,
+        augment: Augment | None = None,
     ):
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
         self.optimizer, self.seed, self._fresh = optimizer, seed, False
         self.parameters = model.parameters()
-        logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing)
+        amounts = augment.amounts() if augment else None
+        logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing, amounts)
         grads = gradients(losses, list(self.parameters.values()))
         updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
@@ -63,8 +67,8 @@ class Learner:
         self._train.write(initial_values(self.parameters, seed))
 
     @staticmethod
-    def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float):
-        logits = model(ops.images(shape, mean, std))
+    def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float, augment=None):
+        logits = model(ops.images(shape, mean, std, augment))
         return logits, ops.cross_entropy(logits, ops.labels(shape[0]), label_smoothing)
 
     def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:

@@ -32,6 +32,13 @@ class Registry(Mapping[str, Any]):
             entry = self._table[name] = getattr(import_module(module), attribute)
         return entry
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The entry, or ``default`` where there is none."""
+        try:
+            return self[name]
+        except ConfigError:
+            return default
+
     def __contains__(self, name: object) -> bool:
         return name in self._table
 

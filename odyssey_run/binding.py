@@ -8,7 +8,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -78,6 +78,8 @@ def fit(value: Any, annotation: Any) -> Any:
         raise Misfit(describe(annotation))
     if (origin or annotation) in (tuple, list, Sequence):
         return _fit_sequence(value, annotation)
+    if is_dataclass(annotation):
+        return _fit_dataclass(value, annotation)
     if (origin or annotation) in (dict, Mapping):
         if isinstance(value, dict):
             return value
@@ -103,6 +105,15 @@ def _fit_union(value: Any, annotation: Any) -> Any:
         except Misfit as misfit:
             expected.append(str(misfit))
     raise Misfit(" or ".join(expected))
+
+
+def _fit_dataclass(value: Any, annotation: Any) -> Any:
+    if not isinstance(value, dict):
+        raise Misfit(describe(annotation))
+    arguments, faults = bind(annotation, value, "")
+    if faults:
+        raise Misfit(f"{describe(annotation)} ({'; '.join(faults)})")
+    return annotation(**arguments)
 
 
 def _fit_sequence(value: Any, annotation: Any) -> Any:
@@ -137,6 +148,8 @@ def describe(annotation: Any) -> str:
         return f"a list of {len(arguments)}: " + ", ".join(map(describe, arguments))
     if (origin or annotation) in (dict, Mapping):
         return "a mapping"
+    if is_dataclass(annotation):
+        return "a mapping of " + ", ".join(f.name for f in fields(annotation))
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -108,6 +108,7 @@ def assemble(request: Request) -> Assembly:
         std=dataset.std,
         label_smoothing=config.label_smoothing,
         seed=request.seed,
+        augment=dataset.augment,
     )
     return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
 

@@ -1,11 +1,13 @@
 """What every backend offers, and what a step is fed with."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from odyssey_core.errors import DataError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological
 
@@ -65,6 +67,66 @@ class Backend(Protocol):
 
     def describe(self) -> str:
         """One line for people: name, threads, instruction set."""
+
+
+@dataclass(frozen=True)
+class FeedBounds:
+    """What a graph demands of its feeds, and what no check of the graph alone can know.
+
+    Attributes:
+        batch_size: images per step.
+        pixels: (C H W) of an image, or None where the graph gathers none.
+        classes: labels must lie below; None where the graph reads none.
+        scalars: numbers that the optimizer's rule takes per step.
+        inputs: features of the ``input`` nodes together.
+    """
+
+    batch_size: int
+    pixels: int | None
+    classes: int | None
+    scalars: int
+    inputs: int
+
+    @classmethod
+    def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update]) -> "FeedBounds":
+        """The bounds of a graph."""
+        nodes = topological([*outputs, *(u.grad for u in updates)])
+        pixels = {math.prod(x.shape[1:]) for x in nodes if x.op.name == "images"}
+        classes = [x.inputs[0].shape[1] for x in nodes if x.op.name in ("cross_entropy", "cross_entropy_grad")]
+        return cls(
+            batch_size=next(x.shape[0] for x in nodes if x.batched),
+            pixels=pixels.pop() if pixels else None,
+            classes=min(classes) if classes else None,
+            scalars=max((len(u.optimizer.scalars(0, 0.0)) for u in updates), default=0),
+            inputs=sum(math.prod(x.shape[1:]) for x in input_nodes(outputs, updates)),
+        )
+
+    def check(self, feed: Feed) -> None:
+        """Raises DataError unless the feed stays within the bounds and its indices within its arrays."""
+        steps, batch = feed.order.shape
+        if batch != self.batch_size:
+            raise DataError(f"order: expected {self.batch_size} images per step, got {batch}")
+        low, images = feed.order.min(initial=0), feed.order.max(initial=-1) + 1
+        if low < -1:
+            raise DataError(f"order: indices must be at least -1, got {low}")
+        if self.pixels is not None and (
+            feed.pixels.shape[1:] != (self.pixels,) or images > len(feed.pixels) or not len(feed.pixels)
+        ):
+            raise DataError(
+                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.pixels} pixels"
+            )
+        if self.classes is not None:
+            if images > len(feed.labels):
+                raise DataError(f"order: index {images - 1} into {len(feed.labels)} labels")
+            least, most = feed.labels.min(initial=0), feed.labels.max(initial=0)
+            if least < 0 or most >= self.classes:
+                raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")
+        for name, array, shape in (
+            ("scalars", feed.scalars, (steps, self.scalars)),
+            ("inputs", feed.inputs, (steps, batch, self.inputs)),
+        ):
+            if shape[-1] and (array is None or array.shape != shape):
+                raise DataError(f"{name}: expected shape {shape}, got {None if array is None else array.shape}")
 
 
 def input_nodes(outputs: Sequence[Tensor], updates: Sequence[Update]) -> list[Tensor]:

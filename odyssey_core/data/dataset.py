@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from odyssey_core.data.augment import Augment
 from odyssey_core.errors import ConfigError, DataError
 
 ORIENTATIONS = ("upright", "transposed")
@@ -57,6 +58,7 @@ class Dataset:
         std: their standard deviation, divided by after that.
         digest: SHA-256 of the data as read (see ``digest_of``).
         official: whether every source file is byte for byte the published one.
+        augment: distortion of the training images, or None.
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
@@ -72,6 +74,7 @@ class Dataset:
     std: float
     digest: str
     official: bool
+    augment: Augment | None = None
 
     def __post_init__(self):
         for part, images in (("train", self.train), ("test", self.test)):

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images
 from odyssey_core.data.split import stratified_split
@@ -13,7 +14,7 @@ DIGEST = "9d1fdd65f97c060a5bc8293f7ce52f34b5327a4864ab1704e67ce7b0cc2f38f3"
 SOURCE_SIZE, SIZE, SOURCE_MAX = 8, 28, 16
 
 
-def digits(mean: float = 0.0, std: float = 1.0) -> Dataset:
+def digits(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
     """Handwritten digits: pixels (1437, 1, 28, 28) and (360, 1, 28, 28) uint8, upright, 10 classes.
 
     The test set is a fixed stratified fifth. ``official`` tells whether the images are those of
@@ -22,12 +23,24 @@ def digits(mean: float = 0.0, std: float = 1.0) -> Dataset:
     Args:
         mean: mean of the pixels in [0, 1].
         std: their standard deviation.
+        augment: distortion of the training images.
 
     Source: Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
     """
     # Importing scikit-learn takes a second or more; a copy of what it gave takes none.
     train, test, _, digest = cached("digits", [1, version("scikit-learn")], _build)
-    return Dataset("digits", train, test, tuple("0123456789"), "upright", mean, std, digest, official=digest == DIGEST)
+    return Dataset(
+        "digits",
+        train,
+        test,
+        tuple("0123456789"),
+        "upright",
+        mean,
+        std,
+        digest,
+        official=digest == DIGEST,
+        augment=augment,
+    )
 
 
 def _build() -> tuple[Images, Images, dict]:

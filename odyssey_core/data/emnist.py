@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import atomic_file, cache_folder
 from odyssey_core.data.dataset import Dataset
 from odyssey_core.data.download import fetch
@@ -39,7 +40,13 @@ SPLITS = {
 }
 
 
-def emnist(split: str = "balanced", root: str | None = None, mean: float = 0.0, std: float = 1.0) -> Dataset:
+def emnist(
+    split: str = "balanced",
+    root: str | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
+    augment: Augment | None = None,
+) -> Dataset:
     """One EMNIST split: pixels (N, 1, 28, 28) uint8, stored transposed.
 
     ``official`` is certain for ``balanced``, whose four digests are known here, and for any split that was unpacked
@@ -51,6 +58,7 @@ def emnist(split: str = "balanced", root: str | None = None, mean: float = 0.0, 
         root: a folder with the split's four published files, packed or unpacked; downloaded once where it is None.
         mean: mean of the pixels in [0, 1].
         std: their standard deviation.
+        augment: distortion of the training images.
 
     Raises:
         ConfigError: an unknown split.
@@ -72,7 +80,7 @@ def emnist(split: str = "balanced", root: str | None = None, mean: float = 0.0, 
     else:
         paths = files_in(root, names)
     loaded = load_files(f"emnist-{split}", paths, official, tuple(SPLITS[split]), first_label=int(split == "letters"))
-    return Dataset(**loaded, orientation="transposed", mean=mean, std=std)
+    return Dataset(**loaded, orientation="transposed", mean=mean, std=std, augment=augment)
 
 
 def _download(folder: Path, names: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from odyssey_core import random
+from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images
 from odyssey_core.data.outlines import GRID, draw
@@ -29,7 +30,7 @@ CHUNK = 1024
 DIGEST = "051bc29164771060f0176582d2b0dcdffd8a60551510e857ecc5e8c3034e9de8"
 
 
-def glyphs(mean: float = 0.0, std: float = 1.0) -> Dataset:
+def glyphs(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
     """Printed characters, sized like EMNIST Balanced: 112,800 + 18,800 images (N, 1, 28, 28) uint8, 47 classes.
 
     Every image is a glyph of one of 21 fonts (regular, bold, italic; sans, serif, monospaced), fitted to a square as
@@ -41,11 +42,14 @@ def glyphs(mean: float = 0.0, std: float = 1.0) -> Dataset:
     Args:
         mean: mean of the pixels in [0, 1].
         std: their standard deviation.
+        augment: distortion of the training images.
     """
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("glyphs.py", "outlines.py")]
     key = [version("matplotlib"), *(hashlib.sha256(source).hexdigest() for source in sources)]
     train, test, _, digest = cached("glyphs", key, _build)
-    return Dataset("glyphs", train, test, tuple(CLASSES), "upright", mean, std, digest, official=digest == DIGEST)
+    return Dataset(
+        "glyphs", train, test, tuple(CLASSES), "upright", mean, std, digest, official=digest == DIGEST, augment=augment
+    )
 
 
 def _build() -> tuple[Images, Images, dict]:

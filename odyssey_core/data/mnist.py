@@ -1,5 +1,6 @@
 """MNIST: 60,000 + 10,000 handwritten digits, 28×28."""
 
+from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cache_folder
 from odyssey_core.data.dataset import Dataset
 from odyssey_core.data.download import fetch
@@ -17,13 +18,14 @@ OFFICIAL = {
 }
 
 
-def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0) -> Dataset:
+def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
     """The MNIST digits: pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Args:
         root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
         mean: mean of the pixels in [0, 1].
         std: their standard deviation.
+        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
@@ -39,4 +41,4 @@ def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0) -> Datas
     else:
         paths = files_in(root, list(OFFICIAL))
     loaded = load_files("mnist", paths, OFFICIAL, tuple("0123456789"))
-    return Dataset(**loaded, orientation="upright", mean=mean, std=std)
+    return Dataset(**loaded, orientation="upright", mean=mean, std=std, augment=augment)

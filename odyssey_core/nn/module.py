@@ -17,14 +17,13 @@ class Module:
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module | Tensor))
 
     def parameters(self) -> dict[str, Tensor]:
-        """Every parameter of the tree by its dotted path: ``{"conv1.weight": ...}``."""
-        found: dict[str, Tensor] = {}
+        """Every parameter of the tree by its dotted path, ``{"conv1.weight": ...}``; a shared one by its first path."""
+        found: dict[Tensor, str] = {}
         for name, value in self.children():
-            if isinstance(value, Tensor):
-                found[name] = value
-            else:
-                found.update({f"{name}.{path}": x for path, x in value.parameters().items()})
-        return found
+            inner = {"": value} if isinstance(value, Tensor) else value.parameters()
+            for path, x in inner.items():
+                found.setdefault(x, f"{name}.{path}" if path else name)
+        return {path: x for x, path in found.items()}
 
 
 class Sequential(Module):

@@ -4,7 +4,7 @@ from odyssey_core.tensor import Op, Shape, Tensor
 
 PARAMETER = Op("parameter", lambda *, name, shape, bound: shape)
 INPUT = Op("input", lambda *, name, shape: shape, batched=True)
-IMAGES = Op("images", lambda *, shape, mean, std: shape, batched=True)
+IMAGES = Op("images", lambda *, shape, mean, std, augment: shape, batched=True)
 LABELS = Op("labels", lambda *, batch_size: (batch_size,), batched=True)
 BATCH_WEIGHT = Op("batch_weight", lambda *, batch_size: (batch_size,), batched=True)
 
@@ -19,12 +19,23 @@ def input_(name: str, shape: Shape) -> Tensor:
     return INPUT(name=name, shape=tuple(shape))
 
 
-def images(shape: Shape, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def images(
+    shape: Shape, mean: float = 0.0, std: float = 1.0, augment: tuple[float, float, float, float] | None = None
+) -> Tensor:
     """(N, C, H, W) the step's images, gathered by index from uint8 pixels p: ``(p / 255 - mean) / std``.
 
     A place of the batch without an image (index -1) holds zeros.
+
+    Args:
+        shape: (N, C, H, W).
+        mean: of the pixels in [0, 1].
+        std: of the pixels in [0, 1].
+        augment: amounts (rotation in radians, scale, shear, shift in pixels) of a random affine distortion. With
+            u uniform in [-1, 1), six for each image and epoch, the pixel at (i, j) relative to the centre is sampled at
+            s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0, s = 1 + scale u1, k = shear u2, x = shift u3,
+            y = shift u4, bilinearly, with 0 outside.
     """
-    return IMAGES(shape=tuple(shape), mean=float(mean), std=float(std))
+    return IMAGES(shape=tuple(shape), mean=float(mean), std=float(std), augment=augment)
 
 
 def labels(batch_size: int) -> Tensor:

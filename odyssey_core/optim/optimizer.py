@@ -24,6 +24,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if not np.all(np.isfinite(value)):
+                raise ConfigError(f"optim.{field.name}: must be finite, got {value}")
             if not isinstance(value, bool) and np.any(np.asarray(value) < 0):
                 raise ConfigError(f"optim.{field.name}: must not be negative, got {value}")
 

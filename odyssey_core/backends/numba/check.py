@@ -31,17 +31,35 @@ def check(program: Program) -> None:
     covered = np.zeros(len(program.table), int)
     for groups in program.phases:
         touched = []
-        for first, body, end, block, last in groups.tolist():
-            if not 0 <= first <= body <= end <= len(program.table) or not 0 <= block <= last <= program.blocks:
-                raise ProgramError(f"instruction table: phase names rows {first}-{body}-{end}, blocks {block}-{last}")
+        for first, body, end, block, _ in groups.tolist():
+            if not 0 <= first <= body <= end <= len(program.table):
+                raise ProgramError(f"instruction table: phase names rows {first}-{body}-{end} of {len(program.table)}")
             covered[first:end] += 1
             touched.append(_Touched())
             for r in range(first, end):
                 _check_row(program, known, r, touched[-1], block)
+                if r >= body and program.kernels[program.table[r, 0]].instruction.per_block:
+                    raise ProgramError(f"instruction table, row {r}, {program.describe(r)}: may not follow the blocks")
         _check_races(touched)
     if not np.all(covered == 1):
         r = int(np.argmax(covered != 1))
         raise ProgramError(f"instruction table: row {r} belongs to {covered[r]} groups")
+    for groups in program.phases:
+        _check_blocks(program, groups)
+
+
+def _check_blocks(program: Program, groups: np.ndarray) -> None:
+    """The groups that have rows for blocks share out all blocks, in order; the others name none."""
+    following = 0
+    for first, body, _, block, last in groups.tolist():
+        expected = following if first < body else 0
+        if block != expected or (last <= block if first < body else last != block):
+            raise ProgramError(
+                f"instruction table: a group names blocks {block} to {last}, expected from {expected} on"
+            )
+        following = last if first < body else following
+    if following not in (0, program.blocks):
+        raise ProgramError(f"instruction table: groups cover {following} blocks of {program.blocks}")
 
 
 class _Touched:
@@ -76,8 +94,9 @@ def _check_row(program: Program, known: dict, r: int, touched: _Touched, first_b
     for name, width in (("column", program.columns(instruction.name)), ("size", program.pixels)):
         if name == "column" and name in dims and dims[name] + dims["size"] > width:
             fail(f"columns {dims[name]} to {dims[name] + dims['size']} of {width}")
-        if name == "size" and instruction.name == "gather" and dims["size"] != width:
-            fail(f"images of {width} pixels, the row says {dims['size']}")
+        size = math.prod(dims.values())
+        if name == "size" and instruction.name in ("gather", "gather_affine") and size != width:
+            fail(f"images of {width} pixels, the row says {size}")
     if dims.get("groups", 1) > program.blocks:
         fail(f"gradients of {dims['groups']} groups, the program has {program.blocks} blocks")
     try:
@@ -122,7 +141,7 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
     for span, size in zip(spans, variant, strict=False):
         if size > dims[span]:
             fail(f"tile of {size} over {span} of {dims[span]}")
-    if name == "conv2d_grad_weight" and variant[1] > variant[2] * variant[3]:
+    if name == "conv2d_grad_weight" and variant[1] > min(2, variant[2] * variant[3]):
         fail(f"tile of {variant[1]} taps over {variant[2]}x{variant[3]}")
     if name == "conv2d_grad_weight_wide" and (variant[0] > variant[3] or variant[1] * LANES > padded(dims["out"])):
         fail(f"tile of {variant[0]} taps x {variant[1]} vectors over {variant[3]} taps and {dims['out']} channels")

@@ -10,14 +10,13 @@ from llvmlite import ir
 from numba import config, njit, prange, set_num_threads, types
 from numba.extending import intrinsic
 
-from odyssey_core.backends.base import Feed
+from odyssey_core.backends.base import Feed, FeedBounds
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.layout import lay_out
 from odyssey_core.backends.numba.lower import Lowering, stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
 from odyssey_core.backends.numba.tiles import Tiles
-from odyssey_core.errors import DataError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Shape, Tensor
 
@@ -117,12 +116,9 @@ class NumbaExecutable:
         tiles: Tiles,
     ):
         lowering = Lowering(outputs, parameters, updates, tiles)
-        self._batch_size = next(x.shape[0] for x in lowering.order if x.batched)
-        self.program, layout = lay_out(lowering, updates, self._batch_size, groups)
+        self._bounds = FeedBounds.of(outputs, updates)
+        self.program, layout = lay_out(lowering, updates, self._bounds.batch_size, groups)
         check(self.program)
-        self._labels_needed = any(x.op.name == "labels" for x in lowering.order)
-        self._classes = min((x.inputs[0].shape[1] for x in lowering.order if x.op.name == "cross_entropy"), default=0)
-        self._scalars = 1 + max((len(u.optimizer.scalars(0, 0.0)) for u in updates), default=0)
         self._stored: dict[str, tuple[int, Shape]] = {}
         for name, node in parameters.items():
             self._stored[name] = (lowering.parameter_offsets[name], node.shape)
@@ -150,9 +146,8 @@ class NumbaExecutable:
         return whole[:, : shape[1]] if len(shape) == 2 else whole
 
     def run(self, feed: Feed) -> np.ndarray:
+        self._bounds.check(feed)
         steps, batch = feed.order.shape
-        if batch != self._batch_size:
-            raise DataError(f"order: expected {self._batch_size} images per step, got {batch}")
         lanes = self.program.blocks * LANES
         order = np.full((steps, lanes), -1, np.int64)
         order[:, :batch] = feed.order
@@ -163,14 +158,11 @@ class NumbaExecutable:
         inputs = np.zeros((steps, lanes, self.program.inputs), np.float32)
         if feed.inputs is not None:
             inputs[:, :batch] = feed.inputs
-        self._bound(feed, order)
-        if scalars.shape != (steps, self._scalars):
-            raise DataError(f"scalars: expected {self._scalars - 1} numbers for {steps} steps, got {scalars.shape}")
         key = np.array([feed.seed & 0xFFFFFFFF, feed.seed >> 32 & 0xFFFFFFFF, feed.epoch], np.int64)
         step_feed = StepFeed(
             order,
-            np.ascontiguousarray(feed.pixels),
-            np.ascontiguousarray(feed.labels, np.int64),
+            _mutable(feed.pixels, np.uint8),
+            _mutable(feed.labels, np.int64),
             scalars,
             inputs,
             outputs,
@@ -181,23 +173,10 @@ class NumbaExecutable:
         self._run(self._arena, self.program.table, self.program.phases, self._addresses, step_feed)
         return outputs[:, :batch]
 
-    def _bound(self, feed: Feed, order: np.ndarray) -> None:
-        """What the check of the table cannot know: indices, labels and pixels of this call."""
-        images = order.max(initial=-1) + 1
-        if order.min(initial=0) < -1:
-            raise DataError(f"order: indices must be at least -1, got {order.min()}")
-        if self.program.pixels is not None and (
-            feed.pixels.shape[1] != self.program.pixels or images > len(feed.pixels)
-        ):
-            raise DataError(
-                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.program.pixels}"
-            )
-        if self._labels_needed:
-            if images > len(feed.labels):
-                raise DataError(f"order: index {images - 1} into {len(feed.labels)} labels")
-            low, high = feed.labels.min(initial=0), feed.labels.max(initial=0)
-            if low < 0 or high >= self._classes:
-                raise DataError(f"labels must lie in [0, {self._classes}), got {low} to {high}")
+
+def _mutable(array: np.ndarray, dtype: type) -> np.ndarray:
+    """The array as a compiled kernel takes it: a copy only where it is not so already."""
+    return np.require(array, dtype, ["C", "W"])
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:

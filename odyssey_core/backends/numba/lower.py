@@ -85,6 +85,8 @@ class Lowering:
             self.parameter_size += size
         self.gradient_size = self.parameter_size if updates else 0
         self.wanted = {u.grad: Place("gradient", *self._span(u)) for u in updates}
+        if len(self.wanted) < len(updates):
+            raise ShapeError("backend numba: cannot run add on parameters here: two of them share one gradient")
         self.order = topological([*outputs, *(u.grad for u in updates)])
         self.inputs = input_nodes(outputs, updates)
         self.pixels: int | None = None
@@ -188,7 +190,11 @@ class Lowering:
     def _emit(self, node: Tensor, outer: Tensor) -> None:
         """Rows that compute ``outer``, which is ``node`` itself or what is fused into its store."""
         method = getattr(self, f"_emit_{node.op.name}", None)
-        if method is None or (not node.batched and node.op.name not in ADDABLE):
+        # Outside the blocks only sums of gradients run: a parameter is not there to be added before the update.
+        summed = node.op.reduces or (
+            node.op.name == "add" and all(self.places[x].space == "gradient" for x in node.inputs)
+        )
+        if method is None or not (node.batched or summed):
             raise ShapeError(f"backend numba: cannot run {node.op.name} on {[x.shape for x in node.inputs]} here")
         method(node, outer)
 
@@ -196,7 +202,16 @@ class Lowering:
         size = math.prod(node.shape[1:])
         self.pixels = size
         scale, shift = 1 / (255 * node.attrs["std"]), -node.attrs["mean"] / node.attrs["std"]
-        self._row(feed.GATHER, {"y": self._result(outer).shaped((size, LANES))}, size=size, scale=scale, shift=shift)
+        y = self._result(outer).shaped((size, LANES))
+        if node.attrs["augment"] is None:
+            self._row(feed.GATHER, {"y": y}, size=size, scale=scale, shift=shift)
+            return
+        sizes = dict(zip(("channels", "height", "width"), node.shape[1:], strict=True))
+        work = self._temporary(feed.affine_work(**sizes))
+        amounts = dict(zip(("rotation", "scaling", "shear", "shift_by"), node.attrs["augment"], strict=True))
+        operands = {"y": y, "work": work.shaped((work.size,))}
+        self._row(feed.GATHER_AFFINE, operands, **sizes, scale=scale, shift=shift, **amounts)
+        self._release(work)
 
     def _emit_labels(self, node, outer):
         """The loss's kernels read labels from the feed."""
@@ -409,7 +424,3 @@ class Lowering:
             "dz": self._result(outer).shaped((classes, LANES)),
         }
         self._row(loss.CROSS_ENTROPY_GRAD, operands, classes=classes, **node.attrs)
-
-
-# Ops that may run on gradients of parameters: those that reduce over the batch, and sums of them.
-ADDABLE = {"grad_bias", "conv2d_grad_weight", "linear_grad_weight", "add"}

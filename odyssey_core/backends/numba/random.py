@@ -4,9 +4,10 @@ import numpy as np
 from numba import njit
 
 from odyssey_core.backends.numba.simd import LANES, u_insert, u_mul, u_mul_high, u_splat, u_xor
-from odyssey_core.random import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1
+from odyssey_core.random import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1, stream_of
 
 M0, M1, W0, W1 = np.uint32(MULTIPLIER_0), np.uint32(MULTIPLIER_1), np.uint32(WEYL_0), np.uint32(WEYL_1)
+AUGMENT = np.uint32(stream_of("augment"))
 
 
 @njit

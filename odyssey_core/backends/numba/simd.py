@@ -107,6 +107,12 @@ total = _define(types.float32, [f32x16], sum_lanes)
 # A NaN in the first operand stays: not (low > x) keeps x. The form that one machine instruction has.
 at_least = _define(f32x16, [f32x16] * 2, lambda b, x, low: b.select(b.fcmp_ordered(">", low, x), low, x))
 at_most = _define(f32x16, [f32x16] * 2, lambda b, x, high: b.select(b.fcmp_ordered("<", high, x), high, x))
+# The larger, or the NaN where one of the two is one.
+maximum = _define(
+    f32x16,
+    [f32x16] * 2,
+    lambda b, x, y: b.select(b.or_(b.fcmp_ordered(">", x, y), b.fcmp_unordered("uno", x, x)), x, y),
+)
 where_greater = _define(f32x16, [f32x16] * 4, _select(">"))
 where_equal = _define(f32x16, [f32x16] * 4, _select("=="))
 

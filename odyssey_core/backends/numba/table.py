@@ -60,6 +60,7 @@ class Instruction:
         constants: float32 numbers, stored as their bits.
         layout: ``(dims) -> {operand: shape}``; raises ValueError where dims contradict each other.
         flags: dims that may be 0.
+        per_block: reads the feed at its block, so it cannot stand after the blocks.
         updates: writes parameters and slots, where every other instruction writes scratch and gradients alone.
     """
 
@@ -73,6 +74,7 @@ class Instruction:
     optional: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     updates: bool = False
+    per_block: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:

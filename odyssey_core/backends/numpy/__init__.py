@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from odyssey_core.backends.base import Feed, input_nodes
+from odyssey_core.backends.base import Feed, FeedBounds, input_nodes
 from odyssey_core.backends.numpy import functions
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import Update
@@ -51,6 +51,7 @@ class _Interpreter:
     def __post_init__(self) -> None:
         self.order = topological([*self.outputs, *(u.grad for u in self.updates)])
         self.inputs = input_nodes(self.outputs, self.updates)
+        self.bounds = FeedBounds.of(self.outputs, self.updates)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
             shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in u.optimizer.slots()}
@@ -64,18 +65,20 @@ class _Interpreter:
             self.state[name][...] = value
 
     def run(self, feed: Feed) -> np.ndarray:
-        results = []
+        self.bounds.check(feed)
+        columns = sum(int(np.prod(x.shape[1:])) for x in self.outputs)
+        results = np.zeros((*feed.order.shape, columns), np.float32)
         for t, order in enumerate(feed.order):
             now = replace(feed, order=order, inputs=None if feed.inputs is None else feed.inputs[t])
             values = self._forward(now)
-            flat = [np.asarray(values[x], np.float32).reshape(len(order), -1) for x in self.outputs]
-            results.append(np.concatenate(flat, axis=1) if flat else np.zeros((len(order), 0), np.float32))
+            if columns:
+                results[t] = np.concatenate([values[x].reshape(len(order), -1) for x in self.outputs], axis=1)
             for u in self.updates:
                 slots = {slot: self.state[f"{u.name}/{slot}"] for slot in u.optimizer.slots()}
                 scalars = feed.scalars[t].astype(self.dtype)
                 value = u.optimizer.apply(self.state[u.name], values[u.grad], slots, scalars)
                 self.state[u.name] = value.astype(self.dtype)
-        return np.stack(results)
+        return results
 
     def _forward(self, feed: Feed) -> dict[Tensor, np.ndarray]:
         values = {node: self.state[name] for name, node in self.parameters.items()}

@@ -111,5 +111,5 @@ TANH_GRAD = _define("tanh_grad", _binary(_tanh_grad), ("a", "b"))
 SIGMOID_GRAD = _define("sigmoid_grad", _binary(_sigmoid_grad), ("a", "b"))
 DROPOUT = Instruction(
     "dropout", build_dropout, ("x",), ("y",), ("vectors", "stream", "threshold"), _shapes,
-    constants=("scale",), flags=("stream", "threshold"),
+    constants=("scale",), flags=("stream", "threshold"), per_block=True,
 )  # fmt: skip

@@ -3,10 +3,27 @@
 import numpy as np
 from numba import njit
 
-from odyssey_core.backends.numba.simd import LANES, float_of, gather_pixels, insert, splat
-from odyssey_core.backends.numba.table import Instruction
+from odyssey_core.backends.numba.random import AUGMENT, philox, seeded
+from odyssey_core.backends.numba.simd import (
+    LANES,
+    add,
+    div,
+    float_of,
+    fma,
+    gather_pixels,
+    insert,
+    mul,
+    splat,
+    store,
+    sub,
+    transpose,
+    u_shift_right,
+    u_splat,
+    u_to_float,
+)
+from odyssey_core.backends.numba.table import Instruction, padded
 
-ZERO = np.float32(0)
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def build_gather():
@@ -28,6 +45,123 @@ def build_gather():
                 arena[y + i * LANES + lane] = value
 
     return gather
+
+
+@njit
+def _uniform(word, amount):
+    """amount * u, u uniform in [-1, 1), from a vector of random words."""
+    drawn = u_to_float(u_shift_right(word, u_splat(np.uint32(8))))
+    return mul(fma(drawn, splat(np.float32(2**-23)), splat(-ONE)), splat(amount))
+
+
+@njit
+def _series(square, a, b, c):
+    """1 - square / a (1 - square / b (1 - square / c)), of vectors."""
+    one = splat(ONE)
+    inner = sub(one, div(square, splat(np.float32(c))))
+    inner = sub(one, mul(div(square, splat(np.float32(b))), inner))
+    return sub(one, mul(div(square, splat(np.float32(a))), inner))
+
+
+@njit
+def _store_coefficients(arena, at, row, feed, step, block):
+    """Six vectors of lanes: x = c0 j + c1 i + c2, y = c3 j + c4 i + c5, in a frame with a border of one pixel."""
+    height, width = np.float32(row[4]), np.float32(row[5])
+    middle_x, middle_y = splat((width - ONE) * np.float32(0.5)), splat((height - ONE) * np.float32(0.5))
+    lanes, epoch = seeded(feed.order, step, block * LANES), np.uint32(feed.key[2])
+    first = philox(np.uint32(0), lanes, epoch, AUGMENT, feed.key[0], feed.key[1])
+    second = philox(np.uint32(1), lanes, epoch, AUGMENT, feed.key[0], feed.key[1])
+    angle, size = _uniform(first[0], float_of(row[8])), add(splat(ONE), _uniform(first[1], float_of(row[9])))
+    k, shift_x = _uniform(first[2], float_of(row[10])), _uniform(first[3], float_of(row[11]))
+    shift_y = _uniform(second[0], float_of(row[11]))
+    square = mul(angle, angle)
+    sine = mul(angle, _series(square, 6, 20, 42))
+    cosine = sub(splat(ONE), mul(div(square, splat(np.float32(2))), _series(square, 12, 30, 56)))
+    c0, c1 = mul(size, cosine), mul(size, sub(mul(cosine, k), sine))
+    c3, c4 = mul(size, sine), mul(size, add(mul(sine, k), cosine))
+    store(arena, at, c0)
+    store(arena, at + LANES, c1)
+    c2 = add(add(middle_x, splat(ONE)), shift_x)
+    store(arena, at + 2 * LANES, sub(c2, add(mul(c0, middle_x), mul(c1, middle_y))))
+    store(arena, at + 3 * LANES, c3)
+    store(arena, at + 4 * LANES, c4)
+    c5 = add(add(middle_y, splat(ONE)), shift_y)
+    store(arena, at + 5 * LANES, sub(c5, add(mul(c3, middle_x), mul(c4, middle_y))))
+
+
+@njit
+def _frame(arena, frame, pixels, image, start, height, width):
+    """One channel of an image as float32 inside a border of zeros."""
+    pitch = width + 2
+    for j in range(pitch):
+        arena[frame + j] = ZERO
+        arena[frame + (height + 1) * pitch + j] = ZERO
+    for i in range(height):
+        at = frame + (i + 1) * pitch
+        arena[at] = ZERO
+        for j in range(width):
+            arena[at + 1 + j] = np.float32(pixels[image, start + i * width + j])
+        arena[at + pitch - 1] = ZERO
+
+
+@njit
+def _sample(arena, frame, target, coefficients, height, width, scale, shift):
+    """Bilinear samples of a frame, normalised, for every pixel of one image."""
+    c0, c1, c2 = arena[coefficients], arena[coefficients + LANES], arena[coefficients + 2 * LANES]
+    c3, c4, c5 = arena[coefficients + 3 * LANES], arena[coefficients + 4 * LANES], arena[coefficients + 5 * LANES]
+    most_x, most_y, pitch = np.float32(width + 1), np.float32(height + 1), width + 2
+    for i in range(height):
+        row_x, row_y = c1 * np.float32(i) + c2, c4 * np.float32(i) + c5
+        for j in range(width):
+            x = min(max(c0 * np.float32(j) + row_x, ZERO), most_x)
+            y = min(max(c3 * np.float32(j) + row_y, ZERO), most_y)
+            x0, y0 = min(np.int32(x), np.int32(width)), min(np.int32(y), np.int32(height))
+            fx, fy = x - np.float32(x0), y - np.float32(y0)
+            at = frame + y0 * pitch + x0
+            top = arena[at] + fx * (arena[at + 1] - arena[at])
+            bottom = arena[at + pitch] + fx * (arena[at + pitch + 1] - arena[at + pitch])
+            arena[target + i * width + j] = (top + fy * (bottom - top)) * scale + shift
+
+
+def build_gather_affine():
+    """As gather, each image distorted on the way; see `ops.images`.
+
+    ``work`` holds the lanes' coefficients, a framed image, and the distorted images before lanes and pixels are
+    exchanged.
+    """
+
+    @njit(cache=True, nogil=True)
+    def gather_affine(arena, row, feed, step, block):
+        y, work, channels, height, width = row[1], row[2], row[3], row[4], row[5]
+        scale, shift = float_of(row[6]), float_of(row[7])
+        plane = height * width
+        size = channels * plane
+        pitch = (size + LANES - 1) // LANES * LANES
+        frame = work + 6 * LANES
+        images = frame + ((height + 2) * (width + 2) + LANES - 1) // LANES * LANES
+        _store_coefficients(arena, work, row, feed, step, block)
+        for lane in range(LANES):
+            image = feed.order[step, block * LANES + lane]
+            target = images + lane * pitch
+            if image < 0:
+                for i in range(size):
+                    arena[target + i] = ZERO
+            else:
+                for c in range(channels):
+                    _frame(arena, frame, feed.pixels, image, c * plane, height, width)
+                    _sample(arena, frame, target + c * plane, work + lane, height, width, scale, shift)
+        for i in range(0, size - LANES + 1, LANES):
+            transpose(arena, images + i, pitch, arena, y + i * LANES, LANES)
+        for i in range(size // LANES * LANES, size):
+            for lane in range(LANES):
+                arena[y + i * LANES + lane] = arena[images + lane * pitch + i]
+
+    return gather_affine
+
+
+def affine_work(channels, height, width):
+    """float32 elements that gather_affine works in."""
+    return 6 * LANES + padded((height + 2) * (width + 2)) + LANES * padded(channels * height * width)
 
 
 def build_ingest():
@@ -69,12 +203,43 @@ def build_batch_weight():
 
 
 GATHER = Instruction(
-    "gather", build_gather, (), ("y",), ("size",), lambda d: {"y": (d["size"], LANES)}, constants=("scale", "shift")
+    "gather",
+    build_gather,
+    (),
+    ("y",),
+    ("size",),
+    lambda d: {"y": (d["size"], LANES)},
+    constants=("scale", "shift"),
+    per_block=True,
 )
+GATHER_AFFINE = Instruction(
+    "gather_affine", build_gather_affine, (), ("y", "work"), ("channels", "height", "width"),
+    lambda d: {
+        "y": (d["channels"] * d["height"] * d["width"], LANES),
+        "work": (affine_work(d["channels"], d["height"], d["width"]),),
+    },
+    constants=("scale", "shift", "rotation", "scaling", "shear", "shift_by"), per_block=True,
+)  # fmt: skip
 INGEST = Instruction(
-    "ingest", build_ingest, (), ("y",), ("size", "column"), lambda d: {"y": (d["size"], LANES)}, flags=("column",)
+    "ingest",
+    build_ingest,
+    (),
+    ("y",),
+    ("size", "column"),
+    lambda d: {"y": (d["size"], LANES)},
+    flags=("column",),
+    per_block=True,
 )
 EMIT = Instruction(
-    "emit", build_emit, ("x",), (), ("size", "column"), lambda d: {"x": (d["size"], LANES)}, flags=("column",)
+    "emit",
+    build_emit,
+    ("x",),
+    (),
+    ("size", "column"),
+    lambda d: {"x": (d["size"], LANES)},
+    flags=("column",),
+    per_block=True,
 )
-BATCH_WEIGHT = Instruction("batch_weight", build_batch_weight, (), ("y",), (), lambda d: {"y": (LANES,)})
+BATCH_WEIGHT = Instruction(
+    "batch_weight", build_batch_weight, (), ("y",), (), lambda d: {"y": (LANES,)}, per_block=True
+)

@@ -83,10 +83,10 @@ def build_cross_entropy_grad():
 
 CROSS_ENTROPY = Instruction(
     "cross_entropy", build_cross_entropy, ("logits",), ("losses",), ("classes",),
-    lambda d: {"logits": (d["classes"], LANES), "losses": (LANES,)}, constants=("label_smoothing",),
+    lambda d: {"logits": (d["classes"], LANES), "losses": (LANES,)}, constants=("label_smoothing",), per_block=True,
 )  # fmt: skip
 CROSS_ENTROPY_GRAD = Instruction(
     "cross_entropy_grad", build_cross_entropy_grad, ("logits", "grad"), ("dz",), ("classes",),
     lambda d: {"logits": (d["classes"], LANES), "grad": (LANES,), "dz": (d["classes"], LANES)},
-    constants=("label_smoothing",),
+    constants=("label_smoothing",), per_block=True,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from odyssey_core.backends.numba.simd import LANES, add, at_least, div, load, splat, store, where_equal, where_greater
+from odyssey_core.backends.numba.simd import LANES, add, div, load, maximum, splat, store, where_equal, where_greater
 from odyssey_core.backends.numba.table import Instruction
 
 ZERO = np.float32(0)
@@ -29,7 +29,7 @@ def build_max_pool2d(size):
                     best = load(arena, p)
                     for k in range(size):
                         for m in range(size):
-                            best = at_least(best, load(arena, p + (k * width + m) * LANES))
+                            best = maximum(best, load(arena, p + (k * width + m) * LANES))
                     store(arena, y + ((c * out_height + i) * out_width + j) * LANES, best)
 
     return max_pool2d
