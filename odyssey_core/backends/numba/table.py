@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
+from numba import njit, types
 from numba.core.types import NamedTuple as NumbaNamedTuple
 
 from odyssey_core.backends.numba.simd import LANES
@@ -53,7 +53,7 @@ class Instruction:
 
     Attributes:
         name: for the listing and for messages.
-        build: ``(*variant) -> kernel``, the compiled loop for a tile size or a window size.
+        build: ``(*variant) -> kernel``, the loop for a tile size or a window size, to be compiled.
         reads: operands read, offsets into the arena; one in ``optional`` may be absent (-1).
         writes: operands written.
         dims: integers.
@@ -90,12 +90,16 @@ class Kernel(NamedTuple):
 
     def compiled(self):
         """The jitted function; the same object for the same kernel."""
-        return _compiled(self.instruction.build, self.variant)
+        return _compiled(self)
 
 
 @cache
-def _compiled(build, variant):
-    return build(*variant)
+def _compiled(kernel: Kernel):
+    function = kernel.instruction.build(*kernel.variant)
+    # A name of its own gives each kernel its own file in numba's cache. Functions of one name share an index, which two
+    # processes that compile at once can leave naming each other's code.
+    function.__qualname__ = "_".join(map(str, (kernel.instruction.name, *kernel.variant)))
+    return njit(nogil=True, cache=True)(function)
 
 
 class Buffer(NamedTuple):

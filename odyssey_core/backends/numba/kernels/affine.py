@@ -1,7 +1,6 @@
 """The affine map and its gradients. A weight (out, in) lies in rows of ``in`` rounded up to whole vectors."""
 
 import numpy as np
-from numba import njit
 
 from odyssey_core.backends.numba.simd import LANES, add, load, splat, total, transpose
 from odyssey_core.backends.numba.table import Instruction, padded
@@ -20,7 +19,6 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 def build_linear(rows):
     """y = relu?(bias + weight x), ``rows`` outputs at a time."""
 
-    @njit(cache=True, nogil=True)
     def linear(arena, row, feed, step, block):
         x, weight, bias, y = row[1], row[2], row[3], row[4]
         features, out, relu = row[5], row[6], row[7]
@@ -40,7 +38,6 @@ def build_linear(rows):
 def build_linear_grad_input(rows):
     """dx = weight^T grad, ``rows`` inputs at a time."""
 
-    @njit(cache=True, nogil=True)
     def linear_grad_input(arena, row, feed, step, block):
         grad, weight, gate, dx = row[1], row[2], row[3], row[4]
         features, out = row[5], row[6]
@@ -61,7 +58,6 @@ def build_linear_grad_input(rows):
 def build_transpose():
     """y (pixels, 16, pitch) = x (features, pixels, 16) with lanes and features exchanged, zeros up to the pitch."""
 
-    @njit(cache=True, nogil=True)
     def transpose_lanes(arena, row, feed, step, block):
         x, y, features, pixels = row[1], row[2], row[3], row[4]
         pitch = (features + LANES - 1) // LANES * LANES
@@ -80,7 +76,6 @@ def build_transpose():
 def build_linear_grad_weight(rows, columns):
     """dw += grad x^T over the lanes: tiles of ``rows`` outputs x ``columns`` vectors of inputs."""
 
-    @njit(cache=True, nogil=True)
     def linear_grad_weight(arena, row, feed, step, block):
         x, grad, dw = row[1], row[2], row[3]
         features, out, first = row[4], row[5], row[6]
@@ -103,7 +98,6 @@ def build_linear_grad_weight(rows, columns):
 def build_grad_bias():
     """db += the sum of grad over pixels and lanes, four interleaved sums a channel."""
 
-    @njit(cache=True, nogil=True)
     def grad_bias(arena, row, feed, step, block):
         grad, db, channels, pixels, first = row[1], row[2], row[3], row[4], row[5]
         for c in range(channels):
@@ -125,7 +119,6 @@ def build_grad_bias():
 def build_totals():
     """y[i] = the sum over the lanes of x[i]."""
 
-    @njit(cache=True, nogil=True)
     def totals(arena, row, feed, step, block):
         x, y, count = row[1], row[2], row[3]
         for i in range(count):

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from odyssey_core.backends.numba.simd import LANES, load, splat, store
 from odyssey_core.backends.numba.table import Instruction, padded
@@ -27,7 +26,6 @@ def build_conv2d(rows, columns, kernel_height, kernel_width):
     """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row."""
     area = kernel_height * kernel_width
 
-    @njit(cache=True, nogil=True)
     def conv2d(arena, row, feed, step, block):
         x, weight, bias, y = row[1], row[2], row[3], row[4]
         channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
@@ -58,7 +56,6 @@ def build_conv2d_grad_input(rows, kernel_height, kernel_width):
     """dx of ``rows`` input channels at a time; each term once, nothing added for taps that fall outside."""
     area = kernel_height * kernel_width
 
-    @njit(cache=True, nogil=True)
     def conv2d_grad_input(arena, row, feed, step, block):
         grad, weight, gate, dx = row[1], row[2], row[3], row[4]
         channels, height, width, out, out_height, out_width = row[5], row[6], row[7], row[8], row[9], row[10]
@@ -97,7 +94,6 @@ def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
     """
     area = kernel_height * kernel_width
 
-    @njit(cache=True, nogil=True)
     def conv2d_grad_weight(arena, row, feed, step, block):
         x, grad, dw = row[1], row[2], row[3]
         channels, height, width, out, out_height, out_width = row[4], row[5], row[6], row[7], row[8], row[9]
@@ -135,7 +131,6 @@ def build_conv2d_grad_weight_wide(rows, columns, kernel_height, kernel_width):
     channels fill whole vectors.
     """
 
-    @njit(cache=True, nogil=True)
     def conv2d_grad_weight_wide(arena, row, feed, step, block):
         x, grad, dw = row[1], row[2], row[3]
         channels, height, width, out, out_height, out_width = row[4], row[5], row[6], row[7], row[8], row[9]
@@ -165,7 +160,6 @@ def build_conv2d_grad_weight_wide(rows, columns, kernel_height, kernel_width):
 def build_turn():
     """y (out, taps) = x (taps, pitch) transposed, without the padding."""
 
-    @njit(cache=True, nogil=True)
     def turn(arena, row, feed, step, block):
         x, y, out, taps = row[1], row[2], row[3], row[4]
         pitch = (out + LANES - 1) // LANES * LANES
@@ -179,7 +173,6 @@ def build_turn():
 def build_pad():
     """y = x inside a border of zeros."""
 
-    @njit(cache=True, nogil=True)
     def pad(arena, row, feed, step, block):
         x, y, channels, height, width, padding = row[1], row[2], row[3], row[4], row[5], row[6]
         wide, high = width + 2 * padding, height + 2 * padding

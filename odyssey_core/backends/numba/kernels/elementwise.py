@@ -46,7 +46,6 @@ def _sigmoid_grad(y, grad):
 
 def _unary(function):
     def build():
-        @njit(cache=True, nogil=True)
         def unary(arena, row, feed, step, block):
             x, y, vectors = row[1], row[2], row[3]
             for i in range(vectors):
@@ -59,7 +58,6 @@ def _unary(function):
 
 def _binary(function):
     def build():
-        @njit(cache=True, nogil=True)
         def binary(arena, row, feed, step, block):
             a, b, y, vectors = row[1], row[2], row[3], row[4]
             for i in range(vectors):
@@ -73,7 +71,6 @@ def _binary(function):
 def build_dropout():
     """y = x scale where word ``element % 4`` of Philox's block ``element // 4`` reaches the threshold, else 0."""
 
-    @njit(cache=True, nogil=True)
     def dropout(arena, row, feed, step, block):
         x, y, vectors, stream, threshold, scale = row[1], row[2], row[3], row[4], row[5], splat(float_of(row[6]))
         limit = u_splat(np.uint32(threshold))

@@ -29,7 +29,6 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def build_gather():
     """Pixels of the block's sixteen images as ``p scale + shift``; zeros in a lane without an image."""
 
-    @njit(cache=True, nogil=True)
     def gather(arena, row, feed, step, block):
         y, size, scale, shift = row[1], row[2], float_of(row[3]), float_of(row[4])
         scales, shifts, lane0 = splat(ZERO), splat(ZERO), block * LANES
@@ -130,7 +129,6 @@ def build_gather_affine():
     exchanged.
     """
 
-    @njit(cache=True, nogil=True)
     def gather_affine(arena, row, feed, step, block):
         y, work, channels, height, width = row[1], row[2], row[3], row[4], row[5]
         scale, shift = float_of(row[6]), float_of(row[7])
@@ -167,7 +165,6 @@ def affine_work(channels, height, width):
 def build_ingest():
     """Values of an ``input`` node from the feed's columns."""
 
-    @njit(cache=True, nogil=True)
     def ingest(arena, row, feed, step, block):
         y, size, column = row[1], row[2], row[3]
         for i in range(size):
@@ -180,7 +177,6 @@ def build_ingest():
 def build_emit():
     """An output's values to its columns of the results."""
 
-    @njit(cache=True, nogil=True)
     def emit(arena, row, feed, step, block):
         x, size, column = row[1], row[2], row[3]
         for i in range(size):
@@ -193,7 +189,6 @@ def build_emit():
 def build_batch_weight():
     """1 / (images in the step) in every lane with an image, 0 elsewhere."""
 
-    @njit(cache=True, nogil=True)
     def batch_weight(arena, row, feed, step, block):
         for lane in range(LANES):
             alive = feed.order[step, block * LANES + lane] >= 0

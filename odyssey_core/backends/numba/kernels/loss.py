@@ -38,7 +38,6 @@ def _softmax_parts(arena, logits, classes):
 def build_cross_entropy():
     """The loss of each lane: log-sum-exp - (1 - s) logit[target] - s mean(logits); 0 for a lane without an image."""
 
-    @njit(cache=True, nogil=True)
     def cross_entropy(arena, row, feed, step, block):
         logits, losses, classes, smoothing = row[1], row[2], row[3], float_of(row[4])
         largest, summed = _softmax_parts(arena, logits, classes)
@@ -63,7 +62,6 @@ def build_cross_entropy():
 def build_cross_entropy_grad():
     """(softmax(logits) - q) grad, q = (1 - s) onehot(target) + s / classes."""
 
-    @njit(cache=True, nogil=True)
     def cross_entropy_grad(arena, row, feed, step, block):
         logits, grad, dz, classes, smoothing = row[1], row[2], row[3], row[4], float_of(row[5])
         largest, summed = _softmax_parts(arena, logits, classes)

@@ -18,7 +18,6 @@ def _clear(arena, start, vectors):
 def build_max_pool2d(size):
     """y = the maximum of each window."""
 
-    @njit(cache=True, nogil=True)
     def max_pool2d(arena, row, feed, step, block):
         x, y, channels, height, width = row[1], row[2], row[3], row[4], row[5]
         out_height, out_width, stride = row[6], row[7], row[8]
@@ -41,7 +40,6 @@ def build_max_pool2d_grad(size):
     Where windows tile the image, dx may lie where x lies: a window is read before it is written.
     """
 
-    @njit(cache=True, nogil=True)
     def max_pool2d_grad(arena, row, feed, step, block):
         x, y, grad, dx, channels, height, width = row[1], row[2], row[3], row[4], row[5], row[6], row[7]
         out_height, out_width, stride, gated = row[8], row[9], row[10], row[11]
@@ -73,7 +71,6 @@ def build_max_pool2d_grad(size):
 def build_avg_pool2d(size):
     """y = the mean of each window."""
 
-    @njit(cache=True, nogil=True)
     def avg_pool2d(arena, row, feed, step, block):
         x, y, channels, height, width = row[1], row[2], row[3], row[4], row[5]
         out_height, out_width, stride = row[6], row[7], row[8]
@@ -94,7 +91,6 @@ def build_avg_pool2d(size):
 def build_avg_pool2d_grad(size):
     """dx: each window's gradient is shared equally by its pixels."""
 
-    @njit(cache=True, nogil=True)
     def avg_pool2d_grad(arena, row, feed, step, block):
         grad, dx, channels, height, width = row[1], row[2], row[3], row[4], row[5]
         out_height, out_width, stride = row[6], row[7], row[8]

@@ -20,7 +20,6 @@ def _gradient(arena, grads, groups, stride, at):
 def build_sgd():
     """See `optim.SGD`."""
 
-    @njit(cache=True, nogil=True)
     def sgd(arena, row, feed, step, block):
         grads, parameter, velocity, length, groups, stride = row[1], row[2], row[3], row[4], row[5], row[6]
         momentum, nesterov, decay = splat(float_of(row[7])), float_of(row[8]), splat(float_of(row[9]))
@@ -40,7 +39,6 @@ def build_sgd():
 def build_adam():
     """See `optim.Adam` and `optim.AdamW`."""
 
-    @njit(cache=True, nogil=True)
     def adam(arena, row, feed, step, block):
         grads, parameter, mean, square = row[1], row[2], row[3], row[4]
         length, groups, stride = row[5], row[6], row[7]
@@ -65,7 +63,6 @@ def build_adam():
 def build_rmsprop():
     """See `optim.RMSprop`."""
 
-    @njit(cache=True, nogil=True)
     def rmsprop(arena, row, feed, step, block):
         grads, parameter, square, velocity = row[1], row[2], row[3], row[4]
         length, groups, stride = row[5], row[6], row[7]
