@@ -169,6 +169,23 @@ def store(typingctx, array, index, vector):
 
 
 @intrinsic
+def gather(typingctx, array, base, indices):
+    """The float32 at ``base + indices[k]`` for each lane k; indices are uint32 below 2**31."""
+
+    def codegen(context, builder, sig, args):
+        array, base, indices = args
+        vector = ir.Constant(VECTOR, ir.Undefined)
+        for k in range(LANES):
+            lane = ir.Constant(I32, k)
+            index = builder.add(base, builder.zext(builder.extract_element(indices, lane), base.type))
+            value = builder.load(pointer_to(context, builder, sig.args[0], array, index))
+            vector = builder.insert_element(vector, value, lane)
+        return vector
+
+    return f32x16(array, types.intp, u32x16), codegen
+
+
+@intrinsic
 def transpose(typingctx, source, position, stride, target, start, pitch):
     """Writes the 16 x 16 block whose rows start ``stride`` apart transposed, its rows ``pitch`` apart."""
 

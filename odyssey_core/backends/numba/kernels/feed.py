@@ -7,16 +7,21 @@ from odyssey_core.backends.numba.random import AUGMENT, philox, seeded
 from odyssey_core.backends.numba.simd import (
     LANES,
     add,
+    at_least,
+    at_most,
     div,
     float_of,
     fma,
+    gather,
     gather_pixels,
     insert,
+    load,
     mul,
     splat,
     store,
     sub,
     transpose,
+    u_from_float,
     u_shift_right,
     u_splat,
     u_to_float,
@@ -29,7 +34,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def build_gather():
     """Pixels of the block's sixteen images as ``p scale + shift``; zeros in a lane without an image."""
 
-    def gather(arena, row, feed, step, block):
+    def gather_block(arena, row, feed, step, block):
         y, size, scale, shift = row[1], row[2], float_of(row[3]), float_of(row[4])
         scales, shifts, lane0 = splat(ZERO), splat(ZERO), block * LANES
         for lane in range(LANES):
@@ -43,7 +48,7 @@ def build_gather():
                 value = np.float32(feed.pixels[image, i]) * scale + shift if image >= 0 else ZERO
                 arena[y + i * LANES + lane] = value
 
-    return gather
+    return gather_block
 
 
 @njit
@@ -104,29 +109,48 @@ def _frame(arena, frame, pixels, image, start, height, width):
 
 
 @njit
-def _sample(arena, frame, target, coefficients, height, width, scale, shift):
-    """Bilinear samples of a frame, normalised, for every pixel of one image."""
-    c0, c1, c2 = arena[coefficients], arena[coefficients + LANES], arena[coefficients + 2 * LANES]
-    c3, c4, c5 = arena[coefficients + 3 * LANES], arena[coefficients + 4 * LANES], arena[coefficients + 5 * LANES]
-    most_x, most_y, pitch = np.float32(width + 1), np.float32(height + 1), width + 2
+def _store_grid(arena, columns, rows, height, width):
+    """The column and the row of every pixel, for whole vectors of pixels."""
     for i in range(height):
-        row_x, row_y = c1 * np.float32(i) + c2, c4 * np.float32(i) + c5
         for j in range(width):
-            x = min(max(c0 * np.float32(j) + row_x, ZERO), most_x)
-            y = min(max(c3 * np.float32(j) + row_y, ZERO), most_y)
-            x0, y0 = min(np.int32(x), np.int32(width)), min(np.int32(y), np.int32(height))
-            fx, fy = x - np.float32(x0), y - np.float32(y0)
-            at = frame + y0 * pitch + x0
-            top = arena[at] + fx * (arena[at + 1] - arena[at])
-            bottom = arena[at + pitch] + fx * (arena[at + pitch + 1] - arena[at + pitch])
-            arena[target + i * width + j] = (top + fy * (bottom - top)) * scale + shift
+            arena[columns + i * width + j] = np.float32(j)
+            arena[rows + i * width + j] = np.float32(i)
+    plane = height * width
+    for p in range(plane, (plane + LANES - 1) // LANES * LANES):
+        arena[columns + p] = arena[rows + p] = ZERO
+
+
+@njit
+def _sample(arena, frame, target, coefficients, columns, rows, height, width, scale, shift):
+    """Bilinear samples of a frame, normalised, for every pixel of one image and up to the next whole vector."""
+    c0, c1 = splat(arena[coefficients]), splat(arena[coefficients + LANES])
+    c2, c3 = splat(arena[coefficients + 2 * LANES]), splat(arena[coefficients + 3 * LANES])
+    c4, c5 = splat(arena[coefficients + 4 * LANES]), splat(arena[coefficients + 5 * LANES])
+    most_x, most_y = splat(np.float32(width + 1)), splat(np.float32(height + 1))
+    # The last cell's right and lower neighbours are the border, reached with a fraction of 1.
+    last_x, last_y = splat(np.float32(width)), splat(np.float32(height))
+    pitch, zero = width + 2, splat(ZERO)
+    for p in range(0, height * width, LANES):
+        j, i = load(arena, columns + p), load(arena, rows + p)
+        x = at_most(at_least(fma(c0, j, fma(c1, i, c2)), zero), most_x)
+        y = at_most(at_least(fma(c3, j, fma(c4, i, c5)), zero), most_y)
+        x0 = at_most(u_to_float(u_from_float(x)), last_x)
+        y0 = at_most(u_to_float(u_from_float(y)), last_y)
+        fx, fy = sub(x, x0), sub(y, y0)
+        at = u_from_float(fma(y0, splat(np.float32(pitch)), x0))
+        left, right = gather(arena, frame, at), gather(arena, frame + 1, at)
+        top = fma(fx, sub(right, left), left)
+        left, right = gather(arena, frame + pitch, at), gather(arena, frame + pitch + 1, at)
+        bottom = fma(fx, sub(right, left), left)
+        value = fma(fy, sub(bottom, top), top)
+        store(arena, target + p, fma(value, splat(scale), splat(shift)))
 
 
 def build_gather_affine():
     """As gather, each image distorted on the way; see `ops.images`.
 
-    ``work`` holds the lanes' coefficients, a framed image, and the distorted images before lanes and pixels are
-    exchanged.
+    ``work`` holds the lanes' coefficients, a framed image, the pixels' columns and rows, and the distorted images
+    before lanes and pixels are exchanged.
     """
 
     def gather_affine(arena, row, feed, step, block):
@@ -136,8 +160,11 @@ def build_gather_affine():
         size = channels * plane
         pitch = (size + LANES - 1) // LANES * LANES
         frame = work + 6 * LANES
-        images = frame + ((height + 2) * (width + 2) + LANES - 1) // LANES * LANES
+        columns = frame + ((height + 2) * (width + 2) + LANES - 1) // LANES * LANES
+        rows = columns + (plane + LANES - 1) // LANES * LANES
+        images = rows + (plane + LANES - 1) // LANES * LANES
         _store_coefficients(arena, work, row, feed, step, block)
+        _store_grid(arena, columns, rows, height, width)
         for lane in range(LANES):
             image = feed.order[step, block * LANES + lane]
             target = images + lane * pitch
@@ -147,7 +174,8 @@ def build_gather_affine():
             else:
                 for c in range(channels):
                     _frame(arena, frame, feed.pixels, image, c * plane, height, width)
-                    _sample(arena, frame, target + c * plane, work + lane, height, width, scale, shift)
+                    part = target + c * plane
+                    _sample(arena, frame, part, work + lane, columns, rows, height, width, scale, shift)
         for i in range(0, size - LANES + 1, LANES):
             transpose(arena, images + i, pitch, arena, y + i * LANES, LANES)
         for i in range(size // LANES * LANES, size):
@@ -159,7 +187,8 @@ def build_gather_affine():
 
 def affine_work(channels, height, width):
     """float32 elements that gather_affine works in."""
-    return 6 * LANES + padded((height + 2) * (width + 2)) + LANES * padded(channels * height * width)
+    plane = height * width
+    return 6 * LANES + padded((height + 2) * (width + 2)) + 2 * padded(plane) + LANES * padded(channels * plane) + LANES
 
 
 def build_ingest():
