@@ -1,16 +1,9 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
-import os
 from importlib import import_module
 
-from odyssey_core.backends.numba import environment  # noqa: F401  (first: numba reads it once)
-
-# isort: split
-import numba
-from llvmlite import binding
-
-from odyssey_core.backends.numba.execute import NumbaExecutable
-from odyssey_core.backends.numba.tiles import Tiles
+from odyssey_core.backends.numba import environment  # noqa: F401  (numba reads it once)
+from odyssey_core.backends.numba.cores import usable_cores
 from odyssey_core.errors import ConfigError
 
 __all__ = ["NumbaBackend"]
@@ -19,8 +12,10 @@ __all__ = ["NumbaBackend"]
 class NumbaBackend:
     """Compiled kernels on CPU threads. The same configuration gives the same bits, whatever the threads and the CPU.
 
+    Numba is imported when one is made, and not to look at its arguments, so that a mistake is answered at once.
+
     Args:
-        threads: how many to use; None for one per physical core that the process may use.
+        threads: how many to use; None for one per physical core that the process may use. Never more than groups.
         groups: into how many parts, at most, a batch is cut; each sums its own gradient. Part of the result.
 
     Raises:
@@ -31,8 +26,12 @@ class NumbaBackend:
         for name, value in (("threads", threads), ("groups", groups)):
             if value is not None and value < 1:
                 raise ConfigError(f"backend.{name}: must be at least 1, got {value}")
+        from numba import config
+
+        from odyssey_core.backends.numba.tiles import Tiles
+
         self.groups = groups
-        wanted = min(threads or usable_cores(), groups, numba.config.NUMBA_NUM_THREADS)
+        wanted = min(threads or usable_cores(), groups, config.NUMBA_NUM_THREADS)
         # The layer that is left without OpenMP or TBB costs 80 microseconds per parallel region: more than a phase.
         self._layer = threading_layer() if wanted > 1 else None
         self.threads = wanted if self._layer else 1
@@ -51,14 +50,18 @@ class NumbaBackend:
 
     def compile(self, outputs, parameters, updates=()):
         """See `Backend.compile`."""
+        from odyssey_core.backends.numba.execute import NumbaExecutable
+
         return NumbaExecutable(outputs, parameters, updates, self.groups, self.threads, self._tiles)
 
 
 def target_features() -> set[str]:
     """Names of the CPU features that numba compiles for."""
-    chosen = numba.config.CPU_FEATURES
-    if chosen is not None:
-        return {f[1:] for f in chosen.split(",") if f.startswith("+")}
+    from llvmlite import binding
+    from numba import config
+
+    if config.CPU_FEATURES is not None:
+        return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
     return {name for name, present in binding.get_host_cpu_features().items() if present}
 
 
@@ -71,8 +74,3 @@ def threading_layer() -> str | None:
         except ImportError:
             continue
     return None
-
-
-def usable_cores() -> int:
-    """Physical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

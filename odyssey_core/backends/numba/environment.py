@@ -1,16 +1,23 @@
-"""What must be in the environment before numba and its threads start.
+"""What must be in the environment before libgomp starts its threads, and where compiled kernels are kept.
 
-Compiled kernels are kept in a folder per user, named by the digest of this package's source: numba's own cache does not
-see an edited callee in another file; with the digest in the path an edit takes effect at the next run.
+Kernels lie in a folder per user, named by the digest of this package's source: an edit takes effect at the next run,
+also one in a function that a kernel calls, which numba's own cache does not see.
 """
 
 import hashlib
 import os
-import sys
+import shutil
+import stat
 import tempfile
+import time
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+UNUSED_DAYS, MOST_FOLDERS = 30, 32
 
+
+@cache
 def source_digest() -> str:
     """SHA-256 over the files of odyssey_core, in order of path: hexadecimal."""
     root = Path(__file__).parents[2]
@@ -21,26 +28,51 @@ def source_digest() -> str:
     return sha.hexdigest()
 
 
-def cache_folder() -> Path:
-    """The folder for this source; a temporary one where the user's is not writable."""
+@cache
+def cache_folders() -> tuple[Path, ...]:
+    """Folders for kernels of this source: the user's or a shared one, then a temporary one for where that is read-only.
+
+    The temporary one is left out if somebody else could have put code there.
+    """
     base = Path(os.environ.get("ODYSSEY_CACHE") or Path.home() / ".cache" / "ml-odyssey")
     folder = base / "kernels" / source_digest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    except OSError:
-        return Path(tempfile.gettempdir()) / f"ml-odyssey-{os.getuid()}" / folder.name
+    private = Path(tempfile.gettempdir()) / f"ml-odyssey-{os.getuid() if hasattr(os, 'getuid') else 'kernels'}"
+    with suppress(OSError):
+        private.mkdir(mode=0o700, exist_ok=True)
+        found = private.lstat()
+        mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+        if mine and stat.S_ISDIR(found.st_mode):
+            return folder, private / folder.name
+    return (folder,)
 
 
-def set_up() -> None:
-    """Points numba at the folder, and bounds how long idle threads spin, unless the user has chosen otherwise."""
+def mark_used(folder: Path) -> None:
+    """Says that the folder was used; at most once a day, so that a shared disk is not written to by every run."""
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > 86_400:
+            os.utime(folder)
+
+
+def prune(folder: Path) -> None:
+    """Removes the kernels of other sources that were not used for a month, and of all but the last few.
+
+    A process that still uses one has loaded its kernels already, and makes the folder again if it compiles another.
+    """
+    used = []
+    with suppress(OSError):
+        for other in folder.parent.iterdir():
+            if other != folder and other.is_dir():
+                used.append((other.stat().st_mtime, other))
+    for i, (when, other) in enumerate(sorted(used, reverse=True)):
+        if i >= MOST_FOLDERS or time.time() - when > UNUSED_DAYS * 86_400:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def bound_spinning() -> None:
+    """Bounds how long idle threads spin, unless the user has chosen otherwise. libgomp reads it when it is loaded."""
     # Without a bound, two jobs on the same cores wait for each other's spinning threads: 78,000 images/s alone and
     # 10,000 each for two at once, where 3,000 turns give 73,000 and 30,000 (LeNet-5, batch 32, two cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    if "NUMBA_CACHE_DIR" not in os.environ:
-        os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
-        if "numba" in sys.modules:
-            sys.modules["numba"].config.reload_config()
 
 
-set_up()
+bound_spinning()

@@ -1,26 +1,23 @@
 """Running a program: one compiled loop reads the table and calls the kernel of each row through its address."""
 
-import logging
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, prange, set_num_threads, types
+from numba import njit, prange, set_num_threads, types
 from numba.extending import intrinsic
 
 from odyssey_core.backends.base import Feed, FeedBounds
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.layout import lay_out
+from odyssey_core.backends.numba.loading import compiled
 from odyssey_core.backends.numba.lower import Lowering, stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
 from odyssey_core.backends.numba.tiles import Tiles
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Shape, Tensor
-
-log = logging.getLogger(__name__)
 
 
 @intrinsic
@@ -37,23 +34,10 @@ def call_kernel(typingctx, address, arena, row, feed, step, block):
     return types.void(types.int64, *KERNEL_SIGNATURE.args), codegen
 
 
-@cache
-def _say_compiling() -> None:
-    """Once per process."""
-    log.info("compiling kernels for this CPU, once: up to 20 seconds, then they are kept in %s", config.CACHE_DIR)
-
-
 def kernel_addresses(program: Program) -> np.ndarray:
     """(opcodes,) int64: compiles, or loads from the cache, every kernel that the program uses."""
-    addresses = []
-    for kernel in program.kernels:
-        dispatcher = kernel.compiled()
-        dispatcher.compile(KERNEL_SIGNATURE)
-        if dispatcher.stats.cache_misses:
-            _say_compiling()
-        result = dispatcher.overloads[KERNEL_SIGNATURE.args]
-        addresses.append(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
-    return np.array(addresses, np.int64)
+    results = [compiled(kernel.compiled(), KERNEL_SIGNATURE) for kernel in program.kernels]
+    return np.array([r.library.get_pointer_to_function(r.fndesc.llvm_func_name) for r in results], np.int64)
 
 
 _SIGNATURE = types.void(
@@ -76,24 +60,16 @@ def _group(phases, p, g):
     return phases[p, g, 0], phases[p, g, 1], phases[p, g, 2], phases[p, g, 3], phases[p, g, 4]
 
 
-# Two functions, though they differ in one word: numba's cache tells functions apart by name and place alone, and would
-# hand the parallel code to the serial dispatcher.
-@njit(nogil=True, cache=True)
-def run_serial(arena, table, phases, addresses, feed):
-    """Every step of the feed on the calling thread."""
-    for step in range(feed.order.shape[0]):
-        for p in range(phases.shape[0]):
-            for g in range(phases.shape[1]):
-                _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def run_parallel(arena, table, phases, addresses, feed):
-    """Every step of the feed, the groups of each phase shared out to numba's threads."""
+def _run_steps(arena, table, phases, addresses, feed):
+    """Every step of the feed; the groups of each phase are shared out to numba's threads, if it compiles for them."""
     for step in range(feed.order.shape[0]):
         for p in range(phases.shape[0]):
             for g in prange(phases.shape[1]):
                 _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
+
+
+run_serial = njit(nogil=True)(_run_steps)
+run_parallel = njit(nogil=True, parallel=True)(_run_steps)
 
 
 class NumbaExecutable:
@@ -130,7 +106,7 @@ class NumbaExecutable:
         self._threads = threads
         self._addresses = kernel_addresses(self.program)
         self._run = run_serial if threads == 1 else run_parallel
-        self._run.compile(_SIGNATURE)
+        compiled(self._run, _SIGNATURE, wrapped=True)
 
     def read(self) -> dict[str, np.ndarray]:
         return {name: self._view(name).copy() for name in self._stored}

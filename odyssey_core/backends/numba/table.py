@@ -96,10 +96,8 @@ class Kernel(NamedTuple):
 @cache
 def _compiled(kernel: Kernel):
     function = kernel.instruction.build(*kernel.variant)
-    # A name of its own gives each kernel its own file in numba's cache. Functions of one name share an index, which two
-    # processes that compile at once can leave naming each other's code.
     function.__qualname__ = "_".join(map(str, (kernel.instruction.name, *kernel.variant)))
-    return njit(nogil=True, cache=True)(function)
+    return njit(nogil=True)(function)  # `loading` keeps what is compiled
 
 
 class Buffer(NamedTuple):
