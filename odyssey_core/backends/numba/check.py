@@ -50,8 +50,11 @@ def check(program: Program) -> None:
 
 def _check_blocks(program: Program, groups: np.ndarray) -> None:
     """The groups that have rows for blocks share out all blocks, in order; the others name none."""
-    following = 0
-    for first, body, _, block, last in groups.tolist():
+    following, idle = 0, False
+    for first, body, end, block, last in groups.tolist():
+        if idle and first < end:
+            raise ProgramError(f"instruction table: rows {first} to {end} stand behind a group without rows or blocks")
+        idle = first == end
         expected = following if first < body else 0
         if block != expected or (last <= block if first < body else last != block):
             raise ProgramError(

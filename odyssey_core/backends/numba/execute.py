@@ -60,11 +60,20 @@ def _group(phases, p, g):
     return phases[p, g, 0], phases[p, g, 1], phases[p, g, 2], phases[p, g, 3], phases[p, g, 4]
 
 
+@njit(nogil=True)
+def _groups_with_rows(phases, p):
+    """Those that stand first; threads share out these alone, so that none gets idle ones."""
+    count = 0
+    while count < phases.shape[1] and phases[p, count, 2] > phases[p, count, 0]:
+        count += 1
+    return count
+
+
 def _run_steps(arena, table, phases, addresses, feed):
     """Every step of the feed; the groups of each phase are shared out to numba's threads, if it compiles for them."""
     for step in range(feed.order.shape[0]):
         for p in range(phases.shape[0]):
-            for g in prange(phases.shape[1]):
+            for g in prange(_groups_with_rows(phases, p)):
                 _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
 
 

@@ -116,7 +116,8 @@ class Program:
         kernels: by opcode.
         table: (rows, ROW_WIDTH) int64.
         phases: (phases, groups, 5) int64: first row, end of the rows run for each block, end of the rows run once
-            after the blocks, first block, end of the blocks. A barrier stands between phases.
+            after the blocks, first block, end of the blocks. A barrier stands between phases. Groups without rows
+            stand last.
         buffers: every stretch that a row may name.
         arena_size: float32 elements.
         blocks: blocks of sixteen images in a step.
