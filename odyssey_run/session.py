@@ -14,19 +14,18 @@ from odyssey_core.data import Dataset, stratified_split
 from odyssey_core.errors import ConfigError
 from odyssey_core.learner import Learner
 from odyssey_core.optim import Optimizer
-from odyssey_run import events, folder, provenance
+from odyssey_run import folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
 from odyssey_run.console import Screen
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, Journal
-from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.uploader import Uploader
 from odyssey_run.trainer import Trainer
 
 CONFIG, LOG = "config.yaml", "train.log"
-LONG_CALL_S, LONG_RUN_S = 0.05, 20.0
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,20 @@ def train(request: Request) -> int:
     if faults:
         raise Faults(faults)
     _show_notices()
-    assembly = assemble(request)
-    path, name = folder.make(request, assembly.optimizer.lr)
-    journal = Journal(path / FILE_NAME)
-    screen = Screen(path / LOG)
+    uploader = Uploader(store) if store else None
     try:
-        return _record(request, assembly, store, path, name, journal, screen)
+        assembly = assemble(request)
+        path, name = folder.make(request, assembly.optimizer.lr)
+        journal = Journal(path / FILE_NAME)
+        screen = Screen(path / LOG)
+        try:
+            return _record(request, assembly, uploader, path, name, journal, screen)
+        finally:
+            screen.close()
+            journal.close()
     finally:
-        screen.close()
-        journal.close()
+        if uploader:
+            uploader.abandon()
 
 
 def _show_notices() -> None:
@@ -138,26 +142,23 @@ def check_sizes(request: Request, images: int, classes: int) -> int:
 
 
 class _Recorder(Listener):
-    """Writes metrics to the journal, and starts the uploader in runs that are worth watching.
+    """Writes metrics to the journal."""
 
-    Importing MLflow takes the GIL and a core for some seconds: it waits for calls that are long enough to do it under,
-    and a run that is over sooner than that would pay off is sent at its end.
-    """
-
-    def __init__(self, journal: Journal, uploader: Uploader | None):
-        self.journal, self.uploader = journal, uploader
+    def __init__(self, journal: Journal):
+        self.journal = journal
 
     def metrics(self, step, values) -> None:
         self.journal.append("metrics", step=step, values=dict(values))
 
-    def progress(self, progress: events.Progress) -> None:
-        left = progress.seconds_left
-        if self.uploader and left is not None and left > LONG_RUN_S and progress.call_s >= LONG_CALL_S:
-            self.uploader.start()
-
 
 def _record(
-    request: Request, assembly: Assembly, store: Store | None, path: Path, name: str, journal: Journal, screen: Screen
+    request: Request,
+    assembly: Assembly,
+    uploader: Uploader | None,
+    path: Path,
+    name: str,
+    journal: Journal,
+    screen: Screen,
 ) -> int:
     """The run itself, from its first journal line to its last."""
     write_atomic(path / CONFIG, yaml.safe_dump(request.config, sort_keys=False, allow_unicode=True).encode())
@@ -169,13 +170,14 @@ def _record(
         params=provenance.flatten(request.config),
         tags=provenance.tags(request, assembly.dataset, assembly.backend),
         process=provenance.process(),
-        store=None if store is None else vars(store),
+        store=vars(uploader.store) if uploader else None,
     )
-    uploader = Uploader(journal, store) if store else None
+    if uploader:
+        uploader.follow(journal.path)
     with StopRequest() as asked:
         try:
             _introduce(request, assembly, path, screen)
-            outcome = _run_trainer(request, assembly, (_Recorder(journal, uploader), screen), asked, screen)
+            outcome = _run_trainer(request, assembly, (_Recorder(journal), screen), asked, screen)
             weights = _keep_weights(request, assembly, outcome, path)
             screen.end(outcome, len(assembly.dataset.test), weights)
             for file in (CONFIG, LOG, weights.relative_to(path).as_posix()):

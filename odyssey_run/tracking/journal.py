@@ -24,23 +24,24 @@ STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 
 class Journal:
-    """Writes the journal; may be used by several threads.
-
-    A torn last line, left by a crash in the middle of a write, was never a record: it is cut off on opening.
+    """Writes the journal; may be used by several threads, and beside another process that appends to it.
 
     Args:
         path: of the file; made if it is not there.
+        repair: cut a torn last line off on opening: a crash in the middle of a write left it, it was never a record.
+            False where another process is writing.
 
     Raises:
         DataError: a line other than the last cannot be read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, repair: bool = True):
         self.path = path
         self._lock = threading.Lock()
-        whole = read(path)[1] if path.exists() else 0
+        whole = read(path)[1] if repair and path.exists() else 0
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.ftruncate(self._file, whole)
+        if repair:
+            os.ftruncate(self._file, whole)
 
     def append(self, kind: str, **values: Any) -> None:
         """Adds a record, stamped with the time.

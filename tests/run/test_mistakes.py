@@ -93,6 +93,11 @@ def test_missing_data_names_the_folder(mistake, tmp_path):
     assert str(tmp_path / "nowhere") in line
 
 
+def test_a_mistake_that_shows_when_data_are_read_leaves_nothing_behind(mistake, tmp_path):
+    mistake("data=emnist", f"data.root={tmp_path}", "backend=numpy")  # MLflow is being imported by then
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write")
 def test_unwritable_folder(mistake):
     (line,) = mistake(*QUICK, "run.dir=/proc/self/run")
@@ -117,7 +122,7 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
 
     from odyssey_core.data import DATASETS, Dataset, Images
 
-    def tiny() -> Dataset:
+    def tiny(augment: None = None) -> Dataset:
         images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
         return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 

@@ -1,8 +1,9 @@
 """The journal's way into a real MLflow store: once, twice, after a crash, without an answer."""
 
-import multiprocessing
+import os
+import subprocess
 import sys
-import warnings
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.tracking.journal import Journal, read
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.uploader import Uploader, make_client
+from odyssey_run.tracking.sender import NICENESS, Sender, make_client
+from odyssey_run.tracking.uploader import Uploader
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,6 +39,13 @@ def end(journal: Journal, status: str = "FINISHED") -> None:
     journal.append("artifact", path="config.yaml", folder="")
     journal.append("artifact", path="config.yaml", folder="conf")
     journal.append("end", status=status, reason=None)
+
+
+def send_all(journal: Journal, store: Store, client=None, patience: float = 30) -> Sender:
+    sender = Sender(journal, store, client)
+    sender.stop(patience)
+    sender.follow()
+    return sender
 
 
 def runs(store: Store):
@@ -66,8 +75,8 @@ def store(tmp_path, empty_store):
 def test_everything_arrives_with_the_journals_times(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
-    uploader = Uploader(journal, store)
-    assert uploader.close()
+    uploader = send_all(journal, store)
+    assert uploader.done
     client, (run,) = runs(store)
     records = read(journal.path)[0]
     sent = [(r["step"], r["time"], r["values"]["train/loss"]) for r in records if r["kind"] == "metrics"]
@@ -90,9 +99,9 @@ def test_everything_arrives_with_the_journals_times(tmp_path, store):
 def test_sent_twice_it_is_there_once(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
-    assert Uploader(journal, store).close()
+    assert send_all(journal, store).done
     before = read(journal.path)[0]
-    assert Uploader(journal, store).close()
+    assert send_all(journal, store).done
     client, (run,) = runs(store)
     assert len(history(client, run.info.run_id)) == 5
     assert read(journal.path)[0] == before
@@ -100,7 +109,7 @@ def test_sent_twice_it_is_there_once(tmp_path, store):
 
 def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     journal = write_run(tmp_path / "run")
-    uploader = Uploader(journal, store)
+    uploader = Sender(journal, store)
     uploader.send()
     whole = journal.path.read_bytes()
     journal.close()
@@ -110,8 +119,8 @@ def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     journal.path.write_bytes(b"".join(kept))
     journal = Journal(journal.path)
     end(journal, "KILLED")
-    again = Uploader(journal, store)
-    assert again.close()
+    again = send_all(journal, store)
+    assert again.done
     client, (run,) = runs(store)
     assert again.run_id == uploader.run_id == run.info.run_id
     assert run.info.status == "KILLED"
@@ -120,7 +129,7 @@ def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
 
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "log_artifact", "set_terminated"])
 def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
-    monkeypatch.setattr("odyssey_run.tracking.uploader.INTERVAL", 0.01)
+    monkeypatch.setattr("odyssey_run.tracking.sender.INTERVAL", 0.01)
     failures = iter([True, True])
 
     class Flaky:
@@ -139,10 +148,8 @@ def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
             return answer_lost
 
     journal = write_run(tmp_path / "run")
-    uploader = Uploader(journal, store, client=lambda s: Flaky(make_client(s)))
-    uploader.start()
     end(journal)
-    assert uploader.close()
+    assert send_all(journal, store, Flaky(make_client(store))).done
     client, found = runs(store)
     assert len(found) == 1
     assert found[0].info.status == "FINISHED"
@@ -152,31 +159,93 @@ def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
 def test_a_server_that_never_answers_costs_a_line_and_no_record(tmp_path):
     journal = write_run(tmp_path / "run")
     end(journal)
-    uploader = Uploader(journal, Store("http://127.0.0.1:9", "emnist", None))
+    uploader = Uploader(Store("http://127.0.0.1:9", "emnist", None))
+    uploader.follow(journal.path)
     assert not uploader.close(patience=0.5)
     assert uploader.fault
     assert "\n" not in uploader.fault
     assert len([r for r in read(journal.path)[0] if r["kind"] == "metrics"]) == 5
 
 
-def upload_one(folder: str, number: int) -> None:
-    warnings.simplefilter("ignore")
-    journal = write_run(Path(folder) / f"run{number}")
-    end(journal)
-    sys.exit(0 if Uploader(journal, store_in(Path(folder))).close(60) else 1)
-
-
 def test_eight_processes_on_an_empty_store(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=upload_one, args=(str(tmp_path), n)) for n in range(8)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * 8
-    _, found = runs(store_in(tmp_path))
+    store = store_in(tmp_path)
+    uploaders = [Uploader(store) for _ in range(8)]
+    for number, uploader in enumerate(uploaders):
+        journal = write_run(tmp_path / f"run{number}")
+        end(journal)
+        uploader.follow(journal.path)
+    assert [uploader.close(60) for uploader in uploaders] == [True] * 8, [uploader.fault for uploader in uploaders]
+    _, found = runs(store)
+    assert {run.info.run_id for run in found} == {uploader.run_id for uploader in uploaders}
     assert [run.info.status for run in found] == ["FINISHED"] * 8
     assert sorted(p.name for p in tmp_path.iterdir() if "run" not in p.name) == ["mlartifacts", "mlflow.db"]
+
+
+def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
+    uploader = Uploader(store)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    journal = write_run(tmp_path / "run")
+    uploader.follow(journal.path)
+    deadline = time.monotonic() + 60
+    while not any(r["kind"] == "tracking" and "run_id" in r for r in read(journal.path)[0]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert os.getpriority(os.PRIO_PROCESS, uploader._process.pid) == NICENESS
+    journal.append("metrics", step=6, values={"train/loss": 0.5})
+    end(journal)
+    assert uploader.close()
+    client, (run,) = runs(store)
+    assert [step for step, _, _ in history(client, run.info.run_id)] == [1, 2, 3, 4, 5, 6]
+    assert (uploader.run_id, uploader.experiment_id) == (run.info.run_id, run.info.experiment_id)
+
+
+ABANDONED = """
+import os, sys, time
+from pathlib import Path
+from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.uploader import Uploader
+uploader = Uploader(Store(sys.argv[1], "emnist", None))
+if len(sys.argv) > 2:
+    uploader.follow(Path(sys.argv[2]))
+print(uploader._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_when_the_main_process_is_killed_what_it_wrote_is_sent(tmp_path, store, begun):
+    journal = write_run(tmp_path / "run")
+    arguments = [store.uri, *([str(journal.path)] if begun else [])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", ABANDONED, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    deadline = time.monotonic() + 60
+    while _alive(int(done.stdout)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    sent = [r for r in read(journal.path)[0] if "run_id" in r]
+    assert len(sent) == begun
+    if begun:
+        assert len(history(make_client(store), sent[0]["run_id"])) == 5
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_process_that_dies_costs_a_line(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    end(journal)
+    uploader = Uploader(store)
+    uploader._process.kill()
+    uploader._process.wait()
+    uploader.follow(journal.path)
+    assert not uploader.close()
+    assert uploader.fault == "the process that sends ended with -9"
 
 
 def tracking(uri=None, experiment=None):

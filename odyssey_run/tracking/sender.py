@@ -1,0 +1,240 @@
+"""The one way from a journal to MLflow: late, twice or after a crash, with the same run at the end.
+
+`uploader` starts this module as a process of its own: MLflow takes two seconds of a core to import and open a store,
+most of which pass beside the main process's own start, and holds no interpreter lock that training needs.
+
+Everything sent carries the journal's own times, so that sending it again changes nothing: MLflow drops a metric whose
+time, step and value it has, a parameter with the value it has, and overwrites an artifact.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from odyssey_run.tracking.journal import Journal, read
+from odyssey_run.tracking.location import Store
+
+try:
+    import fcntl
+except ImportError:  # Windows: starting several runs at once on an empty store is not guarded there
+    fcntl = None  # type: ignore[assignment]
+
+INTERVAL = 1.0  # seconds between batches
+MAX_FAULT = 200  # characters of MLflow's message
+PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow's own limits
+MAX_PARAM = 6000  # characters
+RUN_TAG = "odyssey.run"
+# What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
+UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
+NICENESS = 10  # the threads that train come first; not so last that it starves where all cores are busy
+
+
+class Sender:
+    """Follows a journal and sends what it says.
+
+    Args:
+        journal: of the run; what MLflow answers is written to it.
+        store: where to send.
+        client: MLflow's, if it is already made; otherwise it is when something is first sent.
+
+    Attributes:
+        done: MLflow has everything up to the end of the run.
+        fault: why the last attempt failed.
+    """
+
+    def __init__(self, journal: Journal, store: Store, client: Any = None):
+        self.journal, self.store = journal, store
+        self.run_id: str | None = None
+        self.experiment_id: str | None = None
+        self.fault: str | None = None
+        self.done = False
+        self._client = client
+        self._offset = 0
+        self._tried = False
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+
+    def follow(self) -> None:
+        """Sends about once a second, until ``stop`` was called and all is sent or patience at an end."""
+        while True:
+            closing = self._closing.is_set()
+            try:
+                self.send()
+                self.fault = None
+            except Exception as error:  # whatever the tracking does, the training goes on
+                self.fault = fault_of(error)
+                if isinstance(error, ImportError):  # a database driver that is not installed does not come later
+                    self._deadline = 0.0
+            if closing and (self.done or self.fault is None or time.monotonic() > self._deadline):
+                return
+            time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
+
+    def stop(self, patience: float) -> None:
+        """Lets ``follow`` end once all is sent, or after so many seconds of failures."""
+        self._deadline = min(self._deadline, time.monotonic() + patience)
+        self._closing.set()
+
+    def send(self) -> None:
+        """Sends what the journal holds beyond what was sent. Raises whatever MLflow raises; may be called again."""
+        if self._client is None:
+            self._client = make_client(self.store)
+        records, offset = read(self.journal.path, self._offset)
+        # The thread looks at its own notes too: they only say how far an earlier attempt came.
+        for record in records:
+            if record["kind"] == "tracking":
+                self._tried = True
+                self.run_id = record.get("run_id", self.run_id)
+                self.experiment_id = record.get("experiment_id", self.experiment_id)
+        self._send_metrics([r for r in records if r["kind"] == "metrics"], records)
+        for record in records:
+            if record["kind"] == "artifact":
+                path = self.journal.path.parent / record["path"]
+                self._client.log_artifact(self.run_id, str(path), record["folder"] or None)
+            elif record["kind"] == "end":
+                self._client.log_artifact(self.run_id, str(self.journal.path))
+                self._client.set_terminated(self.run_id, record["status"], record["time"])
+                if not any(r["kind"] == "sent" for r in records):
+                    self.journal.append("sent")
+                self.done = True
+        self._offset = offset
+
+    def _send_metrics(self, batches: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        for record in records:
+            if record["kind"] == "start":
+                self._open_run(record)
+        points = [Metric(k, v, r["time"], r["step"]) for r in batches for k, v in r["values"].items()]
+        for i in range(0, len(points), METRICS_A_BATCH):
+            self._client.log_batch(self.run_id, metrics=points[i : i + METRICS_A_BATCH])
+
+    def _open_run(self, start: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        if self.run_id is None:
+            self.experiment_id = self._experiment()
+            if self._tried:  # an attempt that ended between making the run and noting its id
+                known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{start['run']}'")
+                self.run_id = known[0].info.run_id if known else None
+        if self.run_id is None:
+            self.journal.append("tracking", state="creating")
+            self._tried = True
+            tags = {**start["tags"], RUN_TAG: start["run"]}
+            run = self._client.create_run(self.experiment_id, start["time"], tags, start["name"])
+            self.run_id = run.info.run_id
+            self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
+        params = [Param(key, value[:MAX_PARAM]) for key, value in start["params"].items()]
+        for i in range(0, len(params), PARAMS_A_BATCH):
+            self._client.log_batch(self.run_id, params=params[i : i + PARAMS_A_BATCH])
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        name = self.store.experiment
+        with _alone(self.store.database):
+            known = self._client.get_experiment_by_name(name)
+            if known is not None:
+                return known.experiment_id
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            try:
+                return self._client.create_experiment(name, self.store.artifact_location, tags)
+            except MlflowException:
+                known = self._client.get_experiment_by_name(name)  # another process may have made it
+                if known is None:
+                    raise
+                return known.experiment_id
+
+
+def import_mlflow() -> type:
+    """MLflow's client class. Its settings are read at import: no telemetry, no minutes of retries within one call."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient
+
+
+def make_client(store: Store) -> Any:
+    """MLflow's client for a store."""
+    client = import_mlflow()
+    with _alone(store.database):  # the client makes the tables of an empty store
+        return client(store.uri)
+
+
+def fault_of(error: Exception) -> str:
+    """One line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_FAULT]
+
+
+@contextlib.contextmanager
+def _alone(database: Path | None) -> Iterator[None]:
+    """One process at a time: several that open an empty SQLite store together crash in its migrations.
+
+    The lock is on the folder, so that no lock file is left behind.
+    """
+    if database is None or fcntl is None:
+        yield
+        return
+    folder = os.open(database.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def main(store: Store) -> None:
+    """The process: reads the journal's path and later the patience from stdin, answers with a JSON object at its end.
+
+    Where stdin ends early the main process is gone: what it wrote until then is sent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(NICENESS)
+    client = None
+    # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
+    with contextlib.suppress(Exception):  # told when something is sent
+        _import_lightly()
+        if store.database is None or store.database.exists():
+            client = make_client(store)
+    path = sys.stdin.readline().rstrip("\n")
+    if not path:
+        return
+    sender = Sender(Journal(Path(path), repair=False), store, client)
+
+    def wait_for_the_end() -> None:
+        patience = sys.stdin.readline()
+        sender.stop(float(patience or 0))
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    sender.follow()
+    answer = {name: getattr(sender, name) for name in ("done", "fault", "run_id", "experiment_id")}
+    print(json.dumps(answer), flush=True)
+
+
+def _import_lightly() -> None:
+    """Imports MLflow as if what it does not need were not installed."""
+    absent = [name for name in UNNEEDED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
+    gc.disable()
+    try:
+        import_mlflow()
+    except ImportError:  # another MLflow needs one of them after all
+        for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:
+            del sys.modules[name]
+    finally:
+        gc.enable()
