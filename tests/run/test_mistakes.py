@@ -127,7 +127,7 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
         return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 
     monkeypatch.setitem(DATASETS._table, "digits", tiny)
-    (line,) = mistake(*QUICK, "~data.mean", "~data.std", "~data.augment")
+    (line,) = mistake(*QUICK, "~data.mean", "~data.std")
     assert line == "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
 
 
