@@ -34,7 +34,6 @@ MAX_PARAM = 6000  # characters
 RUN_TAG = "odyssey.run"
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
 UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
-NICENESS = 10  # the threads that train come first; not so last that it starves where all cores are busy
 
 
 class Sender:
@@ -203,8 +202,7 @@ def main(store: Store) -> None:
     Where stdin ends early the main process is gone: what it wrote until then is sent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICENESS)
+    _give_way()
     client = None
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
     with contextlib.suppress(Exception):  # told when something is sent
@@ -218,12 +216,29 @@ def main(store: Store) -> None:
 
     def wait_for_the_end() -> None:
         patience = sys.stdin.readline()
+        _stop_giving_way()
         sender.stop(float(patience or 0))
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     sender.follow()
     answer = {name: getattr(sender, name) for name in ("done", "fault", "run_id", "experiment_id")}
     print(json.dumps(answer), flush=True)
+
+
+def _give_way() -> None:
+    """Runs only where no training thread wants the core.
+
+    A nice process is let finish its slice of some milliseconds, while the training thread whose core it has holds up
+    all others at their barrier: one epoch on two cores at 33,000 images/s beside niceness 10, at 55,000 beside this.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # AttributeError: only Linux has it
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _stop_giving_way() -> None:
+    """The training is over and waits for what is sent; the cores may be busy with other jobs."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(os.getpid(), os.SCHED_OTHER, os.sched_param(0))
 
 
 def _import_lightly() -> None:
