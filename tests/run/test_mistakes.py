@@ -153,7 +153,17 @@ sys.exit(f"imported {heavy}" if heavy else code)
 """
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["optim.lrr=1"], 2)])
+ANSWERS = {
+    ("--help",): 0,
+    ("optim.lrr=1",): 2,
+    ("model=lenet6",): 2,
+    ("data=emnits", "seed=-1"): 2,
+    ("backend.x=1",): 2,
+    ("backend.threads=two", "optim=adam"): 2,
+}
+
+
+@pytest.mark.parametrize(("arguments", "code"), ANSWERS.items())
 def test_answers_import_nothing_heavy(arguments, code):
     done = subprocess.run([sys.executable, "-c", LEAN, *arguments], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
