@@ -5,6 +5,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -17,13 +18,15 @@ from odyssey_core.optim import Optimizer
 from odyssey_run import folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
-from odyssey_run.console import Screen
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, Journal
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.uploader import Uploader
 from odyssey_run.trainer import Trainer
+
+if TYPE_CHECKING:
+    from odyssey_run.console import Screen
 
 CONFIG, LOG = "config.yaml", "train.log"
 
@@ -62,6 +65,8 @@ def train(request: Request) -> int:
         raise Faults(faults)
     _show_notices()
     uploader = Uploader(store) if store else None
+    from odyssey_run.console import Screen  # beside MLflow's import
+
     try:
         assembly = assemble(request)
         path, name = folder.make(request, assembly.optimizer.lr)
@@ -158,7 +163,7 @@ def _record(
     path: Path,
     name: str,
     journal: Journal,
-    screen: Screen,
+    screen: "Screen",
 ) -> int:
     """The run itself, from its first journal line to its last."""
     write_atomic(path / CONFIG, yaml.safe_dump(request.config, sort_keys=False, allow_unicode=True).encode())
@@ -194,7 +199,7 @@ def _record(
 
 
 def _run_trainer(
-    request: Request, assembly: Assembly, listeners: tuple[Listener, ...], asked: StopRequest, screen: Screen
+    request: Request, assembly: Assembly, listeners: tuple[Listener, ...], asked: StopRequest, screen: "Screen"
 ) -> Outcome:
     trainer = Trainer(
         assembly.learner,
@@ -211,7 +216,7 @@ def _run_trainer(
     return trainer.run()
 
 
-def _introduce(request: Request, assembly: Assembly, path: Path, screen: Screen) -> None:
+def _introduce(request: Request, assembly: Assembly, path: Path, screen: "Screen") -> None:
     dataset = assembly.dataset
     count = sum(int(np.prod(p.shape)) for p in assembly.learner.parameters.values())
     shape = "×".join(map(str, dataset.input_shape))
@@ -246,7 +251,7 @@ def _keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: 
     return file
 
 
-def _upload(uploader: Uploader | None, screen: Screen, path: Path, patience: float | None = None) -> None:
+def _upload(uploader: Uploader | None, screen: "Screen", path: Path, patience: float | None = None) -> None:
     if uploader is None:
         return
     with screen.waiting("sending the run to MLflow"):

@@ -190,8 +190,6 @@ def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
     while not any(r["kind"] == "tracking" and "run_id" in r for r in read(journal.path)[0]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    if hasattr(os, "SCHED_IDLE"):
-        assert os.sched_getscheduler(uploader._process.pid) == os.SCHED_IDLE
     journal.append("metrics", step=6, values={"train/loss": 0.5})
     end(journal)
     assert uploader.close()
