@@ -5,25 +5,28 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import yaml
 
 from odyssey_core.backends import BACKENDS
-from odyssey_core.data import DATASETS
+from odyssey_core.data import DATASETS, Dataset, stratified_split
 from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
-from odyssey_core.optim import OPTIMIZERS
+from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
 from odyssey_core.registry import Registry
-from odyssey_run.binding import Faults, bind
+from odyssey_run import claims
+from odyssey_run.binding import Faults, bind, parameters
 from odyssey_run.schema import FolderConfig, RunConfig, TrackingConfig, TrainerConfig
 from odyssey_run.tasks import TASKS
 
 # What a constructor is given by the program; no key in YAML may set it.
 PROVIDED = {"model": ("input_shape", "classes"), "task": ("request",)}
 REGISTRIES: dict[str, Registry] = {
-    "task": TASKS,
     "model": MODELS,
     "data": DATASETS,
     "optim": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
     "backend": BACKENDS,
 }
 GROUPS = {"run": FolderConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
@@ -58,6 +61,9 @@ class Request:
     config: dict[str, Any]
     overrides: tuple[str, ...]
     seed: int
+    seeds: int
+    resume: str | None
+    expect: dict[str, Any]
     run: FolderConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
@@ -65,6 +71,7 @@ class Request:
     model: Component
     data: Component
     optim: Component
+    scheduler: Component
     backend: Component
 
 
@@ -79,8 +86,10 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
     Raises:
         Faults: everything that is wrong, at once.
     """
-    root, faults = bind(RunConfig, config, "")
-    parts: dict[str, Any] = {}
+    task, of_task, faults = _task(config)
+    root, wrong = bind(RunConfig, {key: value for key, value in config.items() if key not in of_task}, "")
+    faults += wrong
+    parts: dict[str, Any] = {"task": task}
     for group, schema in GROUPS.items():
         arguments, wrong = bind(schema, root.get(group, {}), group)
         faults += _heard(wrong, group, root, silent)
@@ -94,10 +103,23 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         parts[group], wrong = _component(group, registry, root.get(group, {}))
         faults += _heard(wrong, group, root, silent)
     if not faults:
-        faults += _construction_faults(parts["optim"])
+        faults = [*_construction_faults(parts, root["expect"]), *_combination_faults(parts)]
     if faults:
         raise Faults(faults)
-    return Request(config=config, overrides=overrides, seed=root["seed"], **parts)
+    values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
+    return Request(config=config, overrides=overrides, **values, **parts)
+
+
+def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]]:
+    """The task, the keys at the root that are its arguments, and what is wrong with them."""
+    name = config["task"].get("name")
+    try:
+        target = TASKS[name]
+    except ConfigError as error:
+        return None, set(), [f"task.name: {error}"]
+    own = parameters(target, PROVIDED["task"])
+    arguments, faults = bind(target, {k: v for k, v in config.items() if k in own}, "", PROVIDED["task"])
+    return Component(name, target, arguments), set(own), faults
 
 
 def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:
@@ -120,9 +142,100 @@ def _component(group: str, registry: Registry, values: Mapping[str, Any]) -> tup
     return Component(name, target, arguments), faults
 
 
-def _construction_faults(optim: Component) -> list[str]:
-    try:
-        optim.build()
-    except OdysseyError as error:
-        return [str(error)]
-    return []
+def _construction_faults(parts: dict[str, Any], expect: dict[str, Any]) -> list[str]:
+    """What the constructors that load nothing find wrong."""
+    faults = []
+    schedule = parts["scheduler"]
+    for construct in (
+        parts["optim"].build,
+        lambda: schedule.build().check(parts["trainer"].epochs),
+        lambda: claims.read(expect),
+    ):
+        try:
+            construct()
+        except OdysseyError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _combination_faults(parts: dict[str, Any]) -> list[str]:
+    """What is right by itself and wrong together."""
+    trainer, faults = parts["trainer"], []
+    if trainer.validation_size == 0:
+        for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
+            if value:
+                faults.append(f"trainer.{key}: needs a validation set, got trainer.validation_size 0")
+    return faults
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that a run needs, ready.
+
+    Attributes:
+        train: (n,) int64 indices of the images to train on, in ``dataset.train``.
+        validation: (m,) int64 indices of those set aside; m may be 0.
+        backend: one line for people.
+    """
+
+    dataset: Dataset
+    train: np.ndarray
+    validation: np.ndarray
+    learner: Learner
+    optimizer: Optimizer
+    backend: str
+
+
+def assemble(request: Request) -> Assembly:
+    """Builds what was asked for, the data last of what can be wrong and the compiled learner last of all.
+
+    Raises:
+        OdysseyError: a backend that cannot run here, data that cannot be read, sizes that do not fit.
+    """
+    backend = request.backend.build()
+    dataset = request.data.build()
+    config = request.trainer
+    size = check_sizes(request, len(dataset.train), dataset.classes)
+    if size:
+        train, validation = stratified_split(dataset.train.labels, size, request.seed)
+    else:
+        train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
+    optimizer = request.optim.build()
+    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
+    learner = Learner(
+        model,
+        optimizer,
+        backend,
+        input_shape=dataset.input_shape,
+        batch_size=config.batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+        label_smoothing=config.label_smoothing,
+        seed=request.seed,
+        augment=dataset.augment,
+    )
+    return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
+
+
+def check_sizes(request: Request, images: int, classes: int) -> int:
+    """Holds the trainer's numbers against the data's; returns the number of validation images.
+
+    Raises:
+        Faults: all that do not fit.
+    """
+    config, faults = request.trainer, []
+    size = min(5000, images // 10) if config.validation_size is None else config.validation_size
+    if size and not classes <= size < images:
+        faults.append(
+            f"trainer.validation_size: expected 0, or {classes} (the classes) to {images - 1} "
+            f"(of the {images} training images), got {size}"
+        )
+        size = 0
+    if config.batch_size > images - size:
+        faults.append(
+            f"trainer.batch_size: expected at most {images - size} (the training images left by validation), "
+            f"got {config.batch_size}"
+        )
+    if faults:
+        raise Faults(faults)
+    return size

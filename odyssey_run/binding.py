@@ -187,6 +187,11 @@ def bind(
             faults.append(unknown_key(key, path, known))
         elif value == MISSING:
             faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
+        elif is_dataclass(known[key].annotation) and isinstance(value, dict):
+            inner, wrong = bind(known[key].annotation, value, _join(path, key))
+            faults += wrong
+            if not wrong:
+                arguments[key] = known[key].annotation(**inner)
         else:
             try:
                 arguments[key] = fit(value, known[key].annotation)

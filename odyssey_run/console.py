@@ -1,9 +1,10 @@
 """What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -28,10 +29,11 @@ class Screen(Listener):
 
     Args:
         log: train.log, appended to.
+        quiet: print nothing.
     """
 
-    def __init__(self, log: Path):
-        self.console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    def __init__(self, log: Path, quiet: bool = False):
+        self.console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, quiet=quiet)
         self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
         self._bar: Progress | None = None
 
@@ -52,7 +54,7 @@ class Screen(Listener):
         """The head of the table, and the bar where there is a terminal."""
         self.say()
         self.say("".join(f"{name:>{width}}" for name, width in COLUMNS), "bold")
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
@@ -110,10 +112,17 @@ class Screen(Listener):
             self.say(f"{outcome.status} after {outcome.step:,} steps: {outcome.reason}", "bold red")
         self.field("weights", str(weights))
 
+    def claims(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A line for each thing that was expected, with what was found."""
+        for row in rows:
+            found = "never came" if row["value"] is None else f"{row['value']:.6g}"
+            style = "green" if row["verdict"] == "held" else "bold red"
+            self.say(f"{'claim':<9}{row['metric']} {row['condition']}: {found}, {row['verdict']}", style)
+
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
         """Shows on a terminal what is waited for."""
-        if not self.console.is_terminal:
+        if not self.console.is_terminal or self.console.quiet:
             yield
             return
         with self.console.status(Text(what, "dim")):

@@ -44,6 +44,48 @@ class Epoch:
     images_per_s: float
 
 
+@dataclass
+class Clock:
+    """Where a run's time went, in seconds; the first call of a process, which may compile, is counted apart.
+
+    Attributes:
+        images: trained in all calls but the first.
+    """
+
+    first_call_s: float = 0.0
+    first_call_images: int = 0
+    call_s: float = 0.0
+    images: int = 0
+    evaluation_s: float = 0.0
+    run_s: float = 0.0
+
+    def count(self, seconds: float, images: int) -> bool:
+        """Adds a call; returns whether it was not the first."""
+        if not self.first_call_images:
+            self.first_call_s, self.first_call_images = seconds, images
+            return False
+        self.call_s += seconds
+        self.images += images
+        return True
+
+    @property
+    def train_s(self) -> float:
+        """Of training alone."""
+        return self.call_s + self.first_call_s
+
+    @property
+    def images_per_s(self) -> float:
+        """Over all training calls but the first, if there were any."""
+        if self.call_s:
+            return self.images / self.call_s
+        return self.first_call_images / self.first_call_s if self.first_call_s else 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """For the journal."""
+        names = ("train_s", "first_call_s", "evaluation_s", "run_s", "images_per_s")
+        return {f"time/{name}": getattr(self, name) for name in names}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.

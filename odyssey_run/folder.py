@@ -10,6 +10,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
 from odyssey_run.tracking.journal import FILE_NAME
 
+RUNS = Path("runs")  # in the working directory
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -22,7 +23,7 @@ def check_writable(request: Request) -> None:
     name, wanted = request.run.name, request.run.dir
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
-    target = Path(wanted) if wanted else Path("runs") / (name or "x")
+    target = Path(wanted) if wanted else RUNS / (name or "x")
     if (wanted or name) and (target / FILE_NAME).exists():
         raise ConfigError(f"run.{'dir' if wanted else 'name'}: {target} already holds a run; choose another")
     place = target.absolute()
@@ -39,18 +40,23 @@ def check_writable(request: Request) -> None:
         ) from None
 
 
-def make(request: Request, lr: float) -> tuple[Path, str]:
-    """Makes the folder; returns it and the run's name, ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>`` unless it is given.
+def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path, str]:
+    """Makes the folder; returns it and the run's name, ``<base>-<4 hex>`` unless it is given.
+
+    Args:
+        request: with run.name and run.dir.
+        base: says what differs: ``lenet5-sgd-lr0.01-s0``.
+        wanted: the folder, where the request does not decide it.
 
     Raises:
         ConfigError: the folder cannot be made.
     """
-    base = f"{request.model.name}-{request.optim.name}-lr{lr:g}-s{request.seed}"
+    given = wanted or (request.run.dir and Path(request.run.dir))
     for _ in range(100):
         name = request.run.name or f"{base}-{secrets.token_hex(2)}"
-        path = Path(request.run.dir or Path("runs") / name)
+        path = given or RUNS / name
         try:
-            path.mkdir(parents=True, exist_ok=request.run.dir is not None)
+            path.mkdir(parents=True, exist_ok=given is not None)
             return path, name
         except FileExistsError:
             if request.run.name:

@@ -18,6 +18,7 @@ from odyssey_core.data import Dataset
 from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
+NO_RESULT = ("run", "tracking", "task", "resume", "seeds", "expect")  # where, who is told, what is done with it
 RUNNER_SOURCES = ("assemble.py", "binding.py", "schema.py", "trainer.py")  # these decide results, with odyssey_core
 
 
@@ -32,21 +33,38 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def tags(request: Request, dataset: Dataset, backend: str) -> dict[str, str]:
-    """Everything that a run's results rest on, as MLflow tags."""
+def identity(config: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of the part of a configuration that decides a run's results."""
+    kept = {key: value for key, value in config.items() if key not in NO_RESULT}
+    backend = {key: value for key, value in config["backend"].items() if key != "threads"}
+    trainer = {key: value for key, value in config["trainer"].items() if key != "checkpoint_s"}
+    return hashlib.sha256(
+        json.dumps(kept | {"backend": backend, "trainer": trainer}, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
+    """What the results of a run with this data on this backend rest on, as MLflow tags."""
+    return {
+        "odyssey.data.name": dataset.name,
+        "odyssey.data.sha256": dataset.digest,
+        "odyssey.data.official": str(dataset.official).lower(),
+        "odyssey.backend": backend,
+    }
+
+
+def tags(request: Request) -> dict[str, str]:
+    """The program, the machine and the command behind a run, as MLflow tags."""
     source = Path(__file__).resolve().parent
-    config = json.dumps(request.config, sort_keys=True).encode()
+    at = process()
     values = {
         "mlflow.source.name": "odyssey-run",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
         "odyssey.command": shlex.join(["odyssey-run", *request.overrides]),
-        "odyssey.config.sha256": hashlib.sha256(config).hexdigest(),
+        "odyssey.config.sha256": identity(request.config),
         "odyssey.code.sha256": code_digest(),
-        "odyssey.data.name": dataset.name,
-        "odyssey.data.sha256": dataset.digest,
-        "odyssey.data.official": str(dataset.official).lower(),
-        "odyssey.backend": backend,
+        **{f"odyssey.process.{name}": str(value) for name, value in at.items()},
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
         **{f"odyssey.version.{name}": found for name in PACKAGES if (found := _version(name))},

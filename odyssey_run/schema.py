@@ -21,6 +21,13 @@ class TrainerConfig:
         validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
             or a tenth where there are fewer than 50,000.
         label_smoothing: probability spread evenly over the classes.
+        clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
+        ema: decay of a running average of the weights, which is what is evaluated and kept; null for none.
+        monitor: the metric that says which weights are best.
+        keep: weights to test and to keep: of the last step, or of the best epoch.
+        patience: epochs without a better ``monitor`` after which training ends; null for never.
+        time_budget_s: seconds of training after which it ends; null for no limit.
+        checkpoint_s: seconds between checkpoints; null for none but the one that a signal leaves.
     """
 
     epochs: Annotated[int, Range(1)]
@@ -29,6 +36,13 @@ class TrainerConfig:
     log_every: Annotated[int, Range(1)]
     validation_size: Annotated[int, Range(0)] | None
     label_smoothing: Annotated[float, Range(0, 1, below=True)]
+    clip_norm: Annotated[float, Range(1e-12)] | None
+    ema: Annotated[float, Range(0, 1, below=True)] | None
+    monitor: Literal["val/accuracy", "val/loss"]
+    keep: Literal["last", "best"]
+    patience: Annotated[int, Range(1)] | None
+    time_budget_s: Annotated[float, Range(0.001)] | None
+    checkpoint_s: Annotated[float, Range(0)] | None
 
 
 @dataclass(frozen=True)
@@ -61,14 +75,25 @@ class FolderConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The root of a configuration; components stay mappings here and are bound to their constructors."""
+    """The root of a configuration; components stay mappings here and are bound to their constructors.
+
+    Args:
+        seed: decides initial weights, the order of images, the validation split, masks and distortions.
+        seeds: how many runs to take the mean of, for seed, seed + 1, ...
+        resume: ``auto`` for the newest unfinished run of this configuration, or a run's name or MLflow id; null begins.
+        expect: metric to condition, ``{test/accuracy: ">= 0.86"}``; a missed one ends with exit code 3.
+    """
 
     seed: Annotated[int, Range(0, 2**63 - 1)]
+    seeds: Annotated[int, Range(1)]
+    resume: str | None
+    expect: dict[str, Any]
     run: dict[str, Any]
     trainer: dict[str, Any]
     tracking: dict[str, Any]
     model: dict[str, Any]
     data: dict[str, Any]
     optim: dict[str, Any]
+    scheduler: dict[str, Any]
     backend: dict[str, Any]
     task: dict[str, Any]

@@ -1,24 +1,28 @@
 """The training loop: many optimizer steps per call into the backend, everything else between calls.
 
 How many steps a call takes is found from the clock and changes no result: batches, random numbers and learning rates
-are functions of epoch and step, and means are exact sums (``math.fsum``).
+are functions of epoch and step, and means are exact sums (``math.fsum``). `State` holds all that a run is between two
+calls, so that a run which goes on from a checkpoint ends as one that was never interrupted.
 """
 
 import math
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from odyssey_core.data import Dataset, Images, epoch_order
 from odyssey_core.learner import Learner
-from odyssey_run.events import Epoch, Listener, Outcome, Progress
+from odyssey_core.optim.schedules import Schedule
+from odyssey_run.events import Clock, Epoch, Listener, Outcome, Progress
 from odyssey_run.schema import TrainerConfig
 
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
 GROWTH = 4
 EVALUATION_IMAGES = 512  # per call
+LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 
 
 class _Stopped(Exception):
@@ -27,6 +31,31 @@ class _Stopped(Exception):
 
 class _Diverged(Exception):
     """The loss is not finite."""
+
+
+@dataclass
+class State:
+    """Where a run is, beside the learner's own state.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: counted from 0; the steps of an epoch may be done before its end is.
+        losses: of the epoch's images so far.
+        window: losses since the last ``train/loss``.
+        history: the monitored value after each epoch, in the sense in which lower is better.
+        best_step: the end of the epoch in which it was lowest; 0 before the first.
+        kept: weights at the start of the epoch, the last that are known to be good.
+        best: weights of the best epoch; empty before the first.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    window: list[float] = field(default_factory=list)
+    history: list[float] = field(default_factory=list)
+    best_step: int = 0
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+    best: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Trainer:
@@ -38,10 +67,18 @@ class Trainer:
         train: (n,) int64 indices of the training images.
         validation: (m,) int64 indices of the validation images, in ``dataset.train``; m may be 0.
         config: how long, how much.
+        schedule: multiplies the learning rate.
         seed: of the order of the images.
         lr: learning rate.
         listeners: told in this order.
         stop: the number of the signal that asked to stop, or None.
+        save: called with the trainer every ``config.checkpoint_s`` seconds and when it is stopped.
+        until: the step to end at, where that is before the planned end; schedules go by the plan.
+
+    Attributes:
+        state: may be replaced before `run`, together with the learner's.
+        clock: likewise.
+        steps: planned.
     """
 
     def __init__(
@@ -51,26 +88,25 @@ class Trainer:
         train: np.ndarray,
         validation: np.ndarray,
         config: TrainerConfig,
+        schedule: Schedule,
         *,
         seed: int,
         lr: float,
         listeners: Sequence[Listener] = (),
         stop: Callable[[], int | None] = lambda: None,
+        save: Callable[["Trainer"], None] = lambda trainer: None,
+        until: int | None = None,
     ):
-        self.learner, self.dataset, self.config, self.seed, self.lr = learner, dataset, config, seed, lr
-        self.train, self.validation = train, validation
-        self.listeners, self.stop = listeners, stop
-        per_epoch = -(-len(train) // config.batch_size)
-        self.steps = min(per_epoch * config.epochs, config.max_steps or per_epoch * config.epochs)
-        self.epochs = -(-self.steps // per_epoch)
-        self.step = 0
+        self.learner, self.dataset, self.config, self.schedule = learner, dataset, config, schedule
+        self.seed, self.lr, self.train, self.validation = seed, lr, train, validation
+        self.listeners, self.stop, self.save = listeners, stop, save
+        self.per_epoch = -(-len(train) // config.batch_size)
+        self.steps = min(self.per_epoch * config.epochs, config.max_steps or self.per_epoch * config.epochs)
+        self.state, self.clock = State(), Clock()
+        self._last = min(self.steps, until or self.steps)
         self._portion = 1
-        self._window: list[float] = []
-        self._first_call_s: float | None = None
-        self._first_call_images = 0
-        self._call_s = 0.0
-        self._images = 0
-        self._evaluation_s = 0.0
+        self._saved = self._begun = time.perf_counter()
+        self._before = self.clock.run_s
 
     def run(self) -> Outcome:
         """Trains to the end, to a signal, or to a loss that is not finite.
@@ -78,104 +114,156 @@ class Trainer:
         A failed run keeps the weights from the start of the epoch in which it failed: a loss shows a step too late
         that weights are bad, and which steps share a call depends on the clock.
         """
-        begun = time.perf_counter()
-        good = self.learner.weights()
+        self._begun, self._before = time.perf_counter(), self.clock.run_s
+        state = self.state
+        state.kept = state.kept or self.learner.weights()
         try:
-            for epoch in range(self.epochs):
-                self._epoch(epoch)
-                good = self.learner.weights()
-            loss, accuracy, correct = self._evaluate(self.dataset.test, np.arange(len(self.dataset.test)), "test")
+            while state.step < self._last or state.losses:
+                self._epoch()
+                self._save_if_due()
+            weights = state.kept
+            if self.config.keep == "best":
+                weights = state.best
+                self.learner.load_weights(weights)
+            test = self.dataset.test
+            loss, accuracy, correct = self._evaluate(test, np.arange(len(test)), "test")
         except _Stopped:
             number = signal.Signals(self.stop() or signal.SIGINT)
-            self._close_window()
-            self._times(begun)
-            return Outcome("KILLED", 128 + number, self.step, self.learner.weights(), f"stopped by {number.name}")
+            self._tick()
+            self.save(self)
+            return Outcome("KILLED", 128 + number, state.step, self.learner.weights(), f"stopped by {number.name}")
         except _Diverged as error:
-            self._close_window()
-            self._times(begun)
-            return Outcome("FAILED", 1, self.step, good, str(error))
-        self._tell("metrics", self.step, {"test/accuracy": accuracy, "test/loss": loss})
-        self._times(begun)
+            self._tick()
+            self._tell("metrics", state.step, self.clock.metrics())
+            return Outcome("FAILED", 1, state.step, state.kept, str(error))
+        self._tick()
+        self._tell("metrics", state.step, {"test/accuracy": accuracy, "test/loss": loss} | self.clock.metrics())
         return Outcome(
             "FINISHED",
             0,
-            self.step,
-            good,
+            state.step,
+            weights,
             test_accuracy=accuracy,
             test_loss=loss,
             test_correct=correct,
-            images_per_s=self._rate(),
+            images_per_s=self.clock.images_per_s,
         )
 
-    def _epoch(self, epoch: int) -> None:
-        order = epoch_order(self.train, self.config.batch_size, self.seed, epoch)[: self.steps - self.step]
-        losses: list[float] = []
-        images, seconds = self._images, self._call_s
-        done = 0
-        while done < len(order):
-            rows = order[done : done + self._portion]
-            losses += self._call(epoch, rows)
-            done += len(rows)
-        if self.step == self.steps:
+    def _epoch(self) -> None:
+        """The rest of an epoch, and what follows its last step."""
+        state, clock = self.state, self.clock
+        first = state.epoch * self.per_epoch
+        order = epoch_order(self.train, self.config.batch_size, self.seed, state.epoch)
+        images, seconds = clock.images, clock.call_s
+        while state.step < min(first + len(order), self._last):
+            done = state.step - first
+            self._call(order[done : min(done + self._portion, self._last - first)])
+            if self.config.time_budget_s and clock.train_s >= self.config.time_budget_s:
+                self._last = state.step
+            self._save_if_due()
+        loss, accuracy = self._validate()
+        if state.step == self._last:
             self._close_window()
-        values: tuple = (None, None)
-        if len(self.validation):
-            values = self._evaluate(self.dataset.train, self.validation, "validation")[:2]
-            self._tell("metrics", self.step, {"val/loss": values[0], "val/accuracy": values[1]})
-        seconds = self._call_s - seconds
+        seconds = clock.call_s - seconds
         self._tell(
             "epoch",
             Epoch(
-                epoch=epoch + 1,
-                epochs=self.epochs,
-                step=self.step,
-                train_loss=math.fsum(losses) / len(losses),
-                val_loss=values[0],
-                val_accuracy=values[1],
-                lr=self.lr,
-                train_s=seconds + (self._first_call_s or 0.0) * (epoch == 0),
-                images_per_s=(self._images - images) / seconds if seconds else self._rate(),
+                epoch=state.epoch + 1,
+                epochs=-(-self.steps // self.per_epoch),
+                step=state.step,
+                train_loss=math.fsum(state.losses) / len(state.losses),
+                val_loss=loss,
+                val_accuracy=accuracy,
+                lr=self._rates(state.step - 1, 1)[0],
+                train_s=seconds + clock.first_call_s * (images == 0),
+                images_per_s=(clock.images - images) / seconds if seconds else clock.images_per_s,
             ),
         )
+        state.kept, state.losses = self.learner.weights(), []
+        state.epoch += 1
 
-    def _call(self, epoch: int, rows: np.ndarray) -> list[float]:
-        """One call into the backend; returns the losses of its images."""
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Loss and accuracy on the validation images; keeps the best weights and stops where it is hopeless."""
+        state = self.state
+        if not len(self.validation):
+            return None, None
+        loss, accuracy, _ = self._evaluate(self.dataset.train, self.validation, "validation")
+        values = {"val/loss": loss, "val/accuracy": accuracy}
+        self._tell("metrics", state.step, values)
+        value = values[self.config.monitor] * LOWER_IS_BETTER[self.config.monitor]
+        if value < min(state.history, default=math.inf):
+            state.best, state.best_step = self.learner.weights(), state.step
+        state.history.append(value)
+        best_epoch = state.history.index(min(state.history))
+        if self.config.patience is not None and len(state.history) - 1 - best_epoch >= self.config.patience:
+            self._last = state.step
+        return loss, accuracy
+
+    def _rates(self, first: int, count: int) -> list[float]:
+        """Learning rates of ``count`` steps."""
+        return [
+            self.lr * self.schedule.factor(step, self.steps, self.per_epoch, self.state.history)
+            for step in range(first, first + count)
+        ]
+
+    def _call(self, rows: np.ndarray) -> None:
+        """One call into the backend."""
+        state = self.state
         self._check_stop()
+        before = self.learner.state()
         begun = time.perf_counter()
-        lr = np.full(len(rows), self.lr, np.float32)
-        losses = self.learner.train(self.dataset.train, rows, epoch=epoch, first_step=self.step, lr=lr)
+        rates = self._rates(state.step, len(rows))
+        losses = self.learner.train(
+            self.dataset.train, rows, epoch=state.epoch, first_step=state.step, lr=np.array(rates, np.float32)
+        )
         seconds = time.perf_counter() - begun
         present = rows >= 0
-        self._count(seconds, int(present.sum()), len(rows))
+        if self.clock.count(seconds, int(present.sum())):
+            fitting = max(1, int(CALL_S / max(seconds / len(rows), 1e-9)))
+            self._portion = min(fitting, self._portion * GROWTH)
         finite = np.isfinite(losses).all(axis=1)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            self._log(losses[:first], present[:first])
-            self.step += 1
-            raise _Diverged(f"train loss is not finite at step {self.step}; lower optim.lr (now {self.lr})")
-        values = self._log(losses, present)
-        self._tell("progress", self._progress(epoch, math.fsum(values) / len(values), seconds))
-        return values
+        good = len(rows) if finite.all() else int(np.argmin(finite))
+        self._log(losses[:good], present[:good], rates)
+        if good < len(rows):
+            self._diverged(before, rows, rates, good)
+        values = state.losses[-int(present.sum()) :]
+        self._tell("progress", self._progress(math.fsum(values) / len(values), seconds))
 
-    def _log(self, losses: np.ndarray, present: np.ndarray) -> list[float]:
-        """Takes steps into account: closes the windows of train/loss that end in them; returns the losses."""
-        values: list[float] = []
+    def _diverged(self, before: dict[str, np.ndarray], rows: np.ndarray, rates: list[float], bad: int) -> None:
+        """Finds the layer by taking the call's good steps once more."""
+        state, train = self.state, self.dataset.train
+        first = state.step - bad
+        self.learner.load_state(before)
+        if bad:
+            lr = np.array(rates[:bad], np.float32)
+            self.learner.train(train, rows[:bad], epoch=state.epoch, first_step=first, lr=lr)
+        layer = self.learner.first_nonfinite(self.learner.state(), train, rows[bad], state.epoch)
+        state.step += 1
+        raise _Diverged(
+            f"train loss is not finite at step {state.step}, in the activations of {layer} first; "
+            f"lower optim.lr (now {self.lr})"
+        )
+
+    def _log(self, losses: np.ndarray, present: np.ndarray, rates: list[float]) -> None:
+        """Takes steps into account: closes the windows of train/loss that end in them."""
+        state, every = self.state, self.config.log_every
         done = 0
         while done < len(losses):
-            count = min(self.config.log_every - self.step % self.config.log_every, len(losses) - done)
+            count = min(every - state.step % every, len(losses) - done)
             part = losses[done : done + count][present[done : done + count]].tolist()
-            self._window += part
-            values += part
-            self.step += count
+            state.window += part
+            state.losses += part
+            state.step += count
             done += count
-            if self.step % self.config.log_every == 0:
+            if state.step % every == 0:
                 self._close_window()
-        return values
 
     def _close_window(self) -> None:
-        if self._window:
-            self._tell("metrics", self.step, {"train/loss": math.fsum(self._window) / len(self._window)})
-            self._window = []
+        state = self.state
+        if state.window:
+            mean = math.fsum(state.window) / len(state.window)
+            self._tell("metrics", state.step, {"train/loss": mean, "train/lr": self._rates(state.step - 1, 1)[0]})
+            state.window = []
 
     def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of right answers over some images."""
@@ -190,48 +278,34 @@ class Trainer:
             losses += loss.tolist()
             correct += int((logits.argmax(axis=1) == images.labels[part]).sum())
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
-        self._evaluation_s += time.perf_counter() - begun
+        self.clock.evaluation_s += time.perf_counter() - begun
         if not math.isfinite(mean):
-            raise _Diverged(f"{what} loss is not finite after step {self.step}; lower optim.lr (now {self.lr})")
+            raise _Diverged(f"{what} loss is not finite after step {self.state.step}; lower optim.lr (now {self.lr})")
         return mean, correct / len(order), correct
 
     def _check_stop(self) -> None:
         if self.stop() is not None:
             raise _Stopped
 
-    def _count(self, seconds: float, images: int, steps: int) -> None:
-        if self._first_call_s is None:
-            self._first_call_s, self._first_call_images = seconds, images
-            return
-        self._call_s += seconds
-        self._images += images
-        fitting = max(1, int(CALL_S / max(seconds / steps, 1e-9)))
-        self._portion = min(fitting, self._portion * GROWTH)
+    def _save_if_due(self) -> None:
+        every, now = self.config.checkpoint_s, time.perf_counter()
+        if every is not None and now - self._saved >= every:
+            self._tick()
+            self.save(self)
+            self._saved = time.perf_counter()
 
-    def _rate(self) -> float:
-        if self._call_s:
-            return self._images / self._call_s
-        return self._first_call_images / self._first_call_s if self._first_call_s else 0.0
+    def _tick(self) -> None:
+        self.clock.run_s = self._before + time.perf_counter() - self._begun
 
-    def _progress(self, epoch: int, loss: float, seconds: float) -> Progress:
-        left = None
-        if self._call_s:
-            images = (self.steps - self.step) * self.config.batch_size
+    def _progress(self, loss: float, seconds: float) -> Progress:
+        state, clock, left = self.state, self.clock, None
+        if clock.call_s:
+            images = (self.steps - state.step) * self.config.batch_size
+            epochs = -(-self.steps // self.per_epoch)
             # Epochs still to be validated take as long as those that were.
-            left = images / self._rate() + self._evaluation_s / max(epoch, 1) * (self.epochs - epoch)
-        rate = self._rate() if self._call_s else 0.0
-        return Progress(self.step, self.steps, epoch + 1, loss, rate, left, seconds)
-
-    def _times(self, begun: float) -> None:
-        train_s = self._call_s + (self._first_call_s or 0.0)
-        values = {
-            "time/train_s": train_s,
-            "time/first_call_s": self._first_call_s or 0.0,
-            "time/evaluation_s": self._evaluation_s,
-            "time/run_s": time.perf_counter() - begun,
-            "time/images_per_s": self._rate(),
-        }
-        self._tell("metrics", self.step, values)
+            left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * (epochs - state.epoch)
+        rate = clock.images_per_s if clock.call_s else 0.0
+        return Progress(state.step, self.steps, state.epoch + 1, loss, rate, left, seconds)
 
     def _tell(self, what: str, *arguments: object) -> None:
         for listener in self.listeners:

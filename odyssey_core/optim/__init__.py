@@ -1,10 +1,34 @@
-"""Update rules."""
+"""Update rules, and schedules of the learning rate."""
 
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
 from odyssey_core.optim.optimizer import Optimizer, Update
+from odyssey_core.optim.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    MultiStep,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    Schedule,
+    Step,
+)
 from odyssey_core.optim.sgd import SGD
 from odyssey_core.registry import Registry
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "Update"]
+__all__ = ["OPTIMIZERS", "SCHEDULERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "Schedule", "Update"]
 
 OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop})
+SCHEDULERS = Registry(
+    "scheduler",
+    {
+        "constant": Constant,
+        "step": Step,
+        "multistep": MultiStep,
+        "exponential": Exponential,
+        "cosine": Cosine,
+        "onecycle": OneCycle,
+        "polynomial": Polynomial,
+        "plateau": Plateau,
+    },
+)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def train(request: "Request") -> int:
-    """Trains one model; see ``odyssey_run.session.train``, imported late so that a mistake is answered at once."""
-    from odyssey_run import session
+    """Trains one model; see ``odyssey_run.training.train``, imported late so that a mistake is answered at once."""
+    from odyssey_run import training
 
-    return session.train(request)
+    return training.train(request)

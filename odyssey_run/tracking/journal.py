@@ -2,9 +2,11 @@
 
 Kinds of records, each with ``time`` in milliseconds since the epoch:
 
-    start      what was asked: run, name, config, params, tags, store, and the process (host, boot, pid)
+    start      what was asked: run, parent, name, config, params, tags, store, and the process (host, boot, pid)
+    resume     another process goes on
     metrics    step and values
-    artifact   a file that was written: path (in the run's folder) and folder (among MLflow's artifacts)
+    tags       more of them
+    artifact   a file or folder that was written: path (in the run's folder) and folder (among MLflow's artifacts)
     tracking   what MLflow answered: first that a run is being made, then its run_id and experiment_id
     end        status FINISHED, FAILED or KILLED, and the reason
     sent       everything up to the end has reached MLflow
@@ -17,7 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.errors import DataError
+from odyssey_core.errors import ConfigError, DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes at one run are not kept apart there
+    fcntl = None  # type: ignore[assignment]
 
 FILE_NAME = "journal.jsonl"
 STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -28,20 +35,26 @@ class Journal:
 
     Args:
         path: of the file; made if it is not there.
-        repair: cut a torn last line off on opening: a crash in the middle of a write left it, it was never a record.
-            False where another process is writing.
+        owner: the one process that the run belongs to. It cuts a torn last line off on opening: a crash in the middle
+            of a write left it, it was never a record. False where notes are added beside the owner.
 
     Raises:
+        ConfigError: another process owns the run.
         DataError: a line other than the last cannot be read.
     """
 
-    def __init__(self, path: Path, repair: bool = True):
+    def __init__(self, path: Path, owner: bool = True):
         self.path = path
         self._lock = threading.Lock()
-        whole = read(path)[1] if repair and path.exists() else 0
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if repair:
-            os.ftruncate(self._file, whole)
+        if owner:
+            try:
+                if fcntl:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._file)
+                raise ConfigError(f"{path.parent}: another process is at this run; wait for it, or stop it") from None
+            os.ftruncate(self._file, read(path)[1])
 
     def append(self, kind: str, **values: Any) -> None:
         """Adds a record, stamped with the time.

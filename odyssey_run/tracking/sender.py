@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -43,49 +44,23 @@ class Sender:
     Args:
         journal: of the run; what MLflow answers is written to it.
         store: where to send.
-        client: MLflow's, if it is already made; otherwise it is when something is first sent.
+        client: MLflow's.
 
     Attributes:
         done: MLflow has everything up to the end of the run.
-        fault: why the last attempt failed.
     """
 
-    def __init__(self, journal: Journal, store: Store, client: Any = None):
+    def __init__(self, journal: Journal, store: Store, client: Any):
         self.journal, self.store = journal, store
         self.run_id: str | None = None
         self.experiment_id: str | None = None
-        self.fault: str | None = None
         self.done = False
         self._client = client
         self._offset = 0
         self._tried = False
-        self._closing = threading.Event()
-        self._deadline = float("inf")
-
-    def follow(self) -> None:
-        """Sends about once a second, until ``stop`` was called and all is sent or patience at an end."""
-        while True:
-            closing = self._closing.is_set()
-            try:
-                self.send()
-                self.fault = None
-            except Exception as error:  # whatever the tracking does, the training goes on
-                self.fault = fault_of(error)
-                if isinstance(error, ImportError):  # a database driver that is not installed does not come later
-                    self._deadline = 0.0
-            if closing and (self.done or self.fault is None or time.monotonic() > self._deadline):
-                return
-            time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
-
-    def stop(self, patience: float) -> None:
-        """Lets ``follow`` end once all is sent, or after so many seconds of failures."""
-        self._deadline = min(self._deadline, time.monotonic() + patience)
-        self._closing.set()
 
     def send(self) -> None:
         """Sends what the journal holds beyond what was sent. Raises whatever MLflow raises; may be called again."""
-        if self._client is None:
-            self._client = make_client(self.store)
         records, offset = read(self.journal.path, self._offset)
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
@@ -93,25 +68,48 @@ class Sender:
                 self._tried = True
                 self.run_id = record.get("run_id", self.run_id)
                 self.experiment_id = record.get("experiment_id", self.experiment_id)
-        self._send_metrics([r for r in records if r["kind"] == "metrics"], records)
-        for record in records:
-            if record["kind"] == "artifact":
-                path = self.journal.path.parent / record["path"]
-                self._client.log_artifact(self.run_id, str(path), record["folder"] or None)
-            elif record["kind"] == "end":
-                self._client.log_artifact(self.run_id, str(self.journal.path))
-                self._client.set_terminated(self.run_id, record["status"], record["time"])
-                if not any(r["kind"] == "sent" for r in records):
-                    self.journal.append("sent")
-                self.done = True
+        for kind, group in groupby(records, key=lambda record: record["kind"]):
+            handler = getattr(self, f"_send_{kind}", None)
+            if handler:
+                handler(list(group))
         self._offset = offset
 
-    def _send_metrics(self, batches: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+    def _send_start(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            self._open_run(record)
+
+    def _send_resume(self, records: list[dict[str, Any]]) -> None:
+        self.done = False
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def _send_tags(self, records: list[dict[str, Any]]) -> None:
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(key, value) for record in records for key, value in record["values"].items()]
+        self._client.log_batch(self.run_id, tags=tags)
+
+    def _send_artifact(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            path = self.journal.path.parent / record["path"]
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), record["path"])
+            elif path.exists():  # else a checkpoint that a resumed run has left behind
+                self._client.log_artifact(self.run_id, str(path), record["folder"] or None)
+
+    def _send_end(self, records: list[dict[str, Any]]) -> None:
+        self._client.log_artifact(self.run_id, str(self.journal.path))
+        self._client.set_terminated(self.run_id, records[-1]["status"], records[-1]["time"])
+        self.done = True
+
+    def note_sent(self) -> None:
+        """Writes to the journal that MLflow has everything, once."""
+        kinds = [r["kind"] for r in read(self.journal.path)[0] if r["kind"] in ("end", "sent")]
+        if kinds[-1:] == ["end"]:
+            self.journal.append("sent")
+
+    def _send_metrics(self, batches: list[dict[str, Any]]) -> None:
         from mlflow.entities import Metric
 
-        for record in records:
-            if record["kind"] == "start":
-                self._open_run(record)
         points = [Metric(k, v, r["time"], r["step"]) for r in batches for k, v in r["values"].items()]
         for i in range(0, len(points), METRICS_A_BATCH):
             self._client.log_batch(self.run_id, metrics=points[i : i + METRICS_A_BATCH])
@@ -128,6 +126,10 @@ class Sender:
             self.journal.append("tracking", state="creating")
             self._tried = True
             tags = {**start["tags"], RUN_TAG: start["run"]}
+            if parent := start.get("parent"):
+                known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{parent}'")
+                if known:
+                    tags["mlflow.parentRunId"] = known[0].info.run_id
             run = self._client.create_run(self.experiment_id, start["time"], tags, start["name"])
             self.run_id = run.info.run_id
             self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
@@ -151,6 +153,72 @@ class Sender:
                 if known is None:
                     raise
                 return known.experiment_id
+
+
+class Outbox:
+    """The journals that one process sends: of one run, or of all runs of a sweep.
+
+    Args:
+        store: where to send.
+        client: MLflow's, if it is already made; otherwise it is when something is first sent.
+
+    Attributes:
+        fault: why the last attempt failed.
+    """
+
+    def __init__(self, store: Store, client: Any = None):
+        self.store, self.fault, self._client = store, None, client
+        self._open: dict[Path, tuple[Sender, int | None]] = {}  # with the lock on its folder
+        self._waiting: list[Path] = []
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+
+    def follow(self, path: Path) -> None:
+        """Begins to send a journal; safe to call from another thread."""
+        self._waiting.append(path)
+
+    def close(self, patience: float) -> None:
+        """Lets ``run`` end once all is sent, or after so many seconds of failures."""
+        self._deadline = min(self._deadline, time.monotonic() + patience)
+        self._closing.set()
+
+    def run(self) -> bool:
+        """Sends about once a second until closed; returns whether MLflow has every run to its end."""
+        while True:
+            closing = self._closing.is_set()
+            try:
+                self._send()
+                self.fault = None
+            except Exception as error:  # whatever the tracking does, the training goes on
+                self.fault = fault_of(error)
+                if isinstance(error, ImportError):  # a database driver that is not installed does not come later
+                    self._deadline = 0.0
+            if closing and (self.fault is None or time.monotonic() > self._deadline):
+                return not self._open and not self._waiting
+            time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
+
+    def _send(self) -> None:
+        if self._client is None:
+            self._client = make_client(self.store)
+        while self._waiting:
+            path = self._waiting[0]
+            # A killed run's own process may still be sending what the run wrote: it is waited for.
+            lock = _lock(path.parent)
+            self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), lock)
+            self._waiting.pop(0)
+        failed = None
+        for path, (sender, lock) in list(self._open.items()):
+            try:
+                sender.send()
+                if sender.done:
+                    sender.note_sent()
+                    sender.journal.close()
+                    _unlock(lock)
+                    del self._open[path]
+            except Exception as error:  # one run's fault is not its neighbours'
+                failed = error
+        if failed:
+            raise failed
 
 
 def import_mlflow() -> type:
@@ -182,23 +250,30 @@ def fault_of(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _alone(database: Path | None) -> Iterator[None]:
-    """One process at a time: several that open an empty SQLite store together crash in its migrations.
-
-    The lock is on the folder, so that no lock file is left behind.
-    """
-    if database is None or fcntl is None:
-        yield
-        return
-    folder = os.open(database.parent, os.O_RDONLY)
+    """One process at a time: several that open an empty SQLite store together crash in its migrations."""
+    lock = None if database is None else _lock(database.parent)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        _unlock(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Waits for the lock on a folder itself, so that no lock file is left behind."""
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
 
 
 def main(store: Store) -> None:
-    """The process: reads the journal's path and later the patience from stdin, answers with a JSON object at its end.
+    """The process: hears of journals and at last of its patience from stdin, answers with a JSON object at its end.
 
     Where stdin ends early the main process is gone: what it wrote until then is sent.
     """
@@ -212,38 +287,50 @@ def main(store: Store) -> None:
         if store.database is None or store.database.exists():
             client = make_client(store)
     said.begun.wait()
-    if said.path:
-        sender = Sender(Journal(Path(said.path), repair=False), store, client)
-        said.when_over(sender.stop)
-        sender.follow()
-        answer = {name: getattr(sender, name) for name in ("done", "fault", "run_id", "experiment_id")}
-        print(json.dumps(answer), flush=True)
+    if said.paths:
+        outbox = Outbox(store, client)
+        said.tell(outbox)
+        done = outbox.run()
+        print(json.dumps({"done": done, "fault": outbox.fault}), flush=True)
     os._exit(0)  # without a third of a second of tidying up what MLflow imported
 
 
 class _Said:
-    """What the main process says, heard beside the imports: the path when training begins, the patience at its end."""
+    """What the main process says, heard beside the imports: paths of journals, then the patience at its end."""
 
     def __init__(self) -> None:
-        self.path = ""
+        self.paths: list[Path] = []
         self.begun, self.over = threading.Event(), threading.Event()
         self._patience = 0.0
+        self._outbox: Outbox | None = None
+        self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        self.path = sys.stdin.readline().rstrip("\n")
-        self.begun.set()
-        self._patience = float(sys.stdin.readline() or 0)
+        for line in sys.stdin:
+            word, _, rest = line.rstrip("\n").partition(" ")
+            if word == "close":
+                self._patience = float(rest)
+                break
+            with self._lock:
+                self.paths.append(Path(rest))
+                if self._outbox:
+                    self._outbox.follow(self.paths[-1])
+            self.begun.set()
         self.over.set()
+        self.begun.set()
+        with self._lock:
+            if self._outbox:
+                self._outbox.close(self._patience)
 
-    def when_over(self, stop: Callable[[float], None]) -> None:
-        """Calls ``stop`` with the patience, from a thread."""
-
-        def wait() -> None:
-            self.over.wait()
-            stop(self._patience)
-
-        threading.Thread(target=wait, daemon=True).start()
+    def tell(self, outbox: Outbox) -> None:
+        """Passes on what was said and what will be."""
+        with self._lock:
+            self._outbox = outbox
+            for path in self.paths:
+                outbox.follow(path)
+            if self.over.is_set():
+                outbox.close(self._patience)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The process beside a run that sends its journal to MLflow: see `sender`."""
+"""The process beside one run or a sweep that sends journals to MLflow: see `sender`."""
 
 import json
 import os
@@ -22,20 +22,17 @@ main(Store(**given["store"]))
 
 
 class Uploader:
-    """Starts the process, tells it where the journal is, and waits for it at the end.
+    """Starts the process, tells it where the journals are, and waits for it at the end.
 
     Args:
         store: where to send.
 
     Attributes:
-        run_id, experiment_id: MLflow's, once closed.
         fault: why MLflow has not everything.
     """
 
     def __init__(self, store: Store):
         self.store = store
-        self.run_id: str | None = None
-        self.experiment_id: str | None = None
         self.fault: str | None = None
         given = json.dumps({"path": sys.path, "store": vars(store)})
         # A process group of its own: Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
@@ -50,9 +47,9 @@ class Uploader:
         )
 
     def follow(self, journal: Path) -> None:
-        """Begins to send what the journal holds and will hold."""
+        """Begins to send what a journal holds and will hold; a parent's before its children's."""
         with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{journal.absolute()}\n".encode())
+            self._process.stdin.write(f"follow {journal.absolute()}\n".encode())
             self._process.stdin.flush()
 
     def close(self, patience: float | None = None) -> bool:
@@ -64,14 +61,14 @@ class Uploader:
         if patience is None:
             patience = SERVER_PATIENCE if self.store.database is None else FILE_PATIENCE
         try:
-            out, _ = self._process.communicate(f"{patience}\n".encode(), timeout=patience + HANGS)
+            out, _ = self._process.communicate(f"close {patience}\n".encode(), timeout=patience + HANGS)
             answer = json.loads(out)
         except subprocess.TimeoutExpired:
             self.fault = "it does not answer"
         except ValueError:
             self.fault = f"the process that sends ended with {self._process.returncode}"
         else:
-            self.run_id, self.experiment_id, self.fault = (answer[n] for n in ("run_id", "experiment_id", "fault"))
+            self.fault = answer["fault"]
             return answer["done"]
         finally:
             self.abandon()

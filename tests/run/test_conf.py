@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 
 from odyssey_run.assemble import GROUPS, PROVIDED, REGISTRIES, check
 from odyssey_run.binding import parameters
+from odyssey_run.schema import RunConfig
+from odyssey_run.tasks import TASKS
 
 CONF = Path(str(files("odyssey_run.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
@@ -23,6 +25,7 @@ def compose(*overrides):
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_composes_and_binds(file):
     config = compose(f"{file.parent}={file.stem}")
+    config |= {key: "given" for key, value in config.items() if value == "???"}
     request = check(config)
     assert request.config == config
 
@@ -41,9 +44,18 @@ def test_group_lists_its_schemas_fields(file):
     assert list(values) == list(parameters(GROUPS[str(file.parent)]))
 
 
-@pytest.mark.parametrize("group", REGISTRIES)
+@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) == "task"], ids=str)
+def test_a_task_lists_its_arguments(file):
+    values = yaml.safe_load((CONF / file).read_text())
+    assert values.pop("task") == {"name": file.stem}
+    own = parameters(TASKS[file.stem], PROVIDED["task"])
+    assert list(values) == list(own)
+    assert not set(own) & set(parameters(RunConfig))
+
+
+@pytest.mark.parametrize("group", [*REGISTRIES, "task"])
 def test_every_registered_name_has_a_file(group):
-    assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(REGISTRIES[group])
+    assert {path.stem for path in (CONF / group).glob("*.yaml")} == set(REGISTRIES.get(group, TASKS))
 
 
 def test_defaults_of_a_plain_run():

@@ -18,7 +18,7 @@ ONE_FAULT = {
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
-    "validation_size, label_smoothing; did you mean trainer.epochs?",
+    "validation_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; did you mean trainer.epochs?",
     ("modle=mlp",): "unknown key modle; the configuration has seed, run, trainer, tracking, model, data, optim, "
     "backend, task; did you mean model?",
     ("optim.lr=abc",): "optim.lr: expected a number, got the text 'abc'",

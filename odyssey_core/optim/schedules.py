@@ -1,0 +1,281 @@
+"""Schedules: what the learning rate of a step is multiplied with.
+
+Each is a function of the step and of the finished epochs alone, so a resumed run needs no state of it. Only additions,
+multiplications and divisions of float64: the same bits on every machine, unlike libm's cos and pow.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+from odyssey_core.errors import ConfigError
+from odyssey_core.optim.optimizer import power
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of the schedules; the fields of a subclass are its arguments."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not isinstance(value, tuple) and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"scheduler.{each.name}: must be finite and not negative, got {value}")
+
+    def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
+        """What ``optim.lr`` is multiplied with.
+
+        Args:
+            step: of the run, counted from 0.
+            steps: of the whole run.
+            per_epoch: steps in one epoch.
+            history: the monitored value of every finished epoch, in order, lower being better.
+        """
+        raise NotImplementedError
+
+    def check(self, epochs: int) -> None:
+        """Raises ConfigError where a run of so many epochs ends before the schedule changes anything."""
+
+    def _demand(self, name: str, sound: bool, expected: str) -> None:
+        if not sound:
+            value = getattr(self, name)
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ConfigError(f"scheduler.{name}: {expected}, got {shown}")
+
+
+@dataclass(frozen=True)
+class Warmed(Schedule):
+    """Base of the schedules that a linear warm-up may go before.
+
+    Args:
+        warmup: the first W = round(warmup steps) steps multiply the factor with (step + 1) / W; in [0, 1). What counts
+            epochs counts those of the warm-up too; what spans the run spans what is left of it after the warm-up.
+    """
+
+    warmup: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("warmup", self.warmup < 1, "must be a share of the run below 1")
+
+    def factor(self, step, steps, per_epoch, history):
+        warm = min(round(self.warmup * steps), steps - 1)
+        ramp = (step + 1) / warm if step < warm else 1.0
+        return ramp * self._warm(max(step - warm, 0) / (steps - warm), step // per_epoch, history)
+
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
+        """The factor without the ramp; ``part`` in [0, 1) is how much of what follows the warm-up is over."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Warmed):
+    """1.
+
+    Args:
+        warmup: see `Warmed`.
+    """
+
+    def _warm(self, part, epoch, history):
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step(Warmed):
+    """gamma ^ (epoch // step_size).
+
+    Args:
+        step_size: epochs.
+        gamma: in (0, 1].
+        warmup: see `Warmed`.
+    """
+
+    step_size: int = 4
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("step_size", self.step_size >= 1, "must be at least 1 epoch")
+        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+
+    def check(self, epochs):
+        self._demand(
+            "step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs to change anything"
+        )
+
+    def _warm(self, part, epoch, history):
+        return power(self.gamma, epoch // self.step_size)
+
+
+@dataclass(frozen=True)
+class MultiStep(Warmed):
+    """gamma ^ (number of milestones reached).
+
+    Args:
+        milestones: epochs, counted from 0, at whose start the factor falls; ascending.
+        gamma: in (0, 1].
+        warmup: see `Warmed`.
+    """
+
+    milestones: tuple[int, ...] = (5, 8)
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ascending = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
+        self._demand("milestones", bool(self.milestones) and ascending, "must be ascending epochs from 1 on")
+        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+
+    def check(self, epochs):
+        self._demand("milestones", self.milestones[-1] < epochs, f"must lie below the run's {epochs} epochs")
+
+    def _warm(self, part, epoch, history):
+        return power(self.gamma, sum(milestone <= epoch for milestone in self.milestones))
+
+
+@dataclass(frozen=True)
+class Exponential(Warmed):
+    """gamma ^ epoch.
+
+    Args:
+        gamma: in (0, 1].
+        warmup: see `Warmed`.
+    """
+
+    gamma: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+
+    def _warm(self, part, epoch, history):
+        return power(self.gamma, epoch)
+
+
+@dataclass(frozen=True)
+class Cosine(Warmed):
+    """min_factor + (1 - min_factor) (1 + cos(pi part)) / 2, step by step; part is the share of the run that is over.
+
+    Args:
+        min_factor: what it falls to, in [0, 1].
+        warmup: see `Warmed`.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    """
+
+    min_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("min_factor", self.min_factor <= 1, "must lie in [0, 1]")
+
+    def _warm(self, part, epoch, history):
+        return _anneal(1.0, self.min_factor, part)
+
+
+@dataclass(frozen=True)
+class Polynomial(Warmed):
+    """(1 - part) ^ power, step by step; part is the share of the run that is over. 1 is linear.
+
+    Args:
+        power: a whole number of at least 1: others would need libm.
+        warmup: see `Warmed`.
+    """
+
+    power: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("power", self.power >= 1, "must be at least 1")
+
+    def _warm(self, part, epoch, history):
+        return power(1 - part, self.power)
+
+
+@dataclass(frozen=True)
+class Plateau(Warmed):
+    """gamma ^ (number of plateaus), never below min_factor.
+
+    A plateau is patience + 1 epochs in a row none of which was below best - threshold |best|.
+
+    Args:
+        gamma: in (0, 1); PyTorch's ``factor``.
+        patience: epochs without improvement that are let pass.
+        threshold: the relative improvement that counts.
+        min_factor: in [0, 1].
+        warmup: see `Warmed`.
+
+    Source: PyTorch's ReduceLROnPlateau with threshold_mode "rel", for values above 0.
+    """
+
+    gamma: float = 0.1
+    patience: int = 2
+    threshold: float = 1e-4
+    min_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("gamma", 0 < self.gamma < 1, "must lie in (0, 1)")
+        self._demand("min_factor", self.min_factor <= 1, "must lie in [0, 1]")
+
+    def check(self, epochs):
+        expected = f"must be below {max(epochs - 2, 0)} for a run of {epochs} epochs to see a plateau and use it"
+        self._demand("patience", self.patience < epochs - 2, expected)
+
+    def _warm(self, part, epoch, history):
+        best, bad, plateaus = math.inf, 0, 0
+        for value in history:
+            # inf - inf would be NaN: the first value always improves.
+            if value < (best - self.threshold * abs(best) if best < math.inf else best):
+                best, bad = value, 0
+            else:
+                bad += 1
+            if bad > self.patience:
+                plateaus, bad = plateaus + 1, 0
+        return max(power(self.gamma, plateaus), self.min_factor)
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Along a cosine from 1 / div_factor up to 1, then down to 1 / (div_factor final_div_factor), step by step.
+
+    ``optim.lr`` is the peak. The momentum stays as it is.
+
+    Args:
+        pct_start: share of the run that rises, in (0, 1).
+        div_factor: at least 1.
+        final_div_factor: at least 1.
+
+    Source: Smith and Topin, "Super-Convergence", 2018, in PyTorch's form (two phases, cosine).
+    """
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._demand("pct_start", 0 < self.pct_start < 1, "must lie in (0, 1)")
+        self._demand("div_factor", self.div_factor >= 1, "must be at least 1")
+        self._demand("final_div_factor", self.final_div_factor >= 1, "must be at least 1")
+
+    def factor(self, step, steps, per_epoch, history):
+        first, peak = 1 / self.div_factor, self.pct_start * steps - 1
+        if step < peak:
+            return _anneal(first, 1.0, step / peak)
+        return _anneal(1.0, first / self.final_div_factor, (step - peak) / (steps - 1 - peak))
+
+
+def _anneal(start: float, end: float, part: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + cos_pi(part)) / 2
+
+
+def cos_pi(x: float) -> float:
+    """cos(pi x) for x in [0, 1] to 5e-16, by Taylor's series."""
+    if x > 0.5:
+        return -cos_pi(1 - x)
+    square, result = (math.pi * x) * (math.pi * x), 1.0
+    for k in range(24, 0, -2):
+        result = 1 - square / (k * (k - 1)) * result
+    return result

@@ -1,0 +1,69 @@
+"""What a run is expected to reach: ``expect: {test/accuracy: ">= 0.86"}``, and whether it did."""
+
+import math
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from odyssey_core.errors import ConfigError
+
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of ``expect``.
+
+    Args:
+        metric: its name.
+        relation: one of ``OPERATORS``.
+        bound: the figure.
+    """
+
+    metric: str
+    relation: str
+    bound: float
+
+    def verdict(self, metrics: Mapping[str, float]) -> str:
+        """``held``, ``missed``, or ``undefined`` where the metric never came, which is not held."""
+        if self.metric not in metrics:
+            return UNDEFINED
+        return HELD if OPERATORS[self.relation](metrics[self.metric], self.bound) else MISSED
+
+
+def read(expect: Mapping[str, object]) -> list[Claim]:
+    """The claims of a configuration.
+
+    Raises:
+        ConfigError: a condition that is not a relation and a number.
+    """
+    claims = []
+    for metric, condition in expect.items():
+        found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
+        try:
+            bound = float(found[2]) if found else math.nan
+        except ValueError:
+            bound = math.nan
+        if not math.isfinite(bound):
+            raise ConfigError(
+                f'expect.{metric}: expected a relation ({", ".join(OPERATORS)}) and a number, such as ">= 0.86", '
+                f"got {condition!r}"
+            )
+        claims.append(Claim(str(metric), found[1], bound))
+    return claims
+
+
+def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, object]]:
+    """One row a claim: metric, condition, value (None if it never came) and verdict."""
+    return [
+        {
+            "metric": claim.metric,
+            "condition": f"{claim.relation} {claim.bound:g}",
+            "value": metrics.get(claim.metric),
+            "verdict": claim.verdict(metrics),
+        }
+        for claim in claims
+    ]

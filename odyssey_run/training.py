@@ -1,0 +1,234 @@
+"""``task=train``: one run, or one for each of several seeds under a parent."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
+from odyssey_core.errors import DataError
+from odyssey_run import claims, provenance, resume
+from odyssey_run.assemble import Assembly, Request, assemble
+from odyssey_run.events import Listener, Outcome
+from odyssey_run.session import Session, recording
+from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.trainer import Trainer
+
+CLAIMS, CLAIM_MISSED = "claims.json", 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Args:
+        status: FINISHED, FAILED or KILLED.
+        exit_code: of the process.
+        reason: why it did not finish.
+        step: optimizer steps done.
+        metrics: the last value of each.
+    """
+
+    status: str
+    exit_code: int
+    reason: str | None
+    step: int
+    metrics: dict[str, float]
+
+
+class _Recorder(Listener):
+    """Writes metrics to the journal and remembers the last of each."""
+
+    def __init__(self, session: Session):
+        self.session, self.last = session, {}
+
+    def metrics(self, step, values) -> None:
+        self.session.metrics(step, values)
+        self.last.update(values)
+
+
+def train(request: Request) -> int:
+    """Trains what was asked for, or goes on with it.
+
+    Returns:
+        The exit code: 0 finished, 1 failed, 3 a claim was missed, 128 + the signal's number when stopped.
+
+    Raises:
+        OdysseyError: a mistake in what was asked for; nothing has been written then.
+    """
+    found = resume.find(request)
+    run = _seeds if request.seeds > 1 else train_one
+    with recording(request, resuming=found is not None) as session:
+        return run(request, session, found).exit_code
+
+
+def train_one(request: Request, session: Session, found: Path | None = None) -> Result:
+    """One training in a session.
+
+    Args:
+        request: what to train.
+        session: not begun.
+        found: folder of the unfinished run to go on with.
+    """
+    assembly = assemble(request)
+    recorder = _Recorder(session)
+    if found:
+        session.resume(found)
+        _check_data(session, assembly)
+    else:
+        tags = provenance.data_tags(assembly.dataset, assembly.backend)
+        session.begin(f"{request.model.name}-{request.optim.name}-lr{assembly.optimizer.lr:g}-s{request.seed}", tags)
+    screen = session.screen
+    trainer = make_trainer(
+        request,
+        assembly,
+        (recorder, screen),
+        stop=lambda: session.asked.signum,
+        save=lambda trainer: resume.save(session.path, trainer),
+    )
+    if resume.load(session.path, trainer):
+        screen.say(f"resumed at step {trainer.state.step:,}")
+    _introduce(request, assembly, session)
+    screen.begin(trainer.steps)
+    outcome = trainer.run()
+    weights = keep_weights(request, assembly, outcome, session.path)
+    session.artifact(weights)
+    session.tags({"odyssey.weights.sha256": digest(outcome.weights), "odyssey.step": str(outcome.step)})
+    screen.end(outcome, len(assembly.dataset.test), weights)
+    if outcome.status == "KILLED":
+        session.artifact(session.path / resume.CHECKPOINT)
+    else:
+        (session.path / resume.CHECKPOINT).unlink(missing_ok=True)
+    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, recorder.last)
+    return _conclude(request, session, result)
+
+
+def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest) -> Trainer:
+    """The trainer of a request; ``rest`` as `Trainer` takes it."""
+    return Trainer(
+        assembly.learner,
+        assembly.dataset,
+        assembly.train,
+        assembly.validation,
+        request.trainer,
+        request.scheduler.build(),
+        seed=request.seed,
+        lr=assembly.optimizer.lr,
+        listeners=tuple(listeners),
+        **rest,
+    )
+
+
+def _check_data(session: Session, assembly: Assembly) -> None:
+    """A run that went on with other data would be the truth about neither."""
+    was, now = session.start["tags"]["odyssey.data.sha256"], assembly.dataset.digest
+    if was != now:
+        raise DataError(
+            f"resume: {session.path} was made with data of SHA-256 {was[:12]}, got {now[:12]}; begin a new run"
+        )
+
+
+def _seeds(request: Request, session: Session, found: Path | None) -> Result:
+    """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
+    if found:
+        session.resume(found)
+    else:
+        base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
+        session.begin(base, {"odyssey.seeds": str(request.seeds)})
+    results = []
+    for seed in range(request.seed, request.seed + request.seeds):
+        config = {**request.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
+        child = Session(
+            replace(request, config=config, seed=seed, seeds=1, expect={}),
+            session.uploader,
+            parent=session.key,
+            place=session.path / f"seed-{seed}",
+        )
+        session.screen.say(f"\nseed {seed}", "bold")
+        results.append(_child(child))
+        if results[-1].status != "FINISHED":
+            break
+    names = {name for name in results[0].metrics if all(name in r.metrics for r in results)}
+    if all(r.status == "FINISHED" for r in results):
+        metrics = {}
+        for name in sorted(names):
+            values = [r.metrics[name] for r in results]
+            metrics |= {name: math.fsum(values) / len(values), f"{name}_std": statistics.stdev(values)}
+        session.metrics(results[-1].step, metrics)
+        results[-1] = replace(results[-1], metrics=metrics)
+        mean, spread = metrics["test/accuracy"], metrics["test/accuracy_std"]
+        session.screen.say()
+        session.screen.field("mean", f"accuracy {mean:.2%} ± {spread:.2%}", f"of {len(results)} seeds")
+    return _conclude(request, session, results[-1])
+
+
+def _child(session: Session) -> Result:
+    """One of several runs in a folder of its own: what it came to before, the rest of it, or all of it."""
+    place = session.place
+    journal = place / FILE_NAME
+    records = read(journal)[0] if journal.exists() else []
+    if any(r["kind"] == "end" and r["status"] == "FINISHED" for r in records):
+        metrics = {k: v for r in records if r["kind"] == "metrics" for k, v in r["values"].items()}
+        steps = [r["step"] for r in records if r["kind"] == "metrics"]
+        return Result("FINISHED", 0, None, max(steps, default=0), metrics)
+    try:
+        return train_one(session.request, session, place if records else None)
+    except BaseException as error:
+        session.fail(error)
+        raise
+    finally:
+        session.close()
+
+
+def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
+    dataset, screen = assembly.dataset, session.screen
+    count = sum(int(np.prod(p.shape)) for p in assembly.learner.parameters.values())
+    shape = "×".join(map(str, dataset.input_shape))
+    screen.field("model", request.model.name, f"{count:,} parameters, {shape} → {dataset.classes} classes")
+    parts = ((len(assembly.train), "train"), (len(assembly.validation), "validation"), (len(dataset.test), "test"))
+    sizes = ", ".join(f"{n:,} {part}" for n, part in parts)
+    screen.field("data", dataset.name, f"{sizes}; {'official' if dataset.official else 'not the official files'}")
+    arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
+    steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
+    screen.field("optim", request.optim.name, f"{arguments}; {steps}")
+    screen.field("backend", assembly.backend)
+    screen.field("run", str(session.path))
+
+
+def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: Path) -> Path:
+    """The weights under the first version's tensor names, with what is needed to use the file alone."""
+    dataset, model = assembly.dataset, request.model.name
+    metadata = {
+        "model": model,
+        "model_config": json.dumps(request.model.arguments),
+        "dataset": dataset.name,
+        "mean": repr(dataset.mean),
+        "std": repr(dataset.std),
+        "orientation": dataset.orientation,
+        "class_names": json.dumps(dataset.class_names),
+        "input_shape": json.dumps(dataset.input_shape),
+        "step": str(outcome.step),
+        "sha256": digest(outcome.weights),
+    }
+    file = path / f"{model}_weights" / f"{model}.safetensors"
+    save_weights(file, artifact_names(outcome.weights), metadata)
+    return file
+
+
+def _conclude(request: Request, session: Session, result: Result) -> Result:
+    """Holds a finished run against its claims and writes its end."""
+    if request.expect and result.status == "FINISHED":
+        rows = claims.report(claims.read(request.expect), result.metrics)
+        session.screen.claims(rows)
+        held = all(row["verdict"] == claims.HELD for row in rows)
+        write_atomic(session.path / CLAIMS, json.dumps(rows, indent=2).encode())
+        session.artifact(session.path / CLAIMS)
+        session.tags({"odyssey.claims": "held" if held else "missed"})
+        if not held:
+            result = replace(result, exit_code=CLAIM_MISSED)
+    session.end(result.status, result.reason)
+    return result
