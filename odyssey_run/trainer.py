@@ -238,6 +238,7 @@ class Trainer:
             lr = np.array(rates[:bad], np.float32)
             self.learner.train(train, rows[:bad], epoch=state.epoch, first_step=first, lr=lr)
         layer = self.learner.first_nonfinite(self.learner.state(), train, rows[bad], state.epoch)
+        self._close_window()
         state.step += 1
         raise _Diverged(
             f"train loss is not finite at step {state.step}, in the activations of {layer} first; "

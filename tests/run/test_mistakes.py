@@ -8,6 +8,7 @@ import pytest
 from quick import QUICK
 
 from odyssey_run import cli
+from odyssey_run.tasks import TASKS
 
 ONE_FAULT = {
     ("model=lenet6",): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp; did you mean 'lenet5'?",
@@ -18,9 +19,28 @@ ONE_FAULT = {
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
-    "validation_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; did you mean trainer.epochs?",
-    ("modle=mlp",): "unknown key modle; the configuration has seed, run, trainer, tracking, model, data, optim, "
-    "backend, task; did you mean model?",
+    "validation_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; "
+    "did you mean trainer.epochs?",
+    ("modle=mlp",): "unknown key modle; the configuration has seed, seeds, resume, expect, run, trainer, tracking, "
+    "model, data, optim, scheduler, backend, task; did you mean model?",
+    ("seeds=0",): "seeds: expected an integer at least 1, got 0",
+    ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
+    '">= 0.86", got 0.9',
+    ("expect={test/accuracy: '> high'}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, "
+    "such as \">= 0.86\", got '> high'",
+    ("scheduler=cosin",): "unknown scheduler 'cosin'; known: constant, cosine, exponential, multistep, onecycle, "
+    "plateau, polynomial, step; did you mean 'cosine'?",
+    ("scheduler=multistep", "trainer.epochs=8"): "scheduler.milestones: must lie below the run's 8 epochs, got [5, 8]",
+    ("trainer.keep=best", "trainer.validation_size=0"): "trainer.keep: needs a validation set, got "
+    "trainer.validation_size 0",
+    ("trainer.monitor=test/accuracy",): "trainer.monitor: expected one of val/accuracy, val/loss, got the text "
+    "'test/accuracy'",
+    ("trainer.ema=1",): "trainer.ema: expected a number from 0 to below 1 or null, got 1",
+    ("trainer.time_budget_s=0",): "trainer.time_budget_s: expected a number at least 0.001 or null, got 0",
+    ("resume=nothing",): "resume: no run 'nothing' in runs/; there are: none; or use resume=auto",
+    ("task=trian",): "unknown task 'trian'; known: TASKS; did you mean 'train'?",
+    ("run_id=abc",): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, trainer, tracking, "
+    "model, data, optim, scheduler, backend, task; did you mean run?",
     ("optim.lr=abc",): "optim.lr: expected a number, got the text 'abc'",
     ("optim.lr=true",): "optim.lr: expected a number, got True",
     ("optim.lr=nan",): "optim.lr: expected a number, got nan",
@@ -57,7 +77,7 @@ ONE_FAULT = {
 def test_one_fault_gets_one_line(mistake, arguments):
     groups = {a.partition("=")[0] for a in arguments}
     quick = [a for a in QUICK if a.partition("=")[0] not in groups]
-    assert mistake(*quick, *arguments) == [ONE_FAULT[arguments]]
+    assert mistake(*quick, *arguments) == [ONE_FAULT[arguments].replace("TASKS", ", ".join(sorted(TASKS)))]
 
 
 def test_all_faults_are_told_at_once(mistake):

@@ -1,5 +1,6 @@
 """The loop, with a learner whose losses are known."""
 
+import copy
 import math
 import signal
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from odyssey_core.data import Dataset, Images
+from odyssey_core.optim.schedules import Constant, Polynomial
 from odyssey_run import trainer as trainer_module
 from odyssey_run.events import Listener
 from odyssey_run.schema import TrainerConfig
@@ -16,16 +18,21 @@ N, M = 70, 20
 
 
 class FakeLearner:
-    """The loss of an image in a step is (step + 1) / (image + 1); weights count the steps."""
+    """The loss of an image in a step is (step + 1) / (image + 1); weights count the steps.
 
-    def __init__(self, bad_step=None):
-        self.bad_step, self.steps, self.calls, self.orders = bad_step, 0, [], []
+    The validation loss after so many steps is ``valleys[steps]``, 0.25 otherwise.
+    """
+
+    def __init__(self, bad_step=None, valleys=None):
+        self.bad_step, self.steps, self.calls, self.orders, self.rates = bad_step, 0, [], [], []
+        self.valleys = valleys or {}
 
     def train(self, data, order, *, epoch, first_step, lr):
         assert first_step == self.steps
         assert lr.dtype == np.float32
         assert lr.shape == (len(order),)
         self.calls.append(len(order))
+        self.rates += lr.tolist()
         self.orders.append(order)
         step = np.arange(first_step, first_step + len(order), dtype=np.float32)[:, None]
         losses = np.where(order < 0, 0, (step + 1) / (np.abs(order) + 1)).astype(np.float32)
@@ -36,10 +43,23 @@ class FakeLearner:
 
     def evaluate(self, data, order):
         logits = np.eye(2, dtype=np.float32)[(order % 4 == 0).astype(int)]
-        return logits, np.full(len(order), 0.25, np.float32)
+        return logits, np.full(len(order), self.valleys.get(self.steps, 0.25), np.float32)
 
     def weights(self):
         return {"w": np.array([self.steps])}
+
+    def load_weights(self, weights):
+        self.shown = weights
+
+    def state(self):
+        return {"w": np.array([self.steps])}
+
+    def load_state(self, state):
+        self.steps = int(state["w"][0])
+
+    def first_nonfinite(self, state, data, row, epoch):
+        assert state["w"][0] == self.bad_step
+        return "fc2"
 
 
 class Ear(Listener):
@@ -63,11 +83,28 @@ def dataset():
     return Dataset("fake", images(N + M), images(50), ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 
 
-def make(learner, ear, stop=lambda: None, **config):
-    values = {"epochs": 3, "batch_size": 16, "max_steps": None, "log_every": 4, "validation_size": M} | config
-    config = TrainerConfig(label_smoothing=0.0, **values)
-    train, validation = np.arange(N), np.arange(N, N + M)
-    return Trainer(learner, dataset(), train, validation, config, seed=0, lr=0.1, listeners=(ear,), stop=stop)
+DEFAULTS = {
+    "epochs": 3, "batch_size": 16, "max_steps": None, "log_every": 4, "validation_size": M, "label_smoothing": 0.0,
+    "clip_norm": None, "ema": None, "monitor": "val/loss", "keep": "last", "patience": None, "time_budget_s": None,
+    "checkpoint_s": None,
+}  # fmt: skip
+
+
+def make(learner, ear, schedule=None, stop=lambda: None, until=None, save=lambda trainer: None, **config):
+    return Trainer(
+        learner,
+        dataset(),
+        np.arange(N),
+        np.arange(N, N + M),
+        TrainerConfig(**DEFAULTS | config),
+        schedule or Constant(),
+        seed=0,
+        lr=0.1,
+        listeners=(ear,),
+        stop=stop,
+        until=until,
+        save=save,
+    )
 
 
 def test_metrics_come_at_their_steps():
@@ -118,7 +155,7 @@ def test_no_validation():
     trainer = make(FakeLearner(), ear, epochs=1)
     trainer.validation = np.empty(0, np.int64)
     assert trainer.run().status == "FINISHED"
-    assert {key for _, key, _ in ear.points} == {"train/loss", "test/accuracy", "test/loss"}
+    assert {key for _, key, _ in ear.points} == {"train/loss", "train/lr", "test/accuracy", "test/loss"}
     assert ear.epochs[0].val_accuracy is None
 
 
@@ -130,13 +167,80 @@ def test_a_signal_stops_between_calls(signum):
     assert 6 <= outcome.step == learner.steps < 15
     assert outcome.weights["w"] == learner.steps
     assert outcome.test_accuracy is None
-    assert ear.points[-1][:2] == (outcome.step, "train/loss") or outcome.step % 4 == 0
+    assert {step % 4 for step, key, _ in ear.points if key == "train/loss"} == {0}  # no window is cut short
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_weights():
     ear = Ear()
     outcome = make(FakeLearner(bad_step=7), ear).run()
     assert (outcome.status, outcome.exit_code, outcome.step) == ("FAILED", 1, 8)
-    assert outcome.reason == "train loss is not finite at step 8; lower optim.lr (now 0.1)"
+    assert outcome.reason == (
+        "train loss is not finite at step 8, in the activations of fc2 first; lower optim.lr (now 0.1)"
+    )
     assert outcome.weights["w"] == 5  # of the end of the first epoch
     assert all(math.isfinite(value) for *_, value in ear.points)
+
+
+def copied(trainer):
+    """What a checkpoint holds."""
+    return copy.deepcopy(trainer.state), trainer.learner.steps, copy.deepcopy(trainer.clock)
+
+
+@pytest.mark.parametrize("interrupted", range(1, 17))
+def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_interrupted(interrupted):
+    valleys = {5: 0.2, 10: 0.1, 15: 0.3}
+    whole = Ear()
+    expected = make(FakeLearner(valleys=valleys), whole, keep="best").run()
+    saved, ear = [], Ear()
+    make(FakeLearner(valleys=valleys), ear, keep="best", checkpoint_s=0.0, save=lambda t: saved.append(copied(t))).run()
+    state, steps, clock = saved[min(interrupted, len(saved)) - 1]
+    known = {(step, key): value for step, key, value in ear.points if step <= steps}
+    again, learner = Ear(), FakeLearner(valleys=valleys)
+    trainer = make(learner, again, keep="best")
+    learner.steps, trainer.state, trainer.clock = steps, state, clock
+    outcome = trainer.run()
+    assert known | {(s, k): v for s, k, v in again.points} == {(s, k): v for s, k, v in whole.points}
+    assert outcome.weights == expected.weights == {"w": np.array([10])}
+    assert (outcome.step, outcome.test_accuracy) == (expected.step, expected.test_accuracy)
+
+
+def test_the_schedule_multiplies_the_learning_rate():
+    learner, ear = FakeLearner(), Ear()
+    make(learner, ear, Polynomial(power=1), epochs=2).run()
+    assert learner.rates == [np.float32(0.1 * (1 - step / 10)) for step in range(10)]
+    rates = {step: value for step, key, value in ear.points if key == "train/lr"}
+    assert rates == {4: 0.1 * (1 - 3 / 10), 8: 0.1 * (1 - 7 / 10), 10: 0.1 * (1 - 9 / 10)}
+
+
+def test_the_best_epoch_is_kept_and_tested():
+    learner = FakeLearner(valleys={5: 0.3, 10: 0.1, 15: 0.2})
+    outcome = make(learner, Ear(), keep="best").run()
+    assert outcome.weights["w"] == learner.shown["w"] == 10
+    assert make(FakeLearner(valleys={10: 0.1}), Ear()).run().weights["w"] == 15
+
+
+def test_patience_ends_a_run_that_does_not_improve():
+    ear = Ear()
+    learner = FakeLearner(valleys={5: 0.3, 10: 0.1})
+    outcome = make(learner, ear, epochs=9, patience=2).run()
+    assert outcome.step == 20  # the best epoch is the second, and two more were given
+    assert (outcome.status, len(ear.epochs)) == ("FINISHED", 4)
+
+
+def test_a_time_budget_ends_a_run_and_until_repeats_it():
+    ear, again = Ear(), Ear()
+    outcome = make(FakeLearner(), ear, epochs=1000, time_budget_s=0.001).run()
+    assert outcome.status == "FINISHED"
+    assert outcome.step < 5000
+    assert make(FakeLearner(), again, epochs=1000, until=outcome.step).run().step == outcome.step
+    assert again.points == ear.points
+
+
+def test_checkpoints_come_when_they_are_due_and_when_a_run_is_stopped():
+    saved = []
+    make(FakeLearner(), Ear(), checkpoint_s=3600.0, save=saved.append).run()
+    assert saved == []
+    learner = FakeLearner()
+    stop = lambda: signal.SIGINT if learner.steps else None  # noqa: E731
+    make(learner, Ear(), stop=stop, save=saved.append).run()
+    assert len(saved) == 1
