@@ -58,6 +58,7 @@ class Clock:
     images: int = 0
     evaluation_s: float = 0.0
     run_s: float = 0.0
+    cpu_s: float = 0.0
 
     def count(self, seconds: float, images: int) -> bool:
         """Adds a call; returns whether it was not the first."""
@@ -82,7 +83,7 @@ class Clock:
 
     def metrics(self) -> dict[str, float]:
         """For the journal."""
-        names = ("train_s", "first_call_s", "evaluation_s", "run_s", "images_per_s")
+        names = ("train_s", "first_call_s", "evaluation_s", "run_s", "cpu_s", "images_per_s")
         return {f"time/{name}": getattr(self, name) for name in names}
 
 

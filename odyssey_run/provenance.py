@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "tracking", "task", "resume", "seeds", "expect")  # where, who is told, what is done with it
+MOST_DIFF = 1_000_000  # characters
 RUNNER_SOURCES = ("assemble.py", "binding.py", "schema.py", "trainer.py")  # these decide results, with odyssey_core
 
 
@@ -55,8 +57,7 @@ def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
 
 def tags(request: Request) -> dict[str, str]:
     """The program, the machine and the command behind a run, as MLflow tags."""
-    source = Path(__file__).resolve().parent
-    at = process()
+    folder, commit = _repository()
     values = {
         "mlflow.source.name": "odyssey-run",
         "mlflow.source.type": "LOCAL",
@@ -64,17 +65,47 @@ def tags(request: Request) -> dict[str, str]:
         "odyssey.command": shlex.join(["odyssey-run", *request.overrides]),
         "odyssey.config.sha256": identity(request.config),
         "odyssey.code.sha256": code_digest(),
-        **{f"odyssey.process.{name}": str(value) for name, value in at.items()},
+        **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
+        **environment_tags(),
+    }
+    if commit:
+        values["mlflow.source.git.commit"] = commit
+        values["odyssey.git.dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
+    return values
+
+
+def uncommitted() -> bytes | None:
+    """What the code differs in from its commit, as a patch; None where it does not, or is in no repository."""
+    folder, commit = _repository()
+    diff = _git(folder, "diff", "HEAD") if commit else None
+    return f"{diff}\n".encode() if diff and len(diff) <= MOST_DIFF else None
+
+
+def _repository() -> tuple[Path, str | None]:
+    """The folder and the commit of the repository that holds this code, or that the run is started in."""
+    for folder in (Path(__file__).resolve().parent, Path.cwd()):
+        if commit := _git(folder, "rev-parse", "HEAD"):
+            return folder, commit
+    return Path.cwd(), None
+
+
+def environment_tags() -> dict[str, str]:
+    """The machine and the packages, as MLflow tags."""
+    return {
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
+        "odyssey.cpu": _cpu(),
         **{f"odyssey.version.{name}": found for name in PACKAGES if (found := _version(name))},
     }
-    for folder in (source, Path.cwd()):
-        if commit := _git(folder, "rev-parse", "HEAD"):
-            values["mlflow.source.git.commit"] = commit
-            values["odyssey.git.dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
-            break
-    return values
+
+
+def _cpu() -> str:
+    """The processor's name, as the system has it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
 
 
 def code_digest() -> str:

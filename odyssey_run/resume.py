@@ -11,6 +11,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
 from odyssey_run.folder import RUNS
+from odyssey_run.runs import RecordedRun
 from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.trainer import State, Trainer
 
@@ -65,18 +66,18 @@ def find(request: Request) -> Path | None:
     """
     if request.resume is None:
         return None
-    runs = [(path, start) for path in _folders(request) if (start := _start(path))]
+    runs = [RecordedRun(records, path, {}, {}) for path in _folders(request) if (records := _begun(path))]
     if request.resume == "auto":
-        fitting = [(start["time"], path) for path, start in runs if not _ended(path) and not _misfit(request, start)]
-        return max(fitting)[1] if fitting else None
-    for path, start in runs:
-        if request.resume in (path.name, start["run"], _run_id(path)):
-            if _ended(path):
-                raise ConfigError(f"resume: {path} ended FINISHED; nothing is left to do")
-            if why := _misfit(request, start):
-                raise ConfigError(f"resume: {path} {why}")
-            return path
-    known = ", ".join(path.name for path, _ in runs) or "none"
+        fitting = [run for run in runs if not _over(run) and not _misfit(request, run)]
+        return max(fitting, key=lambda run: run.start["time"]).folder if fitting else None
+    for run in runs:
+        if request.resume in (run.folder.name, run.key, run.run_id):
+            if _over(run):
+                raise ConfigError(f"resume: {run.folder} ended {run.status}; nothing is left to do")
+            if why := _misfit(request, run):
+                raise ConfigError(f"resume: {run.folder} {why}")
+            return run.folder
+    known = ", ".join(run.folder.name for run in runs) or "none"
     raise ConfigError(f"resume: no run {request.resume!r} in {RUNS}/; there are: {known}; or use resume=auto")
 
 
@@ -86,27 +87,23 @@ def _folders(request: Request) -> list[Path]:
     return sorted(path.parent for path in RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))
 
 
-def _start(folder: Path) -> dict[str, Any] | None:
+def _begun(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run that wrote at least its first line."""
     path = folder / FILE_NAME
     records = read(path)[0] if path.exists() else []
-    return next((r for r in records if r["kind"] == "start"), None)
+    return records if any(r["kind"] == "start" for r in records) else []
 
 
-def _ended(folder: Path) -> bool:
+def _over(run: RecordedRun) -> bool:
     """Whether nothing is left to do: a run that diverged would diverge again."""
-    last = [r for r in read(folder / FILE_NAME)[0] if r["kind"] in ("resume", "end")][-1:]
-    return any(r["kind"] == "end" and r["status"] != "KILLED" for r in last)
+    return run.status not in (None, "KILLED")
 
 
-def _run_id(folder: Path) -> str | None:
-    return next((r["run_id"] for r in read(folder / FILE_NAME)[0] if "run_id" in r), None)
-
-
-def _misfit(request: Request, start: dict[str, Any]) -> str | None:
-    if provenance.identity(start["config"]) != provenance.identity(request.config):
+def _misfit(request: Request, run: RecordedRun) -> str | None:
+    if provenance.identity(run.config) != provenance.identity(request.config):
         return "was made with another configuration; give the one in its config.yaml"
-    if start["config"]["seeds"] != request.seeds:
-        return f"has seeds={start['config']['seeds']}; give the same"
-    if start["tags"]["odyssey.code.sha256"] != provenance.code_digest():
-        return "was made by other code; what it has trained could not be repeated; begin a new run"
+    if run.config["seeds"] != request.seeds:
+        return f"has seeds={run.config['seeds']}; give the same"
+    if run.tags["odyssey.code.sha256"] != provenance.code_digest():
+        return "was made by other code, so it would be a mixture of two; begin a new run"
     return None

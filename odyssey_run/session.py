@@ -22,7 +22,7 @@ from odyssey_run.tracking.uploader import Uploader
 if TYPE_CHECKING:
     from odyssey_run.console import Screen
 
-CONFIG, LOG = "config.yaml", "train.log"
+CONFIG, LOG, DIFF = "config.yaml", "train.log", "uncommitted.diff"
 
 
 class Session:
@@ -88,6 +88,9 @@ class Session:
             "store": vars(self.uploader.store) if self.uploader else None,
         }
         self.journal.append("start", **self.start)
+        if diff := provenance.uncommitted():
+            write_atomic(self.path / DIFF, diff)
+            self.artifact(self.path / DIFF)
         self._follow()
 
     def resume(self, path: Path) -> None:

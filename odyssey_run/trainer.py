@@ -105,8 +105,8 @@ class Trainer:
         self.state, self.clock = State(), Clock()
         self._last = min(self.steps, until or self.steps)
         self._portion = 1
-        self._saved = self._begun = time.perf_counter()
-        self._before = self.clock.run_s
+        self._saved = self._ticked = time.perf_counter()
+        self._cpu = time.process_time()
 
     def run(self) -> Outcome:
         """Trains to the end, to a signal, or to a loss that is not finite.
@@ -114,7 +114,7 @@ class Trainer:
         A failed run keeps the weights from the start of the epoch in which it failed: a loss shows a step too late
         that weights are bad, and which steps share a call depends on the clock.
         """
-        self._begun, self._before = time.perf_counter(), self.clock.run_s
+        self._ticked, self._cpu = time.perf_counter(), time.process_time()
         state = self.state
         state.kept = state.kept or self.learner.weights()
         try:
@@ -296,7 +296,11 @@ class Trainer:
             self._saved = time.perf_counter()
 
     def _tick(self) -> None:
-        self.clock.run_s = self._before + time.perf_counter() - self._begun
+        """Counts the time since it was last counted, of the wall and of all threads."""
+        now, cpu = time.perf_counter(), time.process_time()
+        self.clock.run_s += now - self._ticked
+        self.clock.cpu_s += cpu - self._cpu
+        self._ticked, self._cpu = now, cpu
 
     def _progress(self, loss: float, seconds: float) -> Progress:
         state, clock, left = self.state, self.clock, None

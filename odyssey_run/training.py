@@ -214,9 +214,14 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
         "step": str(outcome.step),
         "sha256": digest(outcome.weights),
     }
-    file = path / f"{model}_weights" / f"{model}.safetensors"
+    file = path / weights_file(model)
     save_weights(file, artifact_names(outcome.weights), metadata)
     return file
+
+
+def weights_file(model: str) -> Path:
+    """Where a run keeps its weights, in its folder and among its artifacts."""
+    return Path(f"{model}_weights") / f"{model}.safetensors"
 
 
 def _conclude(request: Request, session: Session, result: Result) -> Result:

@@ -2,4 +2,11 @@
 
 from odyssey_core.registry import Registry
 
-TASKS = Registry("task", {"train": "odyssey_run.tasks.train:train"})
+TASKS = Registry(
+    "task",
+    {
+        "train": "odyssey_run.tasks.train:train",
+        "verify": "odyssey_run.tasks.verify:verify",
+        "doctor": "odyssey_run.tasks.doctor:doctor",
+    },
+)

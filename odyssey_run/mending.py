@@ -1,0 +1,109 @@
+"""Runs that a crash left behind: found here and in MLflow, ended truthfully, sent.
+
+A run is alive while a process holds its journal. What is appended here is what the process itself could not: the end.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.errors import ConfigError
+from odyssey_run import provenance
+from odyssey_run.assemble import Request
+from odyssey_run.folder import RUNS
+from odyssey_run.runs import RecordedRun
+from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.sender import Outbox, make_client
+
+DIED = "its process died"
+PATIENCE = 10.0  # seconds
+
+
+def doctor(request: Request) -> int:
+    """Mends what it finds and prints a line for each run.
+
+    Returns:
+        0, or 1 where MLflow could not be told.
+    """
+    store = resolve(request.tracking, request.data.name)
+    client = make_client(store) if store and (store.database is None or store.database.exists()) else None
+    lost = list(_running(client)) if client else []
+    folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
+    folders |= {folder for _, folder in lost if (folder / FILE_NAME).exists()}
+    runs = [run for run in map(_open, sorted(folders)) if run]
+    for run in runs:
+        if run.status is None and _mark(run):
+            command = run.tags["odyssey.command"]
+            print(f"{run.name}  {DIED}; marked KILLED; to go on: {command} resume={run.name}")
+    for run, folder in lost:
+        if not (folder / FILE_NAME).exists() and not _alive(run.data.tags):
+            client.set_terminated(run.info.run_id, "KILLED")
+            print(f"{run.info.run_name}  {DIED} and {folder} is gone; marked KILLED in MLflow")
+    return _send(folders)
+
+
+def _open(folder: Path) -> RecordedRun | None:
+    records = read(folder / FILE_NAME)[0]
+    return RecordedRun(records, folder, {}, {}) if any(r["kind"] == "start" for r in records) else None
+
+
+def _running(client: Any) -> Iterator[tuple[Any, Path]]:
+    """Runs of this program on this host that MLflow takes to be running, with their folders."""
+    host = provenance.process()["host"]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    condition = f"attributes.status = 'RUNNING' and tags.`odyssey.process.host` = '{host}'"
+    for run in client.search_runs(experiments, condition) if experiments else []:
+        yield run, Path(run.data.tags.get("odyssey.folder", ""))
+
+
+def _alive(tags: dict[str, str]) -> bool:
+    now = provenance.process()
+    if tags.get("odyssey.process.boot") != now["boot"]:
+        return False
+    try:
+        os.kill(int(tags["odyssey.process.pid"]), 0)
+    except (KeyError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _mark(run: RecordedRun) -> bool:
+    """Ends a journal whose process is gone; False where it is there, or on another machine."""
+    process = next(r["process"] for r in reversed(run.records) if "process" in r)
+    if process["host"] != provenance.process()["host"]:
+        return False
+    try:
+        journal = Journal(run.folder / FILE_NAME)
+    except ConfigError:
+        return False
+    journal.append("end", status="KILLED", reason=DIED)
+    journal.close()
+    return True
+
+
+def _send(folders: set[Path]) -> int:
+    """Sends every journal that has an end which MLflow has not got."""
+    unsent: dict[str, tuple[Store, list[Path]]] = {}
+    for run in filter(None, map(_open, sorted(folders))):
+        last = [r["kind"] for r in run.records if r["kind"] in ("resume", "end", "sent")][-1:]
+        if last == ["end"] and run.start["store"]:
+            store = Store(**run.start["store"])
+            unsent.setdefault(store.uri, (store, []))[1].append(run.folder)
+    code = 0
+    for store, places in unsent.values():
+        outbox = Outbox(store)
+        for folder in places:
+            outbox.follow(folder / FILE_NAME)
+        outbox.close(PATIENCE)
+        if outbox.run():
+            print(f"{store.uri}  sent {len(places)} {'run' if len(places) == 1 else 'runs'}")
+        else:
+            print(f"{store.uri}  does not take {len(places)} of them: {outbox.fault}; run task=doctor again later")
+            code = 1
+    if not unsent:
+        print("nothing is left to send")
+    return code
