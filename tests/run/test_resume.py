@@ -1,0 +1,86 @@
+"""Runs that are killed at any moment and go on: the same weights, the same history, once."""
+
+import fcntl
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from odyssey_core.checkpoint import load_weights
+from odyssey_run.runs import open_folder
+
+COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
+RUN = ("data=digits", "trainer.validation_size=100", "trainer.epochs=40", "trainer.log_every=10")
+RUN += ("trainer.checkpoint_s=0.1", "trainer.keep=best", "trainer.ema=0.99", "trainer.clip_norm=1", "optim=adamw")
+MOMENTS = int(os.environ.get("ODYSSEY_KILLS", "6"))
+
+
+def points(metrics: dict) -> dict:
+    """{name: [(step, value), ...]} without times."""
+    return {name: sorted(values) for name, values in metrics.items() if not name.startswith("time/")}
+
+
+def weights_of(folder: Path) -> dict:
+    return {name: w.tobytes() for name, w in load_weights(folder / "lenet5_weights" / "lenet5.safetensors")[0].items()}
+
+
+def in_mlflow(folder: Path):
+    """The one run in a folder's store, and its history as MLflow has it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    history = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)] for k in run.data.metrics}
+    return run, points(history)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen([*COMMAND, *RUN, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for_the_first_sender(run: Path) -> None:
+    """A killed run's own sender may still have been at it when `task=doctor` looked."""
+    handle = os.open(run, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted: its seconds, weights and history."""
+    folder = tmp_path_factory.mktemp("whole")
+    begun = time.monotonic()
+    out, _ = start(folder, "run.dir=run").communicate(timeout=120)
+    assert b"accuracy" in out, out
+    return time.monotonic() - begun, weights_of(folder / "run"), points(open_folder(folder / "run").metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_kill_9_at_any_moment(tmp_path, whole, moment):
+    seconds, weights, history = whole
+    random_, place = random.Random(moment), tmp_path / "place"
+    process = start(place)
+    time.sleep(random_.uniform(0.05, 1.05) * seconds)
+    if moment % 2:  # and what sends, which may be in the middle of it
+        subprocess.run(["pkill", "-9", "-P", str(process.pid)])
+    process.kill()
+    process.communicate()
+    # A run that had said its last word needs only to be sent.
+    over = any(b'"end"' in path.read_bytes() for path in place.glob("runs/*/journal.jsonl"))
+    again = start(place, "task=doctor" if over else "resume=auto")
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, out
+    (run,) = [path.parent.parent for path in place.glob("runs/*/*/*.safetensors")]
+    wait_for_the_first_sender(run)
+    recorded, sent = in_mlflow(place)
+    assert weights_of(run) == weights
+    assert points(open_folder(run).metrics) == history
+    assert sent == history
+    assert recorded.info.status == "FINISHED"
