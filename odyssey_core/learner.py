@@ -9,7 +9,7 @@ from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.nn import Module
-from odyssey_core.optim import Optimizer, Update
+from odyssey_core.optim import Optimizer, StepRule, Update
 from odyssey_core.random import uniform
 from odyssey_core.tensor import Shape, for_inference
 
@@ -30,9 +30,11 @@ class Learner:
         label_smoothing: of the training loss; evaluation reports the plain cross-entropy.
         seed: decides the initial weights, dropout's masks and the distortions.
         augment: distortion of the images in training; evaluation sees them as they are.
+        clip_norm: see `optim.StepRule`.
+        ema: see `optim.StepRule`; where there is an average, it is what is evaluated and kept.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, or a number that the step's rule refuses.
         ShapeError: images that the model cannot take.
     """
 
@@ -49,10 +51,13 @@ class Learner:
         label_smoothing: float = 0.0,
         seed: int = 0,
         augment: Augment | None = None,
+        clip_norm: float | None = None,
+        ema: float | None = None,
     ):
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
         self.optimizer, self.seed, self._fresh = optimizer, seed, False
+        self._rule = StepRule(clip_norm, ema)
         self.parameters = model.parameters()
         amounts = augment.amounts() if augment else None
         logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing, amounts)
@@ -60,11 +65,11 @@ class Learner:
         updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
-        self._train = backend.compile([losses], self.parameters, updates)
+        self._train = backend.compile([losses], self.parameters, updates, self._rule)
         outputs = for_inference(self._graph(model, (INFERENCE_BATCH, *input_shape), mean, std, 0.0))
         self._infer = backend.compile(outputs, self.parameters)
         self.classes = logits.shape[1]
-        self._train.write(initial_values(self.parameters, seed))
+        self._start_from(initial_values(self.parameters, seed))
 
     @staticmethod
     def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float, augment=None):
@@ -109,22 +114,32 @@ class Learner:
         return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in)."""
-        state = self._train.read()
-        return {name: np.asarray(state[name], np.float32) for name in self.parameters}
+        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in).
+
+        Their averages over the steps where these are kept.
+        """
+        state, slots = self._train.read(), self._rule.slots()
+        return {name: np.asarray(state["/".join((name, *slots))], np.float32) for name in self.parameters}
 
     def load_weights(self, weights: dict[str, np.ndarray]) -> None:
-        """Sets the parameters.
+        """Sets the parameters, and their averages to the same.
 
         Raises:
             DataError: a name is missing or unknown, or a shape differs.
         """
         self._check(weights, {name: p.shape for name, p in self.parameters.items()})
-        self._train.write(weights)
+        self._start_from(weights)
         self._fresh = False
 
+    def _start_from(self, weights: dict[str, np.ndarray]) -> None:
+        slots = {f"{name}/{slot}": value for name, value in weights.items() for slot in self._rule.slots()}
+        self._train.write(weights | slots)
+
     def state(self) -> dict[str, np.ndarray]:
-        """The parameters and the optimizer's slots, ``"conv1.weight/velocity"``: all that a checkpoint needs."""
+        """The parameters, the optimizer's slots and the averages, ``"conv1.weight/velocity"``, ``"conv1.weight/ema"``.
+
+        With the number of steps that is all that a checkpoint needs to go on to the bit.
+        """
         return self._train.read()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
