@@ -5,13 +5,14 @@ import numpy as np
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.nn import Module
 from odyssey_core.optim import Optimizer, StepRule, Update
 from odyssey_core.random import uniform
-from odyssey_core.tensor import Shape, for_inference
+from odyssey_core.tensor import Shape, Tensor, for_inference, topological
 
 INFERENCE_BATCH = 128
 
@@ -62,10 +63,11 @@ class Learner:
         amounts = augment.amounts() if augment else None
         logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing, amounts)
         grads = gradients(losses, list(self.parameters.values()))
-        updates = [
+        self._losses = losses
+        self._updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
-        self._train = backend.compile([losses], self.parameters, updates, self._rule)
+        self._train = backend.compile([losses], self.parameters, self._updates, self._rule)
         outputs = for_inference(self._graph(model, (INFERENCE_BATCH, *input_shape), mean, std, 0.0))
         self._infer = backend.compile(outputs, self.parameters)
         self.classes = logits.shape[1]
@@ -147,6 +149,43 @@ class Learner:
         self._check(state, {name: value.shape for name, value in self._train.read().items()})
         self._train.write(state)
         self._fresh = False
+
+    def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:
+        """Where a training step's values stopped being finite, in the order in which they are computed.
+
+        Walks the step with the reference backend in float32, whichever the learner's own is.
+
+        Args:
+            state: what ``state`` gave before the step.
+            data: what the indices point into.
+            row: (batch_size,) int64, the step's row of the order.
+            epoch: counted from 0.
+
+        Returns:
+            The layer whose activations went first, ``"conv2"``; where all are finite ``"the loss"`` or
+            ``"the gradient of conv2.weight"``; None where everything is finite.
+        """
+        step = NumpyBackend("float32").compile([self._losses], self.parameters, self._updates)
+        step.write({name: state[name] for name in self.parameters})
+        pixels = data.pixels.reshape(len(data.pixels), -1)
+        with np.errstate(all="ignore"):
+            values = step.values(Feed(order=row, pixels=pixels, labels=data.labels, seed=self.seed, epoch=epoch))
+        for node, layer in self._layers().items():
+            if node.batched and not np.isfinite(values[node][row >= 0]).all():
+                return "the loss" if node is self._losses else layer
+        for update in sorted(self._updates, key=lambda u: u.grad.serial):
+            if not np.isfinite(values[update.grad]).all():
+                return f"the gradient of {update.name}"
+        return None
+
+    def _layers(self) -> dict[Tensor, str]:
+        """For each node of the forward pass the layer whose parameters it takes, or the nearest one before it."""
+        layers = {p: path.rpartition(".")[0] or path for path, p in self.parameters.items()}
+        for node in topological([self._losses]):
+            own = [layers[x] for x in node.inputs if x in self.parameters.values()]
+            before = max((x for x in node.inputs if x in layers), key=lambda x: x.serial, default=None)
+            layers.setdefault(node, own[0] if own else layers.get(before, "the images"))
+        return layers
 
     @staticmethod
     def _check(values: dict[str, np.ndarray], shapes: dict[str, Shape]) -> None:
