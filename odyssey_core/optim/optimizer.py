@@ -74,7 +74,7 @@ class StepRule:
 
     Args:
         clip_norm: largest norm, above 0; None leaves gradients as they are.
-        ema: decay of the average e of each parameter, in (0, 1); None keeps no average.
+        ema: decay of the average e of each parameter, in [0, 1); None keeps no average.
 
     Raises:
         ConfigError: a number out of range.
@@ -90,8 +90,8 @@ class StepRule:
     def __post_init__(self) -> None:
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ConfigError(f"trainer.clip_norm: must be above 0, got {self.clip_norm}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ConfigError(f"trainer.ema: must lie between 0 and 1, got {self.ema}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"trainer.ema: must lie in [0, 1), got {self.ema}")
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter; each starts as a copy of it."""

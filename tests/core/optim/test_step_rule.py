@@ -215,8 +215,8 @@ def test_parameters_that_are_not_trained_do_not_count():
         ({"clip_norm": 0.0}, "trainer.clip_norm: must be above 0, got 0.0"),
         ({"clip_norm": float("inf")}, "trainer.clip_norm: must be above 0, got inf"),
         ({"clip_norm": float("nan")}, "trainer.clip_norm: must be above 0, got nan"),
-        ({"ema": 1.0}, "trainer.ema: must lie between 0 and 1, got 1.0"),
-        ({"ema": 0.0}, "trainer.ema: must lie between 0 and 1, got 0.0"),
+        ({"ema": 1.0}, "trainer.ema: must lie in [0, 1), got 1.0"),
+        ({"ema": -0.1}, "trainer.ema: must lie in [0, 1), got -0.1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
