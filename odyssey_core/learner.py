@@ -5,13 +5,14 @@ import numpy as np
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.nn import Module
-from odyssey_core.optim import Optimizer, Update
+from odyssey_core.optim import Optimizer, StepRule, Update
 from odyssey_core.random import uniform
-from odyssey_core.tensor import Shape, for_inference
+from odyssey_core.tensor import Shape, Tensor, for_inference, topological
 
 INFERENCE_BATCH = 128
 
@@ -30,9 +31,11 @@ class Learner:
         label_smoothing: of the training loss; evaluation reports the plain cross-entropy.
         seed: decides the initial weights, dropout's masks and the distortions.
         augment: distortion of the images in training; evaluation sees them as they are.
+        clip_norm: see `optim.StepRule`.
+        ema: see `optim.StepRule`; where there is an average, it is what is evaluated and kept.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, or a number that the step's rule refuses.
         ShapeError: images that the model cannot take.
     """
 
@@ -49,22 +52,26 @@ class Learner:
         label_smoothing: float = 0.0,
         seed: int = 0,
         augment: Augment | None = None,
+        clip_norm: float | None = None,
+        ema: float | None = None,
     ):
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
         self.optimizer, self.seed, self._fresh = optimizer, seed, False
+        self._rule = StepRule(clip_norm, ema)
         self.parameters = model.parameters()
         amounts = augment.amounts() if augment else None
         logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing, amounts)
         grads = gradients(losses, list(self.parameters.values()))
-        updates = [
+        self._losses = losses
+        self._updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
-        self._train = backend.compile([losses], self.parameters, updates)
+        self._train = backend.compile([losses], self.parameters, self._updates, self._rule)
         outputs = for_inference(self._graph(model, (INFERENCE_BATCH, *input_shape), mean, std, 0.0))
         self._infer = backend.compile(outputs, self.parameters)
         self.classes = logits.shape[1]
-        self._train.write(initial_values(self.parameters, seed))
+        self._start_from(initial_values(self.parameters, seed))
 
     @staticmethod
     def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float, augment=None):
@@ -109,22 +116,32 @@ class Learner:
         return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in)."""
-        state = self._train.read()
-        return {name: np.asarray(state[name], np.float32) for name in self.parameters}
+        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in).
+
+        Their averages over the steps where these are kept.
+        """
+        state, slots = self._train.read(), self._rule.slots()
+        return {name: np.asarray(state["/".join((name, *slots))], np.float32) for name in self.parameters}
 
     def load_weights(self, weights: dict[str, np.ndarray]) -> None:
-        """Sets the parameters.
+        """Sets the parameters, and their averages to the same.
 
         Raises:
             DataError: a name is missing or unknown, or a shape differs.
         """
         self._check(weights, {name: p.shape for name, p in self.parameters.items()})
-        self._train.write(weights)
+        self._start_from(weights)
         self._fresh = False
 
+    def _start_from(self, weights: dict[str, np.ndarray]) -> None:
+        slots = {f"{name}/{slot}": value for name, value in weights.items() for slot in self._rule.slots()}
+        self._train.write(weights | slots)
+
     def state(self) -> dict[str, np.ndarray]:
-        """The parameters and the optimizer's slots, ``"conv1.weight/velocity"``: all that a checkpoint needs."""
+        """The parameters, the optimizer's slots and the averages, ``"conv1.weight/velocity"``, ``"conv1.weight/ema"``.
+
+        With the number of steps that is all that a checkpoint needs to go on to the bit.
+        """
         return self._train.read()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
@@ -132,6 +149,43 @@ class Learner:
         self._check(state, {name: value.shape for name, value in self._train.read().items()})
         self._train.write(state)
         self._fresh = False
+
+    def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:
+        """Where a training step's values stopped being finite, in the order in which they are computed.
+
+        Walks the step with the reference backend in float32, whichever the learner's own is.
+
+        Args:
+            state: what ``state`` gave before the step.
+            data: what the indices point into.
+            row: (batch_size,) int64, the step's row of the order.
+            epoch: counted from 0.
+
+        Returns:
+            The layer whose activations went first, ``"conv2"``; where all are finite ``"the loss"`` or
+            ``"the gradient of conv2.weight"``; None where everything is finite.
+        """
+        step = NumpyBackend("float32").compile([self._losses], self.parameters, self._updates)
+        step.write({name: state[name] for name in self.parameters})
+        pixels = data.pixels.reshape(len(data.pixels), -1)
+        with np.errstate(all="ignore"):
+            values = step.values(Feed(order=row, pixels=pixels, labels=data.labels, seed=self.seed, epoch=epoch))
+        for node, layer in self._layers().items():
+            if node.batched and not np.isfinite(values[node][row >= 0]).all():
+                return "the loss" if node is self._losses else layer
+        for update in sorted(self._updates, key=lambda u: u.grad.serial):
+            if not np.isfinite(values[update.grad]).all():
+                return f"the gradient of {update.name}"
+        return None
+
+    def _layers(self) -> dict[Tensor, str]:
+        """For each node of the forward pass the layer whose parameters it takes, or the nearest one before it."""
+        layers = {p: path.rpartition(".")[0] or path for path, p in self.parameters.items()}
+        for node in topological([self._losses]):
+            own = [layers[x] for x in node.inputs if x in self.parameters.values()]
+            before = max((x for x in node.inputs if x in layers), key=lambda x: x.serial, default=None)
+            layers.setdefault(node, own[0] if own else layers.get(before, "the images"))
+        return layers
 
     @staticmethod
     def _check(values: dict[str, np.ndarray], shapes: dict[str, Shape]) -> None:

@@ -213,6 +213,8 @@ def assemble(request: Request) -> Assembly:
         label_smoothing=config.label_smoothing,
         seed=request.seed,
         augment=dataset.augment,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
     )
     return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
 

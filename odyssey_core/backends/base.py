@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from odyssey_core.errors import DataError
-from odyssey_core.optim import Update
+from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
 NO_IMAGES = np.zeros((0, 0), np.uint8)
@@ -55,7 +55,11 @@ class Backend(Protocol):
     """Turns a finished graph into an executable."""
 
     def compile(
-        self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update] = ()
+        self,
+        outputs: Sequence[Tensor],
+        parameters: dict[str, Tensor],
+        updates: Sequence[Update] = (),
+        rule: StepRule = PLAIN,
     ) -> Executable:
         """An executable that computes the outputs and then applies the updates, step by step.
 
@@ -63,6 +67,7 @@ class Backend(Protocol):
             outputs: batched nodes whose values each step returns.
             parameters: every parameter that the graph uses, by name.
             updates: one for each parameter that is trained.
+            rule: what a step does to these together. Its slots are zero until they are written, as parameters are.
         """
 
     def describe(self) -> str:

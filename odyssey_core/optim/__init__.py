@@ -1,7 +1,7 @@
 """Update rules, and schedules of the learning rate."""
 
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
-from odyssey_core.optim.optimizer import Optimizer, Update
+from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update
 from odyssey_core.optim.schedules import (
     Constant,
     Cosine,
@@ -16,7 +16,19 @@ from odyssey_core.optim.schedules import (
 from odyssey_core.optim.sgd import SGD
 from odyssey_core.registry import Registry
 
-__all__ = ["OPTIMIZERS", "SCHEDULERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "Schedule", "Update"]
+__all__ = [
+    "OPTIMIZERS",
+    "PLAIN",
+    "SCHEDULERS",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "Schedule",
+    "StepRule",
+    "Update",
+]
 
 OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop})
 SCHEDULERS = Registry(

@@ -1,5 +1,7 @@
-"""The contract of an optimizer: its slots, its numbers per step, and its rule on one parameter."""
+"""The contract of an optimizer: its slots, its numbers per step, its rule on one parameter, and what goes around it."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -63,6 +65,53 @@ class Update:
     parameter: Tensor
     grad: Tensor
     optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """What a step does to all parameters alike: before the optimizer's rule, g *= min(1, clip_norm / (|g| + 1e-6))
+    with |g| the norm of all gradients together; after it, e = ema e + (1 - ema) p.
+
+    Args:
+        clip_norm: largest norm, above 0; None leaves gradients as they are.
+        ema: decay of the average e of each parameter, in [0, 1); None keeps no average.
+
+    Raises:
+        ConfigError: a number out of range.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1, in
+    PyTorch's form (1e-6); Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with an
+    exponential window. The average starts as what the parameter starts as, so it needs no correction of its bias.
+    """
+
+    clip_norm: float | None = None
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ConfigError(f"trainer.clip_norm: must be above 0, got {self.clip_norm}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"trainer.ema: must lie in [0, 1), got {self.ema}")
+
+    def slots(self) -> tuple[str, ...]:
+        """Names of the arrays kept for each parameter; each starts as a copy of it."""
+        return () if self.ema is None else ("ema",)
+
+    def clip(self, grads: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The gradients, scaled together. The reference for every backend."""
+        if self.clip_norm is None:
+            return list(grads)
+        norm = np.sqrt(sum(np.square(grad).sum() for grad in grads))
+        # A norm that is NaN stays one, as in PyTorch.
+        return [grad * np.minimum(self.clip_norm / (norm + 1e-6), 1) for grad in grads]
+
+    def average(self, slots: dict[str, np.ndarray], parameter: np.ndarray) -> None:
+        """Updates the slots in place with the parameter after its step. The reference for every backend."""
+        if self.ema is not None:
+            slots["ema"][...] = self.ema * slots["ema"] + (1 - self.ema) * parameter
+
+
+PLAIN = StepRule()
 
 
 def power(base: float, exponent: int) -> float:

@@ -99,9 +99,7 @@ class Step(Warmed):
         self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
 
     def check(self, epochs):
-        self._demand(
-            "step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs to change anything"
-        )
+        self._demand("step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs")
 
     def _warm(self, part, epoch, history):
         return power(self.gamma, epoch // self.step_size)

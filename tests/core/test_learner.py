@@ -13,7 +13,7 @@ from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.learner import INFERENCE_BATCH, Learner
 from odyssey_core.models import MODELS
-from odyssey_core.nn import Flatten, Linear, ReLU, Sequential
+from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
 from odyssey_core.optim import OPTIMIZERS
 
 BACKENDS = {"numpy": NumpyBackend, "numba": numba_backend}
@@ -240,3 +240,51 @@ def test_a_batch_larger_than_what_is_left_counts_the_images_it_has(backend):
     _train(partial, data, order)
     _train(whole, data, order[:, :3])
     np.testing.assert_allclose(partial.weights()["fc.weight"], whole.weights()["fc.weight"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc1", "fc2", "fc3"])
+def test_the_layer_that_overflows_is_named(layer, backend):
+    """Weights of one layer so large that its sums leave float32; the loss of the step is not finite either."""
+    shape = (1, 28, 28)
+    data = _data(shape=shape, classes=47)
+    learner = Learner(
+        MODELS["lenet5"](input_shape=shape, classes=47, dropout=0.25), OPTIMIZERS["sgd"](momentum=0.9),
+        BACKENDS[backend](), input_shape=shape, batch_size=8, ema=0.9,
+    )  # fmt: skip
+    order = np.arange(8)
+    order[6:] = -1
+    assert learner.first_nonfinite(learner.state(), data, order, epoch=0) is None
+    state = learner.state()
+    state[f"{layer}.weight"][...] = 3e38
+    learner.load_state(state)
+    assert learner.first_nonfinite(learner.state(), data, order, epoch=0) == layer
+    if backend == "numba":
+        assert not np.isfinite(_train(learner, data, order[None])).all()
+
+
+class _Square(Module):
+    def __call__(self, x):
+        return x * x
+
+
+def test_what_has_no_parameters_goes_by_the_layer_before():
+    model = Sequential({"flatten": Flatten(), "a": Linear(20, 4), "square": _Square(), "b": Linear(4, 3)})
+    learner, data = _learner(model=model), _data()
+    state = learner.state()
+    state["a.weight"][...] = 1e25
+    assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "a"
+    state["a.weight"][0, 0] = np.nan
+    assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "a"
+
+
+def test_activations_that_are_all_finite_leave_the_loss_and_the_gradients():
+    model = Sequential({"flatten": Flatten(), "a": Linear(20, 4), "b": Linear(4, 3)})
+    learner, data = _learner(model=model, std=0.001), _data()
+    state = learner.state()
+    state["a.weight"][...] = 0
+    state["b.weight"][...] = np.array([3e38, -3e38, 3e38])[:, None]
+    # Without activations the logits are those of the biases; 3e38 and pixels of 1000 meet in the backward pass alone.
+    assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "the gradient of a.weight"
+    state["b.bias"][...] = 3e38, -3e38, 0
+    assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "the loss"

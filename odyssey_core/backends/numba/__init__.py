@@ -5,6 +5,7 @@ from importlib import import_module
 from odyssey_core.backends.numba import environment  # noqa: F401  (numba reads it once)
 from odyssey_core.backends.numba.cores import usable_cores
 from odyssey_core.errors import ConfigError
+from odyssey_core.optim import PLAIN
 
 __all__ = ["NumbaBackend"]
 
@@ -48,11 +49,11 @@ class NumbaBackend:
         lacking = " (install libgomp or the package tbb for more)" if self._lacking else ""
         return f"numba, {threads}{lacking}, {level}"
 
-    def compile(self, outputs, parameters, updates=()):
+    def compile(self, outputs, parameters, updates=(), rule=PLAIN):
         """See `Backend.compile`."""
         from odyssey_core.backends.numba.execute import NumbaExecutable
 
-        return NumbaExecutable(outputs, parameters, updates, self.groups, self.threads, self._tiles)
+        return NumbaExecutable(outputs, parameters, updates, rule, self.groups, self.threads, self._tiles)
 
 
 def target_features() -> set[str]:

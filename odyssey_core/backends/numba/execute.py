@@ -16,7 +16,7 @@ from odyssey_core.backends.numba.lower import Lowering, stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
 from odyssey_core.backends.numba.tiles import Tiles
-from odyssey_core.optim import Update
+from odyssey_core.optim import StepRule, Update
 from odyssey_core.tensor import Shape, Tensor
 
 
@@ -85,7 +85,7 @@ class NumbaExecutable:
     """A checked program with its arena. See `backends.base.Executable`.
 
     Args:
-        outputs, parameters, updates: as `Backend.compile` takes them.
+        outputs, parameters, updates, rule: as `Backend.compile` takes them.
         groups: most groups of blocks.
         threads: threads that share the groups.
         tiles: register tiles to use.
@@ -96,19 +96,20 @@ class NumbaExecutable:
         outputs: Sequence[Tensor],
         parameters: dict[str, Tensor],
         updates: Sequence[Update],
+        rule: StepRule,
         groups: int,
         threads: int,
         tiles: Tiles,
     ):
         lowering = Lowering(outputs, parameters, updates, tiles)
         self._bounds = FeedBounds.of(outputs, updates)
-        self.program, layout = lay_out(lowering, updates, self._bounds.batch_size, groups)
+        self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups)
         check(self.program)
         self._stored: dict[str, tuple[int, Shape]] = {}
         for name, node in parameters.items():
             self._stored[name] = (lowering.parameter_offsets[name], node.shape)
         for u in updates:
-            for slot in u.optimizer.slots():
+            for slot in (*u.optimizer.slots(), *rule.slots()):
                 start = layout.slots[slot] + lowering.parameter_offsets[u.name]
                 self._stored[f"{u.name}/{slot}"] = (start, u.parameter.shape)
         self._arena = _aligned_zeros(self.program.arena_size)

@@ -8,7 +8,7 @@ import numpy as np
 from odyssey_core.backends.base import Feed, FeedBounds, input_nodes
 from odyssey_core.backends.numpy import functions
 from odyssey_core.errors import ConfigError
-from odyssey_core.optim import Update
+from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
 NEEDS_FEED = {"images", "labels", "batch_weight", "dropout"}
@@ -36,16 +36,25 @@ class NumpyBackend:
         """One line for people."""
         return f"numpy, {self.dtype} (reference)"
 
-    def compile(self, outputs: Sequence[Tensor], parameters: dict[str, Tensor], updates: Sequence[Update] = ()):
+    def compile(
+        self,
+        outputs: Sequence[Tensor],
+        parameters: dict[str, Tensor],
+        updates: Sequence[Update] = (),
+        rule: StepRule = PLAIN,
+    ):
         """See `Backend.compile`."""
-        return _Interpreter(list(outputs), dict(parameters), list(updates), self.dtype)
+        return Interpreter(list(outputs), dict(parameters), list(updates), rule, self.dtype)
 
 
 @dataclass
-class _Interpreter:
+class Interpreter:
+    """See `backends.base.Executable`."""
+
     outputs: list[Tensor]
     parameters: dict[str, Tensor]
     updates: list[Update]
+    rule: StepRule
     dtype: np.dtype
 
     def __post_init__(self) -> None:
@@ -54,8 +63,11 @@ class _Interpreter:
         self.bounds = FeedBounds.of(self.outputs, self.updates)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
-            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in u.optimizer.slots()}
+            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self._slots(u)}
         self.state = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+
+    def _slots(self, u: Update) -> tuple[str, ...]:
+        return *u.optimizer.slots(), *self.rule.slots()
 
     def read(self) -> dict[str, np.ndarray]:
         return {name: value.copy() for name, value in self.state.items()}
@@ -70,17 +82,19 @@ class _Interpreter:
         results = np.zeros((*feed.order.shape, columns), np.float32)
         for t, order in enumerate(feed.order):
             now = replace(feed, order=order, inputs=None if feed.inputs is None else feed.inputs[t])
-            values = self._forward(now)
+            values = self.values(now)
             if columns:
                 results[t] = np.concatenate([values[x].reshape(len(order), -1) for x in self.outputs], axis=1)
-            for u in self.updates:
-                slots = {slot: self.state[f"{u.name}/{slot}"] for slot in u.optimizer.slots()}
+            for u, grad in zip(self.updates, self.rule.clip([values[u.grad] for u in self.updates]), strict=True):
+                slots = {slot: self.state[f"{u.name}/{slot}"] for slot in self._slots(u)}
                 scalars = feed.scalars[t].astype(self.dtype)
-                value = u.optimizer.apply(self.state[u.name], values[u.grad], slots, scalars)
+                value = u.optimizer.apply(self.state[u.name], grad, slots, scalars)
                 self.state[u.name] = value.astype(self.dtype)
+                self.rule.average(slots, self.state[u.name])
         return results
 
-    def _forward(self, feed: Feed) -> dict[Tensor, np.ndarray]:
+    def values(self, feed: Feed) -> dict[Tensor, np.ndarray]:
+        """The value of every node, for one step: ``order`` and ``inputs`` of the feed lack their first axis."""
         values = {node: self.state[name] for name, node in self.parameters.items()}
         column = 0
         for node in self.inputs:

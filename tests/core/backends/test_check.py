@@ -16,7 +16,7 @@ from odyssey_core.backends.numba.table import ABSENT, Buffer
 from odyssey_core.errors import ProgramError
 from odyssey_core.models import MODELS
 from odyssey_core.nn import AvgPool2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential, Tanh
-from odyssey_core.optim import OPTIMIZERS, Update
+from odyssey_core.optim import OPTIMIZERS, PLAIN, StepRule, Update
 
 GUARD = 4096
 MARK = np.float32(-1234.5)
@@ -25,12 +25,12 @@ MARK = np.float32(-1234.5)
 class Trained:
     """A model's training program and what a step of it needs."""
 
-    def __init__(self, model, shape, batch, optimizer, classes):
+    def __init__(self, model, shape, batch, optimizer, classes, rule=PLAIN):
         losses = ops.cross_entropy(model(ops.images((batch, *shape))), ops.labels(batch), 0.1)
         self.parameters = model.parameters()
         grads = gradients(losses, list(self.parameters.values()))
         updates = [Update(n, p, g, optimizer) for (n, p), g in zip(self.parameters.items(), grads, strict=True)]
-        self.executable = numba_backend().compile([losses], self.parameters, updates)
+        self.executable = numba_backend().compile([losses], self.parameters, updates, rule)
         rng = np.random.default_rng(1)
         order = np.arange(batch)[None]
         order[:, -2:] = -1
@@ -84,7 +84,7 @@ def _other_net():
 @pytest.fixture(scope="module")
 def lenet5():
     model = MODELS["lenet5"](input_shape=(1, 28, 28), classes=47)
-    return Trained(model, (1, 28, 28), 32, OPTIMIZERS["sgd"](momentum=0.9), 47)
+    return Trained(model, (1, 28, 28), 32, OPTIMIZERS["sgd"](momentum=0.9), 47, StepRule(clip_norm=0.5, ema=0.9))
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +153,12 @@ def extents(name, variant, f, program):
         x = f["channels"] * f["height"] * f["width"] * 16
         border = f["channels"] * (f["height"] + 2 * f["padding"]) * (f["width"] + 2 * f["padding"]) * 16
         return {"x": x, "y": border}, f["padding"] >= 0
-    if name in ("sgd", "adam", "rmsprop"):
-        whole = f["length"] % 16 == 0 and f["groups"] >= 1
-        grads = (f["groups"] - 1) * f["stride"] + f["length"]
-        fits = whole and (f["groups"] == 1 or f["stride"] >= 0)
-        return {"grads": grads, **dict.fromkeys(("parameter", "velocity", "mean", "square"), f["length"])}, fits
+    if name in ("sgd", "adam", "rmsprop", "sum_squares", "clip", "ema"):
+        groups, stride = f.get("groups", 1), f.get("stride", 0)
+        fits = f["length"] % 16 == 0 and groups >= 1 and (groups == 1 or stride >= 0)
+        grads = (groups - 1) * stride + f["length"]
+        beside = dict.fromkeys(("parameter", "velocity", "mean", "square", "average", "summed"), f["length"])
+        return {"grads": grads, "squares": f.get("parts", 1) * 16, **beside}, fits
     if name == "turn":
         return {"x": f["taps"] * _pitch(f["out"]), "y": f["out"] * f["taps"]}, True
     if name == "totals":
@@ -185,7 +186,7 @@ def safe(program, r) -> bool:
     f = dict(zip(instruction.fields, row[1:], strict=False))
     dims = {name: f[name] for name in instruction.dims}
     may_be_zero = {"relu", "gated", "first_block", "column", "padding", "stream", "threshold"}
-    may_be_zero |= {"stride"} if instruction.updates else set()
+    may_be_zero |= {"stride"} if "groups" in dims else set()
     if any(value < (0 if name in may_be_zero else 1) or value >= 2 * SANE for name, value in dims.items()):
         return False
     sizes, fits = extents(instruction.name, variant, f, program)
@@ -295,8 +296,8 @@ def test_every_dimension_that_contradicts_a_shape_is_rejected(lenet5):
             for step in () if name in loose else (1, -1):
                 table = program.table.copy()
                 table[r, c] += step
-                if (name, step) == ("groups", -1):
-                    continue  # fewer gradients summed: wrong, but of one shape and inside the arena
+                if name == "groups" and table[r, c] in (1, 2):
+                    continue  # fewer or more gradients summed: wrong, but of one shape and inside the arena
                 rounded = {"linear_grad_weight": "features", "conv2d_grad_weight_wide": "out"}.get(instruction.name)
                 if name == rounded and _pitch(table[r, c]) == _pitch(program.table[r, c]):
                     continue  # these walk whole vectors of it: the same ones
@@ -395,6 +396,17 @@ def test_groups_that_race_are_named(lenet5):
         check(lenet5.corrupted(table))
 
 
+def test_sums_of_squares_that_race_are_named(lenet5):
+    """Two stretches that would add up to one: the norm would lack the other."""
+    program = lenet5.program
+    table = program.table.copy()
+    first, second = [r for r, row in enumerate(table) if program.kernels[row[0]][0].name == "sum_squares"][:2]
+    column = 1 + program.kernels[table[first, 0]][0].fields.index("squares")
+    table[second, column] = table[first, column]
+    with pytest.raises(ProgramError, match=rf"rows {first} and {second}: groups 0 and 1 race"):
+        check(lenet5.corrupted(table))
+
+
 def test_parameters_are_written_by_updates_alone(lenet5):
     """A gradient of the right shape may not land on its weight."""
     program = lenet5.program
@@ -452,4 +464,8 @@ def test_the_listing_names_every_row(lenet5):
     assert re.search(r"^phase 0, group 1: blocks 1 to 1$", text, re.M)
     assert re.search(r"gather y=\d+ size=784 scale=0.00392157 shift=-?0", text)
     assert re.search(r"conv2d\[\d+, \d+, 5, 5\] x=\d+ weight=0 bias=\d+ y=\d+ channels=1 height=28 .* relu=1", text)
-    assert re.search(r"sgd .* momentum=0.9 nesterov=0 weight_decay=0", text)
+    assert re.search(r"phase 1, group 0: .*\n +\+ *\d+  sum_squares .* groups=2 ", text)
+    assert re.search(r"  clip .* parts=8 .* clip_norm=0.5\n", text)
+    assert re.search(
+        r"  sgd .* groups=1 .* momentum=0.9 nesterov=0 weight_decay=0\n .*  ema .* decay=0.9 1-decay=0.1\n", text
+    )

@@ -29,10 +29,11 @@ for threads in map(int, sys.argv[1:]):
     learner = Learner(
         MODELS["lenet5"](input_shape=SHAPE, classes=47, dropout=0.25), OPTIMIZERS["sgd"](lr=0.05, momentum=0.9),
         backend, input_shape=SHAPE, batch_size=BATCH, mean=0.17, std=0.33, label_smoothing=0.1, seed=3,
+        clip_norm=0.5, ema=0.9,
     )
     losses = learner.train(data, order, epoch=1, first_step=0, lr=np.full(STEPS, 0.05, np.float32))
     assert np.isfinite(losses).all() and losses[:5].mean() != losses[-5:].mean()
-    print(digest(learner.weights()))
+    print(digest(learner.state()))
 """
 FOUR = {"NUMBA_NUM_THREADS": "4"}
 # All four are needed: the name alone still emits AVX-512, and NumPy and OpenBLAS choose their loops by themselves.

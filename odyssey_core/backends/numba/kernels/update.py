@@ -3,10 +3,27 @@
 Each rule's formula stands with its class in `odyssey_core.optim`; these are held to it by tests.
 """
 
+import numpy as np
 from numba import njit
 
-from odyssey_core.backends.numba.simd import LANES, add, div, float_of, fma, load, mul, splat, sqrt, store, sub
+from odyssey_core.backends.numba.simd import (
+    LANES,
+    add,
+    at_most,
+    div,
+    float_of,
+    fma,
+    load,
+    mul,
+    splat,
+    sqrt,
+    store,
+    sub,
+    total,
+)
 from odyssey_core.backends.numba.table import Instruction
+
+ONE, ZERO, TINY = np.float32(1), np.float32(0), np.float32(1e-6)
 
 
 @njit
@@ -81,19 +98,83 @@ def build_rmsprop():
     return rmsprop
 
 
-def _rule(name, build, slots, constants, optional=()):
-    def layout(d):
-        if d["length"] % LANES or d["stride"] % LANES:
-            raise ValueError(f"length {d['length']} and stride {d['stride']} must be whole vectors")
-        operands = {f"grads+{g}": (d["length"],) for g in range(d["groups"])}
-        return operands | dict.fromkeys(("parameter", *slots), (d["length"],))
+def build_sum_squares():
+    """Sums the groups' gradients for good, and the squares of the sums lane by lane."""
 
-    dims = ("length", "groups", "stride")
+    def sum_squares(arena, row, feed, step, block):
+        grads, summed, squares, length, groups, stride = row[1], row[2], row[3], row[4], row[5], row[6]
+        s = splat(ZERO)
+        for at in range(0, length, LANES):
+            grad = _gradient(arena, grads, groups, stride, at)
+            store(arena, summed + at, grad)
+            s = fma(grad, grad, s)
+        store(arena, squares, s)
+
+    return sum_squares
+
+
+def build_clip():
+    """Scales the summed gradients of a stretch by what all stretches' squares say. See `optim.StepRule`."""
+
+    def clip(arena, row, feed, step, block):
+        squares, grads, parts, length, limit = row[1], row[2], row[3], row[4], splat(float_of(row[5]))
+        s = load(arena, squares)
+        for i in range(1, parts):
+            s = add(s, load(arena, squares + i * LANES))
+        norm = sqrt(splat(total(s)))
+        scale = at_most(div(limit, add(norm, splat(TINY))), splat(ONE))
+        for at in range(0, length, LANES):
+            store(arena, grads + at, mul(scale, load(arena, grads + at)))
+
+    return clip
+
+
+def build_ema():
+    """See `optim.StepRule`."""
+
+    def ema(arena, row, feed, step, block):
+        parameter, average, length = row[1], row[2], row[3]
+        decay, rest = splat(float_of(row[4])), splat(float_of(row[5]))
+        for at in range(0, length, LANES):
+            p = load(arena, parameter + at)
+            store(arena, average + at, fma(decay, load(arena, average + at), mul(rest, p)))
+
+    return ema
+
+
+def _stretches(*names, gradients=True):
+    """The layout of a row on ``length`` elements: its operands, and the gradients of each of its groups."""
+
+    def layout(d):
+        if d["length"] % LANES or d.get("stride", 0) % LANES:
+            raise ValueError(f"length {d['length']} and stride {d.get('stride', 0)} must be whole vectors")
+        operands = {f"grads+{g}": (d["length"],) for g in range(d["groups"])} if gradients else {}
+        return operands | dict.fromkeys(names, (d["length"],))
+
+    return layout
+
+
+def _rule(name, build, slots, constants, optional=()):
     writes = ("parameter", *slots)
     return Instruction(
-        name, build, ("grads",), writes, dims, layout, constants, optional=optional, flags=("stride",), updates=True
-    )
+        name, build, ("grads",), writes, GROUPED, _stretches(*writes), constants, optional=optional,
+        flags=("stride",), updates=True,
+    )  # fmt: skip
 
+
+GROUPED = ("length", "groups", "stride")
+SUM_SQUARES = Instruction(
+    "sum_squares", build_sum_squares, ("grads",), ("summed", "squares"), GROUPED,
+    lambda d: _stretches("summed")(d) | {"squares": (LANES,)}, flags=("stride",),
+)  # fmt: skip
+CLIP = Instruction(
+    "clip", build_clip, ("squares",), ("grads",), ("parts", "length"),
+    lambda d: _stretches("grads", gradients=False)(d) | {"squares": (d["parts"], LANES)}, ("clip_norm",),
+)  # fmt: skip
+EMA = Instruction(
+    "ema", build_ema, ("parameter",), ("average",), ("length",),
+    _stretches("parameter", "average", gradients=False), ("decay", "1-decay"), updates=True,
+)  # fmt: skip
 
 SGD = _rule("sgd", build_sgd, ("velocity",), ("momentum", "nesterov", "weight_decay"), optional=("velocity",))
 ADAM = _rule("adam", build_adam, ("mean", "square"), ("b1", "1-b1", "b2", "1-b2", "eps", "weight_decay", "decoupled"))
