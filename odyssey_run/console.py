@@ -87,7 +87,7 @@ class Screen(Listener):
             f"{epoch.train_loss:.4f}",
             "-" if epoch.val_loss is None else f"{epoch.val_loss:.4f}",
             "-" if epoch.val_accuracy is None else f"{epoch.val_accuracy:.2%}",
-            f"{epoch.lr:g}",
+            f"{epoch.lr:.4g}",
             f"{epoch.train_s:.2f}",
             f"{epoch.images_per_s:,.0f}",
         )

@@ -237,13 +237,11 @@ class Trainer:
         if bad:
             lr = np.array(rates[:bad], np.float32)
             self.learner.train(train, rows[:bad], epoch=state.epoch, first_step=first, lr=lr)
-        layer = self.learner.first_nonfinite(self.learner.state(), train, rows[bad], state.epoch)
+        where = self.learner.first_nonfinite(self.learner.state(), train, rows[bad], state.epoch)
         self._close_window()
         state.step += 1
-        raise _Diverged(
-            f"train loss is not finite at step {state.step}, in the activations of {layer} first; "
-            f"lower optim.lr (now {self.lr})"
-        )
+        first = f", first in {where}" if where else ""
+        raise _Diverged(f"train loss is not finite at step {state.step}{first}; lower optim.lr (now {self.lr})")
 
     def _log(self, losses: np.ndarray, present: np.ndarray, rates: list[float]) -> None:
         """Takes steps into account: closes the windows of train/loss that end in them."""

@@ -119,23 +119,25 @@ class Sender:
 
         if self.run_id is None:
             self.experiment_id = self._experiment()
-            if self._tried:  # an attempt that ended between making the run and noting its id
-                known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{start['run']}'")
-                self.run_id = known[0].info.run_id if known else None
-        if self.run_id is None:
-            self.journal.append("tracking", state="creating")
-            self._tried = True
-            tags = {**start["tags"], RUN_TAG: start["run"]}
-            if parent := start.get("parent"):
-                known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{parent}'")
-                if known:
-                    tags["mlflow.parentRunId"] = known[0].info.run_id
-            run = self._client.create_run(self.experiment_id, start["time"], tags, start["name"])
-            self.run_id = run.info.run_id
+            # An attempt may have ended between making the run and noting its id.
+            self.run_id = (self._find(start["run"]) if self._tried else None) or self._create(start)
             self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
         params = [Param(key, value[:MAX_PARAM]) for key, value in start["params"].items()]
         for i in range(0, len(params), PARAMS_A_BATCH):
             self._client.log_batch(self.run_id, params=params[i : i + PARAMS_A_BATCH])
+
+    def _find(self, key: str) -> str | None:
+        """MLflow's id of a run of ours."""
+        known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{key}'")
+        return known[0].info.run_id if known else None
+
+    def _create(self, start: dict[str, Any]) -> str:
+        self.journal.append("tracking", state="creating")
+        self._tried = True
+        tags = {**start["tags"], RUN_TAG: start["run"]}
+        if start.get("parent") and (parent := self._find(start["parent"])):
+            tags["mlflow.parentRunId"] = parent
+        return self._client.create_run(self.experiment_id, start["time"], tags, start["name"]).info.run_id
 
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException

@@ -37,10 +37,11 @@ def test_a_run_leaves_what_it_says(tmp_path, capsys):
     assert cli.main([*QUICK, "seed=3"]) == 0
     run = only_run(tmp_path)
     assert re.fullmatch(r"lenet5-sgd-lr0\.01-s3-[0-9a-f]{4}", run.name)
-    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert left - {f"runs/{run.name}/uncommitted.diff"} == {
         f"runs/{run.name}/{file}"
         for file in ("config.yaml", "journal.jsonl", "lenet5_weights/lenet5.safetensors", "train.log")
-    )
+    }
     found = records(run)
     assert found["start"][0]["config"] == yaml.safe_load((run / "config.yaml").read_text())
     assert found["start"][0]["params"]["trainer.max_steps"] == "3"
@@ -80,7 +81,7 @@ def test_divergence_fails_and_names_the_step(tmp_path, capsys):
     run = only_run(tmp_path)
     ending = records(run)["end"][0]
     assert ending["status"] == "FAILED"
-    assert re.match(r"train loss is not finite at step \d+; lower optim\.lr", ending["reason"])
+    assert re.match(r"train loss is not finite at step \d+, first in conv2; lower optim\.lr", ending["reason"])
     assert ending["reason"] in capsys.readouterr().out
     weights, _ = load_weights(run / "lenet5_weights" / "lenet5.safetensors")
     assert all(abs(w).max() < 10 for w in weights.values())
@@ -156,7 +157,8 @@ def test_mlflow_shows_a_run_that_was_stopped(tmp_path):
     expected = [(m["step"], m["values"]["train/loss"]) for m in local["metrics"] if "train/loss" in m["values"]]
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == expected
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert artifacts == {"config.yaml", "journal.jsonl", "train.log", "linear_weights"}
+    left = {"config.yaml", "journal.jsonl", "train.log", "linear_weights", "checkpoint.safetensors"}
+    assert artifacts - {"uncommitted.diff"} == left
     weights = [a.path for a in client.list_artifacts(run.info.run_id, "linear_weights")]
     assert weights == ["linear_weights/linear.safetensors"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mlartifacts", "mlflow.db", "runs"]

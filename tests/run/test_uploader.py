@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from odyssey_run.schema import TrackingConfig
+from odyssey_run.session import mlflow_ids
 from odyssey_run.tracking.journal import Journal, read
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import Sender, make_client
+from odyssey_run.tracking.sender import Outbox, Sender, make_client
 from odyssey_run.tracking.uploader import Uploader
 
 pytestmark = [
@@ -41,11 +42,15 @@ def end(journal: Journal, status: str = "FINISHED") -> None:
     journal.append("end", status=status, reason=None)
 
 
-def send_all(journal: Journal, store: Store, client=None, patience: float = 30) -> Sender:
-    sender = Sender(journal, store, client)
-    sender.stop(patience)
-    sender.follow()
-    return sender
+def send_all(journal: Journal, store: Store, client=None, patience: float = 30) -> bool:
+    outbox = Outbox(store, client)
+    outbox.follow(journal.path)
+    outbox.close(patience)
+    return outbox.run()
+
+
+def ids(journal: Journal) -> dict:
+    return mlflow_ids(read(journal.path)[0])
 
 
 def runs(store: Store):
@@ -75,13 +80,12 @@ def store(tmp_path, empty_store):
 def test_everything_arrives_with_the_journals_times(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
-    uploader = send_all(journal, store)
-    assert uploader.done
+    assert send_all(journal, store)
     client, (run,) = runs(store)
     records = read(journal.path)[0]
     sent = [(r["step"], r["time"], r["values"]["train/loss"]) for r in records if r["kind"] == "metrics"]
     assert history(client, run.info.run_id) == sent
-    assert run.info.run_id == uploader.run_id
+    assert run.info.run_id == ids(journal)["run_id"]
     assert (run.info.status, run.info.run_name) == ("FINISHED", "lenet5-s0")
     times = {r["kind"]: r["time"] for r in records}
     assert (run.info.start_time, run.info.end_time) == (times["start"], times["end"])
@@ -99,9 +103,9 @@ def test_everything_arrives_with_the_journals_times(tmp_path, store):
 def test_sent_twice_it_is_there_once(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
-    assert send_all(journal, store).done
+    assert send_all(journal, store)
     before = read(journal.path)[0]
-    assert send_all(journal, store).done
+    assert send_all(journal, store)
     client, (run,) = runs(store)
     assert len(history(client, run.info.run_id)) == 5
     assert read(journal.path)[0] == before
@@ -109,8 +113,8 @@ def test_sent_twice_it_is_there_once(tmp_path, store):
 
 def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     journal = write_run(tmp_path / "run")
-    uploader = Sender(journal, store)
-    uploader.send()
+    Sender(journal, store, make_client(store)).send()
+    first = ids(journal)["run_id"]
     whole = journal.path.read_bytes()
     journal.close()
     lines = whole.splitlines(keepends=True)
@@ -119,10 +123,9 @@ def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     journal.path.write_bytes(b"".join(kept))
     journal = Journal(journal.path)
     end(journal, "KILLED")
-    again = send_all(journal, store)
-    assert again.done
+    assert send_all(journal, store)
     client, (run,) = runs(store)
-    assert again.run_id == uploader.run_id == run.info.run_id
+    assert ids(journal)["run_id"] == first == run.info.run_id
     assert run.info.status == "KILLED"
     assert len(history(client, run.info.run_id)) == 5
 
@@ -149,7 +152,7 @@ def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
 
     journal = write_run(tmp_path / "run")
     end(journal)
-    assert send_all(journal, store, Flaky(make_client(store))).done
+    assert send_all(journal, store, Flaky(make_client(store)))
     client, found = runs(store)
     assert len(found) == 1
     assert found[0].info.status == "FINISHED"
@@ -170,13 +173,13 @@ def test_a_server_that_never_answers_costs_a_line_and_no_record(tmp_path):
 def test_eight_processes_on_an_empty_store(tmp_path):
     store = store_in(tmp_path)
     uploaders = [Uploader(store) for _ in range(8)]
-    for number, uploader in enumerate(uploaders):
-        journal = write_run(tmp_path / f"run{number}")
+    journals = [write_run(tmp_path / f"run{number}") for number in range(8)]
+    for journal, uploader in zip(journals, uploaders, strict=True):
         end(journal)
         uploader.follow(journal.path)
     assert [uploader.close(60) for uploader in uploaders] == [True] * 8, [uploader.fault for uploader in uploaders]
     _, found = runs(store)
-    assert {run.info.run_id for run in found} == {uploader.run_id for uploader in uploaders}
+    assert {run.info.run_id for run in found} == {ids(journal)["run_id"] for journal in journals}
     assert [run.info.status for run in found] == ["FINISHED"] * 8
     assert sorted(p.name for p in tmp_path.iterdir() if "run" not in p.name) == ["mlartifacts", "mlflow.db"]
 
@@ -195,7 +198,7 @@ def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
     assert uploader.close()
     client, (run,) = runs(store)
     assert [step for step, _, _ in history(client, run.info.run_id)] == [1, 2, 3, 4, 5, 6]
-    assert (uploader.run_id, uploader.experiment_id) == (run.info.run_id, run.info.experiment_id)
+    assert ids(journal)["experiment_id"] == run.info.experiment_id
 
 
 ABANDONED = """
@@ -256,6 +259,43 @@ def test_a_process_that_dies_costs_a_line(tmp_path, store):
     uploader.follow(journal.path)
     assert not uploader.close()
     assert uploader.fault == "the process that sends ended with -9"
+
+
+def test_one_process_sends_parent_and_children(tmp_path, store):
+    parent = write_run(tmp_path / "parent")
+    uploader = Uploader(store)
+    uploader.follow(parent.path)
+    (tmp_path / "child").mkdir()
+    child = Journal(tmp_path / "child" / "journal.jsonl")
+    start = read(parent.path)[0][0]
+    child.append("start", run="child-1", parent=start["run"], name="child", params={}, tags={})
+    child.append("tags", values={"odyssey.claims": "held"})
+    uploader.follow(child.path)
+    for journal in (child, parent):
+        journal.append("end", status="FINISHED", reason=None)
+    assert uploader.close(60), uploader.fault
+    client, found = runs(store)
+    tags = {run.info.run_name: run.data.tags for run in found}
+    assert tags["child"]["mlflow.parentRunId"] == ids(parent)["run_id"]
+    assert tags["child"]["odyssey.claims"] == "held"
+    assert len(history(client, ids(parent)["run_id"])) == 5
+
+
+def test_a_run_that_goes_on_is_running_again_until_it_ends(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    end(journal, "KILLED")
+    assert send_all(journal, store)
+    journal.append("resume", process={})
+    sender = Sender(journal, store, make_client(store))
+    sender.send()
+    client, (run,) = runs(store)
+    assert (run.info.status, sender.done) == ("RUNNING", False)
+    journal.append("metrics", step=6, values={"train/loss": 0.5})
+    end(journal)
+    assert send_all(journal, store)
+    client, (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+    assert [step for step, _, _ in history(client, run.info.run_id)] == [1, 2, 3, 4, 5, 6]
 
 
 def tracking(uri=None, experiment=None):
