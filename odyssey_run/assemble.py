@@ -9,11 +9,12 @@ import numpy as np
 import yaml
 
 from odyssey_core.backends import BACKENDS
-from odyssey_core.data import DATASETS, Dataset, stratified_split
+from odyssey_core.data import DATASETS, INPUT_SHAPE, Dataset, stratified_split
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
+from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
 from odyssey_run import claims
 from odyssey_run.binding import Faults, bind, parameters
@@ -149,6 +150,7 @@ def _construction_faults(parts: dict[str, Any], expect: dict[str, Any]) -> list[
     for construct in (
         parts["optim"].build,
         lambda: schedule.build().check(parts["trainer"].epochs),
+        lambda: parts["model"].build(input_shape=INPUT_SHAPE, classes=2),
         lambda: claims.read(expect),
     ):
         try:
@@ -200,6 +202,10 @@ def assemble(request: Request) -> Assembly:
         train, validation = stratified_split(dataset.train.labels, size, request.seed)
     else:
         train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
+    if config.train_size:
+        train = train[
+            np.sort(permutation(len(train), seed=request.seed, stream="data/train_size")[: config.train_size])
+        ]
     optimizer = request.optim.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     learner = Learner(
@@ -233,11 +239,13 @@ def check_sizes(request: Request, images: int, classes: int) -> int:
             f"(of the {images} training images), got {size}"
         )
         size = 0
-    if config.batch_size > images - size:
-        faults.append(
-            f"trainer.batch_size: expected at most {images - size} (the training images left by validation), "
-            f"got {config.batch_size}"
-        )
+    left, of = images - size, "the training images left by validation"
+    if config.train_size:
+        if config.train_size > left:
+            faults.append(f"trainer.train_size: expected at most {left} ({of}), got {config.train_size}")
+        left, of = config.train_size, "trainer.train_size"
+    if config.batch_size > left:
+        faults.append(f"trainer.batch_size: expected at most {left} ({of}), got {config.batch_size}")
     if faults:
         raise Faults(faults)
     return size

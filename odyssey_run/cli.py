@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
+from odyssey_run.origin import told
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
@@ -75,19 +76,20 @@ def _run(argv: list[str]) -> int:
         return _help(args)
     if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
         return _hydra(None, argv)
-    line = command_line.read(args.overrides, command_line.group_options(_config_folders(args)))
+    folders = _config_folders(args)
+    line = command_line.read(args.overrides, command_line.group_options(folders))
     if not args.multirun:
         # Composed here, not by hydra.main, which composes twice and answers a mistake a third of a second later.
         config = _compose(args, line.overrides)
         if not args.cfg:
-            return _job(config, line, tuple(args.overrides))
-        check_config(config, line, ())
+            return _job(config, line, tuple(args.overrides), folders)
+        check_config(config, line, tuple(args.overrides), folders)
     if line.faults:
         raise Faults(line.faults)
     codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        codes.append(_job(config, line, tuple(args.overrides)))
+        codes.append(_job(config, line, tuple(args.overrides), folders))
 
     flags = [argument for argument in argv if argument not in args.overrides]
     return _hydra(job, [*flags, *line.overrides]) or next((code for code in codes if code), OK)
@@ -97,20 +99,22 @@ def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
-def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...]) -> int:
+def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]) -> int:
     """One job of a single run or a sweep; answers with an exit code, so that a sweep goes on after a mistake."""
     try:
-        request = check_config(config, line, typed)
+        request = check_config(config, line, typed, folders)
         return request.task.target(request, **request.task.arguments)
     except (OdysseyError, OmegaConfBaseException) as error:
         return report(error)
 
 
-def check_config(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...]) -> "Request":
+def check_config(
+    config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]
+) -> "Request":
     """Checks a composed configuration together with the command line it came from.
 
     Raises:
-        Faults: of both.
+        Faults: of both, with the files that wrong values were set in.
     """
     from odyssey_run.assemble import check  # not for --help: it imports the core
 
@@ -118,7 +122,7 @@ def check_config(config: DictConfig, line: command_line.CommandLine, typed: tupl
     try:
         request = check(values, typed, line.groups)
     except Faults as faults:
-        raise Faults([*line.faults, *faults.lines]) from None
+        raise Faults([*line.faults, *(told(each, typed, values, folders) for each in faults.lines)]) from None
     if line.faults:
         raise Faults(line.faults)
     return request

@@ -13,6 +13,7 @@ from rich.text import Text
 from odyssey_run import events
 from odyssey_run.events import Listener, Outcome
 
+MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
 COLUMNS = (
     ("epoch", 9),
     ("train loss", 12),
@@ -91,7 +92,12 @@ class Screen(Listener):
             f"{epoch.train_s:.2f}",
             f"{epoch.images_per_s:,.0f}",
         )
-        self.say("".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
+        line = "".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+        every = -(-epoch.epochs // MOST_ROWS)
+        if epoch.epoch % every == 0 or epoch.epoch in (1, epoch.epochs):
+            self.say(line)
+        else:
+            self._log.write(line + "\n")
 
     def stop_bar(self) -> None:
         """Takes the bar away."""

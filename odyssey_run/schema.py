@@ -20,6 +20,7 @@ class TrainerConfig:
         log_every: optimizer steps in one ``train/loss``.
         validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
             or a tenth where there are fewer than 50,000.
+        train_size: train on so many images alone, drawn by the seed; null trains on all.
         label_smoothing: probability spread evenly over the classes.
         clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
         ema: decay of a running average of the weights, which is what is evaluated and kept; null for none.
@@ -35,6 +36,7 @@ class TrainerConfig:
     max_steps: Annotated[int, Range(1)] | None
     log_every: Annotated[int, Range(1)]
     validation_size: Annotated[int, Range(0)] | None
+    train_size: Annotated[int, Range(1)] | None
     label_smoothing: Annotated[float, Range(0, 1, below=True)]
     clip_norm: Annotated[float, Range(1e-12)] | None
     ema: Annotated[float, Range(0, 1, below=True)] | None

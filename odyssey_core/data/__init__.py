@@ -17,4 +17,6 @@ DATASETS = Registry(
     },
 )
 
-__all__ = ["DATASETS", "Dataset", "Images", "epoch_order", "stratified_split"]
+INPUT_SHAPE = (1, 28, 28)  # (C, H, W) of them all: a model can be tried before anything is loaded
+
+__all__ = ["DATASETS", "INPUT_SHAPE", "Dataset", "Images", "epoch_order", "stratified_split"]

@@ -19,8 +19,8 @@ ONE_FAULT = {
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
-    "validation_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; "
-    "did you mean trainer.epochs?",
+    "validation_size, train_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, "
+    "checkpoint_s; did you mean trainer.epochs?",
     ("modle=mlp",): "unknown key modle; the configuration has seed, seeds, resume, expect, run, trainer, tracking, "
     "model, data, optim, scheduler, backend, task; did you mean model?",
     ("seeds=0",): "seeds: expected an integer at least 1, got 0",
@@ -35,6 +35,10 @@ ONE_FAULT = {
     "trainer.validation_size 0",
     ("trainer.monitor=test/accuracy",): "trainer.monitor: expected one of val/accuracy, val/loss, got the text "
     "'test/accuracy'",
+    ("model=mlp", "model.hidden=[0]"): "mlp: hidden widths must be at least 1, got [0]",
+    ("trainer.train_size=1338",): "trainer.train_size: expected at most 1337 (the training images left by validation), "
+    "got 1338",
+    ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size), got 32",
     ("trainer.ema=1",): "trainer.ema: expected a number from 0 to below 1 or null, got 1",
     ("trainer.time_budget_s=0",): "trainer.time_budget_s: expected a number at least 0.001 or null, got 0",
     ("resume=nothing",): "resume: no run 'nothing' in runs/; there are: none; or use resume=auto",
@@ -99,6 +103,21 @@ def test_all_faults_are_told_at_once(mistake):
         "unknown key optim.lrr",
         "unknown key backend.x",
     ]
+
+
+def test_a_fault_in_a_file_names_the_file(mistake, tmp_path):
+    own = tmp_path / "conf"
+    (own / "experiment").mkdir(parents=True)
+    (own / "optim").mkdir()
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer: {epochs: many}\nseeed: 1\n")
+    (own / "optim" / "fast.yaml").write_text("name: sgd\nlr: quick\n")
+    lines = mistake(*QUICK, "--config-dir", str(own), "experiment=mine")
+    assert lines[0].startswith("unknown key seeed; ")
+    assert lines[0].endswith("did you mean seed? (set in conf/experiment/mine.yaml)")
+    assert lines[1] == (
+        "trainer.epochs: expected an integer at least 1, got the text 'many' (set in conf/experiment/mine.yaml)"
+    )
+    assert mistake(*QUICK, "--config-dir", str(own), "optim=fast")[0].startswith("optim.lr: expected a number")
 
 
 @pytest.mark.parametrize("syntax", ["x=[", "x=}", "x=a:b=c"])

@@ -1,0 +1,186 @@
+"""``task=verify``: what it confirms, and what it finds out."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from odyssey_run import cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
+RUN = ("data=digits", "model=mlp", "trainer.epochs=6", "trainer.log_every=20", "optim=adam", "trainer.ema=0.9")
+HIDDEN = {  # AVX-512 and what comes with it, where the machine has it
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+bmi,+bmi2,+popcnt,+f16c,+sse4.2",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+
+
+def command(folder: Path, *arguments: str, code: int = 0, **environment: str) -> str:
+    """Runs the program; returns what it said."""
+    path = os.pathsep.join(filter(None, [environment.pop("PYTHONPATH", ""), *sys.path]))
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def runs(folder: Path):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()], "", order_by=["start_time"])
+    return client, found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a store and a run of files that can be tampered with."""
+    from odyssey_core.data.digits import digits
+
+    folder = tmp_path_factory.mktemp("made")
+    write_mnist(folder / "mnist", digits())
+    command(folder, *RUN, "data=mnist", "data.root=mnist", "trainer.validation_size=100")
+    shutil.rmtree(folder / "runs")  # MLflow alone must do
+    return folder
+
+
+def write_mnist(folder: Path, dataset) -> None:
+    """The digits as four IDX files."""
+    folder.mkdir()
+    for name, images in (("train", dataset.train), ("t10k", dataset.test)):
+        sizes = b"".join(n.to_bytes(4, "big") for n in (len(images), 28, 28))
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + images.pixels.tobytes())
+        labels = images.labels.astype("u1").tobytes()
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + len(images).to_bytes(4, "big") + labels)
+
+
+@pytest.fixture
+def place(tmp_path, made):
+    """A copy of it, with the paths in the store changed to the copy's."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(made), str(tmp_path)))
+    store.close()
+    _, (run,) = runs(tmp_path)
+    return tmp_path, run.info.run_id
+
+
+def test_the_same_again(place):
+    folder, run_id = place
+    out = command(folder, "task=verify", f"run_id={run_id}")
+    assert "REPRODUCED" in out
+    assert "and the weights over 252 steps, bit by bit" in out
+    client, (run,) = runs(folder)
+    assert run.data.tags["odyssey.verified"] == "REPRODUCED"
+    assert "verification.md" in {a.path for a in client.list_artifacts(run_id)}
+    assert not (folder / "runs").exists()
+
+
+def test_other_threads_and_another_cpu(place):
+    folder, run_id = place
+    assert "REPRODUCED" in command(folder, "task=verify", f"run_id={run_id}", "backend.threads=1")
+    assert "REPRODUCED" in command(folder, "task=verify", f"run_id={run_id}", **HIDDEN)
+
+
+def test_a_prefix(place):
+    folder, run_id = place
+    out = command(folder, "task=verify", f"run_id={run_id}", "verify.steps=90")
+    assert "metrics over 90 steps, bit by bit" in out
+
+
+def test_an_edited_metric(place):
+    import sqlite3
+
+    folder, run_id = place
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        store.execute("UPDATE metrics SET value = value + 1e-9 WHERE key = 'train/loss' AND step = 40")
+    store.close()
+    out = command(folder, "task=verify", f"run_id={run_id}", code=3)
+    assert "DIFFERS" in out
+    assert "train/loss at step 40: recorded " in out
+    assert "(-1e-09)" in out
+    assert runs(folder)[1][0].data.tags["odyssey.verified"] == "DIFFERS"
+
+
+def test_edited_weights(place):
+    from odyssey_core.checkpoint import load_weights, save_weights
+
+    folder, run_id = place
+    (path,) = (folder / "mlartifacts").rglob("mlp.safetensors")
+    arrays, about = load_weights(path)
+    arrays["fc1_weights"] = arrays["fc1_weights"].copy()
+    arrays["fc1_weights"][0, 0] += 1
+    save_weights(path, arrays, about)
+    out = command(folder, "task=verify", f"run_id={run_id}", code=3)
+    assert "weights fc1.weight in mlp_weights/mlp.safetensors: differ by up to 1\n" in out
+
+
+def test_a_flipped_byte_in_the_data(place):
+    folder, run_id = place
+    path = folder / "mnist" / "train-images-idx3-ubyte"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    out = command(folder, "task=verify", f"run_id={run_id}", f"data.root={folder}/mnist", "data=mnist", code=4)
+    assert "CANNOT" in out
+    assert "the data is another" in out
+
+
+def test_a_changed_line_of_our_code(place):
+    import odyssey_core
+
+    folder, run_id = place
+    copy = folder / "source"
+    for package in ("odyssey_core", "odyssey_run"):
+        source = Path(odyssey_core.__file__).parents[1] / package
+        shutil.copytree(source, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(odyssey_core.__file__).parents[1] / "conf", copy / "odyssey_run" / "conf")
+    path = copy / "odyssey_core" / "optim" / "adaptive.py"
+    path.write_text(path.read_text().replace("return b1, 1 - b1, b2", "return b1, 1 - b1 + 1e-3, b2"))
+    out = command(folder, "task=verify", f"run_id={run_id}", code=4, PYTHONPATH=str(copy))
+    assert "CANNOT" in out
+    assert "the code is another" in out
+    out = command(folder, "task=verify", f"run_id={run_id}", "verify.any_code=true", code=3, PYTHONPATH=str(copy))
+    assert "train/loss at step 20: recorded " in out
+    assert "the code is another" in out
+
+
+def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
+    command(tmp_path, *RUN, "seeds=2", "trainer.max_steps=40")
+    _, found = runs(tmp_path)
+    (parent,) = [run for run in found if "odyssey.seeds" in run.data.tags]
+    out = command(tmp_path, "task=verify", f"run_id={parent.info.run_id}")
+    assert out.count("REPRODUCED") == 2
+    assert {run.data.tags["odyssey.verified"] for run in runs(tmp_path)[1]} == {"REPRODUCED"}
+
+
+def test_mistakes(tmp_path, mistake):
+    (line,) = mistake("task=verify")
+    assert line == "run_id: expected text, got nothing; set it (set in conf/task/verify.yaml)"
+    (line,) = mistake("task=verify", "run_id=abc")
+    assert line.endswith("mlflow.db, which does not exist; set tracking.uri")
+    (line,) = mistake("task=verify", "run_id=abc", "verify.step=3")
+    assert line.startswith("unknown key verify.step; verify has steps, any_code; did you mean verify.steps?")
+
+
+def test_the_reference_backend_is_held_to_a_tolerance(tmp_path):
+    assert cli.main([*RUN, "backend=numpy", "trainer.max_steps=40"]) == 0
+    _, (run,) = runs(tmp_path)
+    out = command(tmp_path, "task=verify", f"run_id={run.info.run_id}")
+    assert "to a relative 0.001 (backend numpy promises no bits)" in out
