@@ -345,8 +345,9 @@ def _giving_way(said: _Said) -> Iterator[None]:
     """
 
     def rest(*_: object) -> None:
-        if said.begun.is_set():
-            said.over.wait(SLICE * REST)
+        # Never `Event.wait`: the signal may come while its lock is held, and then waits for itself.
+        if said.begun.is_set() and not said.over.is_set():
+            time.sleep(SLICE * REST)
 
     if not hasattr(signal, "setitimer"):
         yield

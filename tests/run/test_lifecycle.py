@@ -39,9 +39,9 @@ def launch(folder: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 def when_training(process: subprocess.Popen) -> subprocess.Popen:
-    """Waits for the second epoch."""
+    """Waits for the end of the first epoch."""
     for line in process.stdout:
-        if re.match(r"\s*2/\d+\s", line):
+        if re.match(r"\s*1/\d+\s", line):
             return process
     raise AssertionError("it ended before")
 
@@ -100,10 +100,10 @@ def test_a_signal_and_how_it_goes_on(tmp_path, signals, code):
     if len(signals) == 1:
         (folder,) = (tmp_path / "runs").iterdir()
         process = launch(tmp_path, *LONG, "resume=auto", "trainer.epochs=5000")
-        when_training_again = [line for line in iter(process.stdout.readline, "") if "resumed at step" in line][:1]
+        resumed = any("resumed at step" in line for line in process.stdout)
         process.kill()
         process.communicate()
-        assert when_training_again
+        assert resumed
         assert [path.name for path in (tmp_path / "runs").iterdir()] == [folder.name]
 
 

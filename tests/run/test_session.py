@@ -114,7 +114,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
         text=True,
     )
     for line in process.stdout:
-        if re.match(r"\s*2/1000\s", line):
+        if re.match(r"\s*1/1000\s", line):
             return process
     raise AssertionError(process.stderr.read())
 
