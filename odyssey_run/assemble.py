@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
 from odyssey_core.backends import BACKENDS
+from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, INPUT_SHAPE, Dataset, stratified_split
-from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
@@ -23,6 +25,7 @@ from odyssey_run.tasks import TASKS
 
 # What a constructor is given by the program; no key in YAML may set it.
 PROVIDED = {"model": ("input_shape", "classes"), "task": ("request",)}
+WEIGHTS = ("model", "weights")
 REGISTRIES: dict[str, Registry] = {
     "model": MODELS,
     "data": DATASETS,
@@ -57,6 +60,7 @@ class Request:
     Args:
         config: the composed, resolved configuration as plain values.
         overrides: the command line that led to it.
+        weights: a file or a run whose weights training begins with; None draws them.
     """
 
     config: dict[str, Any]
@@ -70,6 +74,7 @@ class Request:
     tracking: TrackingConfig
     task: Component
     model: Component
+    weights: str | None
     data: Component
     optim: Component
     scheduler: Component
@@ -96,19 +101,22 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = schema(**arguments)
+    weights, wrong = _weights(root.get("model", {}))
+    faults += wrong
     # Looking a constructor up may import a compiler. What is as its file has it is right, since a test binds every
     # file: it comes last, and not at all where something else is already wrong.
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
         if faults and _as_shipped(group, root.get(group, {})):
             continue
-        parts[group], wrong = _component(group, registry, root.get(group, {}))
+        values = {key: value for key, value in root.get(group, {}).items() if (group, key) != WEIGHTS}
+        parts[group], wrong = _component(group, registry, values)
         faults += _heard(wrong, group, root, silent)
     if not faults:
         faults = [*_construction_faults(parts, root["expect"]), *_combination_faults(parts)]
     if faults:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
-    return Request(config=config, overrides=overrides, **values, **parts)
+    return Request(config=config, overrides=overrides, weights=weights, **values, **parts)
 
 
 def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]]:
@@ -121,6 +129,14 @@ def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]
     own = parameters(target, PROVIDED["task"])
     arguments, faults = bind(target, {k: v for k, v in config.items() if k in own}, "", PROVIDED["task"])
     return Component(name, target, arguments), set(own), faults
+
+
+def _weights(model: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Where the model's first weights come from: a key of its group, and no argument of the architecture."""
+    value = model.get(WEIGHTS[1])
+    if value is None or isinstance(value, str):
+        return value, []
+    return None, [f"{'.'.join(WEIGHTS)}: expected a safetensors file, a run or null, got {value}"]
 
 
 def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:
@@ -178,6 +194,7 @@ class Assembly:
         train: (n,) int64 indices of the images to train on, in ``dataset.train``.
         validation: (m,) int64 indices of those set aside; m may be 0.
         backend: one line for people.
+        start: digest of the weights that training begins with, where they were given.
     """
 
     dataset: Dataset
@@ -186,6 +203,7 @@ class Assembly:
     learner: Learner
     optimizer: Optimizer
     backend: str
+    start: str | None
 
 
 def assemble(request: Request) -> Assembly:
@@ -222,7 +240,26 @@ def assemble(request: Request) -> Assembly:
         clip_norm=config.clip_norm,
         ema=config.ema,
     )
-    return Assembly(dataset, train, validation, learner, optimizer, backend.describe())
+    start = _begin_with(request, learner) if request.weights else None
+    return Assembly(dataset, train, validation, learner, optimizer, backend.describe(), start)
+
+
+def _begin_with(request: Request, learner: Learner) -> str:
+    """Gives the learner the weights of a file or a run; returns their digest.
+
+    Raises:
+        OdysseyError: there are none, or they are of another model.
+    """
+    from odyssey_run import runs  # which knows requests
+
+    path = Path(request.weights).expanduser()
+    found = load_weights(path)[0] if path.is_file() else runs.find(request.weights, request.tracking).weights
+    weights = model_names(learner.weights(), found)
+    try:
+        learner.load_weights(weights)
+    except DataError as error:
+        raise DataError(f"model.weights: {request.weights}: {error}") from None
+    return digest(weights)
 
 
 def check_sizes(request: Request, images: int, classes: int) -> int:

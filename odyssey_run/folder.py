@@ -5,16 +5,19 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.assemble import Request
 from odyssey_run.tracking.journal import FILE_NAME
+
+if TYPE_CHECKING:
+    from odyssey_run.assemble import Request
 
 RUNS = Path("runs")  # in the working directory
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-def check_writable(request: Request) -> None:
+def check_writable(request: "Request") -> None:
     """Fails before anything is loaded where the run's folder could not be made; leaves nothing behind.
 
     Raises:
@@ -40,7 +43,7 @@ def check_writable(request: Request) -> None:
         ) from None
 
 
-def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path, str]:
+def make(request: "Request", base: str, wanted: Path | None = None) -> tuple[Path, str]:
     """Makes the folder; returns it and the run's name, ``<base>-<4 hex>`` unless it is given.
 
     Args:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import odyssey_core
-from odyssey_core.data import Dataset
-from odyssey_run.assemble import Request
+from odyssey_run.assemble import Assembly, Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "tracking", "task", "resume", "seeds", "expect")  # where, who is told, what is done with it
@@ -45,13 +44,15 @@ def identity(config: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
-def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
-    """What the results of a run with this data on this backend rest on, as MLflow tags."""
+def assembly_tags(assembly: Assembly) -> dict[str, str]:
+    """What a run's results rest on beside its configuration and the code, as MLflow tags."""
+    dataset = assembly.dataset
     return {
         "odyssey.data.name": dataset.name,
         "odyssey.data.sha256": dataset.digest,
         "odyssey.data.official": str(dataset.official).lower(),
-        "odyssey.backend": backend,
+        "odyssey.backend": assembly.backend,
+        **({"odyssey.start.sha256": assembly.start} if assembly.start else {}),
     }
 
 

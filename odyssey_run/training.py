@@ -80,7 +80,7 @@ def train_one(request: Request, session: Session, found: Path | None = None) -> 
         session.resume(found)
         _check_data(session, assembly)
     else:
-        tags = provenance.data_tags(assembly.dataset, assembly.backend)
+        tags = provenance.assembly_tags(assembly)
         session.begin(f"{request.model.name}-{request.optim.name}-lr{assembly.optimizer.lr:g}-s{request.seed}", tags)
     screen = session.screen
     trainer = make_trainer(
@@ -124,12 +124,13 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
 
 
 def _check_data(session: Session, assembly: Assembly) -> None:
-    """A run that went on with other data would be the truth about neither."""
-    was, now = session.start["tags"]["odyssey.data.sha256"], assembly.dataset.digest
-    if was != now:
-        raise DataError(
-            f"resume: {session.path} was made with data of SHA-256 {was[:12]}, got {now[:12]}; begin a new run"
-        )
+    """A run that went on with other data or from other weights would be the truth about neither."""
+    tags = session.start["tags"]
+    for what, now in (("data", assembly.dataset.digest), ("start", assembly.start)):
+        was = tags.get(f"odyssey.{what}.sha256")
+        if was != now:
+            made = f"{'data' if what == 'data' else 'first weights'} of SHA-256 {str(was)[:12]}"
+            raise DataError(f"resume: {session.path} was made with {made}, got {str(now)[:12]}; begin a new run")
 
 
 def _seeds(request: Request, session: Session, found: Path | None) -> Result:

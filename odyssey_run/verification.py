@@ -168,6 +168,8 @@ def compare(request: Request, run: Recorded, config: "VerifyConfig", folder: str
     if run.tags.get("odyssey.data.sha256") != assembly.dataset.digest:
         line = f"the data is another (SHA-256 {assembly.dataset.digest[:12]}, the run's {_short(run, 'data')})"
         return Verdict(CANNOT, (f"{line}; data.root= may name the folder with the right files", *notes))
+    if run.tags.get("odyssey.start.sha256") != assembly.start:
+        return Verdict(CANNOT, (f"{again.weights} does not hold the weights that the run began with", *notes))
     if "odyssey.step" not in run.tags:
         return Verdict(CANNOT, ("the run has not ended, or not by itself: it says not at which step", *notes))
     last = int(run.tags["odyssey.step"])

@@ -35,6 +35,7 @@ def test_component_lists_its_constructors_arguments(file):
     group, values = str(file.parent), yaml.safe_load((CONF / file).read_text())
     name = values.pop("name")
     assert name == file.stem
+    assert (values.pop("weights", ...) is None) == (group == "model")
     assert list(values) == list(parameters(REGISTRIES[group][name], PROVIDED.get(group, ())))
 
 

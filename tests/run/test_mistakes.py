@@ -39,6 +39,8 @@ ONE_FAULT = {
     ("trainer.train_size=1338",): "trainer.train_size: expected at most 1337 (the training images left by validation), "
     "got 1338",
     ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size), got 32",
+    ("model.weights=3",): "model.weights: expected a safetensors file, a run or null, got 3",
+    ("model.weights=none",): "run_id: no run 'none' in runs/, nor is there an MLflow store; the last runs: none",
     ("trainer.ema=1",): "trainer.ema: expected a number from 0 to below 1 or null, got 1",
     ("trainer.time_budget_s=0",): "trainer.time_budget_s: expected a number at least 0.001 or null, got 0",
     ("resume=nothing",): "resume: no run 'nothing' in runs/; there are: none; or use resume=auto",

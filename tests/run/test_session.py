@@ -65,6 +65,22 @@ def test_the_weights_can_be_used_alone(tmp_path):
     assert (float(metadata["mean"]), float(metadata["std"])) == (0.0, 1.0)
 
 
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path, capsys):
+    assert cli.main([*QUICK, "run.dir=first"]) == 0
+    first = tmp_path / "first" / "lenet5_weights" / "lenet5.safetensors"
+    kept = load_weights(first)[0]
+    for number, source in enumerate((first, "first")):
+        assert cli.main([*QUICK, f"model.weights={source}", "optim.lr=0", f"run.dir=again{number}"]) == 0
+        again = load_weights(tmp_path / f"again{number}" / "lenet5_weights" / "lenet5.safetensors")[0]
+        assert {name: w.tobytes() for name, w in again.items()} == {name: w.tobytes() for name, w in kept.items()}
+        assert len(records(tmp_path / f"again{number}")["start"][0]["tags"]["odyssey.start.sha256"]) == 64
+    assert cli.main([*QUICK, "model=mlp", f"model.weights={first}", "run.dir=other"]) == cli.MISTAKE
+    assert f"model.weights: {first}: weights fc1.weight: the model needs shape (256, 784), got (120, 256)" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_same_command_gives_the_same_run(tmp_path):
     for name in "ab":
         cli.main([*QUICK, f"run.name={name}"])

@@ -170,6 +170,14 @@ def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
     assert {run.data.tags["odyssey.verified"] for run in runs(tmp_path)[1]} == {"REPRODUCED"}
 
 
+def test_a_run_that_a_time_budget_ended_is_replayed_to_its_last_step(tmp_path):
+    command(tmp_path, *RUN, "trainer.epochs=100000", "trainer.time_budget_s=0.3")
+    _, (run,) = runs(tmp_path)
+    assert f"{int(run.data.tags['odyssey.step']):,} steps" in command(
+        tmp_path, "task=verify", f"run_id={run.info.run_id}"
+    )
+
+
 def test_mistakes(tmp_path, mistake):
     (line,) = mistake("task=verify")
     assert line == "run_id: expected text, got nothing; set it (set in conf/task/verify.yaml)"
