@@ -88,7 +88,7 @@ class _Writer:
     def add_squares(self, piece: Piece) -> None:
         """Sums the groups' gradients into those of the first group, and their squares into the piece's own vector."""
         fields = self._gradients(piece, self.layout.groups)
-        squares = self._buffer(self.layout.squares + piece.number * LANES, (LANES,), "scratch")
+        squares = self._buffer(self.layout.squares + piece.number * LANES, (LANES,), "gradient")
         self.add(Kernel(SUM_SQUARES, ()), fields | {"summed": fields["grads"], "squares": squares})
 
     def add_update(self, piece: Piece) -> None:
@@ -97,7 +97,7 @@ class _Writer:
         layout, instruction, rule = self.layout, RULES[optimizer.rule], self.layout.rule
         fields = self._gradients(piece, 1 if layout.parts else layout.groups)
         if layout.parts:
-            squares = self._buffer(layout.squares, (layout.parts, LANES), "scratch")
+            squares = self._buffer(layout.squares, (layout.parts, LANES), "gradient")
             clip = {"squares": squares, "parts": layout.parts, "clip_norm": float_bits(rule.clip_norm)}
             self.add(Kernel(CLIP, ()), fields | clip)
         fields["parameter"] = self._buffer(start, (length,), "parameter")
