@@ -123,7 +123,8 @@ class FeedBounds:
         if self.classes is not None:
             if images > len(feed.labels):
                 raise DataError(f"order: index {images - 1} into {len(feed.labels)} labels")
-            least, most = feed.labels.min(initial=0), feed.labels.max(initial=0)
+            named = feed.labels[feed.order] if images else feed.labels[:0]  # all would take longer than a single image
+            least, most = named.min(initial=0), named.max(initial=0)
             if least < 0 or most >= self.classes:
                 raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")
         for name, array, shape in (
