@@ -118,8 +118,6 @@ class Learner:
         return self._infer[batch]
 
     def _run(self, executable, data: Images, order: np.ndarray, **feed) -> np.ndarray:
-        if order.size and (order.max() >= len(data.pixels) or order.min() < -1):
-            raise DataError(f"image indices must lie in [-1, {len(data.pixels)}), got [{order.min()}, {order.max()}]")
         pixels = data.pixels.reshape(len(data.pixels), -1)
         return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
 

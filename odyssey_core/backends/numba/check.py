@@ -2,9 +2,9 @@
 
 For every row: the opcode exists; its dimensions are positive and agree with each other; every operand is a stretch that
 the lowering set aside, with exactly the shape that the dimensions demand and inside the arena; parameters are written
-by updates alone. For every phase: what one group writes no other group touches, unless it is scratch of one worker, so
-that no result depends on which thread is first; and the groups share out the blocks. What only a run can tell is bounded by `Executable.run`: indices,
-labels, and the widths of inputs and outputs.
+by updates alone. For every phase: what one group writes no other group touches, unless it is scratch of the worker who
+runs both, so that no result depends on which thread is first; and the groups share out the blocks. What only a run can
+tell is bounded by `Executable.run`: indices, labels, and the widths of inputs and outputs.
 """
 
 import math

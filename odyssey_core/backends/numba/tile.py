@@ -78,7 +78,7 @@ def tile_splat(typingctx, rows, columns, array, start):
 
 
 def _accumulate(left):
-    """An intrinsic adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer, type)`` loads the left factor."""
+    """An intrinsic adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer, vector)`` loads the factor."""
 
     def typed(typingctx, tile, array, lefts, left_stride, rights, right_stride):
         def codegen(context, builder, sig, args):

@@ -44,5 +44,5 @@ class Tiles:
             for r in range(1, rows + 1)
             if (r * c + c) * width + 1 <= self.registers
         ]
-        # Of equal ones the narrower: 4 x 1 runs at 93 GFLOP/s where 2 x 2 runs at 89, having half the loads to begin with.
+        # Of equal ones the narrower: a convolution in tiles of 4 x 1 runs at 93 GFLOP/s, of 2 x 2 at 89.
         return min(sizes, key=lambda size: (cycles(*size), size[1], size))

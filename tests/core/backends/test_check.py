@@ -409,7 +409,8 @@ def test_scratch_is_shared_by_the_groups_of_one_worker_alone(lenet5):
     program.workers = 2
     with pytest.raises(ProgramError, match=RACE):
         check(program)
-    two = Trained(MODELS["lenet5"](input_shape=(1, 28, 28), classes=47), (1, 28, 28), 32, OPTIMIZERS["sgd"](), 47, PLAIN, 2)
+    model = MODELS["lenet5"](input_shape=(1, 28, 28), classes=47)
+    two = Trained(model, (1, 28, 28), 32, OPTIMIZERS["sgd"](), 47, threads=2)
     program = two.corrupted(_moved_to_group_0(two.program, "conv2d", "y"))
     with pytest.raises(ProgramError, match=RACE):
         check(program)
