@@ -5,9 +5,9 @@ turn before all parts of the turns before it are finished. A claimed part is alw
 few threads the threading layer really starts, even one, they run everything; a thread that the machine took away finds
 its parts done by the others.
 
-A parallel region for each turn, what numba would make of a loop over its parts, waits for the slowest thread and for
-the operating system to wake the sleeping ones: two jobs at once on two cores trained 29,000 images/s each so, 40,000
-this way (LeNet-5, batch 32).
+A parallel region for each turn, what numba would make of a loop over its parts, waits for every thread and for the
+operating system to wake those that sleep: LeNet-5's step at batch 32 took 2.3 ms so, 1.6 ms this way, as a mean on two
+cores that eight other processes wanted.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ from odyssey_core.backends.numba.simd import pointer_to
 
 MARKS = types.int64[:, ::1]
 LINE = 8  # int64 in a cache line: what two workers write lies in two
-# Readings, some 20 microseconds, before the core is offered to others. Beside ten busy processes on two cores LeNet-5 at
-# batch 32 trains 9,600 images/s with 1,000 of them, 13,200 with 30,000, 10,200 with 300,000; 8,200 with a region a turn.
+# Readings, about 100 microseconds, before the core is offered to others. Beside ten busy processes on two cores,
+# LeNet-5 at batch 32 trains 9,600 images/s with 1,000 of them, 13,200 with 30,000, 10,200 with 300,000.
 SPINS = 30_000
 
 _yield = types.ExternalFunction("sched_yield", types.intc())

@@ -70,7 +70,7 @@ def prune(folder: Path) -> None:
 
 def bound_spinning() -> None:
     """Bounds how long idle threads spin, unless the user has chosen otherwise. libgomp reads it when it is loaded."""
-    # Only between calls, since `crew` does its own waiting: without a bound, for milliseconds that another job could use.
+    # Between calls alone, for in a call `crew` waits in its own way: without a bound, milliseconds that others could use.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
