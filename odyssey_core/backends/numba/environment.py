@@ -70,7 +70,7 @@ def prune(folder: Path) -> None:
 
 def bound_spinning() -> None:
     """Bounds how long idle threads spin, unless the user has chosen otherwise. libgomp reads it when it is loaded."""
-    # Between calls alone, for in a call `crew` waits in its own way: without a bound, milliseconds that others could use.
+    # Between calls alone, since in a call `crew` waits in its own way: unbounded, for milliseconds others could use.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
