@@ -4,7 +4,7 @@ import numpy as np
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
-from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.backends.base import Backend, Executable, Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
@@ -14,7 +14,7 @@ from odyssey_core.optim import Optimizer, StepRule, Update
 from odyssey_core.random import uniform
 from odyssey_core.tensor import Shape, Tensor, for_inference, topological
 
-INFERENCE_BATCH = 128
+LEAST_INFERENCE_BATCH, INFERENCE_BATCH = 16, 128
 
 
 class Learner:
@@ -57,7 +57,7 @@ class Learner:
     ):
         if batch_size < 1:
             raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
-        self.optimizer, self.seed, self._fresh = optimizer, seed, False
+        self.optimizer, self.backend, self.seed = optimizer, backend, seed
         self._rule = StepRule(clip_norm, ema)
         self.parameters = model.parameters()
         amounts = augment.amounts() if augment else None
@@ -68,8 +68,9 @@ class Learner:
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
         self._train = backend.compile([losses], self.parameters, self._updates, self._rule)
-        outputs = for_inference(self._graph(model, (INFERENCE_BATCH, *input_shape), mean, std, 0.0))
-        self._infer = backend.compile(outputs, self.parameters)
+        self._outputs = lambda batch: for_inference(self._graph(model, (batch, *input_shape), mean, std, 0.0))
+        self._infer: dict[int, Executable] = {}
+        self._fresh: set[int] = set()
         self.classes = logits.shape[1]
         self._start_from(initial_values(self.parameters, seed))
 
@@ -95,23 +96,28 @@ class Learner:
             DataError: an index outside the data.
         """
         scalars = [self.optimizer.scalars(first_step + i, float(rate)) for i, rate in enumerate(lr)]
-        self._fresh = False
+        self._fresh.clear()
         return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names."""
-        if not self._fresh:
-            self._infer.write(self.weights())
-            self._fresh = True
-        padded = np.full(-(-len(order) // INFERENCE_BATCH) * INFERENCE_BATCH, -1, np.int64)
+        batch = min(max(1 << (len(order) - 1).bit_length(), LEAST_INFERENCE_BATCH), INFERENCE_BATCH)
+        padded = np.full(-(-len(order) // batch) * batch, -1, np.int64)
         padded[: len(order)] = order
-        out = self._run(self._infer, data, padded.reshape(-1, INFERENCE_BATCH))
+        out = self._run(self._inference(batch), data, padded.reshape(-1, batch))
         out = out.reshape(len(padded), -1)[: len(order)]
         return out[:, : self.classes], out[:, self.classes]
 
+    def _inference(self, batch: int) -> Executable:
+        """The program for a batch, with the weights of now. A few sizes are enough; a small one answers sooner."""
+        if batch not in self._infer:
+            self._infer[batch] = self.backend.compile(self._outputs(batch), self.parameters)
+        if batch not in self._fresh:
+            self._infer[batch].write(self.weights())
+            self._fresh.add(batch)
+        return self._infer[batch]
+
     def _run(self, executable, data: Images, order: np.ndarray, **feed) -> np.ndarray:
-        if order.size and (order.max() >= len(data.pixels) or order.min() < -1):
-            raise DataError(f"image indices must lie in [-1, {len(data.pixels)}), got [{order.min()}, {order.max()}]")
         pixels = data.pixels.reshape(len(data.pixels), -1)
         return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
 
@@ -131,7 +137,7 @@ class Learner:
         """
         self._check(weights, {name: p.shape for name, p in self.parameters.items()})
         self._start_from(weights)
-        self._fresh = False
+        self._fresh.clear()
 
     def _start_from(self, weights: dict[str, np.ndarray]) -> None:
         slots = {f"{name}/{slot}": value for name, value in weights.items() for slot in self._rule.slots()}
@@ -148,7 +154,7 @@ class Learner:
         """Sets what ``state`` gave. Raises DataError as ``load_weights`` does."""
         self._check(state, {name: value.shape for name, value in self._train.read().items()})
         self._train.write(state)
-        self._fresh = False
+        self._fresh.clear()
 
     def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:
         """Where a training step's values stopped being finite, in the order in which they are computed.

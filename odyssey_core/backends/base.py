@@ -111,19 +111,18 @@ class FeedBounds:
         steps, batch = feed.order.shape
         if batch != self.batch_size:
             raise DataError(f"order: expected {self.batch_size} images per step, got {batch}")
-        low, images = feed.order.min(initial=0), feed.order.max(initial=-1) + 1
-        if low < -1:
-            raise DataError(f"order: indices must be at least -1, got {low}")
-        if self.pixels is not None and (
-            feed.pixels.shape[1:] != (self.pixels,) or images > len(feed.pixels) or not len(feed.pixels)
-        ):
-            raise DataError(
-                f"order: index {images - 1} into pixels {feed.pixels.shape}; the model takes {self.pixels} pixels"
-            )
+        low, high = feed.order.min(initial=0), feed.order.max(initial=-1)
+        used = ((feed.pixels, self.pixels), (feed.labels, self.classes))
+        known = min((len(array) for array, bound in used if bound is not None), default=high + 1)
+        if low < -1 or high >= known:
+            raise DataError(f"image indices must lie in [-1, {known}), got [{low}, {high}]")
+        # Where there is no image, kernels read the first one's pixels and drop them.
+        if self.pixels is not None and (feed.pixels.shape[1:] != (self.pixels,) or not len(feed.pixels)):
+            raise DataError(f"pixels: the model takes {self.pixels} pixels an image, got shape {feed.pixels.shape}")
         if self.classes is not None:
-            if images > len(feed.labels):
-                raise DataError(f"order: index {images - 1} into {len(feed.labels)} labels")
-            least, most = feed.labels.min(initial=0), feed.labels.max(initial=0)
+            # Those named alone: to look at all takes longer than to compute a single image.
+            named = feed.labels[feed.order] if high >= 0 else feed.labels[:0]
+            least, most = named.min(initial=0), named.max(initial=0)
             if least < 0 or most >= self.classes:
                 raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")
         for name, array, shape in (

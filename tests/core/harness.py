@@ -126,8 +126,8 @@ class FixedTiles:
     def outer(self, rows: int, columns: int) -> tuple[int, int]:
         return min(rows, self.size[0]), min(columns, self.size[1])
 
-    def inner(self, rows: int, columns: int) -> tuple[int, int]:
-        return min(rows, self.size[0]), min(columns, self.size[1], 2)
+    def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
+        return *self.outer(rows, columns), 8
 
 
 def numba_backend(groups: int = 8, tiles=None) -> NumbaBackend:

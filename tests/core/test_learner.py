@@ -197,7 +197,7 @@ def test_labels_outside_the_classes_are_refused(backend, label):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_images_of_another_size_are_refused(backend):
-    with pytest.raises(DataError, match=r"takes 20 pixels"):
+    with pytest.raises(DataError, match=r"takes 20 pixels an image, got shape"):
         _train(_learner(backend), _data(shape=(1, 4, 4)), np.arange(8)[None])
 
 

@@ -2,9 +2,9 @@
 
 For every row: the opcode exists; its dimensions are positive and agree with each other; every operand is a stretch that
 the lowering set aside, with exactly the shape that the dimensions demand and inside the arena; parameters are written
-by updates alone. For every phase: what one group writes no other group touches, so that no result depends on which
-thread is first; and the groups share out the blocks. What only a run can tell is bounded by `Executable.run`: indices,
-labels, and the widths of inputs and outputs.
+by updates alone. For every phase: what one group writes no other group touches, unless it is scratch of the worker who
+runs both, so that no result depends on which thread is first; and the groups share out the blocks. What only a run can
+tell is bounded by `Executable.run`: indices, labels, and the widths of inputs and outputs.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program, padded
+from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program, padded, share
 from odyssey_core.errors import ProgramError
 
 LIMIT = 2**31
@@ -30,14 +30,14 @@ def check(program: Program) -> None:
         known[buffer.offset, buffer.shape].add(buffer.role)
     covered = np.zeros(len(program.table), int)
     for groups in program.phases:
-        touched = []
-        for first, body, end, block, _ in groups.tolist():
+        touched = [_Touched() for _ in groups]
+        heads = _heads(program, groups)
+        for (first, body, end, block, _), own, head in zip(groups.tolist(), touched, heads, strict=True):
             if not 0 <= first <= body <= end <= len(program.table):
                 raise ProgramError(f"instruction table: phase names rows {first}-{body}-{end} of {len(program.table)}")
             covered[first:end] += 1
-            touched.append(_Touched())
             for r in range(first, end):
-                _check_row(program, known, r, touched[-1], block)
+                _check_row(program, known, r, (own, touched[head]), block)
                 if r >= body and program.kernels[program.table[r, 0]].instruction.per_block:
                     raise ProgramError(f"instruction table, row {r}, {program.describe(r)}: may not follow the blocks")
         _check_races(touched)
@@ -65,14 +65,27 @@ def _check_blocks(program: Program, groups: np.ndarray) -> None:
         raise ProgramError(f"instruction table: groups cover {following} blocks of {program.blocks}")
 
 
+def _heads(program: Program, groups: np.ndarray) -> list[int]:
+    """For each group the first one of its worker, who runs them one after the other."""
+    busy = int((groups[:, 2] > groups[:, 0]).sum())
+    heads = list(range(len(groups)))
+    for worker in range(program.workers):
+        first, end = share(busy, program.workers, worker)
+        heads[first:end] = [first] * (end - first)
+    return heads
+
+
 class _Touched:
-    """Stretches of the arena that a group's rows read and write, each with the row."""
+    """Stretches of the arena that a group's rows read and write, each with the row.
+
+    Scratch counts as touched by the first group of the worker: that it changes hands between one worker's is meant.
+    """
 
     def __init__(self):
         self.reads, self.writes = {}, {}
 
 
-def _check_row(program: Program, known: dict, r: int, touched: _Touched, first_block: int) -> None:
+def _check_row(program: Program, known: dict, r: int, touched: tuple[_Touched, _Touched], first_block: int) -> None:
     row = program.table[r].tolist()
 
     def fail(why: str):
@@ -117,7 +130,8 @@ def _check_row(program: Program, known: dict, r: int, touched: _Touched, first_b
         written = name in instruction.writes
         if written and instruction.updates != bool(roles & {"parameter", "slot"}):
             fail(f"{name}: may not write {sorted(roles)}")
-        (touched.writes if written else touched.reads)[offset, offset + math.prod(shape)] = r
+        owner = touched[roles == {"scratch"}]
+        (owner.writes if written else owner.reads)[offset, offset + math.prod(shape)] = r
 
 
 def _operands(instruction, shapes: dict):
@@ -144,8 +158,8 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
     for span, size in zip(spans, variant, strict=False):
         if size > dims[span]:
             fail(f"tile of {size} over {span} of {dims[span]}")
-    if name == "conv2d_grad_weight" and variant[1] > min(2, variant[2] * variant[3]):
-        fail(f"tile of {variant[1]} taps over {variant[2]}x{variant[3]}")
+    if name == "conv2d_grad_weight" and (variant[1] > variant[4] or LANES % variant[2]):
+        fail(f"tile of {variant[1]} taps x {variant[2]} lanes over {variant[4]} taps and {LANES} lanes")
     if name == "conv2d_grad_weight_wide" and (variant[0] > variant[3] or variant[1] * LANES > padded(dims["out"])):
         fail(f"tile of {variant[0]} taps x {variant[1]} vectors over {variant[3]} taps and {dims['out']} channels")
     if name == "linear_grad_weight" and variant[1] * LANES > padded(dims["features"]):

@@ -70,8 +70,7 @@ def prune(folder: Path) -> None:
 
 def bound_spinning() -> None:
     """Bounds how long idle threads spin, unless the user has chosen otherwise. libgomp reads it when it is loaded."""
-    # Without a bound, two jobs on the same cores wait for each other's spinning threads: 78,000 images/s alone and
-    # 10,000 each for two at once, where 3,000 turns give 73,000 and 30,000 (LeNet-5, batch 32, two cores).
+    # Between calls alone, since in a call `crew` waits in its own way: unbounded, for milliseconds others could use.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 

@@ -10,14 +10,17 @@ from numba.extending import intrinsic
 
 from odyssey_core.backends.base import Feed, FeedBounds
 from odyssey_core.backends.numba.check import check
+from odyssey_core.backends.numba.crew import claim, enter, finish, marks_of
 from odyssey_core.backends.numba.layout import lay_out
 from odyssey_core.backends.numba.loading import compiled
 from odyssey_core.backends.numba.lower import Lowering, stored_shape
 from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed
+from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed, share
 from odyssey_core.backends.numba.tiles import Tiles
 from odyssey_core.optim import StepRule, Update
 from odyssey_core.tensor import Shape, Tensor
+
+_share = njit(nogil=True)(share)
 
 
 @intrinsic
@@ -41,7 +44,12 @@ def kernel_addresses(program: Program) -> np.ndarray:
 
 
 _SIGNATURE = types.void(
-    types.float32[::1], types.int64[:, ::1], types.int64[:, :, ::1], types.int64[::1], KERNEL_SIGNATURE.args[2]
+    types.float32[::1],
+    types.int64[:, ::1],
+    types.int64[:, :, ::1],
+    types.int64[::1],
+    KERNEL_SIGNATURE.args[2],
+    types.int64[:, ::1],
 )
 
 
@@ -62,19 +70,35 @@ def _group(phases, p, g):
 
 @njit(nogil=True)
 def _groups_with_rows(phases, p):
-    """Those that stand first; threads share out these alone, so that none gets idle ones."""
+    """Those that stand first; workers share out these alone, so that none gets idle ones."""
     count = 0
     while count < phases.shape[1] and phases[p, count, 2] > phases[p, count, 0]:
         count += 1
     return count
 
 
-def _run_steps(arena, table, phases, addresses, feed):
-    """Every step of the feed; the groups of each phase are shared out to numba's threads, if it compiles for them."""
+@njit(nogil=True)
+def _work(worker, arena, table, phases, addresses, feed, marks):
+    """One worker's part of every phase of every step, and any other worker's that nobody has begun."""
+    workers = marks.shape[0] - 1
     for step in range(feed.order.shape[0]):
         for p in range(phases.shape[0]):
-            for g in prange(_groups_with_rows(phases, p)):
-                _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
+            turn = step * phases.shape[0] + p
+            enter(marks, turn)
+            groups = _groups_with_rows(phases, p)
+            for i in range(workers):
+                w = (worker + i) % workers
+                if claim(marks, w, turn):
+                    first, last = _share(groups, workers, w)
+                    for g in range(first, last):
+                        _run_group(arena, table, _group(phases, p, g), addresses, feed, step)
+                    finish(marks)
+
+
+def _run_steps(arena, table, phases, addresses, feed, marks):
+    """Every step of the feed, by as many workers as there are marks for, side by side if numba compiles it so."""
+    for worker in prange(marks.shape[0] - 1):
+        _work(worker, arena, table, phases, addresses, feed, marks)
 
 
 run_serial = njit(nogil=True)(_run_steps)
@@ -87,7 +111,7 @@ class NumbaExecutable:
     Args:
         outputs, parameters, updates, rule: as `Backend.compile` takes them.
         groups: most groups of blocks.
-        threads: threads that share the groups.
+        threads: at most so many share the groups.
         tiles: register tiles to use.
     """
 
@@ -103,7 +127,7 @@ class NumbaExecutable:
     ):
         lowering = Lowering(outputs, parameters, updates, tiles)
         self._bounds = FeedBounds.of(outputs, updates)
-        self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups)
+        self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups, threads)
         check(self.program)
         self._stored: dict[str, tuple[int, Shape]] = {}
         for name, node in parameters.items():
@@ -113,9 +137,8 @@ class NumbaExecutable:
                 start = layout.slots[slot] + lowering.parameter_offsets[u.name]
                 self._stored[f"{u.name}/{slot}"] = (start, u.parameter.shape)
         self._arena = _aligned_zeros(self.program.arena_size)
-        self._threads = threads
         self._addresses = kernel_addresses(self.program)
-        self._run = run_serial if threads == 1 else run_parallel
+        self._run = run_serial if self.program.workers == 1 else run_parallel
         compiled(self._run, _SIGNATURE, wrapped=True)
 
     def read(self) -> dict[str, np.ndarray]:
@@ -154,15 +177,18 @@ class NumbaExecutable:
             outputs,
             key,
         )
-        if self._threads > 1:
-            set_num_threads(self._threads)
-        self._run(self._arena, self.program.table, self.program.phases, self._addresses, step_feed)
+        workers = self.program.workers
+        if workers > 1:
+            set_num_threads(workers)
+        self._run(self._arena, self.program.table, self.program.phases, self._addresses, step_feed, marks_of(workers))
         return outputs[:, :batch]
 
 
 def _mutable(array: np.ndarray, dtype: type) -> np.ndarray:
     """The array as a compiled kernel takes it: a copy only where it is not so already."""
-    return np.require(array, dtype, ["C", "W"])
+    # Asking is five times faster than `require`, which counts where a call is a single image.
+    ready = array.dtype == dtype and array.flags.carray
+    return array if ready else np.require(array, dtype, ["C", "W"])
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:

@@ -1,7 +1,9 @@
 """From the rows of one block to the whole program: groups, addresses, phases, updates.
 
-The arena holds, one after the other: parameters, each slot of the optimizer in the parameters' layout, and for every
-group its gradients in the same layout and its scratch; at the end the sums of squares that clipping needs.
+The arena holds, one after the other: parameters, each slot of the optimizer in the parameters' layout, for every group
+its gradients in the same layout, and for every worker, who runs one group after the other, scratch: one that a group
+had just used is still in the core's cache (a tenth of LeNet-5's step where one thread runs two groups); at the end the
+sums of squares that clipping needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ import numpy as np
 from odyssey_core.backends.numba.kernels.update import CLIP, EMA, RULES, SUM_SQUARES
 from odyssey_core.backends.numba.lower import Lowering, Operand, Place, Row, float_bits
 from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Buffer, Kernel, Program, padded
+from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Buffer, Kernel, Program, padded, share
 from odyssey_core.optim import Optimizer, StepRule, Update
 
 # Stretches that the parameters are cut into for the update, whatever the number of threads.
@@ -32,7 +34,9 @@ class Piece(NamedTuple):
 class Layout:
     """Addresses of everything in the arena."""
 
-    def __init__(self, lowering: Lowering, updates: Sequence[Update], rule: StepRule, groups: int, pieces: int):
+    def __init__(
+        self, lowering: Lowering, updates: Sequence[Update], rule: StepRule, groups: int, workers: int, pieces: int
+    ):
         self.groups, self.rule = groups, rule
         self.parameter_size = lowering.parameter_size
         slots = sorted({slot for u in updates for slot in (*u.optimizer.slots(), *rule.slots())})
@@ -40,19 +44,18 @@ class Layout:
         self.gradients = (1 + len(slots)) * self.parameter_size
         self.gradient_stride = lowering.gradient_size
         self.scratch = self.gradients + groups * self.gradient_stride
-        # Groups' scratch a cache line apart from a multiple of 4096 bytes: rows of two groups never share a set.
-        self.scratch_stride = padded(lowering.scratch.size) + LANES
-        self.squares = self.scratch + groups * self.scratch_stride
+        self.scratch_stride = padded(lowering.scratch.size) + LANES  # a cache line apart: no worker's prefetch takes it
+        self.squares = self.scratch + workers * self.scratch_stride
         self.parts = pieces if rule.clip_norm is not None else 0
         self.size = self.squares + self.parts * LANES
 
-    def address(self, place: Place, group: int) -> int:
-        """Where a place lies for a group."""
+    def address(self, place: Place, group: int, worker: int) -> int:
+        """Where a place lies for a group of a worker."""
         if place.space == "parameter":
             return place.offset
         if place.space == "gradient":
             return self.gradients + group * self.gradient_stride + place.offset
-        return self.scratch + group * self.scratch_stride + place.offset
+        return self.scratch + worker * self.scratch_stride + place.offset
 
 
 class _Writer:
@@ -69,23 +72,23 @@ class _Writer:
         row = [opcode, *(fields[name] for name in kernel.instruction.fields)]
         self.rows.append(row + [0] * (ROW_WIDTH - len(row)))
 
-    def add_row(self, row: Row, group: int, first_block: int) -> None:
+    def add_row(self, row: Row, group: int, worker: int, first_block: int) -> None:
         fields = dict(row.numbers)
         if "first_block" in fields:
             fields["first_block"] = first_block
         for name, operand in row.operands.items():
-            fields[name] = ABSENT if operand is None else self._operand(operand, group)
+            fields[name] = ABSENT if operand is None else self._operand(operand, group, worker)
         self.add(row.kernel, fields)
 
-    def _operand(self, operand: Operand, group: int) -> int:
-        address = self.layout.address(operand.place, group)
+    def _operand(self, operand: Operand, group: int, worker: int) -> int:
+        address = self.layout.address(operand.place, group, worker)
         self.buffers.add(Buffer(address, operand.shape, operand.place.space))
         return address
 
     def add_squares(self, piece: Piece) -> None:
         """Sums the groups' gradients into those of the first group, and their squares into the piece's own vector."""
         fields = self._gradients(piece, self.layout.groups)
-        squares = self._buffer(self.layout.squares + piece.number * LANES, (LANES,), "scratch")
+        squares = self._buffer(self.layout.squares + piece.number * LANES, (LANES,), "gradient")
         self.add(Kernel(SUM_SQUARES, ()), fields | {"summed": fields["grads"], "squares": squares})
 
     def add_update(self, piece: Piece) -> None:
@@ -94,7 +97,7 @@ class _Writer:
         layout, instruction, rule = self.layout, RULES[optimizer.rule], self.layout.rule
         fields = self._gradients(piece, 1 if layout.parts else layout.groups)
         if layout.parts:
-            squares = self._buffer(layout.squares, (layout.parts, LANES), "scratch")
+            squares = self._buffer(layout.squares, (layout.parts, LANES), "gradient")
             clip = {"squares": squares, "parts": layout.parts, "clip_norm": float_bits(rule.clip_norm)}
             self.add(Kernel(CLIP, ()), fields | clip)
         fields["parameter"] = self._buffer(start, (length,), "parameter")
@@ -123,7 +126,7 @@ class _Writer:
 
 
 def lay_out(
-    lowering: Lowering, updates: Sequence[Update], rule: StepRule, batch_size: int, groups: int
+    lowering: Lowering, updates: Sequence[Update], rule: StepRule, batch_size: int, groups: int, workers: int
 ) -> tuple[Program, Layout]:
     """The program of a lowered graph, and where its arena holds what.
 
@@ -132,22 +135,25 @@ def lay_out(
         updates: what follows when all gradients are there.
         rule: what goes around it.
         batch_size: images per step.
-        groups: at most so many; never more than there are blocks.
+        groups: at most so many; never more than there are blocks. Part of the result.
+        workers: at most so many share the groups; no part of the result.
     """
     blocks = -(-batch_size // LANES)
     groups = min(groups, blocks)
+    workers = min(workers, groups)
     stretches = _stretches(lowering, updates)
-    layout = Layout(lowering, updates, rule, groups, sum(map(len, stretches)))
+    layout = Layout(lowering, updates, rule, groups, workers, sum(map(len, stretches)))
     writer = _Writer(layout)
     phases = [[]]
     body = [row for row in lowering.rows if not row.after_blocks]
     tail = [row for row in lowering.rows if row.after_blocks]
-    for g in range(groups):
-        first, last = g * blocks // groups, (g + 1) * blocks // groups
-        start = len(writer.rows)
-        for row in (*body, *tail):
-            writer.add_row(row, g, first)
-        phases[0].append((start, start + len(body), len(writer.rows), first, last))
+    for worker in range(workers):
+        for g in range(*share(groups, workers, worker)):
+            first, last = share(blocks, groups, g)
+            start = len(writer.rows)
+            for row in (*body, *tail):
+                writer.add_row(row, g, worker, first)
+            phases[0].append((start, start + len(body), len(writer.rows), first, last))
     if layout.parts:
         phases.append(_phase(writer, stretches, writer.add_squares))
     if updates:
@@ -162,6 +168,7 @@ def lay_out(
         buffers=writer.buffers,
         arena_size=layout.size,
         blocks=blocks,
+        workers=workers,
         pixels=lowering.pixels,
         inputs=sum(int(np.prod(x.shape[1:])) for x in lowering.inputs),
         outputs=lowering.output_columns,

@@ -291,7 +291,7 @@ class Lowering:
         count = math.prod(node.shape)
         lanes = self._gradient_place(count * LANES)
         operands = {"x": source, "grad": self._laned(grad, grad.shape[1:]), "dw": lanes.shaped((*node.shape, LANES))}
-        variant = *self.tiles.inner(node.shape[0], math.prod(node.shape[2:])), *node.shape[2:]
+        variant = *self.tiles.inner(node.shape[0], node.shape[3]), *node.shape[2:]
         self._row(conv.CONV2D_GRAD_WEIGHT, operands, variant, **sizes, first_block=0)
         totals = {"x": lanes.shaped((count, LANES)), "y": result.shaped((count,))}
         self._row(affine.TOTALS, totals, after_blocks=True, count=count)

@@ -121,6 +121,7 @@ class Program:
         buffers: every stretch that a row may name.
         arena_size: float32 elements.
         blocks: blocks of sixteen images in a step.
+        workers: how many share out the groups of a phase; the groups of one run one after the other.
         pixels: (C H W) that a gathered image must have, or None.
     """
 
@@ -130,6 +131,7 @@ class Program:
     buffers: set[Buffer]
     arena_size: int
     blocks: int
+    workers: int = 1
     pixels: int | None = None
     inputs: int = 0
     outputs: int = 0
@@ -166,3 +168,8 @@ class Program:
 def padded(count: int) -> int:
     """The count rounded up to whole vectors."""
     return -(-count // LANES) * LANES
+
+
+def share(count: int, parts: int, part: int) -> tuple[int, int]:
+    """First and end of one part's run of ``count`` things, cut into parts as equal as they can be."""
+    return part * count // parts, (part + 1) * count // parts

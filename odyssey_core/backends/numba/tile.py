@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic, models, register_model
 
 from odyssey_core.backends.numba.simd import (
-    VECTOR,
+    LANES,
     f32x16,
     fma_vector,
     load_vector,
@@ -20,21 +20,23 @@ from odyssey_core.backends.numba.simd import (
 
 
 class _Tile(types.Type):
-    """A register tile: rows x columns lane vectors."""
+    """A register tile: rows x columns vectors of all lanes, or of some that lie side by side."""
 
-    def __init__(self, rows: int, columns: int):
-        self.rows, self.columns = rows, columns
-        super().__init__(name=f"Tile({rows}, {columns})")
+    def __init__(self, rows: int, columns: int, lanes: int):
+        self.rows, self.columns, self.lanes = rows, columns, lanes
+        self.vector = ir.VectorType(ir.FloatType(), lanes)
+        self.values = ir.ArrayType(self.vector, rows * columns)
+        super().__init__(name=f"Tile({rows}, {columns}, {lanes})")
 
 
 @register_model(_Tile)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, fe_type):
-        super().__init__(manager, fe_type, ir.ArrayType(VECTOR, fe_type.rows * fe_type.columns))
+        super().__init__(manager, fe_type, fe_type.values)
 
 
-def _tile_type(rows, columns):
-    return _Tile(rows.literal_value, columns.literal_value)
+def _tile_type(rows, columns, lanes):
+    return _Tile(rows.literal_value, columns.literal_value, lanes.literal_value)
 
 
 def _grid(kind):
@@ -49,23 +51,23 @@ def _offset(builder, start, *steps):
 
 
 @intrinsic(prefer_literal=True)
-def tile_zero(typingctx, rows, columns):
+def tile_zero(typingctx, rows, columns, lanes):
     """A tile of zeros."""
-    kind = _tile_type(rows, columns)
+    kind = _tile_type(rows, columns, lanes)
 
     def codegen(context, builder, sig, args):
-        return ir.Constant(ir.ArrayType(VECTOR, kind.rows * kind.columns), None)
+        return ir.Constant(kind.values, None)
 
-    return kind(rows, columns), codegen
+    return kind(rows, columns, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
 def tile_splat(typingctx, rows, columns, array, start):
-    """Row i of the tile holds ``array[start + i]`` everywhere."""
-    kind = _tile_type(rows, columns)
+    """Row i of the tile holds ``array[start + i]`` in all lanes."""
+    kind = _Tile(rows.literal_value, columns.literal_value, LANES)
 
     def codegen(context, builder, sig, args):
-        value = ir.Constant(ir.ArrayType(VECTOR, kind.rows * kind.columns), ir.Undefined)
+        value = ir.Constant(kind.values, ir.Undefined)
         for i, _, k in _grid(kind):
             place = builder.add(args[3], ir.Constant(args[3].type, i))
             scalar = builder.load(pointer_to(context, builder, sig.args[2], args[2], place))
@@ -76,7 +78,7 @@ def tile_splat(typingctx, rows, columns, array, start):
 
 
 def _accumulate(left):
-    """An intrinsic adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer)`` loads the left factor."""
+    """An intrinsic adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer, vector)`` loads the factor."""
 
     def typed(typingctx, tile, array, lefts, left_stride, rights, right_stride):
         def codegen(context, builder, sig, args):
@@ -86,9 +88,9 @@ def _accumulate(left):
             def pointer(start, stride, count):
                 return pointer_to(context, builder, sig.args[1], array, _offset(builder, start, (stride, count)))
 
-            columns = [load_vector(builder, pointer(rights, right_stride, j)) for j in range(kind.columns)]
+            columns = [load_vector(builder, pointer(rights, right_stride, j), kind.vector) for j in range(kind.columns)]
             for i in range(kind.rows):
-                factor = left(builder, pointer(lefts, left_stride, i))
+                factor = left(builder, pointer(lefts, left_stride, i), kind.vector)
                 for j, column in enumerate(columns):
                     k = i * kind.columns + j
                     total = fma_vector(builder, factor, column, builder.extract_value(value, k))
@@ -102,7 +104,7 @@ def _accumulate(left):
 
 
 # tile[i, j] += array[lefts + i left_stride] * the vector at array[rights + j right_stride].
-tile_outer = _accumulate(lambda builder, pointer: splat_vector(builder, builder.load(pointer)))
+tile_outer = _accumulate(lambda builder, pointer, vector: splat_vector(builder, builder.load(pointer), vector))
 # tile[i, j] += the vector at array[lefts + i left_stride] * the vector at array[rights + j right_stride].
 tile_inner = _accumulate(load_vector)
 
@@ -130,7 +132,7 @@ def tile_store_where(typingctx, tile, array, start, row_stride, column_stride, g
 
     def codegen(context, builder, sig, args):
         value, array, start, row_stride, column_stride, gate = args
-        zero = ir.Constant(VECTOR, None)
+        zero = ir.Constant(sig.args[0].vector, None)
         for i, j, k in _grid(sig.args[0]):
             steps = (row_stride, i), (column_stride, j)
             open_ = load_vector(
@@ -164,7 +166,7 @@ def tile_add(typingctx, tile, array, start, row_stride, column_stride, skip_rows
                 place = _offset(builder, start, (row_stride, i), (column_stride, j))
                 pointer = pointer_to(context, builder, sig.args[1], array, place)
                 term = builder.extract_value(value, k)
-                total = builder.fadd(load_vector(builder, pointer), term)
+                total = builder.fadd(load_vector(builder, pointer, term.type), term)
                 store_vector(builder, builder.select(fresh, term, total), pointer)
         return context.get_dummy_value()
 

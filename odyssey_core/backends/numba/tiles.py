@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from odyssey_core.backends.numba.simd import LANES
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -17,15 +19,15 @@ class Tiles:
     width: int
 
     def outer(self, rows: int, columns: int) -> tuple[int, int]:
-        """(rows, columns) of a tile of scalars x vectors."""
-        return self._best(rows, columns, 1, 6)
+        """(rows, columns) of a tile of scalars x lane vectors."""
+        return self._best(rows, columns, self.width)
 
-    def inner(self, rows: int, columns: int) -> tuple[int, int]:
-        """(rows, columns) of a tile of vectors x vectors, at most two columns."""
-        return self._best(rows, columns, self.width, 2)
+    def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """(rows, columns, lanes) of a tile of vectors x vectors, each one register."""
+        return *self._best(rows, columns, 1), LANES // self.width
 
-    def _best(self, rows: int, columns: int, left: int, most_columns: int) -> tuple[int, int]:
-        """The tile with the fewest cycles over rows x columns.
+    def _best(self, rows: int, columns: int, width: int) -> tuple[int, int]:
+        """The tile with the fewest cycles over rows x columns, of vectors of ``width`` registers.
 
         Per step of the summed dimension two multiply-adds and two loads start in a cycle, a chain of multiply-adds on
         one register needs 4 cycles, and about half a cycle goes into the loop. A tile, its columns and one left factor
@@ -33,13 +35,14 @@ class Tiles:
         """
 
         def cycles(r: int, c: int) -> float:
-            arithmetic, loads = r * c * self.width / 2, (r * left + c * self.width) / 2
+            arithmetic, loads = r * c * width / 2, (r + c * width) / 2
             return math.ceil(rows / r) * math.ceil(columns / c) * (max(arithmetic, loads, 4) + 0.5)
 
         sizes = [
             (r, c)
-            for c in range(1, min(columns, most_columns) + 1)
+            for c in range(1, min(columns, 6) + 1)
             for r in range(1, rows + 1)
-            if (r * c + c) * self.width + left <= self.registers
+            if (r * c + c) * width + 1 <= self.registers
         ]
-        return min(sizes, key=lambda size: (cycles(*size), size))
+        # Of equal ones the narrower: a convolution in tiles of 4 x 1 runs at 93 GFLOP/s, of 2 x 2 at 89.
+        return min(sizes, key=lambda size: (cycles(*size), size[1], size))

@@ -11,7 +11,7 @@ from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba.check import check
-from odyssey_core.backends.numba.execute import kernel_addresses
+from odyssey_core.backends.numba.execute import NumbaExecutable, kernel_addresses
 from odyssey_core.backends.numba.table import ABSENT, Buffer
 from odyssey_core.errors import ProgramError
 from odyssey_core.models import MODELS
@@ -25,12 +25,13 @@ MARK = np.float32(-1234.5)
 class Trained:
     """A model's training program and what a step of it needs."""
 
-    def __init__(self, model, shape, batch, optimizer, classes, rule=PLAIN):
+    def __init__(self, model, shape, batch, optimizer, classes, rule=PLAIN, threads=1):
         losses = ops.cross_entropy(model(ops.images((batch, *shape))), ops.labels(batch), 0.1)
         self.parameters = model.parameters()
         grads = gradients(losses, list(self.parameters.values()))
         updates = [Update(n, p, g, optimizer) for (n, p), g in zip(self.parameters.items(), grads, strict=True)]
-        self.executable = numba_backend().compile([losses], self.parameters, updates, rule)
+        tiles = numba_backend()._tiles
+        self.executable = NumbaExecutable([losses], self.parameters, updates, rule, 8, threads, tiles)
         rng = np.random.default_rng(1)
         order = np.arange(batch)[None]
         order[:, -2:] = -1
@@ -129,7 +130,7 @@ def extents(name, variant, f, program):
             taps = f["channels"] * kernel_height * kernel_width
             return {"x": x, "grad": pixels * 16 * pitch, "dw": taps * pitch}, fits
         if name == "conv2d_grad_weight":
-            fits &= tile[1] <= min(2, kernel_height * kernel_width)
+            fits &= tile[1] <= kernel_width and 16 % tile[2] == 0
         return {
             "conv2d": {"x": x, "weight": w, "bias": f["out"], "y": y},
             "conv2d_grad_input": {"grad": y, "weight": w, "gate": x, "dx": x},
@@ -382,18 +383,37 @@ def test_rows_in_no_group_or_in_two_are_named(lenet5):
         check(lenet5.corrupted(phases=phases))
 
 
-def test_groups_that_race_are_named(lenet5):
-    """Group 1 computing where group 0 computes."""
-    program = lenet5.program
+def _moved_to_group_0(program, name, operand):
+    """The table with an operand of group 1's first row of a kind where group 0's lies."""
     (first, _, end, *_), (other_first, *_) = program.phases[0, :2].tolist()
     table = program.table.copy()
-    shift = other_first - first
-    r = next(r for r in range(first, end) if program.kernels[table[r, 0]][0].name == "conv2d")
-    instruction, _ = program.kernels[table[r, 0]]
-    y = 1 + instruction.fields.index("y")
-    table[r + shift, y] = table[r, y]
-    with pytest.raises(ProgramError, match=r"rows \d+ and \d+: groups 0 and 1 race|groups 1 and 0 race"):
-        check(lenet5.corrupted(table))
+    r = next(r for r in range(first, end) if program.kernels[table[r, 0]][0].name == name)
+    column = 1 + program.kernels[table[r, 0]][0].fields.index(operand)
+    table[r + other_first - first, column] = table[r, column]
+    return table
+
+
+RACE = r"rows \d+ and \d+: groups 0 and 1 race|groups 1 and 0 race"
+
+
+def test_groups_that_race_are_named(lenet5):
+    """Group 1 leaving its gradient where group 0 leaves its own."""
+    with pytest.raises(ProgramError, match=RACE):
+        check(lenet5.corrupted(_moved_to_group_0(lenet5.program, "linear_grad_weight", "dw")))
+
+
+def test_scratch_is_shared_by_the_groups_of_one_worker_alone(lenet5):
+    """Group 1 computing where group 0 computes: as it should be for one worker, a race for two."""
+    check(lenet5.program)
+    program = lenet5.corrupted()
+    program.workers = 2
+    with pytest.raises(ProgramError, match=RACE):
+        check(program)
+    model = MODELS["lenet5"](input_shape=(1, 28, 28), classes=47)
+    two = Trained(model, (1, 28, 28), 32, OPTIMIZERS["sgd"](), 47, threads=2)
+    program = two.corrupted(_moved_to_group_0(two.program, "conv2d", "y"))
+    with pytest.raises(ProgramError, match=RACE):
+        check(program)
 
 
 def test_sums_of_squares_that_race_are_named(lenet5):

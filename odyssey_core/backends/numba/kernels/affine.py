@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from odyssey_core.backends.numba.simd import LANES, add, load, splat, total, transpose
+from odyssey_core.backends.numba.simd import LANES, add, load, splat, store, total, transpose
 from odyssey_core.backends.numba.table import Instruction, padded
 from odyssey_core.backends.numba.tile import (
     tile_add,
@@ -26,7 +26,7 @@ def build_linear(rows):
         low = splat(ZERO if relu else NO_FLOOR)
         for o0 in range(0, out, rows):
             o = min(o0, out - rows)
-            acc = tile_splat(rows, 1, arena, bias + o) if bias >= 0 else tile_zero(rows, 1)
+            acc = tile_splat(rows, 1, arena, bias + o) if bias >= 0 else tile_zero(rows, 1, LANES)
             q = weight + o * pitch
             for i in range(features):
                 acc = tile_outer(acc, arena, q + i, pitch, x + i * LANES, LANES)
@@ -44,7 +44,7 @@ def build_linear_grad_input(rows):
         pitch = (features + LANES - 1) // LANES * LANES
         for i0 in range(0, features, rows):
             i = min(i0, features - rows)
-            acc = tile_zero(rows, 1)
+            acc = tile_zero(rows, 1, LANES)
             for o in range(out):
                 acc = tile_outer(acc, arena, weight + o * pitch + i, 1, grad + o * LANES, LANES)
             if gate >= 0:
@@ -61,14 +61,17 @@ def build_transpose():
     def transpose_lanes(arena, row, feed, step, block):
         x, y, features, pixels = row[1], row[2], row[3], row[4]
         pitch = (features + LANES - 1) // LANES * LANES
-        whole, plane = features // LANES * LANES, pixels * LANES
+        plane = pixels * LANES
+        whole = features if features >= LANES else 0
         for p in range(pixels):
             source, target = x + p * LANES, y + p * LANES * pitch
-            for i in range(0, whole, LANES):
-                transpose(arena, source + i * plane, plane, arena, target + i, pitch)
             for lane in range(LANES):
-                for i in range(whole, pitch):
-                    arena[target + lane * pitch + i] = arena[source + i * plane + lane] if i < features else ZERO
+                store(arena, target + lane * pitch + pitch - LANES, splat(ZERO))
+                for i in range(whole, features):
+                    arena[target + lane * pitch + i] = arena[source + i * plane + lane]
+            for i0 in range(0, whole, LANES):
+                i = min(i0, features - LANES)
+                transpose(arena, source + i * plane, plane, arena, target + i, pitch)
 
     return transpose_lanes
 
@@ -86,7 +89,7 @@ def build_linear_grad_weight(rows, columns):
             i = min(i0, pitch - wide)
             for o0 in range(0, out, rows):
                 o = min(o0, out - rows)
-                acc = tile_zero(rows, columns)
+                acc = tile_zero(rows, columns, LANES)
                 for lane in range(LANES):
                     acc = tile_outer(acc, arena, grad + o * LANES + lane, LANES, x + lane * pitch + i, LANES)
                 at = dw + o * pitch + i

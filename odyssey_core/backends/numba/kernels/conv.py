@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from odyssey_core.backends.numba.simd import LANES, load, splat, store
+from odyssey_core.backends.numba.simd import LANES, load, splat, store, transpose
 from odyssey_core.backends.numba.table import Instruction, padded
 from odyssey_core.backends.numba.tile import (
     tile_add,
@@ -37,7 +37,7 @@ def build_conv2d(rows, columns, kernel_height, kernel_width):
                 j = min(j0, out_width - columns)
                 for o0 in range(0, out, rows):
                     o = min(o0, out - rows)
-                    acc = tile_splat(rows, columns, arena, bias + o) if bias >= 0 else tile_zero(rows, columns)
+                    acc = tile_splat(rows, columns, arena, bias + o) if bias >= 0 else tile_zero(rows, columns, LANES)
                     for c in range(channels):
                         q = weight + o * taps + c * area
                         p = x + ((c * height + i * stride) * width + j * stride) * LANES
@@ -68,7 +68,7 @@ def build_conv2d_grad_input(rows, kernel_height, kernel_width):
                 j1 = min(out_width - 1, (x + padding) // stride)
                 for c0 in range(0, channels, rows):
                     c = min(c0, channels - rows)
-                    acc = tile_zero(rows, 1)
+                    acc = tile_zero(rows, 1, LANES)
                     for o in range(out):
                         for i in range(i0, i1 + 1):
                             q = weight + (o * channels + c) * area + (y + padding - i * stride) * kernel_width
@@ -87,10 +87,12 @@ def build_conv2d_grad_input(rows, kernel_height, kernel_width):
     return conv2d_grad_input
 
 
-def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
-    """dw, lane by lane, += grad * x over pixels: tiles of ``rows`` output channels x ``columns`` taps, one or two.
+def build_conv2d_grad_weight(rows, columns, lanes, kernel_height, kernel_width):
+    """dw, lane by lane, += grad * x over pixels: tiles of ``rows`` output channels x ``columns`` taps of a row.
 
-    The lanes are summed by `TOTALS` when all blocks are done: a sum over lanes costs as much as a row of pixels.
+    A tile is ``lanes`` wide, one register: tiles of whole vectors would be so small that loads hold them up, 69 GFLOP/s
+    in place of 90. The lanes are summed by `TOTALS` when all blocks are done: a sum over lanes costs as much as a row
+    of pixels.
     """
     area = kernel_height * kernel_width
 
@@ -105,21 +107,21 @@ def build_conv2d_grad_weight(rows, columns, kernel_height, kernel_width):
             fresh = block == first and i0 == 0
             for o0 in range(0, out, rows):
                 o = min(o0, out - rows)
-                for c in range(channels):
-                    for t0 in range(0, area, columns):
-                        t = min(t0, area - columns)
-                        tap = t // kernel_width * width + t % kernel_width
-                        apart = ((t + 1) // kernel_width * width + (t + 1) % kernel_width - tap) * LANES
-                        acc = tile_zero(rows, columns)
-                        for i in range(i0, i1):
-                            p = x + ((c * height + i * stride) * width + tap) * LANES
-                            g = grad + ((o * out_height + i) * out_width) * LANES
-                            for _ in range(out_width):
-                                acc = tile_inner(acc, arena, g, plane, p, apart)
-                                p += stride * LANES
-                                g += LANES
-                        at = dw + ((o * channels + c) * area + t) * LANES
-                        tile_add(acc, arena, at, channels * area * LANES, LANES, o0 - o, t0 - t, fresh)
+                for t in range(channels * kernel_height):
+                    c, k = t // kernel_height, t % kernel_height
+                    for m0 in range(0, kernel_width, columns):
+                        m = min(m0, kernel_width - columns)
+                        for lane in range(0, LANES, lanes):
+                            acc = tile_zero(rows, columns, lanes)
+                            for i in range(i0, i1):
+                                p = x + ((c * height + i * stride + k) * width + m) * LANES + lane
+                                g = grad + (o * out_height + i) * out_width * LANES + lane
+                                for _ in range(out_width):
+                                    acc = tile_inner(acc, arena, g, plane, p, LANES)
+                                    p += stride * LANES
+                                    g += LANES
+                            at = dw + ((o * channels + c) * area + k * kernel_width + m) * LANES + lane
+                            tile_add(acc, arena, at, channels * area * LANES, LANES, o0 - o, m0 - m, fresh)
 
     return conv2d_grad_weight
 
@@ -142,7 +144,7 @@ def build_conv2d_grad_weight_wide(rows, columns, kernel_height, kernel_width):
                 for k in range(kernel_height):
                     for m0 in range(0, kernel_width, rows):
                         m = min(m0, kernel_width - rows)
-                        acc = tile_zero(rows, columns)
+                        acc = tile_zero(rows, columns, LANES)
                         g = grad + v
                         for i in range(out_height):
                             p = x + ((c * height + i * stride + k) * width + m) * LANES
@@ -163,7 +165,12 @@ def build_turn():
     def turn(arena, row, feed, step, block):
         x, y, out, taps = row[1], row[2], row[3], row[4]
         pitch = (out + LANES - 1) // LANES * LANES
-        for o in range(out):
+        whole = out // LANES * LANES if taps >= LANES else 0
+        for i0 in range(0, taps, LANES):
+            i = min(i0, taps - LANES)
+            for o in range(0, whole, LANES):
+                transpose(arena, x + i * pitch + o, pitch, arena, y + o * taps + i, taps)
+        for o in range(whole, out):
             for i in range(taps):
                 arena[y + o * taps + i] = arena[x + i * pitch + o]
 
