@@ -38,7 +38,7 @@ class Peer:
         # GOMP_SPINCOUNT is our own way to share cores: a peer spins as it does by default.
         environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(SCRIPTS[name]))],
+            [sys.executable, str(Path(__file__).parent / SCRIPTS[name])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
