@@ -14,7 +14,7 @@ from odyssey_core.backends.numba.timing import RowTime, time_rows
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
 from odyssey_core.learner import initial_values
-from odyssey_core.optim import Update
+from odyssey_core.optim import StepRule, Update
 from odyssey_core.tensor import Tensor, for_inference
 from odyssey_run.assemble import Request
 
@@ -62,7 +62,9 @@ class Ours:
         """Compiles what a case needs and runs it once."""
         backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
         outputs, parameters, updates = self._graph(case.kind, case.batch)
-        program = self._programs[case] = backend.compile(outputs, parameters, updates)
+        trainer = self._request.trainer
+        rule = [StepRule(trainer.clip_norm, trainer.ema)] if updates else []
+        program = self._programs[case] = backend.compile(outputs, parameters, updates, *rule)
         program.write(initial_values(parameters, self._request.seed))
         self._rates[case] = 100.0
         for _ in range(3):
@@ -95,7 +97,8 @@ class Ours:
         request, dataset = self._request, self._dataset
         model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
         parameters = model.parameters()
-        logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std))
+        amounts = dataset.augment.amounts() if dataset.augment and kind == TRAIN else None
+        logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
         if kind == INFER:
             return for_inference([logits]), parameters, []
         losses = ops.cross_entropy(logits, ops.labels(batch), request.trainer.label_smoothing)
