@@ -16,7 +16,7 @@ from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
-from odyssey_run.tracking.location import resolve
+from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -160,20 +160,20 @@ class Session:
         self.asked.__exit__()
 
 
-@contextmanager
-def recording(request: Request, resuming: bool = False) -> Iterator[Session]:
-    """A session with its own way to MLflow, which begins to open while the caller assembles what it needs.
+def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
+    """Where a run goes in MLflow, None for nowhere; writes nothing.
 
     Args:
         request: what was asked for.
         resuming: the folder is there already.
+        experiment: where the request names none; by default the data's name.
 
     Raises:
-        Faults: a store or a folder that could not be used; nothing has been written then.
+        Faults: a store or a folder that could not be used.
     """
     faults, store = [], None
     try:
-        store = resolve(request.tracking, request.data.name)
+        store = resolve(request.tracking, experiment or request.data.name)
     except ConfigError as error:
         faults.append(str(error))
     try:
@@ -183,6 +183,16 @@ def recording(request: Request, resuming: bool = False) -> Iterator[Session]:
         faults.append(str(error))
     if faults:
         raise Faults(faults)
+    return store
+
+
+@contextmanager
+def recording(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[Session]:
+    """A session with its own way to MLflow, which begins to open while the caller assembles what it needs.
+
+    Arguments and what is raised are as in `check_places`; nothing has been written then.
+    """
+    store = check_places(request, resuming, experiment)
     _show_notices()
     uploader = Uploader(store) if store else None
     session = Session(request, uploader)

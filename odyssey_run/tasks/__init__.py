@@ -8,5 +8,6 @@ TASKS = Registry(
         "train": "odyssey_run.tasks.train:train",
         "verify": "odyssey_run.tasks.verify:verify",
         "doctor": "odyssey_run.tasks.doctor:doctor",
+        "benchmark": "odyssey_run.tasks.benchmark:benchmark",
     },
 )

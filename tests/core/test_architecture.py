@@ -19,6 +19,7 @@ ALLOWED = {
     "checkpoint": {"errors"},
     "ops": FOUNDATIONS,
     "autodiff": FOUNDATIONS | {"ops"},
+    "flops": {"tensor"},
     "optim": FOUNDATIONS,
     "nn": FOUNDATIONS | {"ops"},
     "models": FOUNDATIONS | {"nn"},

@@ -39,7 +39,7 @@ class NumbaBackend:
         self._lacking = wanted > 1 and not self._layer
         self._features = target_features()
         wide = "avx512f" in self._features
-        self._tiles = Tiles(32, 1) if wide else Tiles(32, 4) if "neon" in self._features else Tiles(16, 2)
+        self.tiles = Tiles(32, 1) if wide else Tiles(32, 4) if "neon" in self._features else Tiles(16, 2)
 
     def describe(self) -> str:
         """One line for people: threads and instruction set."""
@@ -53,7 +53,7 @@ class NumbaBackend:
         """See `Backend.compile`."""
         from odyssey_core.backends.numba.execute import NumbaExecutable
 
-        return NumbaExecutable(outputs, parameters, updates, rule, self.groups, self.threads, self._tiles)
+        return NumbaExecutable(outputs, parameters, updates, rule, self.groups, self.threads, self.tiles)
 
 
 def target_features() -> set[str]:

@@ -1,0 +1,25 @@
+"""What a benchmark takes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from odyssey_run.binding import Range
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure, and for how long.
+
+    Args:
+        peers: measured in turns with us, where they are installed.
+        batch_sizes: images in a step; inference is measured for a single image too.
+        threads: numbers of threads; null for 1, 2, 4 ... up to the backend's.
+        rounds: every figure is the median of so many measurements.
+        seconds: that one measurement takes.
+    """
+
+    peers: tuple[Literal["torch"], ...]
+    batch_sizes: tuple[Annotated[int, Range(1)], ...]
+    threads: tuple[Annotated[int, Range(1)], ...] | None
+    rounds: Annotated[int, Range(1)]
+    seconds: Annotated[float, Range(0.001)]

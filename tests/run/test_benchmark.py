@@ -1,0 +1,91 @@
+"""The benchmark on few images, without peers; its numbers against each other."""
+
+import json
+
+import pytest
+
+from odyssey_core.backends.numba import NumbaBackend
+from odyssey_core.backends.numba.peak import Peak
+from odyssey_run import cli
+from odyssey_run.benchmark import peers, report
+from odyssey_run.benchmark.measure import Figures
+from odyssey_run.benchmark.ours import INFER, TRAIN, Case
+
+SHORT = (
+    "task=benchmark", "data=digits", "tracking=none", "benchmark.rounds=1", "benchmark.seconds=0.01",
+    "benchmark.batch_sizes=[32]", "benchmark.threads=[1]", "run.dir=here",
+)  # fmt: skip
+
+
+@pytest.fixture
+def figures():
+    """Three rounds of one case, made up."""
+    case, other = Case(TRAIN, 32, 2), Case(INFER, 1, 1)
+    return Figures(
+        flops={TRAIN: 1_500_000, INFER: 500_000},
+        parameters=7,
+        peak={case: [200.0, 100.0, 200.0], other: [100.0] * 3},
+        ours={case: [100_000.0, 50_000.0, 90_000.0], other: [10_000.0] * 3},
+        peers={(case, "torch eager"): [20_000.0, 10_000.0, 15_000.0], (case, "torch compiled"): [9_000.0] * 3},
+    )
+
+
+def test_a_line_holds_medians_and_ratios_of_what_stood_side_by_side(figures):
+    line, alone = figures.lines()
+    assert (line.images_per_s, line.low, line.high) == (90_000.0, 50_000.0, 100_000.0)
+    assert line.gflops == pytest.approx(135.0)  # 90,000 x 1.5 MFLOP
+    assert line.of_peak == pytest.approx(0.75)  # of 150/200, 75/100 and 135/200
+    assert (line.peer, line.peer_images_per_s, line.ratio) == ("torch eager", 15_000.0, 5.0)
+    assert (alone.peer, alone.ratio) == (None, None)
+    assert alone.of_peak == pytest.approx(0.05)
+
+
+def test_metrics_are_the_tables_numbers(figures):
+    found = report.metrics(figures)
+    assert found["training/b32/t2/ratio"] == 5.0
+    assert found["peak/t2/gflops"] == 200.0
+    assert "inference/b1/t1/ratio" not in found
+    table = report.tables(figures)
+    assert "|   90,000 | 50,000–100,000 |   135.0 |    0.75 | torch eager  |   15,000 | 5.0 × |" in table
+
+
+def test_a_short_benchmark(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert cli.main(SHORT) == 0
+    output = capsys.readouterr()
+    assert "torch is not installed and left out; pip install torch" in output.err
+    found = json.loads((tmp_path / "here" / "benchmark.json").read_text())
+    cases = [(c["kind"], c["batch"], c["threads"]) for c in found["ours_images_per_s"]]
+    assert cases == [(TRAIN, 32, 1), (INFER, 1, 1), (INFER, 32, 1)]
+    assert all(c["rounds"][0] > 0 for c in found["ours_images_per_s"])
+    # Rows cover a step's work: two blocks of sixteen images.
+    assert sum(row["flops"] * row["runs"] for row in found["rows"]) == 32 * found["flops"][TRAIN]
+    assert (tmp_path / "here" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "here" / "benchmark.md").read_text().strip() in output.out
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "here" / "journal.jsonl").read_text().splitlines()]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+
+
+def test_another_backend_is_refused(mistake):
+    (line,) = mistake(*SHORT, "backend=numpy")
+    assert line == "task=benchmark: measures backend=numba, got backend=numpy"
+
+
+def test_an_unknown_peer_is_refused(mistake):
+    (line,) = mistake(*SHORT, "benchmark.peers=[tinygrad]")
+    assert line == "benchmark.peers: expected a list of one of torch each, got ['tinygrad']"
+
+
+def test_the_peak_of_one_core_is_some_gflops():
+    tiles = NumbaBackend(threads=1).tiles
+    assert Peak(tiles, 1).measure(0.01) > 1.0
+
+
+def test_a_peer_that_dies_is_a_fault(tmp_path, monkeypatch):
+    (tmp_path / "peer.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(peers, "SCRIPTS", {"torch": str(tmp_path / "peer.py")})
+    peer = peers.Peer("torch", 1, {})
+    with pytest.raises(peers.PeerFault, match="torch: its process ended with 3"):
+        peer.measure(Case(TRAIN, 32, 1), "eager", 0.01)
+    peer.close()
