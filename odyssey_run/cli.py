@@ -20,7 +20,6 @@ from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
 from odyssey_run.origin import told
-from odyssey_run.tracking import uploader
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
@@ -59,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("odyssey-run: interrupted", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        uploader.discard_early()
 
 
 def report(error: Exception) -> int:
@@ -82,8 +79,6 @@ def _run(argv: list[str]) -> int:
     folders = _config_folders(args)
     line = command_line.read(args.overrides, command_line.group_options(folders))
     if not args.multirun:
-        if _will_track(args):
-            uploader.start_early()
         # Composed here, not by hydra.main, which composes twice and answers a mistake a third of a second later.
         config = _compose(args, line.overrides)
         if not args.cfg:
@@ -98,12 +93,6 @@ def _run(argv: list[str]) -> int:
 
     flags = [argument for argument in argv if argument not in args.overrides]
     return _hydra(job, [*flags, *line.overrides]) or next((code for code in codes if code), OK)
-
-
-def _will_track(args: Namespace) -> bool:
-    """A guess, before anything is composed: whether this is a training run that MLflow will hear of."""
-    elsewhere = ("tracking=none", "debug=", "task=")
-    return not args.cfg and not any(text.startswith(elsewhere) for text in args.overrides)
 
 
 def _misused(message: str) -> NoReturn:

@@ -274,8 +274,8 @@ def _unlock(handle: int | None) -> None:
         os.close(handle)
 
 
-def main() -> None:
-    """The process: hears of its store, of journals and at last of its patience from stdin, answers with a JSON object.
+def main(store: Store) -> None:
+    """The process: hears of journals and at last of its patience from stdin, answers with a JSON object at its end.
 
     Where stdin ends early the main process is gone: what it wrote until then is sent.
     """
@@ -285,12 +285,12 @@ def main() -> None:
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
     with contextlib.suppress(Exception):  # told when something is sent
         with _giving_way(said):
-            _import_lightly(said)
-        if said.store.database is None or said.store.database.exists():
-            client = make_client(said.store)
+            _import_lightly(store)
+        if store.database is None or store.database.exists():
+            client = make_client(store)
     said.begun.wait()
     if said.paths:
-        outbox = Outbox(said.store, client)
+        outbox = Outbox(store, client)
         said.tell(outbox)
         done = outbox.run()
         print(json.dumps({"done": done, "fault": outbox.fault}), flush=True)
@@ -298,18 +298,11 @@ def main() -> None:
 
 
 class _Said:
-    """What the main process says, heard beside the imports: the store, paths of journals, the patience at its end.
-
-    Attributes:
-        settled: the store is known.
-        begun: there is a journal.
-        over: nothing more will be said.
-    """
+    """What the main process says, heard beside the imports: paths of journals, then the patience at its end."""
 
     def __init__(self) -> None:
-        self.store: Store | None = None
         self.paths: list[Path] = []
-        self.settled, self.begun, self.over = threading.Event(), threading.Event(), threading.Event()
+        self.begun, self.over = threading.Event(), threading.Event()
         self._patience = 0.0
         self._outbox: Outbox | None = None
         self._lock = threading.Lock()
@@ -321,17 +314,12 @@ class _Said:
             if word == "close":
                 self._patience = float(rest)
                 break
-            if word == "store":
-                self.store = Store(**json.loads(rest))
-                self.settled.set()
-                continue
             with self._lock:
                 self.paths.append(Path(rest))
                 if self._outbox:
                     self._outbox.follow(self.paths[-1])
             self.begun.set()
         self.over.set()
-        self.settled.set()
         self.begun.set()
         with self._lock:
             if self._outbox:
@@ -372,15 +360,14 @@ def _giving_way(said: _Said) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _import_lightly(said: _Said) -> None:
+def _import_lightly(store: Store) -> None:
     """Imports MLflow as if what it does not need were not installed."""
     absent = [name for name in UNNEEDED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
     gc.disable()
     try:
         import_mlflow()
-        said.settled.wait()
-        if said.store.artifact_location is not None:  # a database: the client would import this, with the store locked
+        if store.artifact_location is not None:  # a database: the client would import this, with the store locked
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
     except ImportError:  # another MLflow needs one of them after all
         for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:

@@ -13,47 +13,16 @@ SERVER_PATIENCE, FILE_PATIENCE = 30.0, 10.0  # seconds
 HANGS = 120.0  # seconds beyond patience
 START = """
 import json, sys
-sys.path[:] = json.loads(sys.argv[1])
+given = json.loads(sys.argv[1])
+sys.path[:] = given["path"]
+from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import main
-main()
+main(Store(**given["store"]))
 """
-_early: list[subprocess.Popen] = []
-
-
-def start_early() -> None:
-    """Starts the process that the next `Uploader` takes, before it is known what for: MLflow's import takes longest."""
-    _early.append(_start())
-
-
-def discard_early() -> None:
-    """Ends a process that nobody took."""
-    while _early:
-        _end(_early.pop())
-
-
-def _start() -> subprocess.Popen:
-    # A process group of its own: Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
-    apart = {"process_group": 0} if os.name == "posix" else {}
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", START, json.dumps(sys.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,  # nothing is left to flush into a process that died
-        **apart,
-    )
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(BrokenPipeError):
-            pipe.close()
 
 
 class Uploader:
-    """Has the process, tells it where to send and where the journals are, and waits for it at the end.
+    """Starts the process, tells it where the journals are, and waits for it at the end.
 
     Args:
         store: where to send.
@@ -65,17 +34,23 @@ class Uploader:
     def __init__(self, store: Store):
         self.store = store
         self.fault: str | None = None
-        self._process = _early.pop() if _early else _start()
-        self._say(f"store {json.dumps(vars(store))}")
-
-    def _say(self, line: str) -> None:
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n".encode())
-            self._process.stdin.flush()
+        given = json.dumps({"path": sys.path, "store": vars(store)})
+        # A process group of its own: Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
+        apart = {"process_group": 0} if os.name == "posix" else {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", START, given],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # nothing is left to flush into a process that died
+            **apart,
+        )
 
     def follow(self, journal: Path) -> None:
         """Begins to send what a journal holds and will hold; a parent's before its children's."""
-        self._say(f"follow {journal.absolute()}")
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"follow {journal.absolute()}\n".encode())
+            self._process.stdin.flush()
 
     def close(self, patience: float | None = None) -> bool:
         """Sends the rest; returns whether MLflow has everything, ``fault`` says why not.
@@ -101,4 +76,8 @@ class Uploader:
 
     def abandon(self) -> None:
         """Ends the process at once."""
-        _end(self._process)
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()
