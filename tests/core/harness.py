@@ -134,7 +134,7 @@ def numba_backend(groups: int = 8, tiles=None) -> NumbaBackend:
     """One thread, so that only the serial loop is compiled."""
     backend = NumbaBackend(threads=1, groups=groups)
     if tiles is not None:
-        backend._tiles = tiles
+        backend.tiles = tiles
     return backend
 
 

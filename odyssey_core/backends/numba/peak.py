@@ -35,7 +35,7 @@ def _build(chains: int, parallel: bool):
 
     @njit(nogil=True)
     def one(out, start, count):
-        values = tile_zero(chains, 1)
+        values = tile_zero(chains, 1, LANES)
         factor, term = splat(np.float32(0.5)), splat(np.float32(1))
         for _ in range(count):
             values = _multiply_add(values, factor, term)

@@ -30,7 +30,7 @@ class Trained:
         self.parameters = model.parameters()
         grads = gradients(losses, list(self.parameters.values()))
         updates = [Update(n, p, g, optimizer) for (n, p), g in zip(self.parameters.items(), grads, strict=True)]
-        tiles = numba_backend()._tiles
+        tiles = numba_backend().tiles
         self.executable = NumbaExecutable([losses], self.parameters, updates, rule, 8, threads, tiles)
         rng = np.random.default_rng(1)
         order = np.arange(batch)[None]

@@ -36,7 +36,7 @@ def test_one_thread_runs_the_parts_of_all_workers(workers, monkeypatch):
     )
     found = []
     for threads in (1, workers):
-        executable = NumbaExecutable([losses], parameters, updates, PLAIN, 8, threads, numba_backend()._tiles)
+        executable = NumbaExecutable([losses], parameters, updates, PLAIN, 8, threads, numba_backend().tiles)
         assert executable.program.workers == threads
         executable._run = run_serial
         found.append((executable.run(feed), executable.read()))
