@@ -108,15 +108,15 @@ def test_a_verified_run_is_recorded_and_no_other(tiny, capsys):
         assert not (tiny / "experiments" / "tiny" / "result.json").exists()
         return capsys.readouterr().err
 
-    assert cli.main(["--config-dir", "conf", "experiment=tiny", "run.name=parent"]) == 3  # no val/accuracy
+    assert cli.main(["--config-dir", "conf", "experiment=tiny", "backend.threads=1"]) == 3  # no val/accuracy
     client = MlflowClient(f"sqlite:///{tiny}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    (run_id,) = (run.info.run_id for run in runs if run.info.run_name == "parent")
+    (run_id,) = (run.info.run_id for run in runs if "odyssey.seeds" in run.data.tags)
 
     assert "unknown experiment 'small'; known: tiny" in refused("small", run_id)
     assert "no run 'abc'" in refused("tiny", "abc")
     assert "expected one that is REPRODUCED, got None; run odyssey-run task=verify" in refused("tiny", run_id)
-    assert cli.main(["task=verify", f"run_id={run_id}"]) == 0
+    assert cli.main(["task=verify", f"run_id={run_id}", "backend.threads=1"]) == 0
     yaml = tiny / "conf" / "experiment" / "tiny.yaml"
     yaml.write_text(TINY.replace("epochs: 1", "epochs: 2"))
     assert "none of experiment=tiny as it is now: trainer.epochs differ" in refused("tiny", run_id)
