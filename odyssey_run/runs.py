@@ -95,9 +95,9 @@ def series(records: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def weights_file(folder: Path, model: str) -> Path:
-    """Where a run's folder, or its artifacts, have the weights."""
-    return folder / f"{model}_weights" / f"{model}.safetensors"
+def weights_file(model: str) -> Path:
+    """Where a run keeps its weights, in its folder and among its artifacts."""
+    return Path(f"{model}_weights") / f"{model}.safetensors"
 
 
 def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
@@ -140,7 +140,7 @@ def _read(folder: Path, kept: Path | None) -> RecordedRun:
     run = RecordedRun(records, kept, {}, {})
     if not any(r["kind"] == "start" for r in records):
         raise DataError(f"{folder / FILE_NAME}: says nothing of how the run began")
-    path = weights_file(folder, run.config["model"]["name"])
+    path = folder / weights_file(run.config["model"]["name"])
     return RecordedRun(records, kept, *load_weights(path)) if path.exists() else run
 
 

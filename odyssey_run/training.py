@@ -14,6 +14,7 @@ from odyssey_core.errors import DataError
 from odyssey_run import claims, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
+from odyssey_run.runs import weights_file
 from odyssey_run.session import Session, recording
 from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.trainer import Trainer
@@ -218,11 +219,6 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
     file = path / weights_file(model)
     save_weights(file, artifact_names(outcome.weights), metadata)
     return file
-
-
-def weights_file(model: str) -> Path:
-    """Where a run keeps its weights, in its folder and among its artifacts."""
-    return Path(f"{model}_weights") / f"{model}.safetensors"
 
 
 def _conclude(request: Request, session: Session, result: Result) -> Result:

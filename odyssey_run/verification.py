@@ -18,11 +18,12 @@ from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request, assemble, check
 from odyssey_run.events import Listener, Outcome
+from odyssey_run.runs import weights_file
 from odyssey_run.session import CONFIG
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.sender import fault_of, make_client
-from odyssey_run.training import make_trainer, weights_file
+from odyssey_run.training import make_trainer
 
 if TYPE_CHECKING:
     from odyssey_run.tasks.verify import VerifyConfig
