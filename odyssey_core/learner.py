@@ -1,5 +1,8 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
+from dataclasses import replace
+from functools import cached_property
+
 import numpy as np
 
 from odyssey_core import ops
@@ -10,7 +13,7 @@ from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.nn import Module
-from odyssey_core.optim import Optimizer, StepRule, Update
+from odyssey_core.optim import SGD, Optimizer, StepRule, Update
 from odyssey_core.random import uniform
 from odyssey_core.tensor import Shape, Tensor, for_inference, topological
 
@@ -116,6 +119,28 @@ class Learner:
             self._infer[batch].write(self.weights())
             self._fresh.add(batch)
         return self._infer[batch]
+
+    @cached_property
+    def _probe(self) -> Executable:
+        """A step that changes no weight: the velocity of a rate of 0, from 0 on, is the gradient itself."""
+        velocity = SGD(lr=0.0, momentum=0.5)
+        return self.backend.compile(
+            [self._losses], self.parameters, [replace(u, optimizer=velocity) for u in self._updates]
+        )
+
+    def gradients(self, data: Images, order: np.ndarray, epoch: int = 0) -> dict[str, np.ndarray]:
+        """The gradient of the mean training loss of one batch by parameter, float32; changes nothing.
+
+        Args:
+            data: what the indices point into.
+            order: (batch_size,) int64 indices, -1 for a place without an image.
+            epoch: enters the random numbers.
+        """
+        velocity = {f"{name}/velocity": np.float32(0) for name in self.parameters}
+        self._probe.write(self.weights() | velocity)
+        self._run(self._probe, data, order[None], epoch=epoch, scalars=np.zeros((1, 1), np.float32))
+        state = self._probe.read()
+        return {name: np.asarray(state[f"{name}/velocity"], np.float32) for name in self.parameters}
 
     def _run(self, executable, data: Images, order: np.ndarray, **feed) -> np.ndarray:
         pixels = data.pixels.reshape(len(data.pixels), -1)

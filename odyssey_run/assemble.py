@@ -20,7 +20,7 @@ from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
 from odyssey_run import claims
 from odyssey_run.binding import Faults, bind, parameters
-from odyssey_run.schema import FolderConfig, RunConfig, TrackingConfig, TrainerConfig
+from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, TrackingConfig, TrainerConfig
 from odyssey_run.tasks import TASKS
 
 # What a constructor is given by the program; no key in YAML may set it.
@@ -33,7 +33,7 @@ REGISTRIES: dict[str, Registry] = {
     "scheduler": SCHEDULERS,
     "backend": BACKENDS,
 }
-GROUPS = {"run": FolderConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
+GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Request:
     resume: str | None
     expect: dict[str, Any]
     run: FolderConfig
+    plots: PlotsConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
     task: Component

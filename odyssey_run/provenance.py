@@ -18,7 +18,7 @@ import odyssey_core
 from odyssey_run.assemble import Assembly, Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
-NO_RESULT = ("run", "tracking", "task", "resume", "seeds", "expect")  # where, who is told, what is done with it
+NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
 MOST_DIFF = 1_000_000  # characters
 RUNNER_SOURCES = ("assemble.py", "binding.py", "schema.py", "trainer.py")  # these decide results, with odyssey_core
 

@@ -76,6 +76,17 @@ class FolderConfig:
 
 
 @dataclass(frozen=True)
+class PlotsConfig:
+    """The pictures and the report.
+
+    Args:
+        enabled: draw them at the end of a run.
+    """
+
+    enabled: bool
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The root of a configuration; components stay mappings here and are bound to their constructors.
 
@@ -91,6 +102,7 @@ class RunConfig:
     resume: str | None
     expect: dict[str, Any]
     run: dict[str, Any]
+    plots: dict[str, Any]
     trainer: dict[str, Any]
     tracking: dict[str, Any]
     model: dict[str, Any]

@@ -25,6 +25,11 @@ EVALUATION_IMAGES = 512  # per call
 LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 
 
+def norm(array: np.ndarray) -> float:
+    """The Euclidean norm, exact but for one rounding: squares of float32 are exact in float64, and so is their sum."""
+    return math.sqrt(math.fsum((array.astype(np.float64) ** 2).ravel().tolist()))
+
+
 class _Stopped(Exception):
     """A signal asked the run to stop."""
 
@@ -164,6 +169,7 @@ class Trainer:
         loss, accuracy = self._validate()
         if state.step == self._last:
             self._close_window()
+        self._tell("metrics", state.step, self._norms())
         seconds = clock.call_s - seconds
         self._tell(
             "epoch",
@@ -198,6 +204,14 @@ class Trainer:
         if self.config.patience is not None and len(state.history) - 1 - best_epoch >= self.config.patience:
             self._last = state.step
         return loss, accuracy
+
+    def _norms(self) -> dict[str, float]:
+        """Euclidean norms of every layer's weights and of their gradient on the first training images."""
+        batch = np.full(self.config.batch_size, -1, np.int64)
+        batch[: len(self.train)] = self.train[: len(batch)]
+        found = {"weight_norm": self.learner.weights(), "grad_norm": self.learner.gradients(self.dataset.train, batch)}
+        norms = {f"{kind}/{name}": norm(v) for kind, arrays in found.items() for name, v in arrays.items() if v.ndim > 1}
+        return {name: value for name, value in norms.items() if math.isfinite(value)}
 
     def _rates(self, first: int, count: int) -> list[float]:
         """Learning rates of ``count`` steps."""

@@ -1,0 +1,57 @@
+"""Which class is taken for which, and how well each is known."""
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from odyssey_run.plots import style
+from odyssey_run.plots.scores import per_class
+
+WORTH_A_NUMBER = 0.10  # share of a class from which a cell says it
+
+
+def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
+    """Each row in shares of its class; the square root as colour scale, so that 1 % can be seen."""
+    classes = len(names)
+    size = max(style.WIDTH, 0.15 * classes)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    drawn = style.figure(size, size, left=0.5, right=0.25, top=0.55, bottom=0.75)
+    axes = drawn.subplots()
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    small = 9 if classes <= 20 else 7
+    ticks = range(classes)
+    axes.set(xticks=ticks, yticks=ticks, xlabel="answer", ylabel="truth", title="Which class is taken for which")
+    axes.set_xticklabels(names, fontsize=small)
+    axes.set_yticklabels(names, fontsize=small)
+    axes.tick_params(length=0, labeltop=True, labelright=True, pad=2)
+    axes.grid(False)
+    edges = np.arange(0.5, classes - 1)
+    axes.hlines(edges, -0.5, classes - 0.5, color="#d1d5db", linewidth=0.3)
+    axes.vlines(edges, -0.5, classes - 0.5, color="#d1d5db", linewidth=0.3)
+    for row, column in zip(*np.nonzero(shares >= WORTH_A_NUMBER), strict=True):
+        share = shares[row, column]
+        colour = "white" if share > 0.35 else "black"
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=small - 2, color=colour)
+    place = drawn.add_axes([0.62, 0.055, 0.3, 0.012])
+    bar = drawn.colorbar(image, cax=place, orientation="horizontal", ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
+    bar.ax.set_xticklabels(["0", "1", "10", "25", "50", "100"], fontsize=8)
+    bar.set_label("share of the true class (%)", fontsize=8)
+    bar.outline.set_visible(False)
+    return drawn
+
+
+def classes(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
+    """F1 of each class as a bar, the worst on top, with precision and recall as marks."""
+    values = per_class(confusion)
+    order = np.argsort(values["f1"], kind="stable")[::-1]
+    rows = np.arange(len(names))
+    drawn = style.figure(1.1 + 0.15 * len(names), left=0.35, bottom=0.75)
+    axes = drawn.subplots()
+    axes.barh(rows, 100 * values["f1"][order], color="#bfd9ea", label="F1", height=0.75)
+    axes.plot(100 * values["precision"][order], rows, "o", color=style.VERMILLION, markersize=3.5, label="precision")
+    axes.plot(100 * values["recall"][order], rows, "D", color=style.BLUE, markersize=3.5, label="recall")
+    axes.set_yticks(rows, [names[i] for i in order], fontsize=8)
+    axes.set(title="How well each class is known", xlabel="%", ylim=(-0.7, len(names) - 0.3), xlim=(0, 100))
+    axes.grid(axis="y", visible=False)
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.005), bbox_transform=drawn.transFigure)
+    return drawn

@@ -1,0 +1,91 @@
+"""Images: the surest mistakes, what the first layer looks for, samples of a data set."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from odyssey_core.backends import BACKENDS
+from odyssey_core.backends.base import Feed
+from odyssey_core.classifier import Classifier, upright
+from odyssey_core.tensor import topological
+from odyssey_run.plots import style
+from odyssey_run.plots.scores import Scores
+
+COLUMNS, MISTAKES = 5, 25
+ACROSS, FILTERS = 6, 24
+
+
+def mosaic(pictures: np.ndarray, columns: int, gap: tuple[int, int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Pictures (N, h, w) side by side in one array, nan between them, and the top left corner (x, y) of each.
+
+    One image with text on it is drawn five times as fast as as many axes.
+    """
+    n, h, w = pictures.shape
+    rows = -(-n // columns)
+    down, across = h + gap[0], w + gap[1]
+    whole = np.full((rows * down - gap[0], columns * across - gap[1]), np.nan)
+    corners = [(i % columns * across, i // columns * down) for i in range(n)]
+    for picture, (x, y) in zip(pictures, corners, strict=True):
+        whole[y : y + h, x : x + w] = picture
+    return whole, corners
+
+
+def mistakes(scores: Scores) -> Figure | None:
+    """The wrong answers given with most confidence, each with its truth; None where there is none."""
+    chosen = scores.mistakes(MISTAKES)
+    if not len(chosen):
+        return None
+    names = scores.class_names
+    pictures = scores.pixels[chosen]
+    h, w = pictures.shape[1:]
+    whole, corners = mosaic(pictures, COLUMNS, (h * 6 // 7, w // 4))
+    drawn = style.figure(0.85 + 1.3 * -(-len(chosen) // COLUMNS), left=0.1, right=0.1, top=0.55, bottom=0.4)
+    axes = drawn.subplots()
+    style.bare(axes)
+    axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)
+    axes.set_title("The surest mistakes", pad=20)
+    for n, (x, y) in zip(chosen, corners, strict=True):
+        truth, answer = names[scores.labels[n]], names[scores.predicted[n]]
+        axes.text(x + w / 2, y - 1.5, f"is {truth}", ha="center", va="bottom", fontsize=8.5)
+        sure = f"read as {answer}\n{min(99.9, 100 * scores.confidence[n]):.1f} % sure"
+        axes.text(x + w / 2, y + h + 1, sure, ha="center", va="top", fontsize=7.5, color=style.VERMILLION)
+    return drawn
+
+
+def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
+    """What the first layer looks for and, where it is a convolution, how it answers to an image.
+
+    Args:
+        classifier: of which the first weights are drawn, at most ``FILTERS`` of them.
+        pixels: (C, H, W) uint8, as stored.
+    """
+    name, weight = next(iter(classifier.parameters.items()))
+    if weight.ndim == 2 and weight.shape[1] != np.prod(classifier.input_shape):
+        return None
+    filters = weight[:FILTERS].reshape(-1, *(weight.shape[1:] if weight.ndim == 4 else classifier.input_shape))
+    filters = upright(filters.mean(axis=1), classifier.orientation)
+    limit = float(np.abs(filters).max()) or 1.0
+    bands = [(filters, f"{name}: red adds, blue takes away", {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit})]
+    if weight.ndim == 4:
+        answers = upright(responses(classifier, pixels)[:FILTERS], classifier.orientation)
+        image = upright(pixels, classifier.orientation)
+        bands.append((answers, "what each passes on of the image below", {"cmap": "gray_r", "vmin": 0}))
+        bands.append((image, "", {"cmap": "gray_r", "vmin": 0, "vmax": 255}))
+    rows = [-(-len(pictures) // ACROSS) for pictures, *_ in bands]
+    drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)
+    grid = drawn.subplots(len(bands), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (pictures, title, look) in zip(grid, bands, strict=True):
+        style.bare(axes)
+        axes.imshow(mosaic(pictures, ACROSS, (1, max(1, pictures.shape[2] // 6)))[0], **look)
+        axes.set_title(title, fontsize=9, fontweight="normal")
+    return drawn
+
+
+def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
+    """(filters, h, w) what the first convolution makes of an image (C, H, W) uint8, negative values cut off."""
+    layer = next(x for x in topological([classifier.logits]) if x.op.name == "conv2d")
+    executable = BACKENDS["numpy"]().compile([layer], classifier.module.parameters())
+    executable.write(classifier.parameters)
+    order = np.full((1, layer.shape[0]), -1, np.int64)
+    order[0, 0] = 0
+    answers = executable.run(Feed(order=order, pixels=pixels.reshape(1, -1)))[0, 0]
+    return np.maximum(answers.reshape(layer.shape[1:]), 0)

@@ -1,0 +1,86 @@
+"""What a test says of a classifier, in numbers: nothing here draws."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from odyssey_core.classifier import Classifier, softmax, upright
+from odyssey_core.data import Images
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A classifier's answers on labelled images.
+
+    Args:
+        pixels: (N, H, W) uint8, upright.
+        labels: (N,) int64, the truth.
+        logits: (N, K) float32.
+        losses: (N,) float32 cross-entropy.
+        class_names: K.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    losses: np.ndarray
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, classifier: Classifier, images: Images) -> "Scores":
+        """Runs the classifier over the images."""
+        logits, losses = classifier.evaluate(images)
+        pixels = upright(images.pixels[:, 0], classifier.orientation)
+        return cls(pixels, images.labels, logits, losses, classifier.class_names)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) int64."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def correct(self) -> int:
+        """How many answers are right."""
+        return int((self.predicted == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Their share."""
+        return self.correct / len(self.labels)
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """(N,) probability of the answer."""
+        return softmax(self.logits).max(axis=1)
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """(K, K) int64 counts: row the truth, column the answer."""
+        classes = len(self.class_names)
+        return np.bincount(self.labels * classes + self.predicted, minlength=classes**2).reshape(classes, classes)
+
+    def mistakes(self, count: int) -> np.ndarray:
+        """Indices of the wrong answers given with most confidence, the surest first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:count]
+
+
+def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, (K,) float64 in [0, 1]; 0 where there is nothing to divide by."""
+    right = np.diag(confusion).astype(np.float64)
+
+    def share(whole: np.ndarray) -> np.ndarray:
+        return np.divide(right, whole, out=np.zeros_like(right), where=whole > 0)
+
+    precision, recall = share(confusion.sum(axis=0)), share(confusion.sum(axis=1))
+    whole = precision + recall
+    f1 = np.divide(2 * precision * recall, whole, out=np.zeros_like(right), where=whole > 0)
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def confused_pairs(confusion: np.ndarray, count: int) -> list[tuple[int, int, int]]:
+    """(class, class, images of either taken for the other), the most confused first, none without any."""
+    both = np.triu(confusion + confusion.T, 1)
+    order = np.argsort(-both, axis=None, kind="stable")[:count]
+    return [(int(a), int(b), int(both[a, b])) for a, b in zip(*np.unravel_index(order, both.shape), strict=True) if both[a, b]]
