@@ -25,6 +25,7 @@ ALLOWED = {
     "models": FOUNDATIONS | {"nn"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "registry", "random", "checkpoint"},
+    "classifier": FOUNDATIONS | {"ops", "backends", "checkpoint", "data", "models"},
     "learner": FOUNDATIONS | {"ops", "autodiff", "backends", "data", "nn", "optim"},
 }
 KERNELS = {"simd", "tile", "table", "mathematics", "random"}

@@ -288,3 +288,16 @@ def test_activations_that_are_all_finite_leave_the_loss_and_the_gradients():
     assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "the gradient of a.weight"
     state["b.bias"][...] = 3e38, -3e38, 0
     assert learner.first_nonfinite(state, data, np.arange(8), epoch=0) == "the loss"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_gradients_are_those_of_a_step_and_change_nothing(backend):
+    data = _data()
+    learner = _learner(backend, optimizer=("sgd", {"lr": 0.5}), seed=3)
+    before = learner.state()
+    grads = learner.gradients(data, np.arange(8))
+    assert all((learner.state()[name] == value).all() for name, value in before.items())
+    _train(learner, data, np.arange(8)[None])
+    for name, value in learner.weights().items():
+        np.testing.assert_allclose(before[name] - value, 0.5 * grads[name], atol=1e-6)
+    assert max(np.abs(grad).max() for grad in grads.values()) > 0.01

@@ -45,6 +45,9 @@ class FakeLearner:
         logits = np.eye(2, dtype=np.float32)[(order % 4 == 0).astype(int)]
         return logits, np.full(len(order), self.valleys.get(self.steps, 0.25), np.float32)
 
+    def gradients(self, data, order):
+        return {"w": np.zeros(1, np.float32)}
+
     def weights(self):
         return {"w": np.array([self.steps])}
 
@@ -243,3 +246,8 @@ def test_checkpoints_come_when_they_are_due_and_when_a_run_is_stopped():
     stop = lambda: signal.SIGINT if learner.steps else None  # noqa: E731
     make(learner, Ear(), stop=stop, save=saved.append).run()
     assert len(saved) == 1
+
+
+def test_a_norm_is_exact():
+    assert trainer_module.norm(np.array([[3e20, 4e20]], np.float32)) == pytest.approx(5e20, rel=1e-7)  # beyond float32
+    assert trainer_module.norm(np.array([1.0] + [2**-27] * 64, np.float32)) > 1  # lost one by one in float64's sum

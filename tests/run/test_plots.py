@@ -1,0 +1,84 @@
+"""Pictures and report: the numbers behind them, worked out by hand, and that what is promised is there."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from quick import QUICK
+
+from odyssey_run import cli
+from odyssey_run.plots import images, lookalikes, report
+from odyssey_run.plots.scores import Scores, confused_pairs, per_class
+
+NAMES = ("0", "O", "x")
+CONFUSION = np.array([[6, 2, 0], [4, 3, 1], [0, 0, 0]])  # no image of x
+
+
+def scores() -> Scores:
+    labels = np.repeat(np.arange(3), CONFUSION.sum(axis=1))
+    answers = np.concatenate([np.repeat(np.arange(3), row) for row in CONFUSION])
+    logits = np.eye(3, dtype=np.float32)[answers] * np.arange(1, 17, dtype=np.float32)[:, None]
+    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES)
+
+
+def test_confusion_counts_truth_by_answer():
+    assert scores().confusion.tolist() == CONFUSION.tolist()
+    assert (scores().correct, scores().accuracy) == (9, 9 / 16)
+
+
+def test_precision_recall_and_f1():
+    values = per_class(CONFUSION)
+    assert values["precision"].tolist() == [6 / 10, 3 / 5, 0]
+    assert values["recall"].tolist() == [6 / 8, 3 / 8, 0]
+    assert values["f1"] == pytest.approx([2 / 3, 2 * 0.6 * 0.375 / 0.975, 0])
+
+
+def test_pairs_are_counted_both_ways_and_none_without_mistakes():
+    assert confused_pairs(CONFUSION, 5) == [(0, 1, 6), (1, 2, 1)]
+    assert confused_pairs(np.eye(3, dtype=int), 5) == []
+
+
+def test_the_surest_mistakes_come_first():
+    found = scores().mistakes(3)  # the logit of the answer grows with the index; wrong are 6, 7, 8 to 11 and 15
+    assert found.tolist() == [15, 11, 10]
+
+
+def test_rows_of_classes_name_the_worst_neighbour():
+    rows = report.rows_of_classes(scores())
+    assert rows[1] == {
+        "class": "O", "images": 8, "precision": 0.6, "recall": 0.375, "f1": 0.4615, "taken_for": "0", "times": 4,
+    }  # fmt: skip
+    assert rows[2]["taken_for"] == ""
+
+
+def test_a_mosaic_leaves_gaps():
+    whole, corners = images.mosaic(np.ones((3, 2, 2)), columns=2, gap=(1, 1))
+    assert corners == [(0, 0), (3, 0), (0, 3)]
+    assert whole.shape == (5, 5)
+    assert np.isnan(whole).sum() == 25 - 12
+
+
+def test_lookalikes_go_both_ways_and_are_pairs():
+    assert lookalikes.reason("0", "O") == lookalikes.reason("O", "0") == "one closed curve"
+    assert lookalikes.reason("0", "X") is None
+    assert all(len(pair) == 2 for pair in lookalikes.REASONS)
+
+
+@pytest.mark.parametrize("model", ["lenet5", "linear"])
+def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
+    quick = [a for a in QUICK if not a.startswith("plots.")]
+    expect = "expect={test/accuracy: '> 0', test/loss: '< 0'}"
+    assert cli.main([*quick, f"model={model}", "run.name=a<b".replace("<", "-"), expect]) == 3
+    run = tmp_path / "runs" / "a-b"
+    page = (run / "report.html").read_text()
+    drawn = {path.stem for path in (run / "plots").glob("*.png")}
+    assert drawn == {"learning", "confusion", "classes", "mistakes", "first_layer", "norms"}
+    assert page.count("data:image/png;base64,") == len(drawn)
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert re.search(r"held.*missed", page, re.S)
+    with open(run / "plots" / "classes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list("0123456789")
+    right = sum(round(float(r["recall"]) * int(r["images"])) for r in rows)
+    assert f"{right:,} of 360 test images" in page
