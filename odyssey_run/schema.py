@@ -55,11 +55,13 @@ class TrackingConfig:
         name: ``mlflow``, or ``none`` for the run's folder alone.
         uri: MLflow's tracking URI; null takes MLFLOW_TRACKING_URI, else SQLite in the working directory.
         experiment: null takes MLFLOW_EXPERIMENT_NAME, else the name of the data.
+        register: name in MLflow's registry under which the trained model becomes a new version; null for none.
     """
 
     name: Literal["mlflow", "none"]
     uri: str | None
     experiment: str | None
+    register: str | None
 
 
 @dataclass(frozen=True)

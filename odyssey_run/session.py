@@ -137,6 +137,11 @@ class Session:
         relative = path.relative_to(self.path)
         self.journal.append("artifact", path=relative.as_posix(), folder=relative.parent.as_posix().removeprefix("."))
 
+    def model(self, path: Path, step: int) -> None:
+        """Records a folder of the run's folder as the model after a step, to be registered where the request says so."""
+        name = path.relative_to(self.path).as_posix()
+        self.journal.append("model", path=name, step=step, register=self.request.tracking.register)
+
     def end(self, status: str, reason: str | None = None) -> None:
         """Records how the run ended; nothing is recorded after it."""
         for name in (CONFIG, LOG):

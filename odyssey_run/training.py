@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from odyssey_core.checkpoint import artifact_names, digest, load_weights, save_weights, write_atomic
-from odyssey_core.classifier import Classifier
+from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
 from odyssey_core.errors import DataError
-from odyssey_run import claims, plots, provenance, resume
+from odyssey_run import claims, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
-from odyssey_run.plots.scores import Scores
-from odyssey_run.runs import series, weights_file
+from odyssey_run.runs import weights_file
 from odyssey_run.session import Session, recording
 from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.trainer import Trainer
@@ -100,29 +98,16 @@ def train_one(request: Request, session: Session, found: Path | None = None) -> 
     outcome = trainer.run()
     weights = keep_weights(request, assembly, outcome, session.path)
     session.artifact(weights)
-    if request.plots.enabled and outcome.status == "FINISHED":
-        _draw(request, session, assembly, weights)
     session.tags({"odyssey.weights.sha256": digest(outcome.weights), "odyssey.step": str(outcome.step)})
     screen.end(outcome, len(assembly.dataset.test), weights)
     if outcome.status == "KILLED":
         session.artifact(session.path / resume.CHECKPOINT)
     else:
         (session.path / resume.CHECKPOINT).unlink(missing_ok=True)
+    if outcome.status == "FINISHED":
+        presentation.present(request, session, assembly.dataset, weights, outcome.step)
     result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, recorder.last)
     return _conclude(request, session, result)
-
-
-def _draw(request: Request, session: Session, assembly: Assembly, weights: Path) -> None:
-    """The pictures and the report, made from what was written: the journal and the weights file."""
-    with session.screen.waiting("drawing pictures and report"):
-        classifier = Classifier(*load_weights(weights), request.backend.build())
-        scores = Scores.of(classifier, assembly.dataset.test)
-        records = read(session.path / FILE_NAME)[0]
-        last = {name: points[-1][1] for name, points in series(records).items()}
-        rows = claims.report(claims.read(request.expect), last)
-        sample = assembly.dataset.test.pixels[0]
-        for path in plots.draw(session.path, records, classifier, scores, sample, rows):
-            session.artifact(path)
 
 
 def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest) -> Trainer:

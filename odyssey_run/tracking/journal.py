@@ -7,6 +7,7 @@ Kinds of records, each with ``time`` in milliseconds since the epoch:
     metrics    step and values
     tags       more of them
     artifact   a file or folder that was written: path (in the run's folder) and folder (among MLflow's artifacts)
+    model      a folder that MLflow can load: path, step, and the name to register it under or null
     tracking   what MLflow answered: first that a run is being made, then its run_id and experiment_id
     end        status FINISHED, FAILED or KILLED, and the reason
     sent       everything up to the end has reached MLflow

@@ -7,7 +7,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_run import cli, runs
 from odyssey_run.schema import TrackingConfig
 
-NONE = TrackingConfig("none", None, None)
+NONE = TrackingConfig("none", None, None, None)
 
 
 def test_a_run_is_found_by_each_of_its_names(tmp_path):
@@ -40,7 +40,7 @@ def test_a_run_that_only_mlflow_has(tmp_path):
     assert cli.main([*[a for a in QUICK if a != "tracking=none"], "run.name=one"]) == 0
     here = runs.find("one", NONE)
     (tmp_path / "runs").rename(tmp_path / "elsewhere")
-    mlflow = TrackingConfig("mlflow", None, None)
+    mlflow = TrackingConfig("mlflow", None, None, None)
     there = runs.find(here.run_id, mlflow)
     assert there.folder is None
     assert there.key == here.key

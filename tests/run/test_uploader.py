@@ -299,7 +299,7 @@ def test_a_run_that_goes_on_is_running_again_until_it_ends(tmp_path, store):
 
 
 def tracking(uri=None, experiment=None):
-    return TrackingConfig("mlflow", uri, experiment)
+    return TrackingConfig("mlflow", uri, experiment, None)
 
 
 def test_where_runs_go(tmp_path):
@@ -316,4 +316,4 @@ def test_where_runs_go(tmp_path):
     found = resolve(tracking(), "emnist", environment)
     assert (found.uri, found.experiment) == (f"sqlite:///{tmp_path}/other.db", "theirs")
     assert found.command() == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/other.db'"
-    assert resolve(TrackingConfig("none", None, None), "emnist", {}) is None
+    assert resolve(TrackingConfig("none", None, None, None), "emnist", {}) is None

@@ -1,0 +1,39 @@
+"""A run in a few lines of Markdown, for the top of its page in MLflow."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from odyssey_run.runs import series
+
+
+def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]] = ()) -> str:
+    """What was run and what came of it.
+
+    Args:
+        records: its journal.
+        claims: rows of ``claims.report``.
+    """
+    start = next(r for r in records if r["kind"] == "start")
+    config, tags = start["config"], start["tags"]
+    last = {name: points[-1][1] for name, points in series(list(records)).items()}
+    optim, trainer = config["optim"], config["trainer"]
+    official = "" if tags.get("odyssey.data.official") == "true" else ", not the official files"
+    lines = [
+        f"**{config['model']['name']}** on **{tags.get('odyssey.data.name', config['data']['name'])}**{official}, "
+        f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}, "
+        f"seed {config['seed']}.",
+        "",
+        "| metric | value |",
+        "|---|---|",
+    ]
+    for name in ("test/accuracy", "val/accuracy"):
+        if name in last:
+            lines.append(f"| {name} | {last[name]:.2%} |")
+    for name in ("test/loss", "val/loss", "train/loss"):
+        if name in last:
+            lines.append(f"| {name} | {last[name]:.4f} |")
+    if "time/images_per_s" in last:
+        lines.append(f"| training | {last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s |")
+    lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
+    lines += ["", "The whole story is in the artifact `report.html`.", "", f"`{tags.get('odyssey.command', '')}`"]
+    return "\n".join(lines)
