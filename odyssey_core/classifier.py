@@ -45,16 +45,16 @@ class Classifier:
             arguments, mean, std = json.loads(about["model_config"]), float(about["mean"]), float(about["std"])
             model = about["model"]
         except (KeyError, ValueError, TypeError) as error:
-            raise DataError(f"weights file: metadata do not say how to use it ({error!r}); is it of this program?") from None
+            raise DataError(
+                f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
+            ) from None
         arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
         self.module = MODELS[model](self.input_shape, len(self.class_names), **arguments)
         nodes = self.module.parameters()
         self.parameters = model_names({name: np.empty(p.shape) for name, p in nodes.items()}, dict(weights))
         for name, p in nodes.items():
             if self.parameters[name].shape != p.shape:
-                raise DataError(
-                    f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}"
-                )
+                raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
         logits = self.module(ops.images((BATCH, *self.input_shape), mean, std))
         outputs = for_inference([logits, ops.cross_entropy(logits, ops.labels(BATCH))])
         self.logits = outputs[0]

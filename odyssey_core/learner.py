@@ -181,6 +181,16 @@ class Learner:
         self._train.write(state)
         self._fresh.clear()
 
+    def listing(self) -> str:
+        """The instructions of a training step, one a line.
+
+        Raises:
+            ConfigError: a backend that has none.
+        """
+        if not hasattr(self._train, "program"):
+            raise ConfigError("show.listing: only backend=numba makes instructions")
+        return self._train.program.listing()
+
     def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:
         """Where a training step's values stopped being finite, in the order in which they are computed.
 

@@ -1,6 +1,6 @@
 """A trained model as a folder that MLflow loads and serves: weights as safetensors, code by name, nothing pickled.
 
-Written by hand, since importing MLflow to do so would hold up the end of a run by two seconds; a test has MLflow read it.
+Written by hand, since importing MLflow to do so would hold a run up by two seconds; a test has MLflow read it.
 """
 
 import json
@@ -15,7 +15,12 @@ import yaml
 
 from odyssey_core.checkpoint import write_atomic
 
-FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = "model", "weights.safetensors", "input_example.json", "serving_input_example.json"
+FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
+    "model",
+    "weights.safetensors",
+    "input_example.json",
+    "serving_input_example.json",
+)
 REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
 
 
@@ -33,7 +38,11 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Pat
     pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := _version(name))]
     requirements = "".join(f"{pin}\n" for pin in pins)
     dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
-    python = {"python": platform.python_version(), "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    python = {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip"],
+        "dependencies": ["-r requirements.txt"],
+    }
     contents = {
         WEIGHTS: weights.read_bytes(),
         "requirements.txt": requirements.encode(),
@@ -75,7 +84,11 @@ def _description(shape: tuple[int, ...], classes: int) -> dict:
         "is_signature_from_type_hint": True,
         "type_hint_from_example": False,
         "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None},
-        "saved_input_example_info": {"artifact_path": EXAMPLE, "serving_input_path": SERVING_EXAMPLE, "type": "ndarray"},
+        "saved_input_example_info": {
+            "artifact_path": EXAMPLE,
+            "serving_input_path": SERVING_EXAMPLE,
+            "type": "ndarray",
+        },
         "mlflow_version": _version("mlflow"),
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",

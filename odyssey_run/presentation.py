@@ -35,7 +35,7 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())
-            scores = Scores.of(classifier, dataset.test)
+            scores = Scores.of(classifier, dataset.test, dataset.name)
             draw(session, records, classifier, scores, dataset, rows)
 
 

@@ -138,7 +138,7 @@ class Session:
         self.journal.append("artifact", path=relative.as_posix(), folder=relative.parent.as_posix().removeprefix("."))
 
     def model(self, path: Path, step: int) -> None:
-        """Records a folder of the run's folder as the model after a step, to be registered where the request says so."""
+        """Records a folder in the run's as the model after a step, to be registered where the request says so."""
         name = path.relative_to(self.path).as_posix()
         self.journal.append("model", path=name, step=step, register=self.request.tracking.register)
 

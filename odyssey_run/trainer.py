@@ -210,7 +210,9 @@ class Trainer:
         batch = np.full(self.config.batch_size, -1, np.int64)
         batch[: len(self.train)] = self.train[: len(batch)]
         found = {"weight_norm": self.learner.weights(), "grad_norm": self.learner.gradients(self.dataset.train, batch)}
-        norms = {f"{kind}/{name}": norm(v) for kind, arrays in found.items() for name, v in arrays.items() if v.ndim > 1}
+        norms = {
+            f"{kind}/{name}": norm(v) for kind, arrays in found.items() for name, v in arrays.items() if v.ndim > 1
+        }
         return {name: value for name, value in norms.items() if math.isfinite(value)}
 
     def _rates(self, first: int, count: int) -> list[float]:

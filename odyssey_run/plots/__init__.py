@@ -49,9 +49,7 @@ def draw(
             "first_layer": images.first_layer(classifier, sample),
             "norms": curves.norms(points),
         }
-        files = {
-            name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn
-        }
+        files = {name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn}
     write_atomic(folder / FOLDER / "classes.csv", table(report.rows_of_classes(scores)))
     page = report.page(records, points, scores, claims, files)
     write_atomic(folder / REPORT, page.encode())

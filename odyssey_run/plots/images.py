@@ -1,14 +1,20 @@
 """Images: the surest mistakes, what the first layer looks for, samples of a data set."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.base import Feed
 from odyssey_core.classifier import Classifier, upright
+from odyssey_core.data import Dataset
 from odyssey_core.tensor import topological
 from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores
+
+if TYPE_CHECKING:
+    from odyssey_run.tasks.predict import Prediction
 
 COLUMNS, MISTAKES = 5, 25
 ACROSS, FILTERS = 6, 24
@@ -89,3 +95,42 @@ def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
     order[0, 0] = 0
     answers = executable.run(Feed(order=order, pixels=pixels.reshape(1, -1)))[0, 0]
     return np.maximum(answers.reshape(layer.shape[1:]), 0)
+
+
+def prediction(found: "Prediction") -> Figure:
+    """What the net saw of an image, beside its likeliest answers."""
+    drawn = style.figure(2.0, left=0.1, top=0.35, bottom=0.4, wspace=0.35)
+    seen, bars = drawn.subplots(1, 2, width_ratios=(1, 1.6))
+    style.bare(seen)
+    seen.imshow(found.seen, cmap="gray_r", vmin=0, vmax=255)
+    seen.set_title("what the net saw", fontsize=9, fontweight="normal")
+    names, shares = zip(*found.answers[:5], strict=True)
+    rows = range(len(names))[::-1]
+    bars.barh(rows, [100 * share for share in shares], color=style.BLUE)
+    bars.set_yticks(rows, names)
+    for row, share in zip(rows, shares, strict=True):
+        bars.text(100 * share + 1, row, f"{share:.1%}", va="center", fontsize=8)
+    bars.set(xlim=(0, 118), xticks=[0, 50, 100], xlabel="probability (%)")
+    bars.grid(axis="y", visible=False)
+    return drawn
+
+
+def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
+    """The first training images of each class in a row, with the class's name and how many there are."""
+    pixels = upright(dataset.train.pixels[:, 0], dataset.orientation)
+    h, w = pixels.shape[1:]
+    shown = 10
+    rows = np.zeros((dataset.classes, shown, h, w), np.uint8)
+    for label in range(dataset.classes):
+        found = np.flatnonzero(dataset.train.labels == label)[:shown]
+        rows[label, : len(found)] = pixels[found]
+    drawn = style.figure(0.5 + 0.36 * dataset.classes, left=0.45, right=0.75, top=0.4, bottom=0.1)
+    axes = drawn.subplots()
+    style.bare(axes)
+    whole, corners = mosaic(rows.reshape(-1, h, w), shown, (2, 2))
+    axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
+    axes.set_title(f"{dataset.name}: first training images of each class")
+    for (_, y), name, count in zip(corners[::shown], dataset.class_names, counts, strict=True):
+        axes.text(-10, y + h / 2, name, ha="right", va="center", fontweight="bold")
+        axes.text(whole.shape[1] + 8, y + h / 2, f"{count:,}", va="center", fontsize=8, color=style.GREY)
+    return drawn

@@ -2,7 +2,15 @@
 
 _REASONS = {
     "one closed curve": ("0O", "0D", "DO", "0Q", "OQ", "DQ"),
-    "one upright stroke; the class L holds the small l, I holds the small i": ("1I", "1L", "IL", "17", "1J", "IJ", "1T"),
+    "one upright stroke; the class L holds the small l, I holds the small i": (
+        "1I",
+        "1L",
+        "IL",
+        "17",
+        "1J",
+        "IJ",
+        "1T",
+    ),
     "one path with sharp or round corners": ("2Z", "5S", "UV", "VY", "UW", "7Z", "27"),
     "a ring or hook with a tail below": ("9g", "9q", "gq", "9Y", "4Y", "gY", "5g", "8g", "Yg", "Sg", "Jg"),
     "a ring with a stroke above": ("6G", "6b", "bh", "ad", "0a", "Oa", "Qa", "ae", "Ca", "Da", "Ga"),

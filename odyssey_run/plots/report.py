@@ -60,7 +60,7 @@ def page(
     return template.substitute(
         name=escape(start["name"]),
         accuracy=f"{scores.accuracy:.2%}",
-        answers=f"{scores.correct:,} of {len(scores.labels):,} test images",
+        answers=f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}",
         facts=_facts(start, points),
         claims=_claims(claims),
         confused=_confused(scores),
@@ -102,13 +102,12 @@ def _arguments(values: Mapping[str, Any]) -> str:
 def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
     if not claims:
         return "<p>This run claims nothing: its configuration has no <code>expect</code>.</p>"
-    rows = "".join(
-        f'<tr class="{escape(c["verdict"])}"><td>{escape(c["metric"])}</td><td>{escape(c["condition"])}</td>'
-        f"<td>{'never came' if c['value'] is None else format(c['value'], '.6g')}</td><td>{escape(c['verdict'])}</td></tr>"
-        for c in claims
-    )
-    head = "<tr><th>metric</th><th>expected</th><th>found</th><th>verdict</th></tr>"
-    return f'<div class="wide"><table class="claims">{head}{rows}</table></div>'
+    rows = []
+    for claim in claims:
+        value = "never came" if claim["value"] is None else f"{claim['value']:.6g}"
+        verdict = f'<span class="{escape(claim["verdict"])}">{escape(claim["verdict"])}</span>'
+        rows.append((escape(claim["metric"]), escape(claim["condition"]), value, verdict))
+    return _table(("metric", "expected", "found", "verdict"), rows)
 
 
 def _confused(scores: Scores) -> str:
@@ -116,28 +115,31 @@ def _confused(scores: Scores) -> str:
     names, wrong = scores.class_names, len(scores.labels) - scores.correct
     if not wrong:
         return "<p>Not one image was taken for another class.</p>"
-    every = confused_pairs(scores.confusion, len(names) ** 2)
-    forgiven = sum(count for a, b, count in every if reason(names[a], names[b]))
-    rows = "".join(
-        f"<tr><td><b>{escape(names[a])}</b> and <b>{escape(names[b])}</b></td><td>{count:,}</td>"
-        f"<td>{count / wrong:.1%}</td><td>{escape(reason(names[a], names[b]) or '– a person would rarely do this')}</td></tr>"
-        for a, b, count in every[:PAIRS]
-    )
-    head = "<tr><th>classes</th><th>images</th><th>of mistakes</th><th>what they share</th></tr>"
+    pairs = [(names[a], names[b], count) for a, b, count in confused_pairs(scores.confusion, len(names) ** 2)]
+    alike = sum(count for a, b, count in pairs if reason(a, b))
+    rows = []
+    for a, b, count in pairs[:PAIRS]:
+        why = reason(a, b) or "– a person would rarely do this"
+        rows.append((f"<b>{escape(a)}</b> and <b>{escape(b)}</b>", f"{count:,}", f"{count / wrong:.1%}", escape(why)))
+    forgiven = (scores.correct + alike) / len(scores.labels)
     return (
-        f"<p>Of {wrong:,} mistakes, {forgiven:,} ({forgiven / wrong:.0%}) are between characters that look alike and that "
-        f"a reader tells apart by the word around them. Were those forgiven, "
-        f"{(scores.correct + forgiven) / len(scores.labels):.2%} would be right.</p>"
-        f'<div class="wide"><table>{head}{rows}</table></div>'
+        f"<p>Of {wrong:,} mistakes, {alike:,} ({alike / wrong:.0%}) are between characters that look alike and that a "
+        f"reader tells apart by the word around them. Were those forgiven, {forgiven:.2%} would be right.</p>"
+        + _table(("classes", "images", "of mistakes", "what they share"), rows)
     )
 
 
 def _classes(scores: Scores) -> str:
-    rows = "".join(
-        f"<tr><td><b>{escape(r['class'])}</b></td><td>{r['images']:,}</td>"
-        + "".join(f'<td class="bar" style="--v:{100 * r[k]:.1f}%">{100 * r[k]:.1f}</td>' for k in ("precision", "recall", "f1"))
-        + f"<td>{escape(r['taken_for'])}{' × ' + str(r['times']) if r['times'] else ''}</td></tr>"
-        for r in rows_of_classes(scores)
-    )
-    head = "<tr><th>class</th><th>images</th><th>precision %</th><th>recall %</th><th>F1 %</th><th>taken for</th></tr>"
-    return f'<div class="wide"><table class="classes">{head}{rows}</table></div>'
+    rows = []
+    for row in rows_of_classes(scores):
+        bars = [f'<i style="--v:{100 * row[k]:.1f}%">{100 * row[k]:.1f}</i>' for k in ("precision", "recall", "f1")]
+        taken = f"{escape(row['taken_for'])} × {row['times']}" if row["times"] else ""
+        rows.append((f"<b>{escape(row['class'])}</b>", f"{row['images']:,}", *bars, taken))
+    return _table(("class", "images", "precision %", "recall %", "F1 %", "taken for"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table that scrolls sideways where it must; the cells are HTML already."""
+    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'

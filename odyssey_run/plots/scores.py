@@ -19,6 +19,7 @@ class Scores:
         logits: (N, K) float32.
         losses: (N,) float32 cross-entropy.
         class_names: K.
+        data: name of the data set.
     """
 
     pixels: np.ndarray
@@ -26,13 +27,14 @@ class Scores:
     logits: np.ndarray
     losses: np.ndarray
     class_names: tuple[str, ...]
+    data: str
 
     @classmethod
-    def of(cls, classifier: Classifier, images: Images) -> "Scores":
-        """Runs the classifier over the images."""
+    def of(cls, classifier: Classifier, images: Images, data: str) -> "Scores":
+        """Runs the classifier over the images of a data set."""
         logits, losses = classifier.evaluate(images)
         pixels = upright(images.pixels[:, 0], classifier.orientation)
-        return cls(pixels, images.labels, logits, losses, classifier.class_names)
+        return cls(pixels, images.labels, logits, losses, classifier.class_names, data)
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -83,4 +85,8 @@ def confused_pairs(confusion: np.ndarray, count: int) -> list[tuple[int, int, in
     """(class, class, images of either taken for the other), the most confused first, none without any."""
     both = np.triu(confusion + confusion.T, 1)
     order = np.argsort(-both, axis=None, kind="stable")[:count]
-    return [(int(a), int(b), int(both[a, b])) for a, b in zip(*np.unravel_index(order, both.shape), strict=True) if both[a, b]]
+    return [
+        (int(a), int(b), int(both[a, b]))
+        for a, b in zip(*np.unravel_index(order, both.shape), strict=True)
+        if both[a, b]
+    ]

@@ -9,5 +9,11 @@ TASKS = Registry(
         "verify": "odyssey_run.tasks.verify:verify",
         "doctor": "odyssey_run.tasks.doctor:doctor",
         "benchmark": "odyssey_run.tasks.benchmark:benchmark",
+        "evaluate": "odyssey_run.tasks.evaluate:evaluate",
+        "predict": "odyssey_run.tasks.predict:predict",
+        "show": "odyssey_run.tasks.show:show",
+        "ui": "odyssey_run.tasks.ui:ui",
+        "data": "odyssey_run.tasks.data:data",
+        "export": "odyssey_run.tasks.export:export",
     },
 )

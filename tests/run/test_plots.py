@@ -19,7 +19,7 @@ def scores() -> Scores:
     labels = np.repeat(np.arange(3), CONFUSION.sum(axis=1))
     answers = np.concatenate([np.repeat(np.arange(3), row) for row in CONFUSION])
     logits = np.eye(3, dtype=np.float32)[answers] * np.arange(1, 17, dtype=np.float32)[:, None]
-    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES)
+    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES, "abc")
 
 
 def test_confusion_counts_truth_by_answer():
@@ -81,4 +81,4 @@ def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list("0123456789")
     right = sum(round(float(r["recall"]) * int(r["images"])) for r in rows)
-    assert f"{right:,} of 360 test images" in page
+    assert f"{right:,} of 360 test images of digits" in page

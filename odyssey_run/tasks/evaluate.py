@@ -1,0 +1,82 @@
+"""``task=evaluate run_id=... data=...``: scores a trained model on a data set's test images, as a child of its run."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odyssey_core.data import Dataset, Images
+from odyssey_core.errors import DataError
+
+if TYPE_CHECKING:
+    from odyssey_core.classifier import Classifier
+    from odyssey_run.assemble import Request
+
+
+def evaluate(request: "Request", run_id: str) -> int:
+    """Records accuracy and loss, with the pictures and the report, under the run that trained the model.
+
+    Args:
+        request: its data, unless none were asked for: then the run's own.
+        run_id: a run's folder, name or MLflow id.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        OdysseyError: no such run, or data that the model cannot take.
+    """
+    from odyssey_core.classifier import Classifier
+    from odyssey_run import presentation, provenance, runs
+    from odyssey_run.assemble import check
+    from odyssey_run.plots.scores import Scores
+    from odyssey_run.session import recording
+
+    run = runs.find(run_id, request.tracking)
+    run.require_weights()
+    if not any(text.lstrip("+").startswith(("data=", "data.")) for text in request.overrides):
+        request = check({**request.config, "data": run.config["data"]}, request.overrides)
+    if store := run.start.get("store"):  # where its parent is, to be shown under it
+        request = replace(request, tracking=replace(request.tracking, experiment=store["experiment"]))
+    with recording(request) as session:
+        backend = request.backend.build()
+        dataset = request.data.build()
+        classifier = Classifier(run.weights, run.about, backend)
+        scores = Scores.of(classifier, fitted(dataset, classifier), dataset.name)
+        loss = float(np.mean(scores.losses, dtype=np.float64))
+        step = max((points[-1][0] for points in run.metrics.values()), default=0)
+        session.parent = run.key
+        session.begin(f"{run.name}-on-{dataset.name}", provenance.data_tags(dataset, backend.describe()))
+        session.metrics(step, {"test/accuracy": scores.accuracy, "test/loss": loss})
+        screen = session.screen
+        screen.field("model", run.name, f"{run.config['model']['name']}, trained on {run.about['dataset']}")
+        screen.field("data", dataset.name, f"{len(dataset.test):,} test images")
+        correct = f"{scores.correct:,} of {len(dataset.test):,}, loss {loss:.4f}"
+        screen.field("test", f"accuracy {scores.accuracy:.2%}", correct)
+        if request.plots.enabled:
+            presentation.draw(session, run.records, classifier, scores, dataset)
+        session.end("FINISHED")
+    return 0
+
+
+def fitted(dataset: Dataset, classifier: "Classifier") -> Images:
+    """The test images as the model takes them: its orientation, its numbers for the classes.
+
+    Raises:
+        DataError: another size of image, or classes that the model does not know.
+    """
+    if dataset.input_shape != classifier.input_shape:
+        raise DataError(
+            f"data {dataset.name}: the model takes images (C, H, W) = {classifier.input_shape}, got "
+            f"{dataset.input_shape}; choose the data it was trained on"
+        )
+    known = {name: i for i, name in enumerate(classifier.class_names)}
+    if unknown := [name for name in dataset.class_names if name not in known]:
+        raise DataError(
+            f"data {dataset.name}: the model knows the classes {''.join(known)}, not {''.join(unknown)}; "
+            "choose data with classes that it knows"
+        )
+    pixels = dataset.test.pixels
+    if dataset.orientation != classifier.orientation:
+        pixels = np.ascontiguousarray(np.swapaxes(pixels, -1, -2))
+    return Images(pixels, np.array([known[name] for name in dataset.class_names])[dataset.test.labels])

@@ -1,0 +1,40 @@
+"""``task=export run_id=... format=torch|onnx``: a trained model for other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from odyssey_run.assemble import Request
+
+
+def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
+    """Writes the file and says how to use it.
+
+    Args:
+        request: where runs are recorded.
+        run_id: a run's folder, name or MLflow id.
+        format: ``torch``: safetensors with the names and shapes that ``load_state_dict`` of the same module takes;
+            ``onnx``: the whole forward pass, from uint8 pixels to logits.
+        out: the file.
+
+    Raises:
+        OdysseyError: no such run, or no package to write the format with.
+    """
+    from odyssey_core.backends import BACKENDS
+    from odyssey_core.checkpoint import save_weights, write_atomic
+    from odyssey_core.classifier import Classifier
+    from odyssey_run import onnx_graph, runs
+
+    run = runs.find(run_id, request.tracking)
+    run.require_weights()
+    classifier = Classifier(run.weights, run.about, BACKENDS["numpy"]())
+    if format == "torch":
+        path = Path(out or f"{run.name}.safetensors")
+        save_weights(path, classifier.parameters, run.about)
+        print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
+    else:
+        path = Path(out or f"{run.name}.onnx")
+        write_atomic(path, onnx_graph.serialized(classifier, run.about))
+        print(f"{path}: input 'pixels' (N, {', '.join(map(str, classifier.input_shape))}) uint8, output 'logits'")
+    print(f"images are stored {classifier.orientation}; classes {''.join(classifier.class_names)}")
+    return 0

@@ -1,0 +1,86 @@
+"""``task=show``: what a model is made of and what a training step does."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from odyssey_core.tensor import Tensor, topological
+
+if TYPE_CHECKING:
+    from odyssey_core.nn import Module
+    from odyssey_run.assemble import Request
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """What to show beside the layers.
+
+    Args:
+        listing: the instructions of a training step, as the numba backend runs them.
+    """
+
+    listing: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation of the forward pass, for one image.
+
+    Args:
+        name: of the layer whose parameters it takes, or else of the operation.
+        shape: of its result.
+        parameters: how many numbers it learns.
+        flops: multiplications and additions of its products; 0 for what only moves or compares.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    flops: int
+
+
+def show(request: "Request", show: ShowConfig) -> int:
+    """Prints the layers and, where asked for, the instructions; trains nothing."""
+    from odyssey_run.assemble import assemble
+
+    dataset = request.data.build()
+    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
+    found = layers(model, dataset.input_shape)
+    rows = [("layer", "shape", "parameters", "MFLOP")]
+    rows += [(x.name, "×".join(map(str, x.shape)), f"{x.parameters:,}", f"{x.flops / 1e6:.3f}") for x in found]
+    parameters, flops = sum(x.parameters for x in found), sum(x.flops for x in found)
+    rows.append(("all", "", f"{parameters:,}", f"{flops / 1e6:.3f}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *rest in rows:
+        print("  ".join([name.ljust(widths[0]), *(r.rjust(w) for r, w in zip(rest, widths[1:], strict=True))]))
+    batch, values = request.trainer.batch_size, sum(math.prod(x.shape) for x in found)
+    print(f"\nweights      {4 * parameters / 1024:,.0f} KiB")
+    print(
+        f"activations  {4 * values / 1024:,.0f} KiB an image, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}"
+    )
+    print(f"training     about {3 * flops / 1e6:,.2f} MFLOP an image, forward and back")
+    if show.listing:
+        print(f"\n{assemble(request).learner.listing()}")
+    return 0
+
+
+def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
+    """The operations of the forward pass in their order."""
+    from odyssey_core import ops
+
+    names = {node: name for name, node in model.parameters().items()}
+    found = []
+    for node in topological([model(ops.images((1, *input_shape)))]):
+        if node in names or node.op.name == "images":
+            continue
+        own = [x for x in node.inputs if x in names]
+        name = names[own[0]].rpartition(".")[0] if own else node.op.name
+        found.append(Layer(name, node.shape[1:], sum(math.prod(x.shape) for x in own), flops(node)))
+    return found
+
+
+def flops(node: Tensor) -> int:
+    """Two for each weight that enters each number of a convolution's or linear layer's result."""
+    if node.op.name not in ("conv2d", "linear"):
+        return 0
+    return 2 * math.prod(node.shape[1:]) * math.prod(node.inputs[1].shape[1:])
