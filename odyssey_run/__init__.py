@@ -1,0 +1,22 @@
+"""The runner, from Python: compose a configuration, train it, look at its metrics, ask the model.
+
+run = odyssey_run.train("data=digits", "trainer.epochs=3")
+run.metrics["val/accuracy"]  # [(step, value), ...]
+labels, probabilities = run.predict(pixels)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from odyssey_run.api import RecordedRun, Request, compose, load, train
+
+__all__ = ["RecordedRun", "Request", "compose", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names when they are used: the command, too, imports this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from odyssey_run import api
+
+    return getattr(api, name)

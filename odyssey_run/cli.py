@@ -108,6 +108,21 @@ def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, .
         return report(error)
 
 
+def compose(overrides: Sequence[str]) -> "Request":
+    """The checked request of a command line that holds only overrides.
+
+    Raises:
+        OdysseyError: everything that is wrong with it.
+    """
+    args = Namespace(config_dir=None, config_name=None)
+    folders = _config_folders(args)
+    line = command_line.read(overrides, command_line.group_options(folders))
+    try:
+        return check_config(_compose(args, line.overrides), line, tuple(overrides), folders)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+
+
 def check_config(
     config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]
 ) -> "Request":

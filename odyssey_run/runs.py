@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import load_weights
+from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.folder import RUNS
 from odyssey_run.schema import TrackingConfig
@@ -78,7 +80,38 @@ class RecordedRun:
         """In MLflow."""
         return next((r["experiment_id"] for r in self.records if "experiment_id" in r), None)
 
-    def require_weights(self) -> None:
+    def classifier(self, backend: Backend | None = None) -> Classifier:
+        """The trained model, ready to answer; by default on the fast backend.
+
+        Raises:
+            DataError: the run kept no weights.
+        """
+        self._require_weights()
+        return Classifier(self.weights, self.about, backend)
+
+    def predict(self, pixels: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Class names (N) and probabilities (N, classes) float64.
+
+        Args:
+            pixels: (N, C, H, W) uint8, or (N, H, W) where C is 1, oriented as the training data are stored.
+
+        Raises:
+            DataError: other images, or no weights.
+        """
+        classifier = self._classifier
+        shape = classifier.input_shape
+        if pixels.dtype != np.uint8 or pixels.shape[1:] not in (shape, shape[1:] if shape[0] == 1 else shape):
+            raise DataError(
+                f"images: expected uint8 (N, {', '.join(map(str, shape))}), got {pixels.dtype} {pixels.shape}"
+            )
+        probabilities = classifier.probabilities(np.ascontiguousarray(pixels.reshape(-1, *shape)))
+        return [classifier.class_names[i] for i in probabilities.argmax(axis=1)], probabilities
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        return self.classifier()
+
+    def _require_weights(self) -> None:
         """Raises DataError where there are none."""
         if not self.weights:
             hint = "; it is the mean of several, choose one of them" if "odyssey.seeds" in self.tags else ""

@@ -209,7 +209,10 @@ class Trainer:
         """Euclidean norms of every layer's weights and of their gradient on the first training images."""
         batch = np.full(self.config.batch_size, -1, np.int64)
         batch[: len(self.train)] = self.train[: len(batch)]
-        found = {"weight_norm": self.learner.weights(), "grad_norm": self.learner.gradients(self.dataset.train, batch)}
+        found = {
+            "weight_norm": self.learner.weights(),
+            "weight_grad_norm": self.learner.gradients(self.dataset.train, batch),
+        }
         norms = {
             f"{kind}/{name}": norm(v) for kind, arrays in found.items() for name, v in arrays.items() if v.ndim > 1
         }

@@ -61,10 +61,15 @@ def train(request: Request) -> int:
     Raises:
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
+    return run(request)[0].exit_code
+
+
+def run(request: Request) -> tuple[Result, Path]:
+    """What `train` does; returns what the run came to, and its folder."""
     found = resume.find(request)
-    run = _seeds if request.seeds > 1 else train_one
+    way = _seeds if request.seeds > 1 else train_one
     with recording(request, resuming=found is not None) as session:
-        return run(request, session, found).exit_code
+        return way(request, session, found), session.path
 
 
 def train_one(request: Request, session: Session, found: Path | None = None) -> Result:

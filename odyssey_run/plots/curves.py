@@ -39,11 +39,11 @@ def _line(axes, series: Series, name: str, label: str, colour: str, factor: floa
 
 def norms(series: Series) -> Figure | None:
     """Euclidean norms per layer at the end of each epoch; None where none were recorded."""
-    kinds = [k for k in ("weight_norm", "grad_norm") if any(name.startswith(f"{k}/") for name in series)]
+    kinds = [k for k in ("weight_norm", "weight_grad_norm") if any(name.startswith(f"{k}/") for name in series)]
     if not kinds:
         return None
     drawn = style.figure(2.3 * len(kinds) + 0.3, left=0.75, right=0.85, hspace=0.25)
-    titles = {"weight_norm": "Norm of the weights", "grad_norm": "Norm of the gradient, of one fixed batch"}
+    titles = {"weight_norm": "Norm of the weights", "weight_grad_norm": "Norm of the gradient, of one fixed batch"}
     for axes, kind in zip(drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0], kinds, strict=True):
         names = [name for name in series if name.startswith(f"{kind}/")]
         for i, name in enumerate(names):

@@ -26,14 +26,12 @@ def evaluate(request: "Request", run_id: str) -> int:
     Raises:
         OdysseyError: no such run, or data that the model cannot take.
     """
-    from odyssey_core.classifier import Classifier
     from odyssey_run import presentation, provenance, runs
     from odyssey_run.assemble import check
     from odyssey_run.plots.scores import Scores
     from odyssey_run.session import recording
 
     run = runs.find(run_id, request.tracking)
-    run.require_weights()
     if not any(text.lstrip("+").startswith(("data=", "data.")) for text in request.overrides):
         request = check({**request.config, "data": run.config["data"]}, request.overrides)
     if store := run.start.get("store"):  # where its parent is, to be shown under it
@@ -41,7 +39,7 @@ def evaluate(request: "Request", run_id: str) -> int:
     with recording(request) as session:
         backend = request.backend.build()
         dataset = request.data.build()
-        classifier = Classifier(run.weights, run.about, backend)
+        classifier = run.classifier(backend)
         scores = Scores.of(classifier, fitted(dataset, classifier), dataset.name)
         loss = float(np.mean(scores.losses, dtype=np.float64))
         step = max((points[-1][0] for points in run.metrics.values()), default=0)

@@ -22,12 +22,10 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     """
     from odyssey_core.backends import BACKENDS
     from odyssey_core.checkpoint import save_weights, write_atomic
-    from odyssey_core.classifier import Classifier
     from odyssey_run import onnx_graph, runs
 
     run = runs.find(run_id, request.tracking)
-    run.require_weights()
-    classifier = Classifier(run.weights, run.about, BACKENDS["numpy"]())
+    classifier = run.classifier(BACKENDS["numpy"]())
     if format == "torch":
         path = Path(out or f"{run.name}.safetensors")
         save_weights(path, classifier.parameters, run.about)

@@ -48,15 +48,13 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
     Raises:
         OdysseyError: no such run, or no such file.
     """
-    from odyssey_core.classifier import Classifier
     from odyssey_run import runs
     from odyssey_run.plots import style
     from odyssey_run.plots.images import prediction as picture
 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
     run = runs.find(run_id, request.tracking)
-    run.require_weights()
-    classifier = Classifier(run.weights, run.about, request.backend.build())
+    classifier = run.classifier(request.backend.build())
     failed = 0
     for path in paths:
         try:

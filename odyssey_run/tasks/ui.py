@@ -33,6 +33,7 @@ def ui(request: "Request", port: Annotated[int, Range(1, 65535)]) -> int:
         raise ConfigError(f"tracking.uri: no runs yet in {store.database}; train one first, or set tracking.uri")
     print(f"http://127.0.0.1:{port}{page}  (in about 8 s; Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port)]
+    command += ["--workers", "1"]  # four, its own choice, take a minute to start on two cores
     server = subprocess.Popen(command)
     try:
         return server.wait()

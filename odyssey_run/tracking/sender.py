@@ -20,6 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import Journal, read
 from odyssey_run.tracking.location import Store
 
@@ -31,7 +32,7 @@ except ImportError:  # Windows: starting several runs at once on an empty store 
 INTERVAL = 1.0  # seconds between batches
 MAX_FAULT = 200  # characters of MLflow's message
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow's own limits
-MAX_PARAM, DIGEST = 6000, 32  # characters
+MAX_PARAM = 6000  # characters
 RUN_TAG = "odyssey.run"
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
 UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
@@ -97,44 +98,10 @@ class Sender:
                 self._client.log_artifact(self.run_id, str(path), record["folder"] or None)
 
     def _send_model(self, records: list[dict[str, Any]]) -> None:
-        from mlflow.entities import LoggedModelOutput
-
+        before = [r for r in read(self.journal.path)[0] if r["kind"] == "metrics"]
         for record in records:
-            where = f"source_run_id = '{self.run_id}' AND name = '{record['path']}'"
-            known = self._client.search_logged_models([self.experiment_id], where)
-            model = known[0] if known else self._client.create_logged_model(
-                self.experiment_id, record["path"], self.run_id, model_type="image classifier"
-            )  # fmt: skip
-            if model.status != "READY":
-                self._client.log_model_artifacts(model.model_id, str(self.journal.path.parent / record["path"]))
-                self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, record["step"])])
-                self._client.finalize_logged_model(model.model_id, "READY")
-            if record["register"]:
-                self._register(record["register"], model.model_id)
-
-    def _register(self, name: str, model_id: str) -> None:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-
-        # The registry looks the model up in the process's own store; another than this one would wait for its lock.
-        mlflow.set_tracking_uri(self.store.uri)
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        if not self._client.search_model_versions(f"name = '{name}' AND run_id = '{self.run_id}'"):
-            self._client.create_model_version(name, f"models:/{model_id}", self.run_id, model_id=model_id)
-
-    def _log_data(self, tags: dict[str, str]) -> None:
-        """The data as the run's input; MLflow's own digest would cover its first dozen images alone."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        if "odyssey.data.sha256" in tags:
-            facts = {key.removeprefix("odyssey.data."): v for key, v in tags.items() if key.startswith("odyssey.data.")}
-            digest, told = facts["sha256"][:DIGEST], json.dumps(facts)
-            data = Dataset(facts["name"], digest, "odyssey", told, profile=told)
-            self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+            folder = self.journal.path.parent / record["path"]
+            models.log(self._client, self.store.uri, self.run_id, self.experiment_id, folder, record, before)
 
     def _send_end(self, records: list[dict[str, Any]]) -> None:
         self._client.log_artifact(self.run_id, str(self.journal.path))
@@ -165,7 +132,8 @@ class Sender:
         params = [Param(key, value[:MAX_PARAM]) for key, value in start["params"].items()]
         for i in range(0, len(params), PARAMS_A_BATCH):
             self._client.log_batch(self.run_id, params=params[i : i + PARAMS_A_BATCH])
-        self._log_data(start["tags"])
+        if data := models.dataset(start["tags"]):
+            self._client.log_inputs(self.run_id, [data])
 
     def _find(self, key: str) -> str | None:
         """MLflow's id of a run of ours."""

@@ -31,7 +31,7 @@ def test_a_run_that_is_not_there():
 def test_a_run_without_weights_says_so():
     run = runs.RecordedRun([{"kind": "start", "name": "a", "tags": {"odyssey.seeds": "3"}}], None, {}, {})
     with pytest.raises(DataError, match=r"a .unfinished. has kept no weights; it is the mean of several, choose one"):
-        run.require_weights()
+        run.classifier()
 
 
 @pytest.mark.slow

@@ -1,0 +1,77 @@
+"""What MLflow keeps beside runs: the models they left, the registry's versions of them, the data they read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")  # on a model's page
+DIGEST = 32  # characters; MLflow takes 36
+VERSIONS = "mlflow.modelVersions"  # the tag by which a model's page knows its versions
+
+
+def log(
+    client: Any,
+    uri: str,
+    run_id: str,
+    experiment_id: str,
+    folder: Path,
+    record: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+) -> None:
+    """Makes a folder a model of a run, and a registered version where that was asked for; does nothing twice.
+
+    Args:
+        client: MLflow's.
+        uri: of its store.
+        run_id: of the run, as MLflow has it.
+        experiment_id: likewise.
+        folder: with an MLmodel file.
+        record: the journal's, of the kind ``model``.
+        metrics: the journal's records of the kind ``metrics`` before it.
+    """
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    where = f"source_run_id = '{run_id}' AND name = '{record['path']}'"
+    known = client.search_logged_models([experiment_id], where)
+    model = known[0] if known else client.create_logged_model(experiment_id, record["path"], run_id)
+    if model.status != "READY":
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record["step"])])
+        last = {k: (v, r["time"], r["step"]) for r in metrics for k, v in r["values"].items() if k in SHOWN}
+        client.log_batch(run_id, [Metric(k, *point, model_id=model.model_id) for k, point in last.items()])
+        client.finalize_logged_model(model.model_id, "READY")
+    if record["register"]:
+        _register(client, uri, run_id, record["register"], model.model_id)
+
+
+def _register(client: Any, uri: str, run_id: str, name: str, model_id: str) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    # The registry looks the model up in the process's own store; another than this one would wait for its lock.
+    mlflow.set_tracking_uri(uri)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if not client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
+        made = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+        versions = [{"name": name, "version": made.version}]
+        client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(versions)})
+
+
+def dataset(tags: Mapping[str, str]) -> Any:
+    """The data that a run's tags name, as its input; None where they name none.
+
+    With our digest of every pixel and label: MLflow's own would cover the first dozen images alone.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    facts = {key.removeprefix("odyssey.data."): value for key, value in tags.items() if key.startswith("odyssey.data.")}
+    if "sha256" not in facts:
+        return None
+    told = json.dumps(facts)
+    data = Dataset(facts["name"], facts["sha256"][:DIGEST], "odyssey", told, profile=told)
+    return DatasetInput(data, [InputTag("mlflow.data.context", "training")])

@@ -1,0 +1,136 @@
+"""What can be done with a run, and with a model or a data set before there is one."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from quick import QUICK
+from safetensors.numpy import load_file
+
+import odyssey_run
+from odyssey_core.backends import BACKENDS
+from odyssey_core.data import DATASETS
+from odyssey_core.errors import DataError
+from odyssey_run import cli, runs
+from odyssey_run.schema import TrackingConfig
+from odyssey_run.tasks.evaluate import fitted
+
+NONE = TrackingConfig("none", None, None, None)
+
+
+@pytest.fixture
+def trained():
+    """The name of a run on digits."""
+    assert cli.main([*QUICK, "run.name=one"]) == 0
+    return "one"
+
+
+def test_evaluate_finds_what_training_found(trained, tmp_path):
+    command = ["task=evaluate", f"run_id={trained}", "backend=numpy", "tracking=none"]
+    assert cli.main(command) == 0
+    (folder,) = (tmp_path / "runs").glob("one-on-digits-*")
+    again, before = runs.open_folder(folder), runs.find(trained, NONE)
+    for name in ("test/accuracy", "test/loss"):
+        assert again.metrics[name] == [(3, pytest.approx(before.metrics[name][0][1], rel=1e-6))]
+    assert again.start["parent"] == before.key
+    assert {path.name for path in folder.iterdir()} >= {"report.html", "plots"}
+
+
+def test_evaluate_turns_images_and_renames_classes(trained):
+    classifier = runs.find(trained, NONE).classifier(BACKENDS["numpy"]())
+    digits = DATASETS["digits"]()
+    classifier.class_names = tuple("x0123456789")
+    classifier.orientation = "transposed"
+    images = fitted(digits, classifier)
+    assert (images.pixels == np.swapaxes(digits.test.pixels, 2, 3)).all()
+    assert (images.labels == digits.test.labels + 1).all()
+    classifier.class_names = tuple("12345678")
+    with pytest.raises(DataError, match="the model knows the classes 12345678, not 09; choose data"):
+        fitted(digits, classifier)
+
+
+def test_predict_answers_what_it_can_and_names_what_it_cannot(trained, tmp_path, capsys):
+    image = Image.new("RGB", (90, 90), "white")
+    ImageDraw.Draw(image).line([(45, 10), (45, 80)], "black", 8)
+    image.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("text")
+    capsys.readouterr()
+    command = ["task=predict", f"run_id={trained}", "inputs=*.png", "backend=numpy", "tracking=none"]
+    assert cli.main(command) == cli.MISTAKE
+    said = capsys.readouterr()
+    assert said.err == "odyssey-run: b.png: is not an image that can be read (PNG, JPEG, ...)\n"
+    assert len([line for line in said.out.splitlines() if "%" in line]) == 5
+    assert (tmp_path / "predictions" / "a.png").exists()
+
+
+def test_predict_without_files(trained, capsys):
+    capsys.readouterr()
+    assert cli.main(["task=predict", f"run_id={trained}", "inputs=letters/*.png", "tracking=none"]) == cli.MISTAKE
+    assert capsys.readouterr().err == "odyssey-run: inputs: no file matches 'letters/*.png'\n"
+
+
+def test_show_counts_parameters_and_work(capsys):
+    assert cli.main(["task=show", "data=digits", "tracking=none", "show.listing=true"]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:14]}
+    assert rows["conv2"] == ["16×8×8", "2,416", f"{2 * 16 * 64 * 150 / 1e6:.3f}"]
+    assert rows["fc3"] == ["10", "850", "0.002"]
+    assert rows["all"][0] == "44,426"
+    assert "sgd grads=" in out
+
+
+def test_data_counts_and_draws(tmp_path, capsys):
+    assert cli.main(["task=data", "data=digits", "tracking=none"]) == 0
+    out = capsys.readouterr().out
+    assert "digits: 1,437 train, 360 test, 1×28×28" in out
+    counts = [int(line.split()[1]) for line in out.splitlines() if len(line.split()) == 3 and line[0].isdigit()]
+    assert (len(counts), sum(counts)) == (10, 1437)
+    assert (tmp_path / "digits.png").exists()
+
+
+def test_ui_without_runs(capsys):
+    assert cli.main(["task=ui"]) == cli.MISTAKE
+    assert "no runs yet in" in capsys.readouterr().err
+    assert cli.main(["task=ui", "tracking.uri=http://127.0.0.1:1"]) == 0
+    assert "http://127.0.0.1:1/#/experiments?workflowType=machine_learning" in capsys.readouterr().out
+
+
+def test_export_for_torch_has_the_names_and_shapes_of_its_modules(trained, tmp_path):
+    assert cli.main(["task=export", f"run_id={trained}", "tracking=none"]) == 0
+    arrays = load_file(tmp_path / "one.safetensors")
+    assert {name: value.shape for name, value in arrays.items() if name.endswith("weight")} == {
+        "conv1.weight": (6, 1, 5, 5), "conv2.weight": (16, 6, 5, 5),
+        "fc1.weight": (120, 256), "fc2.weight": (84, 120), "fc3.weight": (10, 84),
+    }  # fmt: skip
+
+
+def test_export_for_onnx_agrees_with_its_runtime(trained, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    command = ["task=export", f"run_id={trained}", "format=onnx", "tracking=none"]
+    assert cli.main(command) == 0
+    digits = DATASETS["digits"]()
+    (logits,) = runtime.InferenceSession(tmp_path / "one.onnx").run(None, {"pixels": digits.test.pixels})
+    ours, _ = runs.find(trained, NONE).classifier(BACKENDS["numpy"]()).evaluate(digits.test)
+    np.testing.assert_allclose(logits, ours, atol=1e-5)
+
+
+def test_export_for_onnx_without_its_package(trained, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert cli.main(["task=export", f"run_id={trained}", "format=onnx", "tracking=none"]) == cli.MISTAKE
+    assert "pip install 'ml-odyssey[onnx]'" in capsys.readouterr().err
+
+
+def test_public_names():
+    assert odyssey_run.__all__ == ["RecordedRun", "Request", "compose", "load", "train"]
+    for name in odyssey_run.__all__:
+        assert getattr(odyssey_run, name).__doc__
+    with pytest.raises(AttributeError, match="module 'odyssey_run' has no attribute 'trian'"):
+        odyssey_run.trian  # noqa: B018
+
+
+def test_prediction_refuses_other_images(trained):
+    run = odyssey_run.load(trained, "tracking=none")
+    with pytest.raises(DataError, match=r"images: expected uint8 \(N, 1, 28, 28\), got float64 \(2, 28, 28\)"):
+        run.predict(np.zeros((2, 28, 28)))
