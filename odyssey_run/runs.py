@@ -165,7 +165,7 @@ def open_folder(folder: Path) -> RecordedRun:
     Raises:
         DataError: a journal without a beginning, or weights that are damaged.
     """
-    return _read(folder, folder)
+    return _read(folder, folder.absolute())
 
 
 def _read(folder: Path, kept: Path | None) -> RecordedRun:
