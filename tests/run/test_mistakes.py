@@ -21,7 +21,9 @@ ONE_FAULT = {
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
     "validation_size, train_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, "
     "checkpoint_s; did you mean trainer.epochs?",
-    ("modle=mlp",): "unknown key modle; the configuration has seed, seeds, resume, expect, run, trainer, tracking, "
+    (
+        "modle=mlp",
+    ): "unknown key modle; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
     "model, data, optim, scheduler, backend, task; did you mean model?",
     ("seeds=0",): "seeds: expected an integer at least 1, got 0",
     ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
@@ -45,7 +47,9 @@ ONE_FAULT = {
     ("trainer.time_budget_s=0",): "trainer.time_budget_s: expected a number at least 0.001 or null, got 0",
     ("resume=nothing",): "resume: no run 'nothing' in runs/; there are: none; or use resume=auto",
     ("task=trian",): "unknown task 'trian'; known: TASKS; did you mean 'train'?",
-    ("run_id=abc",): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, trainer, tracking, "
+    (
+        "run_id=abc",
+    ): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
     "model, data, optim, scheduler, backend, task; did you mean run?",
     ("optim.lr=abc",): "optim.lr: expected a number, got the text 'abc'",
     ("optim.lr=true",): "optim.lr: expected a number, got True",
