@@ -5,16 +5,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from odyssey_core import ops
 from odyssey_core.backends import BACKENDS
-from odyssey_core.backends.base import Backend, Feed
+from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import model_names
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import DataError
+from odyssey_core.inference import Inference
 from odyssey_core.models import MODELS
-from odyssey_core.tensor import for_inference
-
-BATCH = 128
 
 
 class Classifier:
@@ -31,7 +28,7 @@ class Classifier:
         orientation: how images must be stored: ``upright`` or ``transposed``.
         module: the architecture.
         parameters: the weights by their path in it, float32.
-        logits: the node of the graph that says it all.
+        logits: the node of the graph that says it all, for one image.
 
     Raises:
         DataError: metadata or tensors that are missing or do not fit the model.
@@ -55,11 +52,10 @@ class Classifier:
         for name, p in nodes.items():
             if self.parameters[name].shape != p.shape:
                 raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
-        logits = self.module(ops.images((BATCH, *self.input_shape), mean, std))
-        outputs = for_inference([logits, ops.cross_entropy(logits, ops.labels(BATCH))])
-        self.logits = outputs[0]
-        self._executable = (backend or BACKENDS["numba"]()).compile(outputs, nodes)
-        self._executable.write(self.parameters)
+        self._inference = Inference(
+            self.module, backend or BACKENDS["numba"](), self.input_shape, mean, std, lambda: self.parameters
+        )
+        self.logits = self._inference.graph(1)[0]
 
     def evaluate(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
         """Logits (N, classes) and cross-entropy (N,), both float32.
@@ -69,12 +65,7 @@ class Classifier:
         """
         if images.pixels.shape[1:] != self.input_shape:
             raise DataError(f"images: the model takes (C, H, W) = {self.input_shape}, got {images.pixels.shape[1:]}")
-        order = np.full(-(-len(images) // BATCH) * BATCH, -1, np.int64)
-        order[: len(images)] = np.arange(len(images))
-        pixels = images.pixels.reshape(len(images), -1)
-        out = self._executable.run(Feed(order=order.reshape(-1, BATCH), pixels=pixels, labels=images.labels))
-        out = out.reshape(len(order), -1)[: len(images)]
-        return out[:, :-1], out[:, -1]
+        return self._inference.evaluate(images, np.arange(len(images)))
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(N, classes) float64, each row summing to 1, for pixels (N, C, H, W) uint8."""

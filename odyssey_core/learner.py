@@ -12,12 +12,11 @@ from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.inference import Inference
 from odyssey_core.nn import Module
 from odyssey_core.optim import SGD, Optimizer, StepRule, Update
 from odyssey_core.random import uniform
-from odyssey_core.tensor import Shape, Tensor, for_inference, topological
-
-LEAST_INFERENCE_BATCH, INFERENCE_BATCH = 16, 128
+from odyssey_core.tensor import Shape, Tensor, topological
 
 
 class Learner:
@@ -64,23 +63,16 @@ class Learner:
         self._rule = StepRule(clip_norm, ema)
         self.parameters = model.parameters()
         amounts = augment.amounts() if augment else None
-        logits, losses = self._graph(model, (batch_size, *input_shape), mean, std, label_smoothing, amounts)
+        logits = model(ops.images((batch_size, *input_shape), mean, std, amounts))
+        losses = ops.cross_entropy(logits, ops.labels(batch_size), label_smoothing)
         grads = gradients(losses, list(self.parameters.values()))
         self._losses = losses
         self._updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
         self._train = backend.compile([losses], self.parameters, self._updates, self._rule)
-        self._outputs = lambda batch: for_inference(self._graph(model, (batch, *input_shape), mean, std, 0.0))
-        self._infer: dict[int, Executable] = {}
-        self._fresh: set[int] = set()
-        self.classes = logits.shape[1]
+        self._inference = Inference(model, backend, input_shape, mean, std, self.weights)
         self._start_from(initial_values(self.parameters, seed))
-
-    @staticmethod
-    def _graph(model: Module, shape: Shape, mean: float, std: float, label_smoothing: float, augment=None):
-        logits = model(ops.images(shape, mean, std, augment))
-        return logits, ops.cross_entropy(logits, ops.labels(shape[0]), label_smoothing)
 
     def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:
         """Runs one training step per row of ``order``, in one call that releases the GIL.
@@ -99,26 +91,12 @@ class Learner:
             DataError: an index outside the data.
         """
         scalars = [self.optimizer.scalars(first_step + i, float(rate)) for i, rate in enumerate(lr)]
-        self._fresh.clear()
+        self._inference.forget()
         return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names."""
-        batch = min(max(1 << (len(order) - 1).bit_length(), LEAST_INFERENCE_BATCH), INFERENCE_BATCH)
-        padded = np.full(-(-len(order) // batch) * batch, -1, np.int64)
-        padded[: len(order)] = order
-        out = self._run(self._inference(batch), data, padded.reshape(-1, batch))
-        out = out.reshape(len(padded), -1)[: len(order)]
-        return out[:, : self.classes], out[:, self.classes]
-
-    def _inference(self, batch: int) -> Executable:
-        """The program for a batch, with the weights of now. A few sizes are enough; a small one answers sooner."""
-        if batch not in self._infer:
-            self._infer[batch] = self.backend.compile(self._outputs(batch), self.parameters)
-        if batch not in self._fresh:
-            self._infer[batch].write(self.weights())
-            self._fresh.add(batch)
-        return self._infer[batch]
+        return self._inference.evaluate(data, order)
 
     @cached_property
     def _probe(self) -> Executable:
@@ -162,7 +140,7 @@ class Learner:
         """
         self._check(weights, {name: p.shape for name, p in self.parameters.items()})
         self._start_from(weights)
-        self._fresh.clear()
+        self._inference.forget()
 
     def _start_from(self, weights: dict[str, np.ndarray]) -> None:
         slots = {f"{name}/{slot}": value for name, value in weights.items() for slot in self._rule.slots()}
@@ -179,7 +157,7 @@ class Learner:
         """Sets what ``state`` gave. Raises DataError as ``load_weights`` does."""
         self._check(state, {name: value.shape for name, value in self._train.read().items()})
         self._train.write(state)
-        self._fresh.clear()
+        self._inference.forget()
 
     def listing(self) -> str:
         """The instructions of a training step, one a line.

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import odyssey_core
-from odyssey_run.assemble import Assembly, Request
+from odyssey_core.data import Dataset
+from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
@@ -44,15 +45,13 @@ def identity(config: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
-def assembly_tags(assembly: Assembly) -> dict[str, str]:
-    """What a run's results rest on beside its configuration and the code, as MLflow tags."""
-    dataset = assembly.dataset
+def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
+    """What results with this data on this backend rest on, as MLflow tags."""
     return {
         "odyssey.data.name": dataset.name,
         "odyssey.data.sha256": dataset.digest,
         "odyssey.data.official": str(dataset.official).lower(),
-        "odyssey.backend": assembly.backend,
-        **({"odyssey.start.sha256": assembly.start} if assembly.start else {}),
+        "odyssey.backend": backend,
     }
 
 

@@ -86,7 +86,9 @@ def train_one(request: Request, session: Session, found: Path | None = None) -> 
         session.resume(found)
         _check_data(session, assembly)
     else:
-        tags = provenance.assembly_tags(assembly)
+        tags = provenance.data_tags(assembly.dataset, assembly.backend)
+        if assembly.start:
+            tags["odyssey.start.sha256"] = assembly.start
         session.begin(f"{request.model.name}-{request.optim.name}-lr{assembly.optimizer.lr:g}-s{request.seed}", tags)
     screen = session.screen
     trainer = make_trainer(

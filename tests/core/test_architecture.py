@@ -25,8 +25,9 @@ ALLOWED = {
     "models": FOUNDATIONS | {"nn"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "registry", "random", "checkpoint"},
-    "classifier": FOUNDATIONS | {"ops", "backends", "checkpoint", "data", "models"},
-    "learner": FOUNDATIONS | {"ops", "autodiff", "backends", "data", "nn", "optim"},
+    "inference": FOUNDATIONS | {"ops", "backends", "data", "nn"},
+    "classifier": FOUNDATIONS | {"inference", "backends", "checkpoint", "data", "models"},
+    "learner": FOUNDATIONS | {"inference", "ops", "autodiff", "backends", "data", "nn", "optim"},
 }
 KERNELS = {"simd", "tile", "table", "mathematics", "random"}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -11,7 +11,8 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_core.learner import INFERENCE_BATCH, Learner
+from odyssey_core.inference import MOST
+from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
 from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
 from odyssey_core.optim import OPTIMIZERS
@@ -128,10 +129,10 @@ def test_each_row_takes_its_own_learning_rate(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_evaluation_follows_the_weights_and_draws_no_masks(backend):
-    data = _data(INFERENCE_BATCH + 3)
+    data = _data(MOST + 3)
     model = MODELS["mlp"](input_shape=(1, 4, 5), classes=3, hidden=(7,), dropout=0.5)
     learner = _learner(backend, model)
-    order = np.arange(INFERENCE_BATCH + 3)
+    order = np.arange(MOST + 3)
     logits, losses = learner.evaluate(data, order)
     assert logits.shape == (len(order), 3)
     assert losses.shape == (len(order),)

@@ -1,0 +1,71 @@
+"""The forward pass of a model alone, for as many images as are asked for."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from odyssey_core import ops
+from odyssey_core.backends.base import Backend, Executable, Feed
+from odyssey_core.data.dataset import Images
+from odyssey_core.nn import Module
+from odyssey_core.tensor import Shape, Tensor, for_inference
+
+LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
+
+
+class Inference:
+    """Programs of one model, each compiled when it is first needed.
+
+    Args:
+        model: the architecture.
+        backend: what runs it.
+        input_shape: (C, H, W) of the images.
+        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
+        std: see mean.
+        weights: gives the parameters by path, float32; asked again after `forget`.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        backend: Backend,
+        input_shape: Shape,
+        mean: float,
+        std: float,
+        weights: Callable[[], Mapping[str, np.ndarray]],
+    ):
+        self._model, self._backend, self._weights = model, backend, weights
+        self._shape, self._normalisation = input_shape, (mean, std)
+        self._programs: dict[int, Executable] = {}
+        self._current: set[int] = set()
+
+    def forget(self) -> None:
+        """Says that the weights have changed."""
+        self._current.clear()
+
+    def graph(self, batch: int) -> list[Tensor]:
+        """The nodes of the logits (batch, classes) and the losses (batch,)."""
+        logits = self._model(ops.images((batch, *self._shape), *self._normalisation))
+        return for_inference([logits, ops.cross_entropy(logits, ops.labels(batch))])
+
+    def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names.
+
+        Raises:
+            DataError: an index outside the data, or a label beyond the model's classes.
+        """
+        batch = min(max(1 << (len(order) - 1).bit_length(), LEAST), MOST)
+        padded = np.full(-(-len(order) // batch) * batch, -1, np.int64)
+        padded[: len(order)] = order
+        pixels = data.pixels.reshape(len(data.pixels), -1)
+        out = self._program(batch).run(Feed(order=padded.reshape(-1, batch), pixels=pixels, labels=data.labels))
+        out = out.reshape(len(padded), -1)[: len(order)]
+        return out[:, :-1], out[:, -1]
+
+    def _program(self, batch: int) -> Executable:
+        if batch not in self._programs:
+            self._programs[batch] = self._backend.compile(self.graph(batch), self._model.parameters())
+        if batch not in self._current:
+            self._programs[batch].write(dict(self._weights()))
+            self._current.add(batch)
+        return self._programs[batch]
