@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,13 @@ def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: froze
 
 
 def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
-    file = files("odyssey_run.conf") / group / f"{values.get('name')}.yaml"
-    return file.is_file() and yaml.safe_load(file.read_text()) == values
+    return _shipped(group, str(values.get("name"))) == values
+
+
+@cache
+def _shipped(group: str, name: str) -> dict[str, Any] | None:
+    file = files("odyssey_run.conf") / group / f"{name}.yaml"
+    return yaml.safe_load(file.read_text()) if file.is_file() else None
 
 
 def _component(group: str, registry: Registry, values: Mapping[str, Any]) -> tuple[Component | None, list[str]]:

@@ -3,7 +3,9 @@
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -46,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        The exit code: 0 finished, 1 failed, 2 a mistake in what was asked for, 130 interrupted. With several jobs
-        the first that is not 0.
+        The exit code: 0 finished, 1 failed, 2 a mistake in what was asked for, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its exceptions instead of printing them and exiting with 1
@@ -75,37 +76,32 @@ def _run(argv: list[str]) -> int:
     if args.help:
         return _help(args)
     if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
-        return _hydra(None, argv)
+        return _hydra(argv)
     folders = _config_folders(args)
-    line = command_line.read(args.overrides, command_line.group_options(folders))
+    options = command_line.group_options(folders)
+    line = command_line.read(args.overrides, options)
+    if args.multirun and not args.cfg:
+        from odyssey_run.sweep import sweep
+
+        return sweep(
+            line, tuple(args.overrides), options, partial(_compose, args), partial(check_config, folders=folders)
+        )
     if not args.multirun:
+        stray = [text for text in args.overrides if text.lstrip("+~").startswith(("sweep=", "sweep."))]
+        line = replace(line, faults=(*line.faults, *(f"{text}: says how to sweep; give -m too" for text in stray)))
         # Composed here, not by hydra.main, which composes twice and answers a mistake a third of a second later.
         config = _compose(args, line.overrides)
+        request = check_config(config, line, tuple(args.overrides), folders)
         if not args.cfg:
-            return _job(config, line, tuple(args.overrides), folders)
-        check_config(config, line, tuple(args.overrides), folders)
+            return request.task.target(request, **request.task.arguments)
     if line.faults:
         raise Faults(line.faults)
-    codes: list[int] = []
-
-    def job(config: DictConfig) -> None:
-        codes.append(_job(config, line, tuple(args.overrides), folders))
-
     flags = [argument for argument in argv if argument not in args.overrides]
-    return _hydra(job, [*flags, *line.overrides]) or next((code for code in codes if code), OK)
+    return _hydra([*flags, *line.overrides])
 
 
 def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
-
-
-def _job(config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]) -> int:
-    """One job of a single run or a sweep; answers with an exit code, so that a sweep goes on after a mistake."""
-    try:
-        request = check_config(config, line, typed, folders)
-        return request.task.target(request, **request.task.arguments)
-    except (OdysseyError, OmegaConfBaseException) as error:
-        return report(error)
 
 
 def compose(overrides: Sequence[str]) -> "Request":
@@ -126,7 +122,7 @@ def compose(overrides: Sequence[str]) -> "Request":
 def check_config(
     config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]
 ) -> "Request":
-    """Checks a composed configuration together with the command line it came from.
+    """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
 
     Raises:
         Faults: of both, with the files that wrong values were set in.
@@ -134,6 +130,7 @@ def check_config(
     from odyssey_run.assemble import check  # not for --help: it imports the core
 
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    values.pop("sweep", None)
     try:
         request = check(values, typed, line.groups)
     except Faults as faults:
@@ -143,12 +140,12 @@ def check_config(
     return request
 
 
-def _hydra(job: Callable[[DictConfig], None] | None, argv: list[str]) -> int:
-    """Everything that Hydra does itself: sweeps, ``--cfg``, ``--info``, shell completion."""
+def _hydra(argv: list[str]) -> int:
+    """Everything that Hydra does itself: ``--cfg``, ``--info``, shell completion."""
     saved = sys.argv
     sys.argv = [saved[0], *argv]
     try:
-        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(job or print)()
+        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(print)()
     except SystemExit as stop:
         return int(stop.code or 0)
     finally:

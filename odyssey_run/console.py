@@ -1,6 +1,7 @@
 """What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
 
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,14 @@ class Screen(Listener):
         line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
         self.console.print(line, soft_wrap=True)
 
+    def log(self, text: str) -> None:
+        """A line for the log alone."""
+        self._log.write(text + "\n")
+
+    def trace(self, error: BaseException) -> None:
+        """Where an exception came from, in the log alone."""
+        self.log("".join(traceback.format_exception(error)))
+
     def begin(self, steps: int) -> None:
         """The head of the table, and the bar where there is a terminal."""
         self.say()
@@ -74,7 +83,7 @@ class Screen(Listener):
         if progress.images_per_s:
             figures += f" · {progress.images_per_s:,.0f} images/s"
         if progress.seconds_left is not None:
-            figures += f" · {_duration(progress.seconds_left)} left"
+            figures += f" · {duration(progress.seconds_left)} left"
         task = self._bar.tasks[0].id
         self._bar.update(task, completed=progress.step, description=f"epoch {progress.epoch}", figures=figures)
 
@@ -145,7 +154,8 @@ class _Figures(ProgressColumn):
         return Text(task.fields["figures"], style="dim")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for people."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -112,6 +112,10 @@ class Outcome:
     images_per_s: float = 0.0
 
 
+class Pruned(Exception):
+    """Raised by a listener after an epoch: the run is not worth its time; says why."""
+
+
 class Listener:
     """Hears what happens in a run; every method may be left as it is."""
 
@@ -125,4 +129,4 @@ class Listener:
         """Finite numbers that belong to an optimizer step."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """After an epoch and its validation."""
+        """After an epoch and its validation. Raises Pruned to end the run."""

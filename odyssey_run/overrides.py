@@ -40,7 +40,7 @@ def read(overrides: Iterable[str], options: Mapping[str, list[str]]) -> CommandL
         overrides: as typed.
         options: of every group: ``{"model": ["lenet5", ...], ...}``.
     """
-    parser = OverridesParser.create()
+    parser = parser_for(options)
     passed, faults, groups = [], [], set()
     for text in overrides:
         try:
@@ -61,6 +61,21 @@ def read(overrides: Iterable[str], options: Mapping[str, list[str]]) -> CommandL
         else:
             passed.append(text)
     return CommandLine(tuple(passed), tuple(faults), frozenset(groups))
+
+
+class _Groups:
+    """What Hydra's parser asks for ``glob()``."""
+
+    def __init__(self, options: Mapping[str, list[str]]):
+        self.options = options
+
+    def get_group_options(self, group: str, results_filter: object) -> list[str]:
+        return self.options.get(group, [])
+
+
+def parser_for(options: Mapping[str, list[str]]) -> OverridesParser:
+    """Hydra's parser of overrides, which knows the groups."""
+    return OverridesParser.create(_Groups(options))
 
 
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:

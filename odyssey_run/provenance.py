@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def _repository() -> tuple[Path, str | None]:
     return Path.cwd(), None
 
 
+@cache
 def environment_tags() -> dict[str, str]:
     """The machine and the packages, as MLflow tags."""
     return {
@@ -108,6 +110,7 @@ def _cpu() -> str:
     return platform.processor() or "unknown"
 
 
+@cache  # the code that is running, whatever becomes of its files
 def code_digest() -> str:
     """SHA-256 of the source that decides results: odyssey_core, and the runner's assembly and trainer."""
     core, runner = Path(odyssey_core.__file__).resolve().parent, Path(__file__).resolve().parent

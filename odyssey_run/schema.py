@@ -89,6 +89,48 @@ class PlotsConfig:
 
 
 @dataclass(frozen=True)
+class SweepConfig:
+    """How many runs come of one command with ``-m``; no part of any one run.
+
+    Args:
+        strategy: ``grid`` for every combination, ``random`` for points drawn from the axes, ``tpe`` for points that
+            Optuna proposes in the light of those before.
+        name: of the folder under runs/ and, after ``sweep:``, of the run in MLflow; null makes one that the same
+            command makes again.
+        trials: points in all for random and tpe; null for a grid.
+        metric: what points are compared by.
+        direction: null minimizes a loss and maximizes an accuracy.
+        seed: of what random and tpe draw.
+        prune: whether a run is stopped whose metric is below the median of the others at the same epoch; for tpe.
+        jobs: runs at once; null for one a core, or one for each thread of a cluster.
+        executor: ``local`` processes, or the workers of a ``dask`` scheduler.
+        address: of the scheduler, ``tcp://HOST:PORT``.
+        dry_run: print the points and run nothing.
+        rerun: run again what is done already.
+        fail_fast: whether the first failure stops the others.
+    """
+
+    strategy: Literal["grid", "random", "tpe"]
+    name: str | None
+    trials: Annotated[int, Range(1)] | None
+    metric: Literal["val/accuracy", "val/loss", "test/accuracy", "test/loss", "train/loss"]
+    direction: Literal["maximize", "minimize"] | None
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    prune: bool
+    jobs: Annotated[int, Range(1)] | None
+    executor: Literal["local", "dask"]
+    address: str | None
+    dry_run: bool
+    rerun: bool
+    fail_fast: bool
+
+    @property
+    def maximizes(self) -> bool:
+        """Whether more of the metric is better."""
+        return (self.direction or ("minimize" if self.metric.endswith("loss") else "maximize")) == "maximize"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The root of a configuration; components stay mappings here and are bound to their constructors.
 

@@ -32,6 +32,7 @@ class Session:
         request: what was asked for.
         uploader: what sends the journal to MLflow; None for a run that is sent by somebody else or not at all.
         parent: key of the run that this one is nested under.
+        tags: for MLflow, beside those that `begin` is given.
         place: the folder, where the request does not decide it.
         quiet: whether the terminal is left alone; train.log is written all the same.
 
@@ -49,10 +50,12 @@ class Session:
         uploader: Uploader | None = None,
         *,
         parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
         place: Path | None = None,
         quiet: bool = False,
     ):
         self.request, self.uploader, self.parent, self.place, self.quiet = request, uploader, parent, place, quiet
+        self.own_tags = dict(tags or {})
         self.asked = StopRequest()
         self.path, self.name, self.key = Path(), "", ""
         self.start: dict[str, Any] = {}
@@ -83,12 +86,12 @@ class Session:
             "name": self.name,
             "config": request.config,
             "params": provenance.flatten(request.config),
-            "tags": {**provenance.tags(request), "odyssey.folder": str(self.path.absolute()), **tags},
+            "tags": {**provenance.tags(request), "odyssey.folder": str(self.path.absolute()), **tags, **self.own_tags},
             "process": process,
             "store": vars(self.uploader.store) if self.uploader else None,
         }
         self.journal.append("start", **self.start)
-        if diff := provenance.uncommitted():
+        if not self.parent and (diff := provenance.uncommitted()):
             write_atomic(self.path / DIFF, diff)
             self.artifact(self.path / DIFF)
         self._follow()
@@ -154,6 +157,7 @@ class Session:
         if self.journal and not self.ended:
             stopped = isinstance(error, KeyboardInterrupt)
             self.screen.stop_bar()
+            self.screen.trace(error)
             self.end("KILLED" if stopped else "FAILED", repr(error))
 
     def close(self) -> None:

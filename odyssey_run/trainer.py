@@ -16,7 +16,7 @@ import numpy as np
 from odyssey_core.data import Dataset, Images, epoch_order
 from odyssey_core.learner import Learner
 from odyssey_core.optim.schedules import Schedule
-from odyssey_run.events import Clock, Epoch, Listener, Outcome, Progress
+from odyssey_run.events import Clock, Epoch, Listener, Outcome, Progress, Pruned
 from odyssey_run.schema import TrainerConfig
 
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
@@ -137,6 +137,9 @@ class Trainer:
             self._tick()
             self.save(self)
             return Outcome("KILLED", 128 + number, state.step, self.learner.weights(), f"stopped by {number.name}")
+        except Pruned as verdict:
+            self._tick()
+            return Outcome("KILLED", 0, state.step, self.learner.weights(), str(verdict))
         except _Diverged as error:
             self._tick()
             self._tell("metrics", state.step, self.clock.metrics())

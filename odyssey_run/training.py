@@ -72,13 +72,16 @@ def run(request: Request) -> tuple[Result, Path]:
         return way(request, session, found), session.path
 
 
-def train_one(request: Request, session: Session, found: Path | None = None) -> Result:
+def train_one(
+    request: Request, session: Session, found: Path | None = None, listeners: tuple[Listener, ...] = ()
+) -> Result:
     """One training in a session.
 
     Args:
         request: what to train.
         session: not begun.
         found: folder of the unfinished run to go on with.
+        listeners: told after the journal and the screen.
     """
     assembly = assemble(request)
     recorder = _Recorder(session)
@@ -94,7 +97,7 @@ def train_one(request: Request, session: Session, found: Path | None = None) -> 
     trainer = make_trainer(
         request,
         assembly,
-        (recorder, screen),
+        (recorder, screen, *listeners),
         stop=lambda: session.asked.signum,
         save=lambda trainer: resume.save(session.path, trainer),
     )
@@ -160,7 +163,7 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
             place=session.path / f"seed-{seed}",
         )
         session.screen.say(f"\nseed {seed}", "bold")
-        results.append(_child(child))
+        results.append(train_child(child))
         if results[-1].status != "FINISHED":
             break
     names = {name for name in results[0].metrics if all(name in r.metrics for r in results)}
@@ -177,7 +180,7 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
     return _conclude(request, session, results[-1])
 
 
-def _child(session: Session) -> Result:
+def train_child(session: Session, *listeners: Listener) -> Result:
     """One of several runs in a folder of its own: what it came to before, the rest of it, or all of it."""
     place = session.place
     journal = place / FILE_NAME
@@ -187,7 +190,7 @@ def _child(session: Session) -> Result:
         steps = [r["step"] for r in records if r["kind"] == "metrics"]
         return Result("FINISHED", 0, None, max(steps, default=0), metrics)
     try:
-        return train_one(session.request, session, place if records else None)
+        return train_one(session.request, session, place if records else None, listeners)
     except BaseException as error:
         session.fail(error)
         raise

@@ -1,0 +1,268 @@
+"""A sweep from its command to its leaderboard."""
+
+import signal
+import sys
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.errors import ConfigError
+from odyssey_run.folder import RUNS
+from odyssey_run.overrides import CommandLine
+from odyssey_run.schema import FolderConfig, SweepConfig
+from odyssey_run.session import Session, recording
+from odyssey_run.sweep import plan, space
+from odyssey_run.sweep.ledger import Ledger, Result, open_run, place, slug
+from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
+from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
+from odyssey_run.sweep.ranking import Row, ranked
+from odyssey_run.sweep.report import publish
+from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
+from odyssey_run.sweep.worker import bury
+from odyssey_run.tracking.journal import FILE_NAME, Journal
+
+OK, FAILED, CLAIM_MISSED = 0, 1, 3
+POLL = 0.2  # seconds
+
+
+def sweep(
+    line: CommandLine, typed: tuple[str, ...], options: Mapping[str, list[str]], compose: Compose, check: Check
+) -> int:
+    """Runs all points that a command means and that are not done yet.
+
+    Args:
+        line: the command, made composable.
+        typed: the command as it is.
+        options: of every group.
+        compose: Hydra's.
+        check: of what was composed.
+
+    Returns:
+        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 128 + the signal's number when stopped.
+
+    Raises:
+        Faults: a mistake in what was asked for; nothing has run then.
+    """
+    composer = Composer(compose, check, line, options)
+    config = composer.sweep()
+    executor = None if config.dry_run else _executor(config)
+    try:
+        units = _units(config, composer)
+        first = replace(units[0].points[0].request, overrides=("-m", *typed))
+        folder = _folder(plan.name_of(config, composer.axes, units[0].points[0].request), config.rerun)
+        ledger = Ledger(config.metric, config.maximizes, folder, look=not config.rerun)
+        if config.dry_run:
+            return show_plan(config, units, ledger)
+        if _nothing_left(config, folder, units, ledger):
+            return OK
+        proposals = Listed(units)
+        if config.strategy == "tpe":
+            folder.mkdir(parents=True, exist_ok=True)
+            proposals = Tpe(folder, config, composer)
+        request = plan.parent_request(first, config, composer.axes)
+        request = replace(request, run=FolderConfig(None, str(folder)))
+        with recording(request, resuming=_begun(folder)) as session:
+            return Conductor(config, session, folder, executor, proposals, ledger).run()
+    finally:
+        if executor:
+            executor.close()
+
+
+def _executor(config: SweepConfig) -> Any:
+    if config.executor == "dask":
+        from odyssey_run.sweep.cluster import Cluster
+
+        return Cluster(config.address, config.jobs)
+    from odyssey_core.backends.numba.cores import usable_cores
+    from odyssey_run.sweep.pool import Pool
+
+    return Pool(config.jobs or usable_cores())
+
+
+def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
+    """The points of a grid or a draw; for TPE those that show whether what it may propose can be configured."""
+    if config.strategy == "grid":
+        return composer.units(space.grid(composer.axes))
+    if config.strategy == "random":
+        return composer.units(space.drawn(composer.axes, config.trials, config.seed))
+    return composer.units(space.corners(composer.axes))
+
+
+def _folder(name: str, fresh: bool) -> Path:
+    """The sweep's; where it is to be a fresh one, the first that is free."""
+    folder, count = RUNS / name, 1
+    while fresh and _begun(folder):
+        count += 1
+        folder = RUNS / f"{name}-{count}"
+    if _begun(folder) and "sweep" not in open_run(folder).config:
+        raise ConfigError(f"sweep.name: {folder} holds a single run; choose another")
+    return folder
+
+
+def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> bool:
+    """Whether a list of points is done and the sweep has said so; then shows what came of it."""
+    if config.strategy == "tpe" or not _begun(folder) or open_run(folder).status != "FINISHED":
+        return False
+    found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
+    if not all(found.values()):
+        return False
+    print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
+    show_top(None, ranked(units, found, config.maximizes), config)
+    return True
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / FILE_NAME).exists()
+
+
+class Conductor:
+    """Keeps the executor busy until there is nothing left to propose.
+
+    Args:
+        config: how to sweep.
+        session: of the sweep's own run; not begun.
+        folder: the sweep's.
+        executor: runs points.
+        proposals: says which.
+        ledger: knows what is done.
+    """
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        session: Session,
+        folder: Path,
+        executor: Any,
+        proposals: Proposals,
+        ledger: Ledger,
+    ):
+        self.config, self.session, self.folder, self.executor = config, session, folder, executor
+        self.proposals, self.ledger = proposals, ledger
+        self.results: dict[str, Result] = {}  # by identity
+        self.units: list[Unit] = []
+        self._queue: deque[tuple[Unit, Point]] = deque()
+        self._running: dict[Future, tuple[Unit, Point, Path]] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        """See `sweep`."""
+        session = self.session
+        if _begun(self.folder):
+            session.resume(self.folder)
+        else:
+            session.place = self.folder
+            session.request = replace(session.request, run=FolderConfig(f"sweep:{self.folder.name}", None))
+            session.begin(self.folder.name, {"odyssey.sweep": self.folder.name})
+        introduce(session.screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
+        with LiveTable(session.screen, self.config, self.proposals.total) as table:
+            self._fill()
+            table.found(len(self.results))
+            while self._running:
+                table.update(self.results.values(), [point.label for _, point, _ in self._running.values()])
+                done, _ = wait(self._running, POLL, FIRST_COMPLETED)
+                for future in done:
+                    table.line(self._finish(future))
+                if session.asked.signum is not None:
+                    self._stop()
+                self._fill()
+        return self._conclude()
+
+    def _fill(self) -> None:
+        """Submits until all workers have something to do."""
+        later = []
+        while not self._stopping and len(self._running) < self.executor.jobs and (item := self._next()):
+            unit, point = item
+            if point.identity in {other.identity for _, other, _ in self._running.values()}:
+                later.append(item)  # TPE may propose twice what is being tried
+            elif found := self.results.get(point.identity) or self.ledger.find(point):
+                self.results[point.identity] = found
+                self._tell(unit)
+            else:
+                self._submit(unit, point)
+        self._queue.extendleft(reversed(later))
+
+    def _next(self) -> tuple[Unit, Point] | None:
+        if not self._queue and (unit := self.proposals.ask()):
+            self.units.append(unit)
+            self._queue.extend((unit, point) for point in unit.points)
+        return self._queue.popleft() if self._queue else None
+
+    def _submit(self, unit: Unit, point: Point) -> None:
+        path, uploader = place(self.folder, point), self.session.uploader
+        job = {
+            "config": point.request.config,
+            "overrides": point.request.overrides,
+            "name": slug(point.label),
+            "folder": str(path),
+            "parent": self.session.key,
+            "sweep": self.folder.name,
+            "store": vars(uploader.store) if uploader else None,
+            "metric": self.config.metric,
+        }
+        follow = uploader.follow if uploader else None
+        future = self.executor.submit(job, follow, partial(self.proposals.hopeless, unit))
+        self._running[future] = (unit, point, path)
+
+    def _finish(self, future: Future) -> Result:
+        unit, point, path = self._running.pop(future)
+        if error := future.exception():
+            self._bury(point, path, error)
+        result = self.ledger.result(point, path)
+        if self._stopping and result.status == "FAILED" and result.value is None:
+            result = replace(result, status="KILLED")
+        self.results[point.identity] = result
+        self._tell(unit)
+        if result.status == "FAILED" and self.config.fail_fast:
+            self._stop()
+        return result
+
+    def _bury(self, point: Point, path: Path, error: BaseException) -> None:
+        """Writes the end that a dead worker could not."""
+        if _begun(path):
+            journal = Journal(path / FILE_NAME)
+            journal.append("end", status="FAILED", reason=str(error))
+            journal.close()
+            return
+        request = replace(point.request, run=FolderConfig(slug(point.label), None))
+        tags = {"odyssey.sweep": self.folder.name}
+        parent = self.session
+        bury(Session(request, parent.uploader, parent=parent.key, tags=tags, place=path, quiet=True), error)
+
+    def _tell(self, unit: Unit) -> None:
+        if row := Row.of(unit, self.results):
+            self.proposals.tell(unit, row.status, row.value)
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self.executor.stop()
+
+    def _conclude(self) -> int:
+        """The leaderboard, and the end of the sweep's own run."""
+        session, screen = self.session, self.session.screen
+        rows = ranked(self.units, self.results, self.config.maximizes)
+        failed = [result for result in self.results.values() if result.status == "FAILED"]
+        best = rows[0] if rows and rows[0].status == "FINISHED" else None
+        show_top(screen, rows, self.config)
+        if best:
+            for path in publish(self.folder, rows, self.config):
+                session.artifact(path)
+            session.metrics(len(rows), {f"best/{self.config.metric}": best.value})
+            session.tags({"odyssey.sweep.best": best.label})
+            screen.field("best", f"odyssey-run --config-dir {self.folder} experiment=best")
+        for result in failed:
+            screen.say(f"{result.point.label}: {result.reason}; see {result.folder}", "bold red")
+            print(f"odyssey-run: {result.point.label}: {result.reason}; see {result.folder}", file=sys.stderr)
+        number = session.asked.signum
+        if number is not None:
+            session.end("KILLED", f"stopped by {signal.Signals(number).name}")
+            return 128 + number
+        if failed:
+            session.end("FAILED", f"{len(failed)} of {len(self.results)} runs failed")
+            return FAILED
+        session.end("FINISHED")
+        return CLAIM_MISSED if any(result.missed for result in self.results.values()) else OK

@@ -1,0 +1,155 @@
+"""What has been done already: runs in their folders, found by the identity of a point."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from odyssey_run import provenance
+from odyssey_run.assemble import Request
+from odyssey_run.folder import RUNS
+from odyssey_run.runs import RecordedRun
+from odyssey_run.sweep.plan import Point
+from odyssey_run.tracking.journal import FILE_NAME, read
+
+PRUNED = "odyssey.pruned"
+LABEL_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a point came to.
+
+    Args:
+        point: which.
+        folder: of its run.
+        status: FINISHED, FAILED, KILLED, or PRUNED.
+        reason: why it did not finish.
+        value: of the sweep's metric.
+        curve: (step, value) of the metric.
+        test: ``test/accuracy``.
+        seconds: that the run took.
+        weights: SHA-256 of the weights.
+        missed: whether a claim was.
+    """
+
+    point: Point
+    folder: Path
+    status: str
+    reason: str | None = None
+    value: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    test: float | None = None
+    seconds: float | None = None
+    weights: str | None = None
+    missed: bool = False
+
+
+class Ledger:
+    """Looks runs up under runs/.
+
+    Args:
+        metric: of the sweep.
+        maximizes: whether more of it is better.
+        pruned: the folder of the sweep whose pruned runs are done too: what it stopped it does not go on with.
+        look: False to find none.
+    """
+
+    def __init__(self, metric: str, maximizes: bool, pruned: Path, look: bool = True):
+        self.metric, self.maximizes, self._pruned = metric, maximizes, pruned
+        self._data: dict[str, str] = {}
+        self._known: dict[tuple[str, str], list[Path]] = {}
+        for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if look else ():
+            if start := _start(path):
+                tags = start["tags"]
+                key = (tags["odyssey.config.sha256"], tags["odyssey.code.sha256"])
+                self._known.setdefault(key, []).append(path.parent)
+
+    def find(self, point: Point) -> Result | None:
+        """What the point came to where it, or the same run under another name, is over."""
+        key = (provenance.identity(point.request.config), provenance.code_digest())
+        for folder in self._known.get(key, ()):
+            run = open_run(folder)
+            over = run.status == "FINISHED" or (PRUNED in run.tags and folder.parent == self._pruned)
+            if over and run.tags.get("odyssey.data.sha256") == self._digest(point.request):
+                return self.result(point, folder)
+        return None
+
+    def result(self, point: Point, folder: Path) -> Result:
+        """What a run in a folder came to; one without an end, or without a journal, has failed."""
+        if not (folder / FILE_NAME).exists():
+            return Result(point, folder, "FAILED", "it left no journal")
+        run = open_run(folder)
+        end = next((r for r in reversed(run.records) if r["kind"] == "end"), {})
+        curve = tuple(run.metrics.get(self.metric, ()))
+        value = curve[-1][1] if curve else None
+        if curve and self.metric.startswith("val/") and point.request.trainer.keep == "best":
+            value = (max if self.maximizes else min)(v for _, v in curve)
+        last = {name: found[-1][1] for name, found in run.metrics.items()}
+        return Result(
+            point,
+            folder,
+            "PRUNED" if PRUNED in run.tags else run.status or "FAILED",
+            end.get("reason"),
+            value,
+            curve,
+            last.get("test/accuracy"),
+            last.get("time/run_s"),
+            run.tags.get("odyssey.weights.sha256"),
+            run.tags.get("odyssey.claims") == "missed",
+        )
+
+    def seconds(self, request: Request) -> float | None:
+        """How long runs of this model on this data took before, for as many epochs."""
+        found = []
+        for folder in (folder for folders in self._known.values() for folder in folders):
+            run = open_run(folder)
+            config, last = run.config, run.metrics.get("time/run_s")
+            alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
+            if last and run.status == "FINISHED" and all(a == b for a, b in alike):
+                steps = config["trainer"]["max_steps"], request.trainer.max_steps
+                share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
+                found.append(last[-1][1] * share)
+        return sum(found) / len(found) if found else None
+
+    def _digest(self, request: Request) -> str:
+        """Of the data, read once."""
+        key = json.dumps([request.data.name, request.data.arguments], sort_keys=True, default=str)
+        if key not in self._data:
+            self._data[key] = request.data.build().digest
+        return self._data[key]
+
+
+def place(sweep: Path, point: Point) -> Path:
+    """The folder for a point's run: that of an unfinished one to go on with, or a new one."""
+    name = f"{slug(point.label)}-{point.identity[:8]}"
+    count = 1
+    while True:
+        folder = sweep / (name if count == 1 else f"{name}-{count}")
+        if not (folder / FILE_NAME).exists():
+            return folder
+        run = open_run(folder)
+        if run.status in (None, "KILLED") and PRUNED not in run.tags and "odyssey.data.sha256" in run.tags:
+            return folder
+        count += 1
+
+
+def slug(label: str) -> str:
+    """A label as a file's name."""
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "-", label).strip("-")[:LABEL_LENGTH] or "run"
+
+
+def open_run(folder: Path) -> RecordedRun:
+    """The run in a folder, without its weights."""
+    return RecordedRun(read(folder / FILE_NAME)[0], folder, {}, {})
+
+
+def _start(journal: Path) -> dict | None:
+    """The first record, without reading the others."""
+    with open(journal, "rb") as file:
+        line = file.readline()
+    try:
+        record = json.loads(line)
+        return record if record["kind"] == "start" else None
+    except (ValueError, KeyError):
+        return None

@@ -1,0 +1,255 @@
+"""From a command line to points: everything is composed and checked before anything runs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from odyssey_core.errors import ConfigError
+from odyssey_run import folder, provenance
+from odyssey_run.assemble import Request
+from odyssey_run.binding import Faults, bind
+from odyssey_run.overrides import CommandLine, parser_for
+from odyssey_run.schema import SweepConfig
+from odyssey_run.sweep import space
+from odyssey_run.sweep.space import Assignment, Axis
+
+Compose = Callable[[Sequence[str]], DictConfig]
+Check = Callable[[DictConfig, CommandLine, tuple[str, ...]], Request]
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    Args:
+        label: what tells it from the others, as it would be typed.
+        request: what it is to do.
+        identity: SHA-256, in hex, of the configuration and the code that decide its results.
+    """
+
+    label: str
+    request: Request = field(repr=False)
+    identity: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An assignment and its runs: one, or one for each of several seeds.
+
+    Args:
+        assignment: what it sets.
+        points: its runs.
+        trial: Optuna's number.
+    """
+
+    assignment: Assignment
+    points: tuple[Point, ...] = field(repr=False)
+    trial: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return label(self.assignment)
+
+
+def label(assignment: Assignment) -> str:
+    """``optim=adam optim.lr=0.01``."""
+    return " ".join(f"{key}={space.plain(text)}" for key, text in assignment)
+
+
+class Composer:
+    """Makes units. Hydra composes once for each combination of groups; values are set in what it made.
+
+    Args:
+        compose: Hydra's, of overrides.
+        check: of what was composed.
+        line: what was typed, made composable.
+        options: of every group.
+
+    Attributes:
+        axes: what varies.
+        faults: what is wrong with the axes.
+    """
+
+    def __init__(self, compose: Compose, check: Check, line: CommandLine, options: Mapping[str, list[str]]):
+        self._compose, self._check, self.line = compose, check, line
+        self._parser = parser_for(options)
+        parsed = [self._parser.parse_override(text) for text in line.overrides]
+        swept = [override for override in parsed if override.is_sweep_override()]
+        self._fixed = [override.input_line for override in parsed if not override.is_sweep_override()]
+        self.faults: list[str] = []
+        self.axes = tuple(axis for override in swept if (axis := self._axis(override, options)))
+        self._composed: dict[Assignment, DictConfig] = {}
+        self._values: dict[tuple[str, str], Any] = {}
+        self._code = provenance.code_digest()
+        self._metric = ""
+
+    def _axis(self, override: Override, options: Mapping[str, list[str]]) -> Axis | None:
+        try:
+            if override.is_hydra_override() or override.key_or_group.partition(".")[0] in ("sweep", "tracking", "run"):
+                raise ConfigError(f"{override.key_or_group}: is the same for all runs of a sweep; give one value")
+            return space.axis(override, override.key_or_group in options)
+        except ConfigError as error:
+            self.faults.append(str(error))
+            return None
+
+    def sweep(self) -> SweepConfig:
+        """How to sweep.
+
+        Raises:
+            Faults: what is wrong with that.
+        """
+        first = tuple((axis.key, axis.corners()[0]) for axis in self.axes)
+        arguments, faults = bind(SweepConfig, OmegaConf.to_container(self._config(first)["sweep"], resolve=True), "sweep")
+        faults = [*self.line.faults, *self.faults, *faults]
+        if not faults:
+            config = SweepConfig(**arguments)
+            faults = list(_sweep_faults(config, self.axes))
+        if faults:
+            raise Faults(faults)
+        self._metric = config.metric
+        return config
+
+    def unit(self, assignment: Assignment, trial: int | None = None) -> Unit:
+        """The runs of an assignment.
+
+        Raises:
+            Faults: an assignment that cannot be configured.
+        """
+        config = self._config(assignment)
+        request = self._check(config, self.line, self._typed(assignment))
+        faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
+        if faults:
+            raise Faults(faults)
+        points = []
+        before = {key: OmegaConf.to_container(config)[key] for key in ("seed", "seeds")}
+        for seed in range(request.seed, request.seed + request.seeds):
+            own = assignment
+            if request.seeds > 1:
+                own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
+                for key, value in (("seed", seed), ("seeds", 1)):
+                    OmegaConf.update(config, key, value)
+                request = self._check(config, self.line, self._typed((*own, ("seeds", "1"))))
+            both = f"{provenance.identity(request.config)} {self._code}"
+            points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
+        for key, value in before.items():
+            OmegaConf.update(config, key, value)
+        return Unit(assignment, tuple(points), trial)
+
+    def units(self, assignments: Iterator[Assignment]) -> list[Unit]:
+        """The runs of several assignments.
+
+        Raises:
+            Faults: of all of them.
+        """
+        units, faults = [], {}
+        for assignment in assignments:
+            try:
+                units.append(self.unit(assignment))
+            except Faults as wrong:
+                faults |= dict.fromkeys(wrong.lines)
+        if faults:
+            raise Faults(list(faults))
+        return units
+
+    def _typed(self, assignment: Assignment) -> tuple[str, ...]:
+        """The command of one run."""
+        own = dict(assignment)
+        fixed = [text.lstrip("+") for text in self._fixed]
+        kept = [t for t in fixed if t.partition("=")[0] not in own and not t.startswith(("sweep=", "sweep."))]
+        return (*kept, *(f"{key}={text}" for key, text in assignment))
+
+    def _config(self, assignment: Assignment) -> DictConfig:
+        """The composed configuration, the same object for all assignments with the same groups."""
+        groups = {axis.key for axis in self.axes if axis.group}
+        chosen = tuple(item for item in assignment if item[0] in groups)
+        if chosen not in self._composed:
+            self._composed[chosen] = self._compose([*self._fixed, *(f"{key}={text}" for key, text in chosen)])
+        config = self._composed[chosen]
+        for key, text in assignment:
+            if key not in groups:
+                OmegaConf.update(config, key, self._value(key, text), force_add=True)
+        return config
+
+    def _value(self, key: str, text: str) -> Any:
+        if (key, text) not in self._values:
+            self._values[key, text] = self._parser.parse_override(f"++{key}={text}").value()
+        return self._values[key, text]
+
+
+def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
+    """The sweep's own, or one that the same command makes again: ``lenet5-lr-momentum-1f0c``."""
+    if sweep.name:
+        return sweep.name
+    fixed = json.loads(json.dumps(first.config))
+    for axis in axes:
+        _forget(fixed, axis.key.split("."))
+    told = [provenance.code_digest(), provenance.identity(fixed), first.seeds, sweep.strategy, sweep.seed, sweep.metric]
+    digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
+    swept = "-".join(dict.fromkeys(axis.key.rpartition(".")[2] for axis in axes))
+    return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"
+
+
+def _forget(config: dict[str, Any], path: list[str]) -> None:
+    """Takes away what varies."""
+    *parents, last = path
+    for key in parents:
+        config = config.get(key) or {}
+    if len(path) > 1:
+        config.pop(last, None)
+    else:  # a group is whatever its name makes of it
+        config[last] = {} if isinstance(config.get(last), dict) else None
+
+
+def parent_request(first: Request, sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
+    """What the sweep's own run is recorded as: the configuration with, for what varies, all its values."""
+    config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep)}
+    for axis in axes:
+        inside = config
+        *parents, last = axis.key.split(".")
+        for key in parents:
+            inside = inside[key]
+        if axis.group and isinstance(inside.get(last), dict):
+            inside, last = inside[last], "name"
+        inside[last] = str(axis).partition("=")[2]
+    return replace(first, config=config)
+
+
+def _not_for_sweeps(request: Request, metric: str) -> Iterator[tuple[str, str]]:
+    if request.task.name != "train":
+        yield "task", f"-m sweeps over task=train, got task={request.task.name}"
+    if request.resume is not None:
+        yield "resume", "a sweep goes on by itself, run by run; leave it out"
+    for key, value in vars(request.run).items():
+        if value is not None:
+            yield f"run.{key}", "would be the same for all runs of a sweep; set sweep.name"
+    if request.trainer.validation_size == 0 and metric.startswith("val/"):
+        yield "trainer.validation_size", f"0 leaves no {metric} to compare the points of a sweep by"
+
+
+def _sweep_faults(sweep: SweepConfig, axes: tuple[Axis, ...]) -> Iterator[str]:
+    endless = [axis.key for axis in axes if not axis.values]
+    if sweep.strategy == "grid":
+        if endless:
+            yield f"{', '.join(endless)}: an interval has no end of points; choose sweep=random or sweep=tpe"
+        if sweep.trials is not None:
+            yield f"sweep.trials: a grid has as many as it has; choose sweep=random or sweep=tpe, got {sweep.trials}"
+    elif sweep.trials is None:
+        yield f"sweep.trials: expected an integer at least 1 with sweep={sweep.strategy}, got null"
+    elif not axes:
+        yield f"sweep={sweep.strategy}: nothing varies; give a key several values or an interval"
+    if sweep.prune and sweep.strategy != "tpe":
+        yield "sweep.prune: needs sweep=tpe"
+    if sweep.name is not None and not folder.NAME.fullmatch(sweep.name):
+        yield f"sweep.name: expected letters, digits and ._+- only, got {sweep.name!r}"
+    if (sweep.executor == "dask") != (sweep.address is not None):
+        yield "sweep.address: expected tcp://HOST:PORT with sweep.executor=dask, and null without"
+    if sweep.prune and not sweep.metric.startswith("val/"):
+        yield f"sweep.prune: needs a metric that every epoch has, val/accuracy or val/loss, got {sweep.metric}"

@@ -1,0 +1,182 @@
+"""Where the points of a sweep come from: a list, or Optuna, which asks what became of those before."""
+
+import contextlib
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from odyssey_core.errors import ConfigError
+from odyssey_run import provenance
+from odyssey_run.schema import SweepConfig
+from odyssey_run.sweep.plan import Composer, Unit
+from odyssey_run.sweep.space import Assignment, Axis
+
+HISTORY = "optuna.db"
+# A run is judged after its second epoch, and not before five have come to their end.
+STARTUP, WARMUP = 5, 1
+
+
+class Proposals(Protocol):
+    """What the conductor of a sweep talks to."""
+
+    total: int
+
+    def ask(self) -> Unit | None:
+        """The next, or None where there is none."""
+
+    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
+        """Whether a run with this value after so many epochs should stop; asked from any thread."""
+
+    def tell(self, unit: Unit, status: str, value: float | None) -> None:
+        """What became of one: FINISHED, FAILED, PRUNED, or KILLED where the sweep was stopped."""
+
+
+class Listed:
+    """Points that are known from the start.
+
+    Args:
+        units: in their order.
+    """
+
+    def __init__(self, units: list[Unit]):
+        self.total = len(units)
+        self._left: Iterator[Unit] = iter(units)
+
+    def ask(self) -> Unit | None:
+        """See `Proposals`."""
+        return next(self._left, None)
+
+    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
+        """Never."""
+        return False
+
+    def tell(self, unit: Unit, status: str, value: float | None) -> None:
+        """Changes nothing."""
+
+
+class Tpe:
+    """Points that Optuna's tree-structured Parzen estimator proposes, with its history in a file of the sweep's.
+
+    A trial that an earlier command left unfinished is proposed again first; one that failed is replaced.
+
+    Args:
+        folder: of the sweep.
+        config: how many, of what.
+        composer: makes units.
+
+    Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; Optuna's TPESampler and MedianPruner.
+    """
+
+    def __init__(self, folder: Path, config: SweepConfig, composer: Composer):
+        self._optuna = _import_optuna()
+        self._config, self._composer, self.total = config, composer, config.trials
+        self._lock = threading.Lock()
+        self._axes = {axis.key: axis for axis in composer.axes}
+        with _quiet():
+            self._study = self._open(folder / HISTORY)
+            self._begun, self._again = self._earlier()
+        self._left = config.trials - len(self._begun) - len(self._again)
+        self._trials = {}
+
+    def _earlier(self):
+        """Trials that an earlier command began, and those it finished; what failed is to be asked for once more."""
+        states, study = self._optuna.trial.TrialState, self._study
+        trials = study.get_trials(deepcopy=False)
+        replaced = study.user_attrs.get("replaced", [])
+        for trial in trials:
+            whole = trial.params.keys() == self._axes.keys()
+            if trial.state == states.RUNNING and not whole:  # killed while it was being made
+                study.tell(trial.number, state=states.FAIL)
+            elif trial.state == states.FAIL and whole and trial.number not in replaced:
+                study.enqueue_trial(trial.params)
+                replaced.append(trial.number)
+        study.set_user_attr("replaced", replaced)
+        begun = [t for t in trials if t.state == states.RUNNING and t.params.keys() == self._axes.keys()]
+        return begun, [t for t in trials if t.state in (states.COMPLETE, states.PRUNED)]
+
+    def _open(self, file: Path):
+        optuna, config = self._optuna, self._config
+        storage = f"sqlite:///{file.absolute()}"
+        name = provenance.code_digest()[:12]  # what other code made of a point says little
+        optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            direction="maximize" if config.maximizes else "minimize",
+        )
+        study = optuna.load_study(storage=storage, study_name=name)
+        # A study that goes on must not draw once more what it drew first.
+        seed = (config.seed + len(study.get_trials(deepcopy=False))) % 2**32
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True)
+        study.pruner = optuna.pruners.MedianPruner(STARTUP, WARMUP)
+        return study
+
+    def ask(self) -> Unit | None:
+        """See `Proposals`."""
+        with self._lock, _quiet():
+            if self._again:
+                trial = self._again.pop(0)
+            elif self._begun:
+                trial = self._optuna.trial.Trial(self._study, self._begun.pop(0)._trial_id)
+            elif self._left > 0:
+                self._left -= 1
+                trial = self._study.ask({key: self._distribution(axis) for key, axis in self._axes.items()})
+            else:
+                return None
+            self._trials[trial.number] = trial
+        return self._composer.unit(self._assignment(trial.params), trial.number)
+
+    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
+        """See `Proposals`; False where the runs of several seeds are one trial."""
+        if len(unit.points) > 1:
+            return False
+        with self._lock, _quiet():
+            trial = self._trials[unit.trial]
+            trial.report(value, epoch)
+            return self._config.prune and trial.should_prune()
+
+    def tell(self, unit: Unit, status: str, value: float | None) -> None:
+        """See `Proposals`."""
+        states = self._optuna.trial.TrialState
+        state = {"FINISHED": states.COMPLETE, "PRUNED": states.PRUNED, "FAILED": states.FAIL}.get(status)
+        with self._lock, _quiet():
+            if state is not None:
+                value = value if state == states.COMPLETE else None
+                self._study.tell(unit.trial, value, state, skip_if_finished=True)
+
+    def _distribution(self, axis: Axis):
+        make = self._optuna.distributions
+        if axis.ordered:
+            return make.IntDistribution(0, len(axis.values) - 1)
+        if axis.values:
+            return make.CategoricalDistribution(axis.values)
+        if axis.integer:
+            return make.IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+        return make.FloatDistribution(axis.low, axis.high, log=axis.log)
+
+    def _assignment(self, params: dict) -> Assignment:
+        texts = []
+        for key, axis in self._axes.items():
+            value = params[key]
+            texts.append((key, axis.values[value] if axis.ordered else value if axis.values else axis.text(value)))
+        return tuple(texts)
+
+
+def _import_optuna():
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("sweep=tpe: needs Optuna; pip install 'ml-odyssey[tpe]', or choose sweep=random") from None
+    optuna.logging.set_verbosity(logging.ERROR)
+    return optuna
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's warnings, of what is experimental and of a value that a resumed run reports again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,72 @@
+"""The order of a leaderboard."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from odyssey_run.sweep.ledger import Result
+from odyssey_run.sweep.plan import Unit
+
+ORDER = ("FINISHED", "PRUNED", "KILLED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point of a sweep with what its runs came to.
+
+    Args:
+        unit: the point.
+        results: of its runs.
+        status: the worst of theirs.
+        value: mean of the metric over the seeds; None where a run has none.
+        spread: standard deviation over the seeds; None for one.
+        test: mean ``test/accuracy``.
+        seconds: of all its runs.
+    """
+
+    unit: Unit
+    results: tuple[Result, ...] = field(repr=False)
+    status: str
+    value: float | None
+    spread: float | None
+    test: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, unit: Unit, results: Mapping[str, Result]) -> "Row | None":
+        """The row; None while a run has not ended."""
+        own = tuple(results[point.identity] for point in unit.points if point.identity in results)
+        if len(own) < len(unit.points):
+            return None
+        values = [result.value for result in own]
+        whole = None not in values
+        return cls(
+            unit,
+            own,
+            max((result.status for result in own), key=ORDER.index),
+            _mean(values),
+            statistics.stdev(values) if whole and len(values) > 1 else None,
+            _mean([result.test for result in own]),
+            math.fsum(result.seconds or 0.0 for result in own),
+        )
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.unit.label or "the configuration as it is"
+
+
+def ranked(units: Iterable[Unit], results: Mapping[str, Result], maximizes: bool) -> list[Row]:
+    """Rows of the points that have ended, each once, the best first and what did not finish last."""
+    sign = -1 if maximizes else 1
+    rows = {unit.assignment: row for unit in units if (row := Row.of(unit, results))}
+
+    def place(row: Row) -> tuple[int, float]:
+        return ORDER.index(row.status), math.inf if row.value is None else sign * row.value
+
+    return sorted(rows.values(), key=place)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    return None if None in values else math.fsum(values) / len(values)

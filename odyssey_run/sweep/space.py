@@ -1,0 +1,113 @@
+"""What a sweep varies: the axes, as Hydra's grammar has them, and points drawn from them."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from hydra.core.override_parser.types import Override
+
+from odyssey_core.errors import ConfigError
+
+Assignment = tuple[tuple[str, str], ...]  # key and text for every axis
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One key with more than one value.
+
+    Args:
+        key: ``optim.lr``, or a group: ``optim``.
+        group: whether it is one.
+        values: as they would be typed; empty for an interval.
+        ordered: whether the values are numbers in a row, from ``range()``.
+        low: of an interval.
+        high: of an interval; included for integers.
+        log: whether an interval is even in the logarithm.
+        integer: whether an interval holds integers alone.
+    """
+
+    key: str
+    group: bool
+    values: tuple[str, ...] = ()
+    ordered: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    integer: bool = False
+
+    def text(self, value: float) -> str:
+        """A number of an interval as it would be typed: four digits are as many as a person can use."""
+        return str(int(value)) if self.integer else f"{value:.4g}"
+
+    def corners(self) -> tuple[str, ...]:
+        """Values that all others lie between."""
+        return self.values or (self.text(self.low), self.text(self.high))
+
+    def draw(self, random: np.random.Generator) -> str:
+        """A value, each as likely as the next."""
+        if self.values:
+            return self.values[random.integers(len(self.values))]
+        if self.log:
+            return self.text(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
+        if self.integer:
+            return self.text(random.integers(int(self.low), int(self.high) + 1))
+        return self.text(random.uniform(self.low, self.high))
+
+    def __str__(self) -> str:
+        inside = ",".join(self.values) or f"interval({self.low:g},{self.high:g})"
+        return f"{self.key}={f'tag(log,{inside})' if self.log else inside}"
+
+
+def axis(override: Override, group: bool) -> Axis:
+    """The axis that an override means.
+
+    Raises:
+        ConfigError: an interval without extent, or one with a logarithm of zero; no value at all.
+    """
+    key, value = override.key_or_group, override.value()
+    if not override.is_interval_sweep():
+        texts = tuple(dict.fromkeys(map(str, override.sweep_string_iterator())))
+        if not texts:
+            raise ConfigError(f"{key}: no value fits {override.input_line!r}")
+        return Axis(key, group, texts, ordered=override.is_range_sweep())
+    log, low, high = "log" in value.tags, value.start, value.end
+    if not low < high or (log and low <= 0):
+        expected = "0 < low < high" if log else "low < high"
+        raise ConfigError(f"{key}: expected an interval with {expected}, got {override.input_line!r}")
+    integer = isinstance(low, int) and isinstance(high, int)
+    return Axis(key, group, low=float(low), high=float(high), log=log, integer=integer)
+
+
+def grid(axes: tuple[Axis, ...]) -> Iterator[Assignment]:
+    """Every combination, the last axis fastest."""
+    for texts in itertools.product(*(axis.values for axis in axes)):
+        yield tuple((axis.key, text) for axis, text in zip(axes, texts, strict=True))
+
+
+def corners(axes: tuple[Axis, ...]) -> Iterator[Assignment]:
+    """Points that show whether every value can be configured: all groups, and each value beside the first others."""
+    groups = [axis for axis in axes if axis.group]
+    for texts in itertools.product(*(axis.values for axis in groups)):
+        chosen = {axis.key: text for axis, text in zip(groups, texts, strict=True)}
+        first = {axis.key: axis.corners()[0] for axis in axes} | chosen
+        yield tuple(first.items())
+        for other in axes:
+            if not other.group:
+                yield from (tuple((first | {other.key: text}).items()) for text in other.corners()[1:])
+
+
+def drawn(axes: tuple[Axis, ...], trials: int, seed: int) -> Iterator[Assignment]:
+    """Points at random; the first of a longer sweep are those of a shorter one."""
+    for trial in range(trials):
+        random = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, trial]))
+        yield tuple((axis.key, axis.draw(random)) for axis in axes)
+
+
+def plain(text: str) -> str:
+    """A value without the quotes that the grammar needs."""
+    for quote in "'\"":
+        if len(text) > 1 and text[0] == text[-1] == quote:
+            return text[1:-1]
+    return text

@@ -1,0 +1,144 @@
+"""What a person sees of a sweep: one live table on a terminal, a line a run elsewhere; the top ten at the end."""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from odyssey_run.console import Screen, duration
+from odyssey_run.schema import SweepConfig
+from odyssey_run.sweep.ledger import Ledger, Result
+from odyssey_run.sweep.plan import Unit
+from odyssey_run.sweep.ranking import Row
+
+TOP = 10
+
+
+class LiveTable:
+    """The state of a sweep.
+
+    Args:
+        screen: of the sweep's own run.
+        config: how it goes.
+        points: in all.
+    """
+
+    def __init__(self, screen: Screen, config: SweepConfig, points: int):
+        self.screen, self.config, self.points = screen, config, points
+        self._begun, self._before = time.monotonic(), 0
+        terminal = screen.console.is_terminal and not screen.console.quiet
+        self._live = Live(console=screen.console, refresh_per_second=4, transient=True) if terminal else None
+        self._ended = 0
+
+    def __enter__(self) -> "LiveTable":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def found(self, count: int) -> None:
+        """So many runs were done before."""
+        self._before = count
+        if count:
+            self.screen.field("done", f"{count} already; sweep.rerun=true makes them again")
+
+    def line(self, result: Result) -> None:
+        """A run has ended."""
+        self._ended += 1
+        value = "-" if result.value is None else f"{result.value:.4f}"
+        took = "" if result.seconds is None else f"{result.seconds:.1f} s"
+        text = f"{self._ended:>5}  {result.status:<9}{value:>8}{took:>9}  {result.point.label}"
+        if result.status == "FAILED":
+            self.screen.say(f"{text}: {result.reason}", "bold red")
+        elif self._live:
+            self.screen.log(text)
+        else:
+            self.screen.say(text)
+
+    def update(self, results: Iterable[Result], running: list[str]) -> None:
+        """Draws the table where there is a terminal."""
+        if self._live:
+            self._live.update(self._drawn(list(results), running))
+
+    def _drawn(self, results: list[Result], running: list[str]) -> Group:
+        counts = {status: sum(r.status == status for r in results) for status in ("FINISHED", "PRUNED", "FAILED")}
+        finished = [r for r in results if r.status == "FINISHED" and r.value is not None]
+        best = (max if self.config.maximizes else min)(finished, key=lambda r: r.value, default=None)
+        fresh, left = len(results) - self._before, self.points - len(results)
+        seconds = time.monotonic() - self._begun
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="cyan", width=9)
+        table.add_column(overflow="ellipsis", no_wrap=True)
+        pruned = f" · {counts['PRUNED']} pruned" if counts["PRUNED"] else ""
+        failed = Text(f"{counts['FAILED']} failed", "bold red" if counts["FAILED"] else "")
+        known = f" · {duration(seconds / fresh * left)} left" if fresh > 0 else ""
+        done = f"{counts['FINISHED']} of {self.points} done{pruned} · {len(running)} running · "
+        table.add_row("runs", Text.assemble(done, failed, known))
+        table.add_row("", ProgressBar(total=self.points, completed=len(results), complete_style="cyan"))
+        if best:
+            table.add_row("best", f"{self.config.metric} {best.value:.4f}  {best.point.label}")
+        for i, label in enumerate(running):
+            table.add_row("" if i else "running", Text(label, "dim"))
+        return Group(table)
+
+
+def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jobs: int) -> None:
+    """What is about to happen."""
+    many = "run" if points == 1 else "points"
+    where = f"on {config.address}" if config.address else "here"
+    screen.field("sweep", f"{points} {many}, {config.strategy}", f"{jobs} at once {where}, by {config.metric}")
+    screen.field("folder", str(folder))
+    screen.say()
+
+
+def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig) -> None:
+    """The best ten points."""
+    say = screen.say if screen else print
+    finished = [row for row in rows if row.status == "FINISHED"]
+    say()
+    if finished:
+        say(f"{'':>4}{config.metric:>14}{'test acc':>11}{'seconds':>10}  point")
+    for place, row in enumerate(finished[:TOP], 1):
+        value = "-" if row.value is None else f"{row.value:.4f}"
+        if row.spread is not None:
+            value += f" ±{row.spread:.4f}"
+        test = "-" if row.test is None else f"{row.test:.2%}"
+        say(f"{place:>4}{value:>14}{test:>11}{row.seconds:>10.1f}  {row.label}")
+    say(", ".join(f"{len([r for r in rows if r.status == s])} {s.lower()}" for s in dict.fromkeys(r.status for r in rows)))
+
+
+def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:
+    """``sweep.dry_run``: the points, what is done of them, and how long the rest may take. Returns exit code 0."""
+    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
+    points = [point for unit in units for point in unit.points]
+    if config.strategy == "tpe":
+        console.print(f"{config.trials} points that Optuna proposes between", soft_wrap=True)
+    left = 0
+    for point in points:
+        found = None if config.strategy == "tpe" else ledger.find(point)
+        left += found is None
+        note = "" if found is None else f"done: {config.metric} {found.value:.4f}  {found.folder}"
+        console.print(Text(f"  {point.label}  {note}"), soft_wrap=True)
+    if config.strategy == "tpe":
+        left = config.trials
+    else:
+        console.print(f"{len(points)} runs, {len(points) - left} done")
+    seconds = ledger.seconds(points[0].request)
+    if seconds is None:
+        first = points[0].request
+        console.print(f"no estimate of the time: no run of {first.model.name} on {first.data.name} is in runs/ yet")
+    else:
+        from odyssey_core.backends.numba.cores import usable_cores
+
+        jobs = config.jobs or usable_cores()
+        console.print(f"about {duration(seconds * left / jobs)} for {left} runs, {jobs} at once")
+    return 0
