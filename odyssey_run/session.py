@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from odyssey_core.checkpoint import write_atomic
-from odyssey_core.errors import ConfigError
+from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
@@ -158,7 +158,7 @@ class Session:
             stopped = isinstance(error, KeyboardInterrupt)
             self.screen.stop_bar()
             self.screen.trace(error)
-            self.end("KILLED" if stopped else "FAILED", repr(error))
+            self.end("KILLED" if stopped else "FAILED", str(error) if isinstance(error, OdysseyError) else repr(error))
 
     def close(self) -> None:
         """Closes what is open."""

@@ -255,8 +255,9 @@ class Conductor:
             session.tags({"odyssey.sweep.best": best.label})
             screen.field("best", f"odyssey-run --config-dir {self.folder} experiment=best")
         for result in failed:
-            screen.say(f"{result.point.label}: {result.reason}; see {result.folder}", "bold red")
-            print(f"odyssey-run: {result.point.label}: {result.reason}; see {result.folder}", file=sys.stderr)
+            line = f"{result.point.label}: {result.reason}; see {result.folder}"
+            screen.log(line)
+            print(f"odyssey-run: {line}", file=sys.stderr)
         number = session.asked.signum
         if number is not None:
             session.end("KILLED", f"stopped by {signal.Signals(number).name}")

@@ -213,9 +213,10 @@ class Outbox:
             self._client = make_client(self.store)
         while self._waiting:
             path = self._waiting[0]
-            # A killed run's own process may still be sending what the run wrote: it is waited for.
-            lock = _lock(path.parent)
-            self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), lock)
+            if path not in self._open:  # a run that another worker goes on with is told of again
+                # A killed run's own process may still be sending what the run wrote: it is waited for.
+                lock = _lock(path.parent)
+                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), lock)
             self._waiting.pop(0)
         failed = None
         for path, (sender, lock) in list(self._open.items()):
