@@ -84,6 +84,7 @@ class Pool:
             except Exception as error:
                 self._own.worker = None
                 worker.process.kill()
+                worker.process.wait()  # until then it holds its run's journal
                 if not isinstance(error, WorkerDied) or (attempt == ATTEMPTS and not self._stopping):
                     raise
 

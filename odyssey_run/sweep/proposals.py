@@ -136,7 +136,7 @@ class Tpe:
         with self._lock, _quiet():
             trial = self._trials[unit.trial]
             trial.report(value, epoch)
-            return self._config.prune and trial.should_prune()
+            return self._config.prune and bool(trial.should_prune())
 
     def tell(self, unit: Unit, status: str, value: float | None) -> None:
         """See `Proposals`."""
