@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError
+from odyssey_run.assemble import Request
 from odyssey_run.folder import RUNS
 from odyssey_run.overrides import CommandLine
 from odyssey_run.schema import FolderConfig, SweepConfig
-from odyssey_run.session import Session, recording
+from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.ledger import Ledger, Result, open_run, place, slug
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
@@ -23,10 +25,11 @@ from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
-from odyssey_run.tracking.journal import FILE_NAME, Journal
+from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.location import resolve
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
-POLL = 0.2  # seconds
+POLL, PATIENCE = 0.2, 60.0  # seconds
 
 
 def sweep(
@@ -55,6 +58,7 @@ def sweep(
         first = replace(units[0].points[0].request, overrides=("-m", *typed))
         folder = _folder(plan.name_of(config, composer.axes, units[0].points[0].request), config.rerun)
         ledger = Ledger(config.metric, config.maximizes, folder, look=not config.rerun)
+        _check_store(config, first)
         if config.dry_run:
             return show_plan(config, units, ledger)
         if _nothing_left(config, folder, units, ledger):
@@ -65,7 +69,7 @@ def sweep(
             proposals = Tpe(folder, config, composer)
         request = plan.parent_request(first, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
-        with recording(request, resuming=_begun(folder)) as session:
+        with recording(request, resuming=_begun(folder), gives_way=False) as session:
             return Conductor(config, session, folder, executor, proposals, ledger).run()
     finally:
         if executor:
@@ -90,6 +94,15 @@ def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
     if config.strategy == "random":
         return composer.units(space.drawn(composer.axes, config.trials, config.seed))
     return composer.units(space.corners(composer.axes))
+
+
+def _check_store(config: SweepConfig, request: Request) -> None:
+    store = resolve(request.tracking, request.data.name)
+    if config.executor == "dask" and store and store.database:
+        raise ConfigError(
+            f"sweep.executor=dask: workers on other machines cannot write to {store.uri}; "
+            "start mlflow server and set tracking.uri=http://HOST:PORT, or tracking=none"
+        )
 
 
 def _folder(name: str, fresh: bool) -> Path:
@@ -146,6 +159,7 @@ class Conductor:
         self.units: list[Unit] = []
         self._queue: deque[tuple[Unit, Point]] = deque()
         self._running: dict[Future, tuple[Unit, Point, Path]] = {}
+        self._made: list[Path] = []
         self._stopping = False
 
     def run(self) -> int:
@@ -157,6 +171,8 @@ class Conductor:
             session.place = self.folder
             session.request = replace(session.request, run=FolderConfig(f"sweep:{self.folder.name}", None))
             session.begin(self.folder.name, {"odyssey.sweep": self.folder.name})
+        if self.executor.remote and session.uploader:
+            self._await_parent()
         introduce(session.screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
         with LiveTable(session.screen, self.config, self.proposals.total) as table:
             self._fill()
@@ -211,6 +227,8 @@ class Conductor:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
             self._bury(point, path, error)
+        if _begun(path):
+            self._made.append(path)
         result = self.ledger.result(point, path)
         if self._stopping and result.status == "FAILED" and result.value is None:
             result = replace(result, status="KILLED")
@@ -241,6 +259,29 @@ class Conductor:
             self._stopping = True
             self.executor.stop()
 
+    def _await_parent(self) -> None:
+        """Children that others send look for their parent in MLflow."""
+        with self.session.screen.waiting("beginning the sweep in MLflow"):
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end and mlflow_ids(read(self.folder / FILE_NAME)[0]) is None:
+                time.sleep(POLL)
+
+    def _drain(self) -> list[str]:
+        """Waits until MLflow has the runs, as long as it takes any; returns what is wrong where it has not."""
+        if not self.session.uploader:
+            return []
+        with self.session.screen.waiting("sending the runs to MLflow"):
+            if self.executor.remote:
+                return self.executor.flush()
+            left, moved = deque(self._made), time.monotonic()
+            while left and time.monotonic() < moved + PATIENCE:
+                if any(r["kind"] == "sent" for r in open_run(left[0]).records[-1:]):
+                    left.popleft()
+                    moved = time.monotonic()
+                else:
+                    time.sleep(POLL)
+        return []  # the end of the sweep's own run tells of the rest
+
     def _conclude(self) -> int:
         """The leaderboard, and the end of the sweep's own run."""
         session, screen = self.session, self.session.screen
@@ -258,6 +299,8 @@ class Conductor:
             line = f"{result.point.label}: {result.reason}; see {result.folder}"
             screen.log(line)
             print(f"odyssey-run: {line}", file=sys.stderr)
+        for fault in self._drain():
+            print(f"odyssey-run: a worker could not send its runs to MLflow at {fault}", file=sys.stderr)
         number = session.asked.signum
         if number is not None:
             session.end("KILLED", f"stopped by {signal.Signals(number).name}")

@@ -107,7 +107,9 @@ class Composer:
             Faults: what is wrong with that.
         """
         first = tuple((axis.key, axis.corners()[0]) for axis in self.axes)
-        arguments, faults = bind(SweepConfig, OmegaConf.to_container(self._config(first)["sweep"], resolve=True), "sweep")
+        arguments, faults = bind(
+            SweepConfig, OmegaConf.to_container(self._config(first)["sweep"], resolve=True), "sweep"
+        )
         faults = [*self.line.faults, *self.faults, *faults]
         if not faults:
             config = SweepConfig(**arguments)

@@ -15,7 +15,7 @@ from odyssey_run.sweep.ranking import Row
 
 matplotlib.use("agg")
 
-from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
+from matplotlib import pyplot as plt
 
 CURVES, BARS = 8, 30
 COLOURS = "viridis"

@@ -29,7 +29,12 @@ class Pool:
 
     Args:
         jobs: how many.
+
+    Attributes:
+        remote: whether the workers send their runs to MLflow themselves.
     """
+
+    remote = False
 
     def __init__(self, jobs: int):
         self.jobs = jobs
@@ -80,7 +85,8 @@ class Pool:
             worker = getattr(self._own, "worker", None) or (self._spare.pop() if self._spare else self._start())
             self._own.worker = worker
             try:
-                return worker.run(job, follow, report)
+                worker.run(job, follow, report)
+                return
             except Exception as error:
                 self._own.worker = None
                 worker.process.kill()

@@ -113,7 +113,11 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig) -> Non
             value += f" ±{row.spread:.4f}"
         test = "-" if row.test is None else f"{row.test:.2%}"
         say(f"{place:>4}{value:>14}{test:>11}{row.seconds:>10.1f}  {row.label}")
-    say(", ".join(f"{len([r for r in rows if r.status == s])} {s.lower()}" for s in dict.fromkeys(r.status for r in rows)))
+    say(
+        ", ".join(
+            f"{len([r for r in rows if r.status == s])} {s.lower()}" for s in dict.fromkeys(r.status for r in rows)
+        )
+    )
 
 
 def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:

@@ -284,7 +284,7 @@ def _unlock(handle: int | None) -> None:
         os.close(handle)
 
 
-def main(store: Store) -> None:
+def main(store: Store, gives_way: bool) -> None:
     """The process: hears of journals and at last of its patience from stdin, answers with a JSON object at its end.
 
     Where stdin ends early the main process is gone: what it wrote until then is sent.
@@ -294,7 +294,7 @@ def main(store: Store) -> None:
     client = None
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
     with contextlib.suppress(Exception):  # told when something is sent
-        with _giving_way(said):
+        with _giving_way(said) if gives_way else contextlib.nullcontext():
             _import_lightly(store)
         if store.database is None or store.database.exists():
             client = make_client(store)
