@@ -4,7 +4,7 @@ Hydra stops at the first unknown group option or key. Here a value is handed on 
 through whatever the key is, and the checker of the composed configuration names every key that configures nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,11 +40,11 @@ def read(overrides: Iterable[str], options: Mapping[str, list[str]]) -> CommandL
         overrides: as typed.
         options: of every group: ``{"model": ["lenet5", ...], ...}``.
     """
-    parser = parser_for(options)
+    parse = parser_for(options)
     passed, faults, groups = [], [], set()
     for text in overrides:
         try:
-            override = parser.parse_override(text)
+            override = parse(text)
         except HydraException as error:
             faults.append(_unreadable(text, error))
             continue
@@ -73,9 +73,16 @@ class _Groups:
         return self.options.get(group, [])
 
 
-def parser_for(options: Mapping[str, list[str]]) -> OverridesParser:
-    """Hydra's parser of overrides, which knows the groups."""
-    return OverridesParser.create(_Groups(options))
+def parser_for(options: Mapping[str, list[str]]) -> Callable[[str], Override]:
+    """Hydra's parser of an override, which knows the groups."""
+    parser, groups = OverridesParser.create(), _Groups(options)
+
+    def parse(text: str) -> Override:
+        override = parser.parse_override(text)
+        override.config_loader = groups
+        return override
+
+    return parse
 
 
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:

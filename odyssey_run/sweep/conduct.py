@@ -160,6 +160,7 @@ class Conductor:
         self._queue: deque[tuple[Unit, Point]] = deque()
         self._running: dict[Future, tuple[Unit, Point, Path]] = {}
         self._made: list[Path] = []
+        self._found = 0
         self._stopping = False
 
     def run(self) -> int:
@@ -176,9 +177,10 @@ class Conductor:
         introduce(session.screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
         with LiveTable(session.screen, self.config, self.proposals.total) as table:
             self._fill()
-            table.found(len(self.results))
             while self._running:
-                table.update(self.results.values(), [point.label for _, point, _ in self._running.values()])
+                table.update(
+                    self.results.values(), self._found, [point.label for _, point, _ in self._running.values()]
+                )
                 done, _ = wait(self._running, POLL, FIRST_COMPLETED)
                 for future in done:
                     table.line(self._finish(future))
@@ -195,6 +197,7 @@ class Conductor:
             if point.identity in {other.identity for _, other, _ in self._running.values()}:
                 later.append(item)  # TPE may propose twice what is being tried
             elif found := self.results.get(point.identity) or self.ledger.find(point):
+                self._found += point.identity not in self.results
                 self.results[point.identity] = found
                 self._tell(unit)
             else:
@@ -288,7 +291,7 @@ class Conductor:
         rows = ranked(self.units, self.results, self.config.maximizes)
         failed = [result for result in self.results.values() if result.status == "FAILED"]
         best = rows[0] if rows and rows[0].status == "FINISHED" else None
-        show_top(screen, rows, self.config)
+        show_top(screen, rows, self.config, self._found)
         if best:
             for path in publish(self.folder, rows, self.config):
                 session.artifact(path)

@@ -80,8 +80,8 @@ class Composer:
 
     def __init__(self, compose: Compose, check: Check, line: CommandLine, options: Mapping[str, list[str]]):
         self._compose, self._check, self.line = compose, check, line
-        self._parser = parser_for(options)
-        parsed = [self._parser.parse_override(text) for text in line.overrides]
+        self._parse = parser_for(options)
+        parsed = [self._parse(text) for text in line.overrides]
         swept = [override for override in parsed if override.is_sweep_override()]
         self._fixed = [override.input_line for override in parsed if not override.is_sweep_override()]
         self.faults: list[str] = []
@@ -132,9 +132,10 @@ class Composer:
             raise Faults(faults)
         points = []
         before = {key: OmegaConf.to_container(config)[key] for key in ("seed", "seeds")}
-        for seed in range(request.seed, request.seed + request.seeds):
+        seeds = range(request.seed, request.seed + request.seeds)
+        for seed in seeds:
             own = assignment
-            if request.seeds > 1:
+            if len(seeds) > 1:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 for key, value in (("seed", seed), ("seeds", 1)):
                     OmegaConf.update(config, key, value)
@@ -182,7 +183,7 @@ class Composer:
 
     def _value(self, key: str, text: str) -> Any:
         if (key, text) not in self._values:
-            self._values[key, text] = self._parser.parse_override(f"++{key}={text}").value()
+            self._values[key, text] = self._parse(f"++{key}={text}").value()
         return self._values[key, text]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -106,8 +107,7 @@ def drawn(axes: tuple[Axis, ...], trials: int, seed: int) -> Iterator[Assignment
 
 
 def plain(text: str) -> str:
-    """A value without the quotes that the grammar needs."""
-    for quote in "'\"":
-        if len(text) > 1 and text[0] == text[-1] == quote:
-            return text[1:-1]
-    return text
+    """A value without the quotes and backslashes that the grammar needs."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    return re.sub(r"\\(.)", r"\1", text)

@@ -31,7 +31,7 @@ class LiveTable:
 
     def __init__(self, screen: Screen, config: SweepConfig, points: int):
         self.screen, self.config, self.points = screen, config, points
-        self._begun, self._before = time.monotonic(), 0
+        self._begun = time.monotonic()
         terminal = screen.console.is_terminal and not screen.console.quiet
         self._live = Live(console=screen.console, refresh_per_second=4, transient=True) if terminal else None
         self._ended = 0
@@ -44,12 +44,6 @@ class LiveTable:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
-
-    def found(self, count: int) -> None:
-        """So many runs were done before."""
-        self._before = count
-        if count:
-            self.screen.field("done", f"{count} already; sweep.rerun=true makes them again")
 
     def line(self, result: Result) -> None:
         """A run has ended."""
@@ -64,16 +58,16 @@ class LiveTable:
         else:
             self.screen.say(text)
 
-    def update(self, results: Iterable[Result], running: list[str]) -> None:
-        """Draws the table where there is a terminal."""
+    def update(self, results: Iterable[Result], before: int, running: list[str]) -> None:
+        """Draws the table where there is a terminal; ``before`` results are of earlier commands."""
         if self._live:
-            self._live.update(self._drawn(list(results), running))
+            self._live.update(self._drawn(list(results), before, running))
 
-    def _drawn(self, results: list[Result], running: list[str]) -> Group:
+    def _drawn(self, results: list[Result], before: int, running: list[str]) -> Group:
         counts = {status: sum(r.status == status for r in results) for status in ("FINISHED", "PRUNED", "FAILED")}
         finished = [r for r in results if r.status == "FINISHED" and r.value is not None]
         best = (max if self.config.maximizes else min)(finished, key=lambda r: r.value, default=None)
-        fresh, left = len(results) - self._before, self.points - len(results)
+        fresh, left = len(results) - before, self.points - len(results)
         seconds = time.monotonic() - self._begun
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="cyan", width=9)
@@ -100,8 +94,8 @@ def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jo
     screen.say()
 
 
-def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig) -> None:
-    """The best ten points."""
+def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before: int = 0) -> None:
+    """The best ten points, and how many runs were done before this command."""
     say = screen.say if screen else print
     finished = [row for row in rows if row.status == "FINISHED"]
     say()

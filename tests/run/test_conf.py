@@ -9,17 +9,24 @@ import yaml
 from omegaconf import OmegaConf
 
 from odyssey_run.assemble import GROUPS, PROVIDED, REGISTRIES, check
-from odyssey_run.binding import parameters
-from odyssey_run.schema import RunConfig
+from odyssey_run.binding import bind, parameters
+from odyssey_run.schema import RunConfig, SweepConfig
 from odyssey_run.tasks import TASKS
 
 CONF = Path(str(files("odyssey_run.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
 
 
+SCHEMAS = GROUPS | {"sweep": SweepConfig}
+
+
 def compose(*overrides):
+    """Less what a sweep alone asks."""
     with hydra.initialize_config_module("odyssey_run.conf", version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+        config = OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+    _, faults = bind(SweepConfig, config.pop("sweep"), "sweep")
+    assert faults == []
+    return config
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -39,10 +46,10 @@ def test_component_lists_its_constructors_arguments(file):
     assert list(values) == list(parameters(REGISTRIES[group][name], PROVIDED.get(group, ())))
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) in GROUPS], ids=str)
+@pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) in SCHEMAS], ids=str)
 def test_group_lists_its_schemas_fields(file):
     values = yaml.safe_load((CONF / file).read_text())
-    assert list(values) == list(parameters(GROUPS[str(file.parent)]))
+    assert list(values) == list(parameters(SCHEMAS[str(file.parent)]))
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) == "task"], ids=str)

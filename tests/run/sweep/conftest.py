@@ -1,0 +1,27 @@
+import pytest
+from small import SMALL
+
+from odyssey_run import cli
+from odyssey_run.sweep.ledger import open_run
+
+
+@pytest.fixture
+def sweep(tmp_path, capsys):
+    """Runs ``-m`` with one worker and no tracking; returns exit code, lines of stdout, lines of stderr."""
+
+    def run(*arguments: str, small: tuple[str, ...] = SMALL) -> tuple[int, list[str], list[str]]:
+        code = cli.main(["-m", *small, "tracking=none", "sweep.jobs=1", *arguments])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def children(tmp_path):
+    """The runs below a sweep, by name of their folder."""
+
+    def find() -> dict[str, object]:
+        return {p.parent.name: open_run(p.parent) for p in sorted(tmp_path.glob("runs/*/*/journal.jsonl"))}
+
+    return find

@@ -1,0 +1,12 @@
+"""Runs of a tenth of a second on one core, and what their journals say."""
+
+import json
+from pathlib import Path
+
+SMALL = ("model=linear", "data=digits", "backend=numpy", "trainer.epochs=2", "trainer.validation_size=100")
+
+
+def processes(folder: Path) -> list[int]:
+    """The process ids that were at a run, in order."""
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    return [r["process"]["pid"] for r in map(json.loads, lines) if "process" in r]

@@ -1,0 +1,287 @@
+"""Whole sweeps of a run that takes a tenth of a second."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from small import SMALL, processes
+
+from odyssey_run import cli
+
+GRID = ("optim.lr=0.05,0.5", "trainer.batch_size=16,32")
+COMMAND = [sys.executable, "-m", "odyssey_run.cli", "-m", *SMALL, "tracking=none"]
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def board(folder):
+    (path,) = folder.glob("runs/*/leaderboard.csv")
+    return rows_of(path)
+
+
+def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_path):
+    code, out, err = sweep(*GRID)
+    assert (code, err) == (0, [])
+    runs = children()
+    assert {run.name for run in runs.values()} == {
+        f"optim.lr={lr}-trainer.batch_size={size}" for lr in ("0.05", "0.5") for size in (16, 32)
+    }
+    for run in runs.values():
+        assert run.status == "FINISHED"
+        assert run.config["backend"]["name"] == "numpy"
+        assert f"optim.lr={run.config['optim']['lr']}" in run.name
+        assert "sweep" not in run.config
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {run.start["parent"] for run in runs.values()} == {records(folder / "journal.jsonl")[0]["run"]}
+    rows = board(tmp_path)
+    assert [float(row["val/accuracy"]) for row in rows] == sorted(
+        (float(r["val/accuracy"]) for r in rows), reverse=True
+    )
+    assert {p.name for p in (folder / "plots").iterdir()} == {"curves.png", "parameters.png", "parallel.png"}
+    assert "<td>0.05</td>" in (folder / "leaderboard.html").read_text()
+
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, out, err = sweep(*GRID)
+    assert (code, err) == (0, [])
+    assert out[0] == "all 4 runs are done; sweep.rerun=true makes them again"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_under_another_name_counts_as_done(sweep, children, capsys):
+    assert cli.main([*SMALL, "tracking=none", "optim.lr=0.5"]) == 0
+    capsys.readouterr()
+    code, out, _ = sweep("optim.lr=0.05,0.5")
+    assert code == 0
+    assert "2 finished; 1 runs were done before" in out
+    assert len(children()) == 1
+
+
+def test_more_points_under_the_same_name_run_alone(sweep, children):
+    sweep("optim.lr=0.05,0.5", "sweep.name=lr")
+    first = {name: run.start["time"] for name, run in children().items()}
+    assert sweep("optim.lr=0.05,0.5,0.1", "sweep.name=lr")[0] == 0
+    both = {name: run.start["time"] for name, run in children().items()}
+    assert len(both) == 3
+    assert first.items() <= both.items()
+
+
+def test_rerun_makes_them_again_to_the_bit(sweep, tmp_path):
+    sweep("optim.lr=0.05,0.5", "sweep.name=a")
+    assert sweep("optim.lr=0.05,0.5", "sweep.name=a", "sweep.rerun=true")[0] == 0
+    weights = [
+        [row["weights"] for row in rows_of(tmp_path / "runs" / name / "leaderboard.csv")] for name in ("a", "a-2")
+    ]
+    assert len(weights[0]) == 2
+    assert weights[0] == weights[1]
+
+
+def test_the_best_configuration_runs_as_an_experiment(sweep, tmp_path, capsys):
+    sweep("optim=sgd,adam", "sweep.name=best")
+    best = yaml.safe_load((tmp_path / "runs/best/experiment/best.yaml").read_text())
+    arguments = ["--config-dir", "runs/best", "experiment=best", "tracking=none", "run.name=again"]
+    assert cli.main(arguments) == 0
+    config = yaml.safe_load((tmp_path / "runs/again/config.yaml").read_text())
+    assert config["optim"] == best["optim"]
+    tags = {r["kind"]: r for r in records(tmp_path / "runs/again/journal.jsonl")}["tags"]["values"]
+    assert tags["odyssey.weights.sha256"].startswith(board(tmp_path)[0]["weights"])
+
+
+def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
+    code, _out, _ = sweep("optim.lr=0.05,0.5", "seeds=3")
+    assert code == 0
+    runs = children()
+    assert sorted(run.config["seed"] for run in runs.values()) == [0, 0, 1, 1, 2, 2]
+    assert {run.config["seeds"] for run in runs.values()} == {1}
+    for row in board(tmp_path):
+        values = [
+            run.metrics["val/accuracy"][-1][1]
+            for run in runs.values()
+            if run.config["optim"]["lr"] == float(row["optim.lr"])
+        ]
+        mean = sum(values) / 3
+        assert float(row["val/accuracy"]) == pytest.approx(mean)
+        assert float(row["std"]) == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5)
+        assert row["seeds"] == "3"
+    assert list(tmp_path.glob("runs/*/plots/seeds.png"))
+
+
+def test_a_dry_run_prints_and_leaves_nothing(sweep, tmp_path):
+    code, out, _ = sweep(*GRID, "sweep.dry_run=true")
+    assert code == 0
+    assert [line.strip() for line in out[:2]] == [
+        "optim.lr=0.05 trainer.batch_size=16",
+        "optim.lr=0.05 trainer.batch_size=32",
+    ]
+    assert out[4:] == [
+        "4 runs, 0 done",
+        "no estimate of the time: no run of linear on digits is in runs/ yet",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    sweep("optim.lr=0.05")
+    out = sweep(*GRID, "sweep.dry_run=true")[1]
+    assert out[4] == "4 runs, 1 done"
+    assert out[5].startswith("about ")
+
+
+@pytest.mark.slow
+def test_what_fails_is_told_and_the_rest_goes_on(sweep, children, tmp_path):
+    code, _out, err = sweep("optim.lr=0.05,1e38", "trainer.batch_size=16,5000", "sweep.jobs=2")
+    assert code == cli.FAILED
+    runs = {(r.config["optim"]["lr"], r.config["trainer"]["batch_size"]): r for r in children().values()}
+    assert {key: run.status for key, run in runs.items()} == {
+        (0.05, 16): "FINISHED",
+        (1e38, 16): "FAILED",
+        (0.05, 5000): "FAILED",
+        (1e38, 5000): "FAILED",
+    }
+    assert sum("train loss is not finite at step" in line for line in err) == 1
+    assert sum("trainer.batch_size: expected at most 1337" in line for line in err) == 2
+    assert "Traceback" in (runs[0.05, 5000].folder / "train.log").read_text()
+    # The same command tries what failed once more, in folders of their own, and nothing else.
+    assert sweep("optim.lr=0.05,1e38", "trainer.batch_size=16,5000")[0] == cli.FAILED
+    assert len(children()) == 7
+
+
+def test_fail_fast_stops(sweep, children):
+    assert sweep("optim.lr=1e38,0.05,0.1,0.2", "sweep.fail_fast=true")[0] == cli.FAILED
+    assert len(children()) < 4
+
+
+FAULTS = {
+    ("optim.lr=0.1,abc", "trainer.epochs=x"): [
+        "trainer.epochs: expected an integer at least 1, got the text 'x'",
+        "optim.lr: expected a number, got the text 'abc'",
+    ],
+    ("optim=sgd,adam", "optim.momentum=0.9"): [
+        "unknown key optim.momentum; optim has lr, betas, eps, weight_decay",
+    ],
+    ("optim.lr=interval(0.1,1)",): [
+        "optim.lr: an interval has no end of points; choose sweep=random or sweep=tpe",
+    ],
+    ("sweep=random", "optim.lr=interval(1,0.1)"): [
+        "optim.lr: expected an interval with low < high, got '++optim.lr=interval(1,0.1)'",
+    ],
+    ("sweep=random",): ["sweep=random: nothing varies; give a key several values or an interval"],
+    ("sweep.trails=3",): ["unknown key sweep.trails; sweep has strategy, name, trials, metric, direction, seed, prune, "
+                          "jobs, executor, address, dry_run, rerun, fail_fast; did you mean sweep.trials?"],
+    ("sweep.trials=3", "sweep.prune=true"): [
+        "sweep.trials: a grid has as many as it has; choose sweep=random or sweep=tpe, got 3",
+        "sweep.prune: needs sweep=tpe",
+    ],
+    ("sweep.name=a/b",): ["sweep.name: expected letters, digits and ._+- only, got 'a/b'"],
+    ("sweep.executor=dask",): ["sweep.address: expected tcp://HOST:PORT with sweep.executor=dask, and null without"],
+    ("tracking.uri=a,b",): ["tracking.uri: is the same for all runs of a sweep; give one value"],
+    ("run.name=x",): ["run.name: would be the same for all runs of a sweep; set sweep.name"],
+    ("resume=auto",): ["resume: a sweep goes on by itself, run by run; leave it out"],
+    ("task=doctor",): ["task: -m sweeps over task=train, got task=doctor"],
+    ("trainer.validation_size=0",): [
+        "trainer.validation_size: 0 leaves no val/accuracy to compare the points of a sweep by",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", FAULTS, ids=" ".join)
+def test_a_broken_point_is_refused_before_any_has_run(sweep, tmp_path, arguments):
+    small = [a for a in SMALL if a.partition("=")[0] not in {b.partition("=")[0] for b in arguments}]
+    code, out, err = sweep(*arguments, small=tuple(small))
+    assert (code, out) == (cli.MISTAKE, [])
+    assert [line.removeprefix("odyssey-run: ") for line in err] == FAULTS[arguments]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_to_sweep_needs_a_sweep(mistake):
+    (line,) = mistake(*SMALL, "tracking=none", "sweep.jobs=2")
+    assert line == "sweep.jobs=2: says how to sweep; give -m too"
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(what, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_comes_to_the_same(tmp_path, children):
+    longer = ("trainer.epochs=150", "optim.lr=0.05,0.1,0.2,0.5", "sweep.jobs=2", "sweep.name=s")
+    process = start(tmp_path, *longer)
+    wait_for(lambda: any(run.status == "FINISHED" for run in children().values()))
+    process.kill()
+    process.wait()
+    process.stdout.close(), process.stderr.close()
+    before = children()
+    workers = {pid for run in before.values() for pid in processes(run.folder)}
+    wait_for(lambda: not any(map(alive, workers)))
+    finished = {name for name, run in before.items() if run.status == "FINISHED"}
+    assert 0 < len(finished) < 4
+    again = start(tmp_path, *longer)
+    assert again.communicate(timeout=120)[1] == ""
+    after = children()
+    assert len(after) == 4
+    assert {name for name, run in after.items() if len(processes(run.folder)) == 1} >= finished
+    rows = {row["optim.lr"]: row["weights"] for row in board(tmp_path)}
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert start(whole, *longer).wait(120) == 0
+    assert {row["optim.lr"]: row["weights"] for row in board(whole)} == rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_run_of_a_killed_worker_is_tried_once_more(tmp_path, children, times):
+    process = start(tmp_path, "trainer.epochs=400", "optim.lr=0.05,0.1", "sweep.jobs=1")
+
+    def workers():
+        return [pid for run in children().values() if "0.05" in run.name for pid in processes(run.folder)]
+
+    for count in range(1, times + 1):
+        os.kill(wait_for(lambda: workers()[count - 1 :])[0], signal.SIGKILL)  # noqa: B023
+    _out, err = process.communicate(timeout=120)
+    statuses = sorted(run.status for run in children().values())
+    if times == 1:
+        assert (process.returncode, err, statuses) == (0, "", ["FINISHED", "FINISHED"])
+    else:
+        assert (process.returncode, statuses) == (1, ["FAILED", "FINISHED"])
+        assert "optim.lr=0.05: its worker was killed by SIGKILL; see runs/" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_cleanly(tmp_path, children):
+    process = start(tmp_path, "trainer.epochs=100000", "optim.lr=0.05,0.1,0.2", "sweep.jobs=2")
+    wait_for(lambda: len(children()) == 2)
+    workers = [pid for run in children().values() for pid in processes(run.folder)]
+    process.send_signal(signal.SIGINT)
+    _out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert {run.status for run in children().values()} == {"KILLED"}
+    assert not any(map(alive, workers))
+    (parent,) = tmp_path.glob("runs/*/journal.jsonl")
+    assert records(parent)[-1]["reason"] == "stopped by SIGINT"
