@@ -18,7 +18,7 @@ from odyssey_run.overrides import CommandLine
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.sweep import plan, space
-from odyssey_run.sweep.ledger import Ledger, Result, open_run, place, slug
+from odyssey_run.sweep.ledger import Ledger, Result, begun, open_run, place, slug
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked
@@ -69,7 +69,7 @@ def sweep(
             proposals = Tpe(folder, config, composer)
         request = plan.parent_request(first, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
-        with recording(request, resuming=_begun(folder), gives_way=False) as session:
+        with recording(request, resuming=begun(folder), gives_way=False) as session:
             return Conductor(config, session, folder, executor, proposals, ledger).run()
     finally:
         if executor:
@@ -108,17 +108,19 @@ def _check_store(config: SweepConfig, request: Request) -> None:
 def _folder(name: str, fresh: bool) -> Path:
     """The sweep's; where it is to be a fresh one, the first that is free."""
     folder, count = RUNS / name, 1
-    while fresh and _begun(folder):
+    while fresh and begun(folder):
         count += 1
         folder = RUNS / f"{name}-{count}"
-    if _begun(folder) and "sweep" not in open_run(folder).config:
+    if not begun(folder):
+        (folder / FILE_NAME).unlink(missing_ok=True)  # killed before its first line
+    elif "sweep" not in open_run(folder).config:
         raise ConfigError(f"sweep.name: {folder} holds a single run; choose another")
     return folder
 
 
 def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> bool:
     """Whether a list of points is done and the sweep has said so; then shows what came of it."""
-    if config.strategy == "tpe" or not _begun(folder) or open_run(folder).status != "FINISHED":
+    if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != "FINISHED":
         return False
     found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
     if not all(found.values()):
@@ -126,10 +128,6 @@ def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: 
     print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
     show_top(None, ranked(units, found, config.maximizes), config)
     return True
-
-
-def _begun(folder: Path) -> bool:
-    return (folder / FILE_NAME).exists()
 
 
 class Conductor:
@@ -166,7 +164,7 @@ class Conductor:
     def run(self) -> int:
         """See `sweep`."""
         session = self.session
-        if _begun(self.folder):
+        if begun(self.folder):
             session.resume(self.folder)
         else:
             session.place = self.folder
@@ -230,7 +228,7 @@ class Conductor:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
             self._bury(point, path, error)
-        if _begun(path):
+        if begun(path):
             self._made.append(path)
         result = self.ledger.result(point, path)
         if self._stopping and result.status == "FAILED" and result.value is None:
@@ -243,7 +241,7 @@ class Conductor:
 
     def _bury(self, point: Point, path: Path, error: BaseException) -> None:
         """Writes the end that a dead worker could not."""
-        if _begun(path):
+        if begun(path):
             journal = Journal(path / FILE_NAME)
             journal.append("end", status="FAILED", reason=str(error))
             journal.close()

@@ -77,7 +77,7 @@ class Ledger:
 
     def result(self, point: Point, folder: Path) -> Result:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
-        if not (folder / FILE_NAME).exists():
+        if not begun(folder):
             return Result(point, folder, "FAILED", "it left no journal")
         run = open_run(folder)
         end = next((r for r in reversed(run.records) if r["kind"] == "end"), {})
@@ -126,12 +126,17 @@ def place(sweep: Path, point: Point) -> Path:
     count = 1
     while True:
         folder = sweep / (name if count == 1 else f"{name}-{count}")
-        if not (folder / FILE_NAME).exists():
+        if not begun(folder):
             return folder
         run = open_run(folder)
         if run.status in (None, "KILLED") and PRUNED not in run.tags and "odyssey.data.sha256" in run.tags:
             return folder
         count += 1
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run has written at least its first line there."""
+    return (folder / FILE_NAME).exists() and _start(folder / FILE_NAME) is not None
 
 
 def slug(label: str) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -107,11 +108,9 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
             value += f" ±{row.spread:.4f}"
         test = "-" if row.test is None else f"{row.test:.2%}"
         say(f"{place:>4}{value:>14}{test:>11}{row.seconds:>10.1f}  {row.label}")
-    say(
-        ", ".join(
-            f"{len([r for r in rows if r.status == s])} {s.lower()}" for s in dict.fromkeys(r.status for r in rows)
-        )
-    )
+    counts = Counter(row.status for row in rows)
+    known = f"; {before} done before" if before else ""
+    say(", ".join(f"{count} {status.lower()}" for status, count in counts.items()) + known)
 
 
 def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:

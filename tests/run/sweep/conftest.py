@@ -2,7 +2,7 @@ import pytest
 from small import SMALL
 
 from odyssey_run import cli
-from odyssey_run.sweep.ledger import open_run
+from odyssey_run.sweep.ledger import begun, open_run
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def children(tmp_path):
     """The runs below a sweep, by name of their folder."""
 
     def find() -> dict[str, object]:
-        return {p.parent.name: open_run(p.parent) for p in sorted(tmp_path.glob("runs/*/*/journal.jsonl"))}
+        folders = [path.parent for path in sorted(tmp_path.glob("runs/*/*/journal.jsonl"))]
+        return {folder.name: open_run(folder) for folder in folders if begun(folder)}
 
     return find

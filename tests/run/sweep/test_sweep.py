@@ -64,7 +64,7 @@ def test_a_run_under_another_name_counts_as_done(sweep, children, capsys):
     capsys.readouterr()
     code, out, _ = sweep("optim.lr=0.05,0.5")
     assert code == 0
-    assert "2 finished; 1 runs were done before" in out
+    assert "2 finished; 1 done before" in out
     assert len(children()) == 1
 
 
