@@ -154,6 +154,26 @@ def test_what_fails_is_told_and_the_rest_goes_on(sweep, children, tmp_path):
     assert len(children()) == 7
 
 
+def test_random_points_are_the_same_again(sweep, children):
+    drawn = ("sweep=random", "sweep.trials=3", "optim.lr=tag(log,interval(0.01,1))")
+    assert sweep(*drawn)[0] == 0
+    assert len(children()) == 3
+    assert sweep(*drawn)[1][0].startswith("all 3 runs are done")
+
+
+def test_tpe_goes_on_to_so_many_in_all(sweep, children):
+    pytest.importorskip("optuna")
+    space = ("sweep=tpe", "optim.lr=tag(log,interval(0.01,1))", "trainer.batch_size=16,32", "sweep.name=t")
+    assert sweep(*space, "sweep.trials=3")[0] == 0
+    first = set(children())
+    assert len(first) == 3
+    assert sweep(*space, "sweep.trials=5")[0] == 0
+    assert len(children()) == 5
+    assert first < set(children())
+    assert sweep(*space, "sweep.trials=5")[0] == 0
+    assert len(children()) == 5
+
+
 def test_fail_fast_stops(sweep, children):
     assert sweep("optim.lr=1e38,0.05,0.1,0.2", "sweep.fail_fast=true")[0] == cli.FAILED
     assert len(children()) < 4
@@ -250,7 +270,7 @@ def test_a_killed_sweep_goes_on_and_comes_to_the_same(tmp_path, children):
     rows = {row["optim.lr"]: row["weights"] for row in board(tmp_path)}
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert start(whole, *longer).wait(120) == 0
+    assert start(whole, *longer).communicate(timeout=120)[1] == ""
     assert {row["optim.lr"]: row["weights"] for row in board(whole)} == rows
 
 
