@@ -131,8 +131,8 @@ class Composer:
         if faults:
             raise Faults(faults)
         points = []
-        before = {key: OmegaConf.to_container(config)[key] for key in ("seed", "seeds")}
         seeds = range(request.seed, request.seed + request.seeds)
+        before = OmegaConf.to_container(config) if len(seeds) > 1 else {}
         for seed in seeds:
             own = assignment
             if len(seeds) > 1:
@@ -142,8 +142,8 @@ class Composer:
                 request = self._check(config, self.line, self._typed((*own, ("seeds", "1"))))
             both = f"{provenance.identity(request.config)} {self._code}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
-        for key, value in before.items():
-            OmegaConf.update(config, key, value)
+        for key in ("seed", "seeds") if before else ():
+            OmegaConf.update(config, key, before[key])
         return Unit(assignment, tuple(points), trial)
 
     def units(self, assignments: Iterator[Assignment]) -> list[Unit]:
