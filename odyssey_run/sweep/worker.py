@@ -18,7 +18,7 @@ from typing import Any
 from odyssey_run import training
 from odyssey_run.assemble import Component, check
 from odyssey_run.events import Listener, Pruned
-from odyssey_run.schema import FolderConfig
+from odyssey_run.schema import FolderConfig, PlotsConfig
 from odyssey_run.session import Session
 from odyssey_run.sweep.ledger import PRUNED
 from odyssey_run.tracking.location import Store
@@ -63,7 +63,9 @@ def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report) -> 
         report: asked after each epoch.
     """
     request = check(job["config"], tuple(job["overrides"]))
-    request = replace(request, run=FolderConfig(job["name"], None), data=_kept(request.data))
+    # Pictures take as long as a short run; those of the best point come with `experiment=best`.
+    own = {"run": FolderConfig(job["name"], None), "plots": PlotsConfig(enabled=False)}
+    request = replace(request, **own, data=_kept(request.data))
     session = Session(
         request,
         Relay(Store(**job["store"]), follow) if job["store"] else None,

@@ -13,6 +13,7 @@ import yaml
 from small import SMALL, processes
 
 from odyssey_run import cli
+from odyssey_run.sweep.ledger import open_run
 
 GRID = ("optim.lr=0.05,0.5", "trainer.batch_size=16,32")
 COMMAND = [sys.executable, "-m", "odyssey_run.cli", "-m", *SMALL, "tracking=none"]
@@ -94,7 +95,7 @@ def test_the_best_configuration_runs_as_an_experiment(sweep, tmp_path, capsys):
     assert cli.main(arguments) == 0
     config = yaml.safe_load((tmp_path / "runs/again/config.yaml").read_text())
     assert config["optim"] == best["optim"]
-    tags = {r["kind"]: r for r in records(tmp_path / "runs/again/journal.jsonl")}["tags"]["values"]
+    tags = open_run(tmp_path / "runs/again").tags
     assert tags["odyssey.weights.sha256"].startswith(board(tmp_path)[0]["weights"])
 
 
