@@ -196,17 +196,14 @@ def check_places(request: Request, resuming: bool = False, experiment: str | Non
 
 
 @contextmanager
-def recording(
-    request: Request, resuming: bool = False, experiment: str | None = None, gives_way: bool = True
-) -> Iterator[Session]:
+def recording(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[Session]:
     """A session with its own way to MLflow, which begins to open while the caller assembles what it needs.
 
-    Arguments and what is raised are as in `check_places`; nothing has been written then. ``gives_way`` is as in
-    `Uploader`.
+    Arguments and what is raised are as in `check_places`; nothing has been written then.
     """
     store = check_places(request, resuming, experiment)
     _show_notices()
-    uploader = Uploader(store, gives_way) if store else None
+    uploader = Uploader(store) if store else None
     session = Session(request, uploader)
     try:
         yield session

@@ -101,7 +101,7 @@ def _run(job: dict[str, Any], code: str) -> str:
     def follow(path: Path) -> None:
         uri = job["store"]["uri"]
         if uri not in _uploaders:
-            _uploaders[uri] = Uploader(Store(**job["store"]), gives_way=False)
+            _uploaders[uri] = Uploader(Store(**job["store"]))
         _uploaders[uri].follow(path)
 
     worker.run(job, follow, lambda epoch, value: False)

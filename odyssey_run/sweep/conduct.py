@@ -69,7 +69,7 @@ def sweep(
             proposals = Tpe(folder, config, composer)
         request = plan.parent_request(first, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
-        with recording(request, resuming=begun(folder), gives_way=False) as session:
+        with recording(request, resuming=begun(folder)) as session:
             return Conductor(config, session, folder, executor, proposals, ledger).run()
     finally:
         if executor:

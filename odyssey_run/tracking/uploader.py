@@ -17,7 +17,7 @@ given = json.loads(sys.argv[1])
 sys.path[:] = given["path"]
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import main
-main(Store(**given["store"]), given["gives_way"])
+main(Store(**given["store"]))
 """
 
 
@@ -26,16 +26,15 @@ class Uploader:
 
     Args:
         store: where to send.
-        gives_way: whether it rests while training lasts, whose threads wait for each other.
 
     Attributes:
         fault: why MLflow has not everything.
     """
 
-    def __init__(self, store: Store, gives_way: bool = True):
+    def __init__(self, store: Store):
         self.store = store
         self.fault: str | None = None
-        given = json.dumps({"path": sys.path, "store": vars(store), "gives_way": gives_way})
+        given = json.dumps({"path": sys.path, "store": vars(store)})
         # A process group of its own: Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
         apart = {"process_group": 0} if os.name == "posix" else {}
         self._process = subprocess.Popen(
