@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError
+from odyssey_run.runs import RUNS
 from odyssey_run.tracking.journal import FILE_NAME
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
-RUNS = Path("runs")  # in the working directory
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 

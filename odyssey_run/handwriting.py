@@ -7,6 +7,7 @@ to the width that EMNIST's have: its writers used one kind of pen, and a thin li
 """
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,21 @@ FINE = 4  # pixels of the working copy in one of the result
 BORDER = 2 / 28
 STROKE = 3.9 / 28  # median width in EMNIST's test images, of a side
 SOFT = 1.0  # pixels of the working copy: the Gaussian's sigma
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Args:
+        path: of the file.
+        seen: (H, W) uint8 upright: what the net was given.
+        answers: (class name, probability), the likeliest first.
+    """
+
+    path: Path
+    seen: np.ndarray
+    answers: list[tuple[str, float]]
 
 
 def read(path: Path) -> np.ndarray:

@@ -11,8 +11,7 @@ from typing import Any
 from odyssey_core.errors import ConfigError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.folder import RUNS
-from odyssey_run.runs import RecordedRun
+from odyssey_run.runs import RUNS, RecordedRun
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.sender import Outbox, make_client

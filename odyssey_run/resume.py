@@ -10,8 +10,7 @@ from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.folder import RUNS
-from odyssey_run.runs import RecordedRun
+from odyssey_run.runs import RUNS, RecordedRun
 from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.trainer import State, Trainer
 

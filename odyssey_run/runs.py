@@ -12,10 +12,11 @@ from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_run.folder import RUNS
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.tracking.location import Store, resolve
+
+RUNS = Path("runs")  # in the working directory
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,19 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
+class VerifyConfig:
+    """How ``task=verify`` compares.
+
+    Args:
+        steps: compare the run's first optimizer steps alone; null compares all of it, weights and test included.
+        any_code: compare even where the code that made the run was another, and say so.
+    """
+
+    steps: Annotated[int, Range(1)] | None
+    any_code: bool
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The root of a configuration; components stay mappings here and are bound to their constructors.
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,14 +19,12 @@ from odyssey_run import provenance
 from odyssey_run.assemble import Request, assemble, check
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import weights_file
+from odyssey_run.schema import VerifyConfig
 from odyssey_run.session import CONFIG
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.sender import fault_of, make_client
 from odyssey_run.training import make_trainer
-
-if TYPE_CHECKING:
-    from odyssey_run.tasks.verify import VerifyConfig
 
 REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
 EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
@@ -120,7 +118,7 @@ class Recorded:
         self.client.set_tag(self.run_id, TAG, verdict.word)
 
 
-def verify(request: Request, run_id: str, config: "VerifyConfig") -> int:
+def verify(request: Request, run_id: str, config: VerifyConfig) -> int:
     """Verifies a run, or every run under a parent.
 
     Returns:
@@ -152,7 +150,7 @@ def verify(request: Request, run_id: str, config: "VerifyConfig") -> int:
     return EXIT_CODES[worst]
 
 
-def compare(request: Request, run: Recorded, config: "VerifyConfig", folder: str) -> Verdict:
+def compare(request: Request, run: Recorded, config: VerifyConfig, folder: str) -> Verdict:
     """Trains one run again and compares.
 
     Raises:

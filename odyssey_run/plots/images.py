@@ -14,7 +14,7 @@ from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores
 
 if TYPE_CHECKING:
-    from odyssey_run.tasks.predict import Prediction
+    from odyssey_run.handwriting import Prediction
 
 COLUMNS, MISTAKES = 5, 25
 ACROSS, FILTERS = 6, 24

@@ -13,8 +13,8 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
-from odyssey_run.folder import RUNS
 from odyssey_run.overrides import CommandLine
+from odyssey_run.runs import RUNS
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.sweep import plan, space

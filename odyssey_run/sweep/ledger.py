@@ -7,8 +7,7 @@ from pathlib import Path
 
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.folder import RUNS
-from odyssey_run.runs import RecordedRun
+from odyssey_run.runs import RUNS, RecordedRun
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME, read
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,27 +9,11 @@ from typing import TYPE_CHECKING
 from odyssey_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from odyssey_core.classifier import Classifier
     from odyssey_run.assemble import Request
+    from odyssey_run.handwriting import Prediction
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image.
-
-    Args:
-        path: of the file.
-        seen: (H, W) uint8 upright: what the net was given.
-        answers: (class name, probability), the likeliest first.
-    """
-
-    path: Path
-    seen: "np.ndarray"
-    answers: list[tuple[str, float]]
 
 
 def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) -> int:
@@ -86,7 +69,7 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     return list(paths)
 
 
-def of_file(classifier: "Classifier", path: Path) -> Prediction:
+def of_file(classifier: "Classifier", path: Path) -> "Prediction":
     """Reads, prepares and classifies one image.
 
     Raises:
@@ -101,4 +84,4 @@ def of_file(classifier: "Classifier", path: Path) -> Prediction:
     stored = np.ascontiguousarray(np.broadcast_to(upright(seen, classifier.orientation), (1, *classifier.input_shape)))
     (probabilities,) = classifier.probabilities(stored)
     order = np.argsort(-probabilities, kind="stable")
-    return Prediction(path, seen, [(classifier.class_names[i], float(probabilities[i])) for i in order])
+    return handwriting.Prediction(path, seen, [(classifier.class_names[i], float(probabilities[i])) for i in order])

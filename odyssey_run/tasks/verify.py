@@ -1,25 +1,11 @@
 """``task=verify run_id=...``: trains a recorded run again, from MLflow alone, and compares it bit by bit."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from odyssey_run.binding import Range
+from odyssey_run.schema import VerifyConfig
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
-
-
-@dataclass(frozen=True)
-class VerifyConfig:
-    """How to compare.
-
-    Args:
-        steps: compare the run's first optimizer steps alone; null compares all of it, weights and test included.
-        any_code: compare even where the code that made the run was another, and say so.
-    """
-
-    steps: Annotated[int, Range(1)] | None
-    any_code: bool
 
 
 def verify(request: "Request", run_id: str, verify: VerifyConfig) -> int:
