@@ -1,6 +1,15 @@
+import os
+
 import pytest
 
 from odyssey_run import cli
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_settings_left_over():
+    """MLflow's own functions write its settings into the environment, for whatever test comes after."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

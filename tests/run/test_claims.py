@@ -76,10 +76,10 @@ def test_seeds_that_were_interrupted_go_on_where_they_were(tmp_path, monkeypatch
 
     whole = training.train_one
 
-    def only_two(request, session, found=None):
+    def only_two(request, *rest):
         if request.seed == 2:
             raise KeyboardInterrupt
-        return whole(request, session, found)
+        return whole(request, *rest)
 
     monkeypatch.setattr(training, "train_one", only_two)
     assert cli.main([*QUICK, "seeds=3"]) == cli.INTERRUPTED

@@ -77,7 +77,7 @@ def test_kill_9_at_any_moment(tmp_path, whole, moment):
     again = start(place, "task=doctor" if over else "resume=auto")
     out, _ = again.communicate(timeout=120)
     assert again.returncode == 0, out
-    (run,) = [path.parent.parent for path in place.glob("runs/*/*/*.safetensors")]
+    (run,) = [path.parent.parent for path in place.glob("runs/*/*_weights/*.safetensors")]
     wait_for_the_first_sender(run)
     recorded, sent = in_mlflow(place)
     assert weights_of(run) == weights
