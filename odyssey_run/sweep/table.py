@@ -101,13 +101,13 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
     finished = [row for row in rows if row.status == "FINISHED"]
     say()
     if finished:
-        say(f"{'':>4}{config.metric:>14}{'test acc':>11}{'seconds':>10}  point")
+        say(f"{'':>4}{config.metric:>18}{'test acc':>11}{'seconds':>10}  point")
     for place, row in enumerate(finished[:TOP], 1):
         value = "-" if row.value is None else f"{row.value:.4f}"
         if row.spread is not None:
             value += f" ±{row.spread:.4f}"
         test = "-" if row.test is None else f"{row.test:.2%}"
-        say(f"{place:>4}{value:>14}{test:>11}{row.seconds:>10.1f}  {row.label}")
+        say(f"{place:>4}{value:>18}{test:>11}{row.seconds:>10.1f}  {row.label}")
     counts = Counter(row.status for row in rows)
     known = f"; {before} done before" if before else ""
     say(", ".join(f"{count} {status.lower()}" for status, count in counts.items()) + known)

@@ -17,7 +17,14 @@ from odyssey_run.tracking.journal import read
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
-LONG = ("model=linear", "data=digits", "backend=numpy", "trainer.validation_size=100", "trainer.epochs=5000")
+LONG = (
+    "plots.enabled=false",
+    "model=linear",
+    "data=digits",
+    "backend=numpy",
+    "trainer.validation_size=100",
+    "trainer.epochs=5000",
+)
 SHORT = (*LONG, "trainer.epochs=3", "trainer.log_every=10")
 BROKEN = """
 from odyssey_run import trainer

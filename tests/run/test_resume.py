@@ -14,9 +14,9 @@ from odyssey_core.checkpoint import load_weights
 from odyssey_run.runs import open_folder
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
-RUN = ("data=digits", "trainer.validation_size=100", "trainer.epochs=40", "trainer.log_every=10")
+RUN = ("plots.enabled=false", "data=digits", "trainer.validation_size=100", "trainer.epochs=40", "trainer.log_every=10")
 RUN += ("trainer.checkpoint_s=0.1", "trainer.keep=best", "trainer.ema=0.99", "trainer.clip_norm=1", "optim=adamw")
-MOMENTS = int(os.environ.get("ODYSSEY_KILLS", "6"))
+MOMENTS = int(os.environ.get("ODYSSEY_KILLS", "4"))
 
 
 def points(metrics: dict) -> dict:

@@ -170,20 +170,6 @@ def test_a_server_that_never_answers_costs_a_line_and_no_record(tmp_path):
     assert len([r for r in read(journal.path)[0] if r["kind"] == "metrics"]) == 5
 
 
-def test_eight_processes_on_an_empty_store(tmp_path):
-    store = store_in(tmp_path)
-    uploaders = [Uploader(store) for _ in range(8)]
-    journals = [write_run(tmp_path / f"run{number}") for number in range(8)]
-    for journal, uploader in zip(journals, uploaders, strict=True):
-        end(journal)
-        uploader.follow(journal.path)
-    assert [uploader.close(60) for uploader in uploaders] == [True] * 8, [uploader.fault for uploader in uploaders]
-    _, found = runs(store)
-    assert {run.info.run_id for run in found} == {ids(journal)["run_id"] for journal in journals}
-    assert [run.info.status for run in found] == ["FINISHED"] * 8
-    assert sorted(p.name for p in tmp_path.iterdir() if "run" not in p.name) == ["mlartifacts", "mlflow.db"]
-
-
 def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
     uploader = Uploader(store)
     _wait_for_its_imports(uploader._process.pid)  # which rest once training has begun
