@@ -19,7 +19,8 @@ from odyssey_run.sweep.ranking import Row
 
 STYLE = (
     "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{padding:.3em .8em;text-align:right;"
-    "white-space:nowrap;border-bottom:1px solid #ddd}td:last-child{text-align:left;color:#777}tr.FAILED{color:#b00}tr.PRUNED{color:#999}"
+    "white-space:nowrap;border-bottom:1px solid #ddd}td:last-child{text-align:left;color:#777}"
+    "tr.FAILED{color:#b00}tr.PRUNED{color:#999}"
 )
 
 
