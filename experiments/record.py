@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS, CONF = ROOT / "experiments", ROOT / "conf" / "experiment"
 RESULT, README = "result.json", "README.md"
 MEASURED, ALL = "measured", "experiments"  # what the markers in a README are called
-ELSEWHERE = ("run.", "tracking.", "task.", "resume", "data.root", "backend.threads")  # may differ where it is run
+# May differ from where it is run to where: places, how it was asked for, what it draws.
+ELSEWHERE = ("run.", "tracking.", "task.", "sweep.", "plots.", "resume", "data.root", "backend.threads")
 KEPT = ("test/accuracy", "test/loss", "time/train_s", "time/images_per_s")
 
 
@@ -68,7 +69,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     """
     if name not in names():
         raise ConfigError(f"unknown experiment {name!r}; known: {', '.join(names())}")
-    store = resolve(TrackingConfig("mlflow", None, None), name)
+    store = resolve(TrackingConfig("mlflow", None, None, None), name)
     run = Recorded(make_client(store), run_id)
     with tempfile.TemporaryDirectory() as folder:
         config = yaml.safe_load(run.file("config.yaml", folder).read_text())
