@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from odyssey_run.plots import style
 
@@ -51,8 +51,9 @@ def norms(series: Series) -> Figure | None:
             look = {"marker": "osD^v"[i % 5], "markersize": 3}
             _line(axes, series, name, label, style.COLOURS[i % len(style.COLOURS)], **look)
         axes.set(title=titles[kind], ylabel="L2 norm", yscale="log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axes.yaxis.set(
+            major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter()
+        )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
     axes.set(xlabel="optimizer step")
     return drawn
