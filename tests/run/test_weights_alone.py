@@ -11,13 +11,13 @@ from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS
 from odyssey_run import cli
-from odyssey_run.tracking.journal import read
+from odyssey_run.runs import open_folder
 
 
 def test_numpy_finds_the_accuracy_that_numba_logged(tmp_path):
     assert cli.main(["data=digits", "tracking=none", "trainer.epochs=2", "optim.lr=0.05", "data.mean=0.3"]) == 0
     (run,) = (tmp_path / "runs").iterdir()
-    (logged,) = (r["values"]["test/accuracy"] for r in read(run / "journal.jsonl")[0] if "test/accuracy" in str(r))
+    ((_, logged),) = open_folder(run).metrics["test/accuracy"]
     weights, about = load_weights(run / "lenet5_weights" / "lenet5.safetensors")
     shape, classes = tuple(json.loads(about["input_shape"])), len(json.loads(about["class_names"]))
     model = MODELS[about["model"]](shape, classes, **json.loads(about["model_config"]))
