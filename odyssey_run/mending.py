@@ -14,7 +14,7 @@ from odyssey_run.assemble import Request
 from odyssey_run.runs import RUNS, RecordedRun
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import Outbox, make_client
+from odyssey_run.tracking.sender import Outbox, reach
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
@@ -27,7 +27,7 @@ def doctor(request: Request) -> int:
         0, or 1 where MLflow could not be told.
     """
     store = resolve(request.tracking, request.data.name)
-    client = make_client(store) if store and (store.database is None or store.database.exists()) else None
+    client = reach(store) if store and (store.database is None or store.database.exists()) else None
     lost = list(_running(client)) if client else []
     folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
     folders |= {folder for _, folder in lost if (folder / FILE_NAME).exists()}

@@ -23,7 +23,7 @@ from odyssey_run.schema import VerifyConfig
 from odyssey_run.session import CONFIG
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.sender import fault_of, make_client
+from odyssey_run.tracking.sender import fault_of, reach
 from odyssey_run.training import make_trainer
 
 REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
@@ -131,7 +131,7 @@ def verify(request: Request, run_id: str, config: VerifyConfig) -> int:
     if store is None or (store.database and not store.database.exists()):
         where = "tracking=none" if store is None else f"{store.database}, which does not exist"
         raise ConfigError(f"task=verify: needs the MLflow store that has the run, got {where}; set tracking.uri")
-    run = Recorded(make_client(store), run_id)
+    run = Recorded(reach(store), run_id)
     runs = run.children() if "odyssey.seeds" in run.tags else [run]
     words = []
     for each in runs:

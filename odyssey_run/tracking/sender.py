@@ -22,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from odyssey_core.errors import ConfigError
 from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import Journal, read
 from odyssey_run.tracking.location import Store
@@ -254,7 +255,30 @@ def make_client(store: Store) -> Any:
     """MLflow's client for a store."""
     client = import_mlflow()
     with _alone(store.database):  # the client makes the tables of an empty store
+        if store.database and not store.database.exists():
+            _make_tables(client, store.database)
         return client(store.uri)
+
+
+def reach(store: Store) -> Any:
+    """MLflow's client for a store that must be there.
+
+    Raises:
+        ConfigError: it does not open.
+    """
+    try:
+        return make_client(store)
+    except Exception as error:  # whatever a database or a server answers with
+        raise ConfigError(f"tracking.uri: {store.uri} does not open: {fault_of(error)}") from None
+
+
+def _make_tables(client: type, database: Path) -> None:
+    """A file with all of MLflow's tables or none: one killed among them leaves a store that never opens again."""
+    for left in database.parent.glob(f".{database.name}.*"):
+        left.unlink()
+    temporary = database.with_name(f".{database.name}.{os.getpid()}")
+    client(f"sqlite:///{temporary}").search_experiments()
+    os.replace(temporary, database)
 
 
 def fault_of(error: Exception) -> str:

@@ -247,6 +247,19 @@ def test_a_process_that_dies_costs_a_line(tmp_path, store):
     assert uploader.fault == "the process that sends ended with -9"
 
 
+def test_tables_are_made_whole_or_not_at_all(tmp_path, monkeypatch):
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("odyssey_run.tracking.sender.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_client(store_in(tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    assert make_client(store_in(tmp_path)).search_experiments()
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 def test_one_process_sends_parent_and_children(tmp_path, store):
     parent = write_run(tmp_path / "parent")
     uploader = Uploader(store)
