@@ -13,6 +13,7 @@ import contextlib
 import gc
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -276,7 +277,7 @@ def _make_tables(client: type, database: Path) -> None:
     """A file with all of MLflow's tables or none: one killed among them leaves a store that never opens again."""
     for left in database.parent.glob(f".{database.name}.*"):
         left.unlink()
-    temporary = database.with_name(f".{database.name}.{os.getpid()}")
+    temporary = database.with_name(f".{database.name}.{secrets.token_hex(4)}")  # MLflow remembers what it opened
     client(f"sqlite:///{temporary}").search_experiments()
     os.replace(temporary, database)
 
