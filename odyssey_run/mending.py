@@ -11,8 +11,8 @@ from typing import Any
 from odyssey_core.errors import ConfigError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, RecordedRun
-from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.runs import RUNS, RecordedRun, begun, open_run
+from odyssey_run.tracking.journal import FILE_NAME, Journal
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.sender import Outbox, reach
 
@@ -31,8 +31,7 @@ def doctor(request: Request) -> int:
     lost = list(_running(client)) if client else []
     folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
     folders |= {folder for _, folder in lost if (folder / FILE_NAME).exists()}
-    runs = [run for run in map(_open, sorted(folders)) if run]
-    for run in runs:
+    for run in map(open_run, filter(begun, sorted(folders))):
         if run.status is None and _mark(run):
             command = run.tags["odyssey.command"]
             print(f"{run.name}  {DIED}; marked KILLED; to go on: {command} resume={run.name}")
@@ -41,11 +40,6 @@ def doctor(request: Request) -> int:
             client.set_terminated(run.info.run_id, "KILLED")
             print(f"{run.info.run_name}  {DIED} and {folder} is gone; marked KILLED in MLflow")
     return _send(folders)
-
-
-def _open(folder: Path) -> RecordedRun | None:
-    records = read(folder / FILE_NAME)[0]
-    return RecordedRun(records, folder, {}, {}) if any(r["kind"] == "start" for r in records) else None
 
 
 def _running(client: Any) -> Iterator[tuple[Any, Path]]:
@@ -87,7 +81,7 @@ def _mark(run: RecordedRun) -> bool:
 def _send(folders: set[Path]) -> int:
     """Sends every journal that has an end which MLflow has not got."""
     unsent: dict[str, tuple[Store, list[Path]]] = {}
-    for run in filter(None, map(_open, sorted(folders))):
+    for run in map(open_run, filter(begun, sorted(folders))):
         last = [r["kind"] for r in run.records if r["kind"] in ("resume", "end", "sent")][-1:]
         if last == ["end"] and run.start["store"]:
             store = Store(**run.start["store"])

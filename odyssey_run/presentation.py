@@ -30,7 +30,7 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     records = read(session.path / FILE_NAME)[0]
     last = {name: points[-1][1] for name, points in series(records).items()}
     rows = claims.report(claims.read(request.expect), last)
-    session.tags({"mlflow.note.content": summary.note(records, rows)})
+    session.tags({"mlflow.note.content": summary.note(records, rows, request.plots.enabled)})
     session.model(model_folder.write(session.path, weights, dataset.test.pixels[:EXAMPLES], dataset.classes), step)
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):

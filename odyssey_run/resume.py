@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +9,8 @@ from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, RecordedRun
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.runs import RUNS, RecordedRun, begun, open_run
+from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.trainer import State, Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -65,7 +64,7 @@ def find(request: Request) -> Path | None:
     """
     if request.resume is None:
         return None
-    runs = [RecordedRun(records, path, {}, {}) for path in _folders(request) if (records := _begun(path))]
+    runs = [open_run(path) for path in _folders(request) if begun(path)]
     if request.resume == "auto":
         fitting = [run for run in runs if not _over(run) and not _misfit(request, run)]
         return max(fitting, key=lambda run: run.start["time"]).folder if fitting else None
@@ -84,13 +83,6 @@ def _folders(request: Request) -> list[Path]:
     if request.run.dir:
         return [Path(request.run.dir)]
     return sorted(path.parent for path in RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))
-
-
-def _begun(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run that wrote at least its first line."""
-    path = folder / FILE_NAME
-    records = read(path)[0] if path.exists() else []
-    return records if any(r["kind"] == "start" for r in records) else []
 
 
 def _over(run: RecordedRun) -> bool:

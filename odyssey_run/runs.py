@@ -1,7 +1,8 @@
 """Runs that were recorded: found by name, folder, key or MLflow id, here or in MLflow, and read from their journal."""
 
+import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,27 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
     return _from_mlflow(run_id, store)
 
 
+def begun(folder: Path) -> bool:
+    """Whether a run has written at least its first line there."""
+    return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
+
+
+def open_run(folder: Path) -> RecordedRun:
+    """The run in a folder, without its weights."""
+    return RecordedRun(read(folder / FILE_NAME)[0], folder, {}, {})
+
+
+def first_record(journal: Path) -> dict[str, Any] | None:
+    """A journal's first record, without reading the others; None where not even that was written."""
+    with open(journal, "rb") as file:
+        line = file.readline()
+    try:
+        record = json.loads(line)
+        return record if record["kind"] == "start" else None
+    except (ValueError, KeyError):
+        return None
+
+
 def open_folder(folder: Path) -> RecordedRun:
     """The run in a folder.
 
@@ -170,12 +192,11 @@ def open_folder(folder: Path) -> RecordedRun:
 
 
 def _read(folder: Path, kept: Path | None) -> RecordedRun:
-    records = read(folder / FILE_NAME)[0]
-    run = RecordedRun(records, kept, {}, {})
-    if not any(r["kind"] == "start" for r in records):
+    if not begun(folder):
         raise DataError(f"{folder / FILE_NAME}: says nothing of how the run began")
+    run = replace(open_run(folder), folder=kept)
     path = folder / weights_file(run.config["model"]["name"])
-    return RecordedRun(records, kept, *load_weights(path)) if path.exists() else run
+    return RecordedRun(run.records, kept, *load_weights(path)) if path.exists() else run
 
 
 def _ids(folder: Path) -> set[str]:

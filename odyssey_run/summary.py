@@ -6,12 +6,13 @@ from typing import Any
 from odyssey_run.runs import series
 
 
-def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]] = ()) -> str:
+def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]], report: bool) -> str:
     """What was run and what came of it.
 
     Args:
         records: its journal.
         claims: rows of ``claims.report``.
+        report: whether the run has one.
     """
     start = next(r for r in records if r["kind"] == "start")
     config, tags = start["config"], start["tags"]
@@ -35,5 +36,7 @@ def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any
     if "time/images_per_s" in last:
         lines.append(f"| training | {last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s |")
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
-    lines += ["", "The whole story is in the artifact `report.html`.", "", f"`{tags.get('odyssey.command', '')}`"]
+    if report:
+        lines += ["", "The whole story is in the artifact `report.html`."]
+    lines += ["", f"`{tags.get('odyssey.command', '')}`"]
     return "\n".join(lines)

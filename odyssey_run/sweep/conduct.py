@@ -14,11 +14,11 @@ from typing import Any
 from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
 from odyssey_run.overrides import CommandLine
-from odyssey_run.runs import RUNS
+from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.sweep import plan, space
-from odyssey_run.sweep.ledger import Ledger, Result, begun, open_run, place, slug
+from odyssey_run.sweep.ledger import Ledger, Result, place, slug
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, RecordedRun
+from odyssey_run.runs import RUNS, begun, first_record, open_run
 from odyssey_run.sweep.plan import Point
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.journal import FILE_NAME
 
 PRUNED = "odyssey.pruned"
 LABEL_LENGTH = 80
@@ -59,7 +59,7 @@ class Ledger:
         self._data: dict[str, str] = {}
         self._known: dict[tuple[str, str], list[Path]] = {}
         for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if look else ():
-            if start := _start(path):
+            if start := first_record(path):
                 tags = start["tags"]
                 key = (tags["odyssey.config.sha256"], tags["odyssey.code.sha256"])
                 self._known.setdefault(key, []).append(path.parent)
@@ -133,27 +133,6 @@ def place(sweep: Path, point: Point) -> Path:
         count += 1
 
 
-def begun(folder: Path) -> bool:
-    """Whether a run has written at least its first line there."""
-    return (folder / FILE_NAME).exists() and _start(folder / FILE_NAME) is not None
-
-
 def slug(label: str) -> str:
     """A label as a file's name."""
     return re.sub(r"[^A-Za-z0-9._+=-]+", "-", label).strip("-")[:LABEL_LENGTH] or "run"
-
-
-def open_run(folder: Path) -> RecordedRun:
-    """The run in a folder, without its weights."""
-    return RecordedRun(read(folder / FILE_NAME)[0], folder, {}, {})
-
-
-def _start(journal: Path) -> dict | None:
-    """The first record, without reading the others."""
-    with open(journal, "rb") as file:
-        line = file.readline()
-    try:
-        record = json.loads(line)
-        return record if record["kind"] == "start" else None
-    except (ValueError, KeyError):
-        return None

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from odyssey_core.tensor import Tensor, topological
+from odyssey_core.flops import flops
+from odyssey_core.tensor import topological
 
 if TYPE_CHECKING:
     from odyssey_core.nn import Module
@@ -30,7 +31,7 @@ class Layer:
         name: of the layer whose parameters it takes, or else of the operation.
         shape: of its result.
         parameters: how many numbers it learns.
-        flops: multiplications and additions of its products; 0 for what only moves or compares.
+        flops: see `odyssey_core.flops`.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Layer:
 
 def show(request: "Request", show: ShowConfig) -> int:
     """Prints the layers and, where asked for, the instructions; trains nothing."""
+    from odyssey_core import ops
+    from odyssey_core.autodiff import gradients
     from odyssey_run.assemble import assemble
 
     dataset = request.data.build()
@@ -48,8 +51,8 @@ def show(request: "Request", show: ShowConfig) -> int:
     found = layers(model, dataset.input_shape)
     rows = [("layer", "shape", "parameters", "MFLOP")]
     rows += [(x.name, "×".join(map(str, x.shape)), f"{x.parameters:,}", f"{x.flops / 1e6:.3f}") for x in found]
-    parameters, flops = sum(x.parameters for x in found), sum(x.flops for x in found)
-    rows.append(("all", "", f"{parameters:,}", f"{flops / 1e6:.3f}"))
+    parameters, work = sum(x.parameters for x in found), sum(x.flops for x in found)
+    rows.append(("all", "", f"{parameters:,}", f"{work / 1e6:.3f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *rest in rows:
         print("  ".join([name.ljust(widths[0]), *(r.rjust(w) for r, w in zip(rest, widths[1:], strict=True))]))
@@ -58,7 +61,9 @@ def show(request: "Request", show: ShowConfig) -> int:
     print(
         f"activations  {4 * values / 1024:,.0f} KiB an image, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}"
     )
-    print(f"training     about {3 * flops / 1e6:,.2f} MFLOP an image, forward and back")
+    losses = ops.cross_entropy(model(ops.images((1, *dataset.input_shape))), ops.labels(1))
+    step = flops([losses, *gradients(losses, list(model.parameters().values()))])
+    print(f"training     {step / 1e6:,.3f} MFLOP an image, forward and back")
     if show.listing:
         print(f"\n{assemble(request).learner.listing()}")
     return 0
@@ -75,12 +80,6 @@ def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
             continue
         own = [x for x in node.inputs if x in names]
         name = names[own[0]].rpartition(".")[0] if own else node.op.name
-        found.append(Layer(name, node.shape[1:], sum(math.prod(x.shape) for x in own), flops(node)))
+        work = flops([node]) - flops(node.inputs)
+        found.append(Layer(name, node.shape[1:], sum(math.prod(x.shape) for x in own), work))
     return found
-
-
-def flops(node: Tensor) -> int:
-    """Two for each weight that enters each number of a convolution's or linear layer's result."""
-    if node.op.name not in ("conv2d", "linear"):
-        return 0
-    return 2 * math.prod(node.shape[1:]) * math.prod(node.inputs[1].shape[1:])

@@ -77,6 +77,7 @@ def test_show_counts_parameters_and_work(capsys):
     assert rows["conv2"] == ["16×8×8", "2,416", f"{2 * 16 * 64 * 150 / 1e6:.3f}"]
     assert rows["fc3"] == ["10", "850", "0.002"]
     assert rows["all"][0] == "44,426"
+    assert "training     1.517 MFLOP an image" in out
     assert "sgd grads=" in out
 
 
