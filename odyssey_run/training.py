@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
 import statistics
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from odyssey_run.tracking.journal import FILE_NAME, read
 from odyssey_run.trainer import Trainer
 
 CLAIMS, CLAIM_MISSED = "claims.json", 3
+STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,22 @@ class _Recorder(Listener):
     def metrics(self, step, values) -> None:
         self.session.metrics(step, values)
         self.last.update(values)
+
+
+class _Vitals(Listener):
+    """Records after each epoch what the process takes, under the names of MLflow's page of system metrics."""
+
+    def __init__(self, session: Session):
+        self.session, self._wall, self._cpu = session, time.perf_counter(), time.process_time()
+
+    def epoch(self, epoch) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        values = {"system/process_cpu_percentage": 100 * (cpu - self._cpu) / (wall - self._wall)}
+        with suppress(OSError):  # where there is no /proc
+            pages = int(STATM.read_text().split()[1])
+            values["system/process_memory_megabytes"] = pages * os.sysconf("SC_PAGESIZE") / 1e6
+        self.session.metrics(epoch.step, values)
+        self._wall, self._cpu = wall, cpu
 
 
 def train(request: Request) -> int:
@@ -97,7 +117,7 @@ def train_one(
     trainer = make_trainer(
         request,
         assembly,
-        (recorder, screen, *listeners),
+        (recorder, _Vitals(session), screen, *listeners),
         stop=lambda: session.asked.signum,
         save=lambda trainer: resume.save(session.path, trainer),
     )

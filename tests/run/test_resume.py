@@ -20,8 +20,8 @@ MOMENTS = int(os.environ.get("ODYSSEY_KILLS", "4"))
 
 
 def points(metrics: dict) -> dict:
-    """{name: [(step, value), ...]} without times."""
-    return {name: sorted(values) for name, values in metrics.items() if not name.startswith("time/")}
+    """{name: [(step, value), ...]} without what the machine was doing."""
+    return {name: sorted(values) for name, values in metrics.items() if not name.startswith(("time/", "system/"))}
 
 
 def weights_of(folder: Path) -> dict:

@@ -48,6 +48,10 @@ def test_a_run_leaves_what_it_says(tmp_path, capsys):
     assert found["end"][0]["status"] == "FINISHED"
     names = {name for record in found["metrics"] for name in record["values"]}
     assert {"train/loss", "val/accuracy", "val/loss", "test/accuracy", "test/loss", "time/train_s"} <= names
+    for record in found["metrics"]:
+        for name, low, high in (("process_memory_megabytes", 20, 4000), ("process_cpu_percentage", 0, 100_000)):
+            assert low < record["values"].get(f"system/{name}", low + 1) < high
+    assert "system/process_memory_megabytes" in names
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert str(run.relative_to(tmp_path)) in out
@@ -88,7 +92,8 @@ def test_the_same_command_gives_the_same_run(tmp_path):
         [(r["step"], k, v) for r in records(tmp_path / "runs" / n)["metrics"] for k, v in r["values"].items()]
         for n in "ab"
     )
-    assert [p for p in first if "time/" not in p[1]] == [p for p in second if "time/" not in p[1]]
+    own = ("time/", "system/")
+    assert [p for p in first if not p[1].startswith(own)] == [p for p in second if not p[1].startswith(own)]
 
 
 @pytest.mark.filterwarnings("ignore:.*(overflow|invalid value):RuntimeWarning")
