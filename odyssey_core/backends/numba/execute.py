@@ -160,9 +160,7 @@ class NumbaExecutable:
         lanes = self.program.blocks * LANES
         order = np.full((steps, lanes), -1, np.int64)
         order[:, :batch] = feed.order
-        counts = (order >= 0).sum(axis=1, keepdims=True)
-        weights = (1 / np.maximum(counts, 1)).astype(np.float32)
-        scalars = weights if feed.scalars is None else np.concatenate([weights, feed.scalars], axis=1, dtype=np.float32)
+        scalars = np.zeros((steps, 0)) if feed.scalars is None else feed.scalars
         outputs = np.zeros((steps, lanes, self.program.outputs), np.float32)
         inputs = np.zeros((steps, lanes, self.program.inputs), np.float32)
         if feed.inputs is not None:
@@ -172,7 +170,7 @@ class NumbaExecutable:
             order,
             _mutable(feed.pixels, np.uint8),
             _mutable(feed.labels, np.int64),
-            scalars,
+            _mutable(scalars, np.float32),
             inputs,
             outputs,
             key,
@@ -186,7 +184,8 @@ class NumbaExecutable:
 
 def _mutable(array: np.ndarray, dtype: type) -> np.ndarray:
     """The array as a compiled kernel takes it: a copy only where it is not so already."""
-    return np.require(array, dtype, ["C", "W"])
+    ready = array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+    return array if ready else np.require(array, dtype, ["C", "W"])
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:

@@ -18,8 +18,8 @@ ABSENT = -1
 class StepFeed(NamedTuple):
     """What every kernel can see beside the arena; fields as in `backends.base.Feed`, C-contiguous.
 
-    ``order`` is (steps, blocks * 16). ``scalars`` is (steps, 1 + S) with 1 / (images in the step) first. ``key`` is
-    (low word of the seed, high word, epoch). ``outputs`` is (steps, blocks * 16, F).
+    ``order`` is (steps, blocks * 16), ``outputs`` (steps, blocks * 16, F). ``key`` is (low word of the seed, high word,
+    epoch).
     """
 
     order: np.ndarray

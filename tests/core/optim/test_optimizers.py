@@ -4,31 +4,21 @@ import json
 import re
 from dataclasses import MISSING, fields
 
-import numpy as np
 import pytest
-from fixtures import formulas
-from harness import FIXTURES, classify, numba_backend, reference, relative_error
+from harness import FIXTURES
+from regression import BACKENDS, follow, optimizer_of
 
-from odyssey_core import ops
-from odyssey_core.autodiff import gradients
-from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba.kernels.update import RULES
 from odyssey_core.errors import ConfigError
-from odyssey_core.optim import OPTIMIZERS, Update
+from odyssey_core.optim import OPTIMIZERS, PLAIN
 from odyssey_core.optim.optimizer import power
 
 RECORDS = json.loads((FIXTURES / "torch_optimizers.json").read_text())
-BACKENDS = {"numpy": (reference, 1e-7), "numba": (numba_backend, 2e-6)}
-
-
-def _build(record):
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
-    return OPTIMIZERS[record["optimizer"]](**settings)
 
 
 def test_every_optimizer_and_every_argument_has_a_fixture():
     for name in OPTIMIZERS:
-        built = [_build(r) for r in RECORDS if r["optimizer"] == name]
+        built = [optimizer_of(r) for r in RECORDS if r["optimizer"] == name]
         assert built, f"no fixture for {name}: add it to tests/fixtures/formulas.py"
         for field in fields(OPTIMIZERS[name]):
             default = field.default if field.default is not MISSING else None
@@ -42,29 +32,9 @@ def test_every_optimizer_has_a_rule_in_numba():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r['optimizer']} {list(r['settings'])}")
 def test_steps_equal_pytorchs(record, backend):
-    make, tolerance = BACKENDS[backend]
-    optimizer = _build(record)
-    n, features = formulas.REGRESSION_X.shape
-    x = ops.input_("x", (n, features))
-    parameters = {"weight": ops.parameter("weight", (3, features)), "bias": ops.parameter("bias", (3,))}
-    losses = classify(ops.linear(x, *parameters.values()))
-    grads = gradients(losses, list(parameters.values()))
-    updates = [Update(name, p, g, optimizer) for (name, p), g in zip(parameters.items(), grads, strict=True)]
-    executable = make().compile([losses], parameters, updates)
-    executable.write({"weight": formulas.REGRESSION_WEIGHT, "bias": formulas.REGRESSION_BIAS})
-    for step, expected in enumerate(record["steps"]):
-        feed = Feed(
-            order=np.arange(n)[None],
-            labels=formulas.REGRESSION_LABELS,
-            scalars=np.array([optimizer.scalars(step, optimizer.lr)]),
-            inputs=formulas.REGRESSION_X.reshape(1, n, -1),
-        )
-        executable.run(feed)
-        state = executable.read()
-        for name, value in expected.items():
-            error = relative_error(state[name], value)
-            assert error <= tolerance, f"step {step}: {name} is off by {error:.1e}"
-    assert set(state) == {*parameters, *(f"{p}/{slot}" for p in parameters for slot in optimizer.slots())}
+    state = follow(record, backend, PLAIN).read()
+    slots = optimizer_of(record).slots()
+    assert set(state) == {"weight", "bias", *(f"{p}/{slot}" for p in ("weight", "bias") for slot in slots)}
 
 
 def test_power_is_exact_where_the_result_is():

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from fixtures import formulas
-from harness import FIXTURES, classify, numba_backend, reference, relative_error
+from harness import FIXTURES, classify, numba_backend, reference
+from regression import BACKENDS, follow
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
@@ -19,34 +19,13 @@ from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, StepRule, Update
 
 RECORDS = json.loads((FIXTURES / "torch_clipping.json").read_text())
-BACKENDS = {"numpy": (reference, 1e-7), "numba": (numba_backend, 2e-6)}
 SHAPE, BATCH, STEPS = (1, 9, 9), 40, 10
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r['optimizer']} {r['clip_norm']}")
 def test_clipped_steps_equal_pytorchs(record, backend):
-    make, tolerance = BACKENDS[backend]
-    optimizer = OPTIMIZERS[record["optimizer"]](**record["settings"])
-    n, features = formulas.REGRESSION_X.shape
-    x = ops.input_("x", (n, features))
-    parameters = {"weight": ops.parameter("weight", (3, features)), "bias": ops.parameter("bias", (3,))}
-    losses = classify(ops.linear(x, *parameters.values()))
-    grads = gradients(losses, list(parameters.values()))
-    updates = [Update(name, p, g, optimizer) for (name, p), g in zip(parameters.items(), grads, strict=True)]
-    executable = make().compile([losses], parameters, updates, StepRule(clip_norm=record["clip_norm"]))
-    executable.write({"weight": formulas.REGRESSION_WEIGHT, "bias": formulas.REGRESSION_BIAS})
-    for step, expected in enumerate(record["steps"]):
-        feed = Feed(
-            order=np.arange(n)[None],
-            labels=formulas.REGRESSION_LABELS,
-            scalars=np.array([optimizer.scalars(step, optimizer.lr)]),
-            inputs=formulas.REGRESSION_X.reshape(1, n, -1),
-        )
-        executable.run(feed)
-        for name, value in expected.items():
-            error = relative_error(executable.read()[name], value)
-            assert error <= tolerance, f"step {step}: {name} is off by {error:.1e}"
+    follow(record, backend, StepRule(clip_norm=record["clip_norm"]))
 
 
 def _data():

@@ -219,9 +219,13 @@ def build_batch_weight():
     """1 / (images in the step) in every lane with an image, 0 elsewhere."""
 
     def batch_weight(arena, row, feed, step, block):
+        count = 0
+        for i in range(feed.order.shape[1]):
+            count += feed.order[step, i] >= 0
+        store(arena, row[1], div(splat(ONE), splat(np.float32(max(count, 1)))))
         for lane in range(LANES):
-            alive = feed.order[step, block * LANES + lane] >= 0
-            arena[row[1] + lane] = feed.scalars[step, 0] if alive else ZERO
+            if feed.order[step, block * LANES + lane] < 0:
+                arena[row[1] + lane] = ZERO
 
     return batch_weight
 

@@ -40,7 +40,7 @@ def build_sgd():
     def sgd(arena, row, feed, step, block):
         grads, parameter, velocity, length, groups, stride = row[1], row[2], row[3], row[4], row[5], row[6]
         momentum, nesterov, decay = splat(float_of(row[7])), float_of(row[8]), splat(float_of(row[9]))
-        lr = splat(-feed.scalars[step, 1])
+        lr = splat(-feed.scalars[step, 0])
         for at in range(0, length, LANES):
             p = load(arena, parameter + at)
             grad = fma(decay, p, _gradient(arena, grads, groups, stride, at))
@@ -61,7 +61,7 @@ def build_adam():
         length, groups, stride = row[5], row[6], row[7]
         b1, c1, b2, c2 = float_of(row[8]), float_of(row[9]), float_of(row[10]), float_of(row[11])
         eps, decay, decoupled = float_of(row[12]), float_of(row[13]), float_of(row[14])
-        lr, size, correction = feed.scalars[step, 1], splat(-feed.scalars[step, 2]), splat(feed.scalars[step, 3])
+        lr, size, correction = feed.scalars[step, 0], splat(-feed.scalars[step, 1]), splat(feed.scalars[step, 2])
         for at in range(0, length, LANES):
             p, grad = load(arena, parameter + at), _gradient(arena, grads, groups, stride, at)
             if decoupled > 0:
@@ -85,7 +85,7 @@ def build_rmsprop():
         length, groups, stride = row[5], row[6], row[7]
         alpha, c, eps = splat(float_of(row[8])), splat(float_of(row[9])), splat(float_of(row[10]))
         decay, momentum = splat(float_of(row[11])), splat(float_of(row[12]))
-        lr = splat(-feed.scalars[step, 1])
+        lr = splat(-feed.scalars[step, 0])
         for at in range(0, length, LANES):
             p = load(arena, parameter + at)
             grad = fma(decay, p, _gradient(arena, grads, groups, stride, at))
