@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from odyssey_core.errors import ConfigError
@@ -153,7 +154,8 @@ def describe(annotation: Any) -> str:
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def parameters(target: Callable[..., Any], provided: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
+@cache  # a sweep asks for every point
+def parameters(target: Callable[..., Any], provided: tuple[str, ...] = ()) -> Mapping[str, inspect.Parameter]:
     """The arguments that configuration may set: name to parameter, without those the program itself provides."""
     return {
         name: parameter.replace(annotation=_evaluated(target, parameter.annotation))
@@ -167,7 +169,7 @@ def _evaluated(target: Callable[..., Any], annotation: Any) -> Any:
 
 
 def bind(
-    target: Callable[..., Any], values: Mapping[str, Any], path: str, provided: Sequence[str] = ()
+    target: Callable[..., Any], values: Mapping[str, Any], path: str, provided: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """Holds ``values`` against the signature of ``target``.
 
