@@ -1,7 +1,8 @@
 """What a benchmark shows: tables as Markdown, a chart, plain numbers."""
 
 from dataclasses import asdict
-from io import BytesIO, StringIO
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -10,8 +11,6 @@ from rich.table import Table
 
 from odyssey_run.benchmark.measure import Figures, Line
 from odyssey_run.benchmark.ours import INFER, ROW_BATCH, TRAIN
-
-COLOURS = {"ours": ("#56B4E9", "#0072B2"), "peers": ("#E69F00", "#D55E00")}  # Okabe and Ito's, told apart by all eyes
 
 
 def tables(figures: Figures) -> str:
@@ -100,34 +99,35 @@ def numbers(figures: Figures) -> dict[str, Any]:
     }
 
 
-def chart(figures: Figures) -> bytes:
-    """A PNG: images/s by batch size, for training and for inference; whiskers are the rounds' lowest and highest."""
+def chart(figures: Figures, path: Path) -> Path:
+    """Draws images/s by batch size, for training and for inference; whiskers are the rounds' lowest and highest."""
     from matplotlib.figure import Figure
 
+    from odyssey_run.plots import style
+
+    ours, peers = (style.SKY, style.BLUE), (style.ORANGE, style.VERMILLION)
     lines = figures.lines()
     counts = sorted({line.case.threads for line in lines})
     shown = sorted({counts[0], counts[-1]})
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, 2), (TRAIN, INFER), strict=True):
-        batches = sorted({line.case.batch for line in lines if line.case.kind == kind})
-        width = 0.8 / (2 * len(shown))
-        for i, threads in enumerate(shown):
-            of = [line for line in lines if line.case.kind == kind and line.case.threads == threads]
-            places = [batches.index(line.case.batch) for line in of]
-            heights = [line.images_per_s for line in of]
-            spread = [[line.images_per_s - line.low for line in of], [line.high - line.images_per_s for line in of]]
-            label = f"{threads} thread{'s' * (threads > 1)}"
-            offsets = [p + (i - len(shown) + 0.5) * width for p in places]
-            axes.bar(offsets, heights, width, yerr=spread, color=COLOURS["ours"][-1 - i], label=f"ML Odyssey, {label}")
-            beside = [(p, line.peer_images_per_s) for p, line in zip(places, of, strict=True) if line.peer]
-            if beside:
-                offsets = [p + (i + 0.5) * width for p, _ in beside]
-                rates = [rate for _, rate in beside]
-                axes.bar(offsets, rates, width, color=COLOURS["peers"][-1 - i], label=f"fastest peer, {label}")
-        axes.set(title=kind, xlabel="images in a batch", ylabel="images/s", xticks=range(len(batches)))
-        axes.set_xticklabels([str(batch) for batch in batches])
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    return file.getvalue()
+    with style.styled():
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        for axes, kind in zip(figure.subplots(1, 2), (TRAIN, INFER), strict=True):
+            batches = sorted({line.case.batch for line in lines if line.case.kind == kind})
+            width = 0.8 / (2 * len(shown))
+            for i, threads in enumerate(shown):
+                of = [line for line in lines if line.case.kind == kind and line.case.threads == threads]
+                places = [batches.index(line.case.batch) for line in of]
+                heights = [line.images_per_s for line in of]
+                spread = [[line.images_per_s - line.low for line in of], [line.high - line.images_per_s for line in of]]
+                label = f"{threads} thread{'s' * (threads > 1)}"
+                offsets = [p + (i - len(shown) + 0.5) * width for p in places]
+                axes.bar(offsets, heights, width, yerr=spread, color=ours[-1 - i], label=f"ML Odyssey, {label}")
+                beside = [(p, line.peer_images_per_s) for p, line in zip(places, of, strict=True) if line.peer]
+                if beside:
+                    offsets = [p + (i + 0.5) * width for p, _ in beside]
+                    rates = [rate for _, rate in beside]
+                    axes.bar(offsets, rates, width, color=peers[-1 - i], label=f"fastest peer, {label}")
+            axes.set(title=kind, xlabel="images in a batch", ylabel="images/s", xticks=range(len(batches)))
+            axes.set_xticklabels([str(batch) for batch in batches])
+        figure.axes[0].legend()
+        return style.save(figure, path)

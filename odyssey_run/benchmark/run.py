@@ -34,15 +34,13 @@ def run(request: Request, config: BenchmarkConfig) -> int:
         for line in text.splitlines():
             session.screen.say(line)
         session.metrics(0, report.metrics(figures))
-        numbers = json.dumps(report.numbers(figures), indent=1)
-        files = {
-            "benchmark.md": text.encode(),
-            "benchmark.json": numbers.encode(),
-            "benchmark.png": report.chart(figures),
-        }
-        for name, content in files.items():
-            write_atomic(session.path / name, content)
+        for name, content in (
+            ("benchmark.md", text),
+            ("benchmark.json", json.dumps(report.numbers(figures), indent=1)),
+        ):
+            write_atomic(session.path / name, content.encode())
             session.artifact(session.path / name)
+        session.artifact(report.chart(figures, session.path / "benchmark.png"))
         session.screen.say()
         session.screen.field("run", str(session.path))
         session.end("FINISHED")

@@ -1,14 +1,17 @@
 """How every picture looks: narrow enough for a phone, colours that colour-blind people can tell apart."""
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from odyssey_core.checkpoint import write_atomic
+
 # Okabe and Ito, "Color Universal Design", 2008, in the order in which they are used.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-BLUE, VERMILLION, GREEN = COLOURS[:3]
+BLUE, VERMILLION, GREEN, _, ORANGE, SKY, _ = COLOURS
 GREY = "#6b7280"
 WIDTH = 4.8  # inches: at 9 points still legible when a phone shows it 350 pixels wide
 DPI = 160
@@ -46,8 +49,9 @@ def styled() -> object:
 
 def save(drawn: Figure, path: Path) -> Path:
     """Writes a PNG; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=DPI, metadata={"Software": None})
+    out = io.BytesIO()
+    drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    write_atomic(path, out.getvalue())
     return path
 
 

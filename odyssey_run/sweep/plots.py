@@ -1,24 +1,20 @@
 """Plots of a sweep: parallel coordinates, the metric against each parameter, learning curves, means over seeds."""
 
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_run.plots import style
 from odyssey_run.schema import SweepConfig
 from odyssey_run.sweep import space
 from odyssey_run.sweep.ranking import Row
 
-matplotlib.use("agg")
-
-from matplotlib import pyplot as plt
-
-CURVES, BARS = 8, 30
-COLOURS = "viridis"
+BARS = 30
 
 
 def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
@@ -31,19 +27,21 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
     """
     valued = [row for row in rows if row.value is not None and row.status in ("FINISHED", "PRUNED")]
     keys = [key for key, _ in rows[0].unit.assignment]
-    figures = {"curves": _curves(valued, config)}
-    if keys:
-        figures["parameters"] = _parameters(valued, keys, config)
-    if len(keys) > 1:
-        figures["parallel"] = _parallel(valued, keys, config)
-    if any(row.spread is not None for row in valued):
-        figures["seeds"] = _seeds(valued, config)
-    for name, figure in figures.items():
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=110, bbox_inches="tight")
-        plt.close(figure)
-        write_atomic(folder / f"{name}.png", out.getvalue())
-        yield folder / f"{name}.png"
+    with style.styled():
+        figures = {"curves": _curves(valued, config)}
+        if keys:
+            figures["parameters"] = _parameters(valued, keys, config)
+        if len(keys) > 1:
+            figures["parallel"] = _parallel(valued, keys, config)
+        if any(row.spread is not None for row in valued):
+            figures["seeds"] = _seeds(valued, config)
+        for name, figure in figures.items():
+            yield style.save(figure, folder / f"{name}.png")
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Its labels are a command's: how long they are is known when they are drawn."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 class _Scale:
@@ -72,14 +70,15 @@ class _Scale:
         return 0.5 if low == high else (change(self.at(text)) - low) / (high - low)
 
 
-def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> plt.Figure:
+def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     columns = min(3, len(keys))
     lines = -(-len(keys) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4 * columns, 3.2 * lines), squeeze=False, sharey=True)
+    figure = _figure(max(style.WIDTH, 3 * columns), 2.8 * lines)
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax, key in zip(axes.flat, keys, strict=False):
         texts = [dict(row.unit.assignment)[key] for row in rows]
         scale = _Scale(texts)
-        for status, colour in (("FINISHED", "C0"), ("PRUNED", "0.75")):
+        for status, colour in (("FINISHED", style.BLUE), ("PRUNED", "0.75")):
             chosen = [(scale.at(t), row.value) for t, row in zip(texts, rows, strict=True) if row.status == status]
             ax.scatter(*zip(*chosen, strict=True) if chosen else ([], []), s=22, color=colour, label=status.lower())
         if scale.log:
@@ -87,7 +86,6 @@ def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> plt.Fi
         if not scale.numeric:
             ax.set_xticks(range(len(scale.texts)), scale.texts)
         ax.set_xlabel(key)
-        ax.grid(alpha=0.3)
     for ax in axes.flat[len(keys) :]:
         ax.set_visible(False)
     for line in axes:
@@ -97,18 +95,18 @@ def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> plt.Fi
     return figure
 
 
-def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> plt.Figure:
-    figure, ax = plt.subplots(figsize=(2.2 * (len(keys) + 1) + 1, 4.5))
+def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
+    figure = _figure(1.6 * (len(keys) + 1) + 1, 4)
+    ax = figure.subplots()
     scales = {key: _Scale([dict(row.unit.assignment)[key] for row in rows]) for key in keys}
     values = [row.value for row in rows]
     span = (min(values), max(values))
-    norm = plt.Normalize(*span)
+    norm, colours = Normalize(*span), mpl.colormaps["viridis"]
     for row in reversed(rows):  # the best on top
         own = dict(row.unit.assignment)
         last = 0.5 if span[0] == span[1] else (row.value - span[0]) / (span[1] - span[0])
         heights = [*(scales[key].share(own[key]) for key in keys), last]
-        colour = plt.get_cmap(COLOURS)(norm(row.value))
-        ax.plot(heights, color=colour, alpha=0.85, lw=1 if row.status == "FINISHED" else 0.5)
+        ax.plot(heights, color=colours(norm(row.value)), alpha=0.85, lw=1 if row.status == "FINISHED" else 0.5)
     for x, key in enumerate(keys):
         ax.axvline(x, color="0.4", lw=0.8)
         shown = sorted(scales[key].texts, key=scales[key].share)
@@ -120,33 +118,37 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> plt.Figu
         ax.annotate(text, (len(keys), share), xytext=(4, 2), textcoords="offset points", fontsize=8)
     ax.set_xticks(range(len(keys) + 1), [*keys, config.metric])
     ax.set_yticks([])
+    ax.grid(False)
     ax.spines[:].set_visible(False)
     return figure
 
 
-def _curves(rows: list[Row], config: SweepConfig) -> plt.Figure:
-    figure, ax = plt.subplots(figsize=(7, 4.2))
-    for place, row in enumerate(rows[:CURVES]):
+def _curves(rows: list[Row], config: SweepConfig) -> Figure:
+    figure = _figure(6, 5)
+    ax = figure.subplots()
+    for colour, row in zip(style.COLOURS, rows, strict=False):
         for seed, result in enumerate(row.results):
             if result.curve:
                 label = row.label if seed == 0 else None
-                style = "o-" if len(result.curve) == 1 else "-"
-                ax.plot(*zip(*result.curve, strict=True), style, color=f"C{place}", ms=4, label=label)
+                look = "o-" if len(result.curve) == 1 else "-"
+                ax.plot(*zip(*result.curve, strict=True), look, color=colour, ms=4, label=label)
     ax.set_xlabel("optimizer step")
     ax.set_ylabel(config.metric)
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize=8, loc="best")
+    figure.legend(loc="outside lower left")
     return figure
 
 
-def _seeds(rows: list[Row], config: SweepConfig) -> plt.Figure:
+def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     shown = [row for row in rows if row.spread is not None][:BARS]
-    figure, ax = plt.subplots(figsize=(7, 0.32 * len(shown) + 1.2))
+    figure = _figure(7, 0.32 * len(shown) + 1.2)
+    ax = figure.subplots()
     places = np.arange(len(shown))[::-1]
-    ax.errorbar([row.value for row in shown], places, xerr=[row.spread for row in shown], fmt="o", capsize=3)
+    ax.errorbar(
+        [row.value for row in shown], places, xerr=[row.spread for row in shown], fmt="o", capsize=3, color=style.BLUE
+    )
     for place, row in zip(places, shown, strict=True):
         ax.plot([result.value for result in row.results], [place] * len(row.results), ".", color="0.6", ms=4)
     ax.set_yticks(places, [row.label for row in shown], fontsize=8)
     ax.set_xlabel(f"{config.metric}, mean ± standard deviation of {len(shown[0].results)} seeds")
-    ax.grid(alpha=0.3)
+    ax.grid(axis="y", visible=False)
     return figure
