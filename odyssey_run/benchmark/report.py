@@ -129,5 +129,7 @@ def chart(figures: Figures, path: Path) -> Path:
                     axes.bar(offsets, rates, width, color=peers[-1 - i], label=f"fastest peer, {label}")
             axes.set(title=kind, xlabel="images in a batch", ylabel="images/s", xticks=range(len(batches)))
             axes.set_xticklabels([str(batch) for batch in batches])
-        figure.axes[0].legend()
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+            axes.grid(axis="x", visible=False)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return style.save(figure, path)
