@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
+from odyssey_run.mending import end_lost
 from odyssey_run.overrides import CommandLine
 from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
@@ -80,7 +82,7 @@ def _executor(config: SweepConfig) -> Any:
     if config.executor == "dask":
         from odyssey_run.sweep.cluster import Cluster
 
-        return Cluster(config.address, config.jobs)
+        return Cluster(config.address, config.jobs, config.prune)
     from odyssey_core.backends.numba.cores import usable_cores
     from odyssey_run.sweep.pool import Pool
 
@@ -228,6 +230,8 @@ class Conductor:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
             self._bury(point, path, error)
+        elif begun(path) and open_run(path).status is None:
+            self._end(path, "KILLED", "taken back before its end")
         if begun(path):
             self._made.append(path)
         result = self.ledger.result(point, path)
@@ -240,16 +244,22 @@ class Conductor:
         return result
 
     def _bury(self, point: Point, path: Path, error: BaseException) -> None:
-        """Writes the end that a dead worker could not."""
         if begun(path):
-            journal = Journal(path / FILE_NAME)
-            journal.append("end", status="FAILED", reason=str(error))
-            journal.close()
+            self._end(path, "FAILED", str(error))
             return
         request = replace(point.request, run=FolderConfig(slug(point.label), None))
         tags = {"odyssey.sweep": self.folder.name}
         parent = self.session
         bury(Session(request, parent.uploader, parent=parent.key, tags=tags, place=path, quiet=True), error)
+
+    def _end(self, path: Path, status: str, reason: str) -> None:
+        """Writes the end that a dead worker could not."""
+        with suppress(ConfigError):  # its process lives after all, and will say how it ends
+            journal = Journal(path / FILE_NAME)
+            journal.append("end", status=status, reason=reason)
+            journal.close()
+            if self.session.uploader:  # a dead worker's own is gone with it
+                self.session.uploader.follow(path / FILE_NAME)
 
     def _tell(self, unit: Unit) -> None:
         if row := Row.of(unit, self.results):
@@ -273,7 +283,7 @@ class Conductor:
             return []
         with self.session.screen.waiting("sending the runs to MLflow"):
             if self.executor.remote:
-                return self.executor.flush()
+                return [*self.executor.flush(), *self._end_lost()]
             left, moved = deque(self._made), time.monotonic()
             while left and time.monotonic() < moved + PATIENCE:
                 if any(r["kind"] == "sent" for r in open_run(left[0]).records[-1:]):
@@ -282,6 +292,16 @@ class Conductor:
                 else:
                     time.sleep(POLL)
         return []  # the end of the sweep's own run tells of the rest
+
+    def _end_lost(self) -> list[str]:
+        """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
+        known = {open_run(result.folder).key for result in self.results.values() if begun(result.folder)}
+        try:
+            if parent := mlflow_ids(read(self.folder / FILE_NAME)[0]):
+                end_lost(self.session.uploader.store, parent, known)
+        except ConfigError as error:
+            return [str(error)]
+        return []
 
     def _conclude(self) -> int:
         """The leaderboard, and the end of the sweep's own run."""

@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
-from small import SMALL, processes
+from small import SMALL, processes, wait_for
 
 from odyssey_run import cli
 from odyssey_run.runs import open_run
@@ -231,14 +230,6 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def wait_for(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def alive(pid):
