@@ -196,5 +196,5 @@ def test_what_is_hopeless_is_pruned(tmp_path, start, cluster, server):
     assert children.statuses["KILLED"] == len(pruned)
     for run in pruned:
         assert run.tags["odyssey.pruned"] == "true"
-        assert len(run.metrics["val/accuracy"]) < 10
+        assert 2 <= len(run.metrics["val/accuracy"]) < 10
         assert run.records[-1]["reason"].startswith("pruned after epoch ")
