@@ -63,13 +63,13 @@ def sweep(
         _check_store(config, first)
         if config.dry_run:
             return show_plan(config, units, ledger)
-        if _nothing_left(config, folder, units, ledger):
-            return OK
+        if rows := _nothing_left(config, folder, units, ledger):
+            return CLAIM_MISSED if any(row.missed for row in rows) else OK
         proposals = Listed(units)
         if config.strategy == "tpe":
             folder.mkdir(parents=True, exist_ok=True)
             proposals = Tpe(folder, config, composer)
-        request = plan.parent_request(first, config, composer.axes)
+        request = plan.parent_request(first, units[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
         with recording(request, resuming=begun(folder)) as session:
             return Conductor(config, session, folder, executor, proposals, ledger).run()
@@ -120,16 +120,17 @@ def _folder(name: str, fresh: bool) -> Path:
     return folder
 
 
-def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> bool:
-    """Whether a list of points is done and the sweep has said so; then shows what came of it."""
+def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> list[Row]:
+    """What came of a list of points, shown, where all are done and the sweep has said so; else nothing."""
     if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != "FINISHED":
-        return False
+        return []
     found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
     if not all(found.values()):
-        return False
+        return []
     print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
-    show_top(None, ranked(units, found, config.maximizes), config)
-    return True
+    rows = ranked(units, found, config.maximizes)
+    show_top(None, rows, config)
+    return rows
 
 
 class Conductor:
@@ -307,7 +308,8 @@ class Conductor:
         """The leaderboard, and the end of the sweep's own run."""
         session, screen = self.session, self.session.screen
         rows = ranked(self.units, self.results, self.config.maximizes)
-        failed = [result for result in self.results.values() if result.status == "FAILED"]
+        wrong = ("FAILED",) if self._stopping else ("FAILED", "KILLED")  # by somebody else
+        failed = [result for result in self.results.values() if result.status in wrong]
         best = rows[0] if rows and rows[0].status == "FINISHED" else None
         show_top(screen, rows, self.config, self._found)
         if best:
@@ -330,4 +332,4 @@ class Conductor:
             session.end("FAILED", f"{len(failed)} of {len(self.results)} runs failed")
             return FAILED
         session.end("FINISHED")
-        return CLAIM_MISSED if any(result.missed for result in self.results.values()) else OK
+        return CLAIM_MISSED if any(row.missed for row in rows) else OK

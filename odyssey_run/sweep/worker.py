@@ -55,9 +55,7 @@ class _Watch(Listener):
             raise Pruned(f"pruned after epoch {epoch.epoch}: {self.metric} {self.value:.4g} is below the median")
 
 
-def run(
-    job: dict[str, Any], follow: Callable[[Path], None], report: Report, asked: StopRequest | None = None
-) -> None:
+def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report, asked: StopRequest | None = None) -> None:
     """Makes one run; how it ended is in its journal.
 
     Args:

@@ -117,6 +117,26 @@ def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
     assert list(tmp_path.glob("runs/*/plots/seeds.png"))
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, seeds):
+    points = ("optim.lr=0.05,0.1", f"seeds={seeds}")
+    sweep(*points, "sweep.name=first")
+    means = {row["optim.lr"]: float(row["test/accuracy"]) for row in board(tmp_path)}
+    low, high = sorted(means.values())
+    # One seed of two misses what their mean holds.
+    assert low < high
+    assert seeds == 1 or min(run.metrics["test/accuracy"][-1][1] for run in children().values()) < low
+    for name, relation, code, missed in (("held", ">=", 0, []), ("missed", ">", 3, [low])):
+        expect = f"expect={{test/accuracy: '{relation} {low!r}'}}"
+        for rerun in (True, False):  # trained, and found to be done
+            found, out, _ = sweep(*points, expect, f"sweep.name={name}", f"sweep.rerun={rerun}")
+            assert found == code
+            assert f"{len(missed)} of 2 miss what is expected" in out
+        rows = rows_of(tmp_path / "runs" / name / "leaderboard.csv")
+        assert [means[row["optim.lr"]] for row in rows if row["claims"] == "missed"] == missed
+        assert len(rows) == 2
+
+
 def test_a_dry_run_prints_and_leaves_nothing(sweep, tmp_path):
     code, out, _ = sweep(*GRID, "sweep.dry_run=true")
     assert code == 0
