@@ -22,7 +22,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_run import provenance
 from odyssey_run.runs import begun, first_record
 from odyssey_run.signals import StopRequest
-from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.journal import FILE_NAME, inherit
 from odyssey_run.tracking.location import Store
 
 PATIENCE = 10  # seconds for the scheduler to answer
@@ -156,6 +156,8 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
             return False
 
     try:
+        if begun(folder):  # by a worker that died
+            inherit(folder / FILE_NAME).close()
         if client not in _stopped:  # else it was given to this worker since
             worker.run(job, follow, report, asked)
     finally:

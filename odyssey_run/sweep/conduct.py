@@ -27,7 +27,7 @@ from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
-from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.journal import FILE_NAME, inherit, read
 from odyssey_run.tracking.location import resolve
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
@@ -236,6 +236,8 @@ class Conductor:
         if begun(path):
             self._made.append(path)
         result = self.ledger.result(point, path)
+        if error and result.reason is None:
+            result = replace(result, reason=str(error))
         if self._stopping and result.status == "FAILED" and result.value is None:
             result = replace(result, status="KILLED")
         self.results[point.identity] = result
@@ -256,7 +258,7 @@ class Conductor:
     def _end(self, path: Path, status: str, reason: str) -> None:
         """Writes the end that a dead worker could not."""
         with suppress(ConfigError):  # its process lives after all, and will say how it ends
-            journal = Journal(path / FILE_NAME)
+            journal = inherit(path / FILE_NAME)
             journal.append("end", status=status, reason=reason)
             journal.close()
             if self.session.uploader:  # a dead worker's own is gone with it
