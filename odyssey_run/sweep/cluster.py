@@ -110,9 +110,9 @@ class Cluster:
     def stop(self) -> None:
         """Asks the runs in progress to end as killed, and takes back those that no worker has begun."""
         found = self._client.run(_stop, self._client.id, on_error="ignore").values()
-        begun = {folder for folders in found for folder in folders}
+        told = {folder for folders in found for folder in folders}
         for folder, (remote, _) in list(self._submitted.items()):
-            if folder not in begun:
+            if folder not in told:
                 remote.cancel()
 
     def flush(self) -> list[str]:
