@@ -3,7 +3,8 @@
 import math
 import operator
 import re
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from odyssey_core.errors import ConfigError
@@ -54,6 +55,18 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
             )
         claims.append(Claim(str(metric), found[1], bound))
     return claims
+
+
+def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a claim on several runs is held against: the mean of each metric that all have and, of two runs or more,
+    the standard deviation as ``NAME_std``."""
+    found: dict[str, float] = {}
+    for name in sorted(set.intersection(*map(set, runs))):
+        values = [run[name] for run in runs]
+        found[name] = math.fsum(values) / len(values)
+        if len(values) > 1:
+            found[f"{name}_std"] = statistics.stdev(values)
+    return found
 
 
 def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, object]]:

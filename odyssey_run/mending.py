@@ -4,7 +4,7 @@ A run is alive while a process holds its journal. What is appended here is what 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from odyssey_run.assemble import Request
 from odyssey_run.runs import RUNS, RecordedRun, begun, open_run
 from odyssey_run.tracking.journal import FILE_NAME, Journal
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import Outbox, reach
+from odyssey_run.tracking.sender import RUN_TAG, Outbox, reach
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
@@ -40,6 +40,24 @@ def doctor(request: Request) -> int:
             client.set_terminated(run.info.run_id, "KILLED")
             print(f"{run.info.run_name}  {DIED} and {folder} is gone; marked KILLED in MLflow")
     return _send(folders)
+
+
+def end_lost(store: Store, parent: Mapping[str, str], known: Container[str]) -> None:
+    """Ends as killed what MLflow takes to be running under a run although it cannot be: its process, elsewhere, died.
+
+    Args:
+        store: where both are.
+        parent: ``run_id`` and ``experiment_id`` of the run above.
+        known: keys of the runs that have a journal here, which tells how they ended.
+
+    Raises:
+        ConfigError: the store does not open.
+    """
+    client = reach(store)
+    condition = f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent['run_id']}'"
+    for run in client.search_runs([parent["experiment_id"]], condition):
+        if run.data.tags.get(RUN_TAG) not in known:
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _running(client: Any) -> Iterator[tuple[Any, Path]]:

@@ -1,9 +1,7 @@
 """``task=train``: one run, or one for each of several seeds under a parent."""
 
 import json
-import math
 import os
-import statistics
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -186,12 +184,8 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
         results.append(train_child(child))
         if results[-1].status != "FINISHED":
             break
-    names = {name for name in results[0].metrics if all(name in r.metrics for r in results)}
     if all(r.status == "FINISHED" for r in results):
-        metrics = {}
-        for name in sorted(names):
-            values = [r.metrics[name] for r in results]
-            metrics |= {name: math.fsum(values) / len(values), f"{name}_std": statistics.stdev(values)}
+        metrics = claims.means([r.metrics for r in results])
         session.metrics(results[-1].step, metrics)
         results[-1] = replace(results[-1], metrics=metrics)
         mean, spread = metrics["test/accuracy"], metrics["test/accuracy_std"]

@@ -2,23 +2,37 @@
 
 A worker finds or fetches the data on its own machine and sends its runs to the tracking server itself. What comes back
 is the run's journal, so that everything after it, from the leaderboard to the next command, is as for local workers.
+Dask gives the run of a worker that died to another, as often as its `distributed.scheduler.allowed-failures` says. It
+cannot interrupt what runs, so a worker's runs are told: to stop, or whether they are hopeless.
 """
 
+import asyncio
 import os
+import queue
+import signal
 import socket
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
 from odyssey_run import provenance
-from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.runs import begun, first_record
+from odyssey_run.signals import StopRequest
+from odyssey_run.tracking.journal import FILE_NAME, inherit
 from odyssey_run.tracking.location import Store
 
 PATIENCE = 10  # seconds for the scheduler to answer
-_uploaders: dict[str, Any] = {}  # of a worker process, by store
+GONE = 60.0  # seconds without an answer after which a run takes its sweep to be gone; Dask does after 30
+
+# Of a worker process, where several sweeps may be: by the id of the sweep's client.
+_uploaders: dict[str, Any] = {}
+_stopped: set[str] = set()
+_running: dict[tuple[str, str], tuple[StopRequest, "queue.SimpleQueue[bool]"]] = {}  # and the run's folder
+_lock = threading.Lock()
 
 
 class Cluster:
@@ -27,6 +41,7 @@ class Cluster:
     Args:
         address: of the scheduler.
         jobs: runs at once; None for as many as the cluster has threads.
+        prune: whether runs ask after each epoch if they are hopeless.
 
     Attributes:
         remote: the workers send their runs to MLflow themselves.
@@ -37,7 +52,7 @@ class Cluster:
 
     remote = True
 
-    def __init__(self, address: str, jobs: int | None):
+    def __init__(self, address: str, jobs: int | None, prune: bool):
         try:
             from distributed import Client
         except ImportError:
@@ -51,64 +66,125 @@ class Cluster:
             self._client.close()
             raise ConfigError(f"sweep.address: the scheduler at {address} has no workers; start dask worker {address}")
         self.jobs = jobs or threads
+        self._prune = prune
         self._executor = self._client.get_executor(pure=False)
+        self._submitted: dict[str, tuple[Future[str | None], Callable[[int, float], bool]]] = {}  # by folder
+        # Not in Dask's own thread: Optuna waits for its database, an answer for a machine that may have died.
+        self._answering = ThreadPoolExecutor(thread_name_prefix="answer")
+        self._client.subscribe_topic(self._client.id, lambda event: self._answering.submit(self._answer, *event[1]))
 
     def submit(self, job: dict[str, Any], follow: object, report: Callable[[int, float], bool]) -> "Future[None]":
-        """A future that is done when the run is and its journal lies here.
+        """A future that is done when the run is and its journal lies here, or when it was taken back.
 
         Args:
             job: see `worker.run`.
             follow: not called: the worker sends the run.
-            report: not called: what is hopeless is known on one machine alone.
+            report: asked after each epoch, in another thread, where there is pruning.
+
+        Raises:
+            ConfigError: the scheduler is gone.
         """
+        if self._client.status != "running":
+            raise ConfigError("sweep.address: the scheduler is gone; start it, and the same command goes on")
         done: Future[None] = Future()
 
-        def collect(remote: "Future[str]") -> None:
+        def collect(remote: "Future[str | None]") -> None:
+            del self._submitted[job["folder"]]  # a result that is held is made again when its worker dies
             try:
-                journal = Path(job["folder"]) / FILE_NAME
-                text = remote.result()
-                if not journal.exists():  # the worker's folder is not this one
-                    write_atomic(journal, text.encode())
+                if not remote.cancelled() and (text := remote.result()):
+                    write_atomic(Path(job["folder"]) / FILE_NAME, text.encode())
                 done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
 
-        self._executor.submit(_run, job, provenance.code_digest()).add_done_callback(collect)
+        remote = self._executor.submit(_run, job, provenance.code_digest(), self._client.id, self._prune)
+        self._submitted[job["folder"]] = remote, report
+        remote.add_done_callback(collect)
         return done
 
+    def _answer(self, address: str, folder: str, epoch: int, value: float) -> None:
+        if found := self._submitted.get(folder):
+            hopeless = found[1](epoch, value)
+            self._client.run(_tell, self._client.id, folder, hopeless, workers=[address], on_error="ignore")
+
     def stop(self) -> None:
-        """Takes back what no worker has begun; what is running runs to its end there."""
-        self._executor.shutdown(wait=False)
+        """Asks the runs in progress to end as killed, and takes back those that no worker has begun."""
+        found = self._client.run(_stop, self._client.id, on_error="ignore").values()
+        told = {folder for folders in found for folder in folders}
+        for folder, (remote, _) in list(self._submitted.items()):
+            if folder not in told:
+                remote.cancel()
 
     def flush(self) -> list[str]:
         """Waits until the workers have sent their runs; what is wrong where they could not."""
-        return [fault for faults in self._client.run(_flush).values() for fault in faults]
+        found = self._client.run(_flush, self._client.id, on_error="return").values()
+        return [str(fault) for fault in found if fault]
 
     def close(self) -> None:
         """Lets go of the scheduler."""
         self._client.close()
+        self._answering.shutdown()
 
 
-def _run(job: dict[str, Any], code: str) -> str:
-    """On a worker: one run; returns its journal."""
+def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
+    """On a worker: one run; returns its journal where the sweep's folder is not on this machine."""
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # where numba is not imported yet
+    from distributed import get_worker
+
     from odyssey_run.sweep import worker
     from odyssey_run.tracking.uploader import Uploader
 
     if provenance.code_digest() != code:
         raise ConfigError(f"the worker on {socket.gethostname()} has another version of ml-odyssey; install this one")
+    folder, own = Path(job["folder"]), get_worker()
+    asked, answers = _running[client, job["folder"]] = StopRequest(), queue.SimpleQueue()
 
     def follow(path: Path) -> None:
-        uri = job["store"]["uri"]
-        if uri not in _uploaders:
-            _uploaders[uri] = Uploader(Store(**job["store"]))
-        _uploaders[uri].follow(path)
+        with _lock:
+            if client not in _uploaders:
+                _uploaders[client] = Uploader(Store(**job["store"]))
+            _uploaders[client].follow(path)
 
-    worker.run(job, follow, lambda epoch, value: False)
-    return (Path(job["folder"]) / FILE_NAME).read_text()
+    def report(epoch: int, value: float) -> bool:
+        if not asks:
+            return False
+        own.log_event(client, (own.address, job["folder"], epoch, value))
+        try:
+            return answers.get(timeout=GONE)
+        except queue.Empty:
+            asked.signum = signal.SIGTERM
+            return False
+
+    try:
+        if begun(folder):  # by a worker that died
+            inherit(folder / FILE_NAME).close()
+        if client not in _stopped:  # else it was given to this worker since
+            worker.run(job, follow, report, asked)
+    finally:
+        del _running[client, job["folder"]]
+    sweep, journal = folder.parent, folder / FILE_NAME
+    shared = begun(sweep) and first_record(sweep / FILE_NAME)["run"] == job["parent"]
+    return None if shared or not begun(folder) else journal.read_text()
 
 
-def _flush() -> list[str]:
-    faults = [f"{uri}: {up.fault}" for uri, up in _uploaders.items() if not up.close()]
-    _uploaders.clear()
-    return faults
+def _tell(client: str, folder: str, hopeless: bool) -> None:
+    """On a worker: the answer to a run's question."""
+    if found := _running.get((client, folder)):
+        found[1].put(hopeless)
+
+
+def _stop(client: str) -> list[str]:
+    """On a worker: asks a sweep's runs to end; returns their folders."""
+    _stopped.add(client)
+    own = [(folder, asked) for (whose, folder), (asked, _) in list(_running.items()) if whose == client]
+    for _, asked in own:
+        asked.signum = signal.SIGTERM
+    return [folder for folder, _ in own]
+
+
+async def _flush(client: str) -> str | None:
+    """On a worker, which goes on answering the scheduler meanwhile: sends the rest; what is wrong where it cannot."""
+    uploader = _uploaders.pop(client, None)
+    if uploader is None or await asyncio.to_thread(uploader.close):
+        return None
+    return f"{uploader.store.uri}: {uploader.fault}"

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
+from odyssey_run.mending import end_lost
 from odyssey_run.overrides import CommandLine
 from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
@@ -25,7 +27,7 @@ from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
-from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.journal import FILE_NAME, inherit, read
 from odyssey_run.tracking.location import resolve
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
@@ -61,13 +63,13 @@ def sweep(
         _check_store(config, first)
         if config.dry_run:
             return show_plan(config, units, ledger)
-        if _nothing_left(config, folder, units, ledger):
-            return OK
+        if rows := _nothing_left(config, folder, units, ledger):
+            return CLAIM_MISSED if any(row.missed for row in rows) else OK
         proposals = Listed(units)
         if config.strategy == "tpe":
             folder.mkdir(parents=True, exist_ok=True)
             proposals = Tpe(folder, config, composer)
-        request = plan.parent_request(first, config, composer.axes)
+        request = plan.parent_request(first, units[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
         with recording(request, resuming=begun(folder)) as session:
             return Conductor(config, session, folder, executor, proposals, ledger).run()
@@ -80,7 +82,7 @@ def _executor(config: SweepConfig) -> Any:
     if config.executor == "dask":
         from odyssey_run.sweep.cluster import Cluster
 
-        return Cluster(config.address, config.jobs)
+        return Cluster(config.address, config.jobs, config.prune)
     from odyssey_core.backends.numba.cores import usable_cores
     from odyssey_run.sweep.pool import Pool
 
@@ -118,16 +120,17 @@ def _folder(name: str, fresh: bool) -> Path:
     return folder
 
 
-def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> bool:
-    """Whether a list of points is done and the sweep has said so; then shows what came of it."""
+def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> list[Row]:
+    """What came of a list of points, shown, where all are done and the sweep has said so; else nothing."""
     if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != "FINISHED":
-        return False
+        return []
     found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
     if not all(found.values()):
-        return False
+        return []
     print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
-    show_top(None, ranked(units, found, config.maximizes), config)
-    return True
+    rows = ranked(units, found, config.maximizes)
+    show_top(None, rows, config)
+    return rows
 
 
 class Conductor:
@@ -228,9 +231,13 @@ class Conductor:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
             self._bury(point, path, error)
+        elif begun(path) and open_run(path).status is None:
+            self._end(path, "KILLED", "taken back before its end")
         if begun(path):
             self._made.append(path)
         result = self.ledger.result(point, path)
+        if error and result.reason is None:
+            result = replace(result, reason=str(error))
         if self._stopping and result.status == "FAILED" and result.value is None:
             result = replace(result, status="KILLED")
         self.results[point.identity] = result
@@ -240,16 +247,22 @@ class Conductor:
         return result
 
     def _bury(self, point: Point, path: Path, error: BaseException) -> None:
-        """Writes the end that a dead worker could not."""
         if begun(path):
-            journal = Journal(path / FILE_NAME)
-            journal.append("end", status="FAILED", reason=str(error))
-            journal.close()
+            self._end(path, "FAILED", str(error))
             return
         request = replace(point.request, run=FolderConfig(slug(point.label), None))
         tags = {"odyssey.sweep": self.folder.name}
         parent = self.session
         bury(Session(request, parent.uploader, parent=parent.key, tags=tags, place=path, quiet=True), error)
+
+    def _end(self, path: Path, status: str, reason: str) -> None:
+        """Writes the end that a dead worker could not."""
+        with suppress(ConfigError):  # its process lives after all, and will say how it ends
+            journal = inherit(path / FILE_NAME)
+            journal.append("end", status=status, reason=reason)
+            journal.close()
+            if self.session.uploader:  # a dead worker's own is gone with it
+                self.session.uploader.follow(path / FILE_NAME)
 
     def _tell(self, unit: Unit) -> None:
         if row := Row.of(unit, self.results):
@@ -273,7 +286,7 @@ class Conductor:
             return []
         with self.session.screen.waiting("sending the runs to MLflow"):
             if self.executor.remote:
-                return self.executor.flush()
+                return [*self.executor.flush(), *self._end_lost()]
             left, moved = deque(self._made), time.monotonic()
             while left and time.monotonic() < moved + PATIENCE:
                 if any(r["kind"] == "sent" for r in open_run(left[0]).records[-1:]):
@@ -283,11 +296,22 @@ class Conductor:
                     time.sleep(POLL)
         return []  # the end of the sweep's own run tells of the rest
 
+    def _end_lost(self) -> list[str]:
+        """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
+        known = {open_run(result.folder).key for result in self.results.values() if begun(result.folder)}
+        try:
+            if parent := mlflow_ids(read(self.folder / FILE_NAME)[0]):
+                end_lost(self.session.uploader.store, parent, known)
+        except ConfigError as error:
+            return [str(error)]
+        return []
+
     def _conclude(self) -> int:
         """The leaderboard, and the end of the sweep's own run."""
         session, screen = self.session, self.session.screen
         rows = ranked(self.units, self.results, self.config.maximizes)
-        failed = [result for result in self.results.values() if result.status == "FAILED"]
+        wrong = ("FAILED",) if self._stopping else ("FAILED", "KILLED")  # by somebody else
+        failed = [result for result in self.results.values() if result.status in wrong]
         best = rows[0] if rows and rows[0].status == "FINISHED" else None
         show_top(screen, rows, self.config, self._found)
         if best:
@@ -310,4 +334,4 @@ class Conductor:
             session.end("FAILED", f"{len(failed)} of {len(self.results)} runs failed")
             return FAILED
         session.end("FINISHED")
-        return CLAIM_MISSED if any(result.missed for result in self.results.values()) else OK
+        return CLAIM_MISSED if any(row.missed for row in rows) else OK

@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from odyssey_run import provenance
@@ -26,10 +27,8 @@ class Result:
         reason: why it did not finish.
         value: of the sweep's metric.
         curve: (step, value) of the metric.
-        test: ``test/accuracy``.
-        seconds: that the run took.
+        last: the last value of each metric.
         weights: SHA-256 of the weights.
-        missed: whether a claim was.
     """
 
     point: Point
@@ -38,10 +37,13 @@ class Result:
     reason: str | None = None
     value: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
-    test: float | None = None
-    seconds: float | None = None
+    last: Mapping[str, float] = field(default_factory=dict, repr=False)
     weights: str | None = None
-    missed: bool = False
+
+    @property
+    def seconds(self) -> float | None:
+        """That the run took."""
+        return self.last.get("time/run_s")
 
 
 class Ledger:
@@ -92,10 +94,8 @@ class Ledger:
             end.get("reason"),
             value,
             curve,
-            last.get("test/accuracy"),
-            last.get("time/run_s"),
+            last,
             run.tags.get("odyssey.weights.sha256"),
-            run.tags.get("odyssey.claims") == "missed",
         )
 
     def seconds(self, request: Request) -> float | None:

@@ -47,11 +47,13 @@ class Unit:
         assignment: what it sets.
         points: its runs.
         trial: Optuna's number.
+        expect: what the mean of its runs is to reach.
     """
 
     assignment: Assignment
     points: tuple[Point, ...] = field(repr=False)
     trial: int | None = None
+    expect: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def label(self) -> str:
@@ -130,7 +132,7 @@ class Composer:
         faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
         if faults:
             raise Faults(faults)
-        points = []
+        points, expect = [], request.expect
         seeds = range(request.seed, request.seed + request.seeds)
         before = OmegaConf.to_container(config) if len(seeds) > 1 else {}
         for seed in seeds:
@@ -140,11 +142,13 @@ class Composer:
                 for key, value in (("seed", seed), ("seeds", 1)):
                     OmegaConf.update(config, key, value)
                 request = self._check(config, self.line, self._typed((*own, ("seeds", "1"))))
+                # What is expected is expected of their mean.
+                request = replace(request, config={**request.config, "expect": {}}, expect={})
             both = f"{provenance.identity(request.config)} {self._code}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
         for key in ("seed", "seeds") if before else ():
             OmegaConf.update(config, key, before[key])
-        return Unit(assignment, tuple(points), trial)
+        return Unit(assignment, tuple(points), trial, expect)
 
     def units(self, assignments: Iterator[Assignment]) -> list[Unit]:
         """The runs of several assignments.
@@ -211,9 +215,9 @@ def _forget(config: dict[str, Any], path: list[str]) -> None:
         config[last] = {} if isinstance(config.get(last), dict) else None
 
 
-def parent_request(first: Request, sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
+def parent_request(first: Request, expect: Mapping[str, Any], sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
     """What the sweep's own run is recorded as: the configuration with, for what varies, all its values."""
-    config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep)}
+    config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep), "expect": expect}
     for axis in axes:
         inside = config
         *parents, last = axis.key.split(".")

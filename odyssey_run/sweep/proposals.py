@@ -16,7 +16,7 @@ from odyssey_run.sweep.space import Assignment, Axis
 
 HISTORY = "optuna.db"
 # A run is judged after its second epoch, and not before five have come to their end.
-STARTUP, WARMUP = 5, 1
+STARTUP, WARMUP = 5, 2
 
 
 class Proposals(Protocol):

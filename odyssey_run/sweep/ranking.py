@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from odyssey_run import claims
 from odyssey_run.sweep.ledger import Result
 from odyssey_run.sweep.plan import Unit
 
@@ -47,7 +48,7 @@ class Row:
             max((result.status for result in own), key=ORDER.index),
             _mean(values),
             statistics.stdev(values) if whole and len(values) > 1 else None,
-            _mean([result.test for result in own]),
+            _mean([result.last.get("test/accuracy") for result in own]),
             math.fsum(result.seconds or 0.0 for result in own),
         )
 
@@ -55,6 +56,14 @@ class Row:
     def label(self) -> str:
         """For people."""
         return self.unit.label or "the configuration as it is"
+
+    @property
+    def missed(self) -> bool | None:
+        """Whether the mean over the seeds misses a claim; None where nothing is claimed, or a run did not finish."""
+        if not self.unit.expect or self.status != "FINISHED":
+            return None
+        found = claims.report(claims.read(self.unit.expect), claims.means([result.last for result in self.results]))
+        return any(claim["verdict"] != claims.HELD for claim in found)
 
 
 def ranked(units: Iterable[Unit], results: Mapping[str, Result], maximizes: bool) -> list[Row]:

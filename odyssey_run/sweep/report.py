@@ -58,6 +58,7 @@ def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
                 "seeds": len(row.results),
                 "test/accuracy": row.test,
                 "status": row.status,
+                **({} if row.missed is None else {"claims": "missed" if row.missed else "held"}),
                 "weights": " ".join((result.weights or "")[:12] for result in row.results),
                 "folder": " ".join(str(result.folder) for result in row.results),
             }

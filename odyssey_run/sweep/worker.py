@@ -20,6 +20,7 @@ from odyssey_run.assemble import Component, check
 from odyssey_run.events import Listener, Pruned
 from odyssey_run.schema import FolderConfig, PlotsConfig
 from odyssey_run.session import Session
+from odyssey_run.signals import StopRequest
 from odyssey_run.sweep.ledger import PRUNED
 from odyssey_run.tracking.location import Store
 
@@ -54,13 +55,14 @@ class _Watch(Listener):
             raise Pruned(f"pruned after epoch {epoch.epoch}: {self.metric} {self.value:.4g} is below the median")
 
 
-def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report) -> None:
+def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report, asked: StopRequest | None = None) -> None:
     """Makes one run; how it ended is in its journal.
 
     Args:
         job: config, overrides, name, folder, parent, sweep, store, metric; see `conduct`.
         follow: is told of the journal where the run is to be sent to MLflow.
         report: asked after each epoch.
+        asked: asks the run to stop, where the process's signals do not.
     """
     request = check(job["config"], tuple(job["overrides"]))
     # Pictures take as long as a short run; those of the best point come with `experiment=best`.
@@ -74,6 +76,7 @@ def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report) -> 
         place=Path(job["folder"]),
         quiet=True,
     )
+    session.asked = asked or session.asked
     try:
         training.train_child(session, _Watch(session, job["metric"], report))
     except Exception as error:  # the others go on

@@ -77,6 +77,22 @@ class Journal:
             os.close(self._file)
 
 
+def inherit(path: Path, patience: float = 5.0) -> Journal:
+    """The journal of a process that died: it lets go of it some moments after its connections are seen to break.
+
+    Raises:
+        ConfigError: it still has it after so many seconds.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return Journal(path)
+        except ConfigError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """The whole records from a byte offset on, and the offset behind the last of them.
 

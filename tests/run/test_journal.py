@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from odyssey_core.checkpoint import write_atomic
-from odyssey_core.errors import DataError
-from odyssey_run.tracking.journal import Journal, read
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_run.tracking.journal import Journal, inherit, read
 
 
 @pytest.fixture
@@ -96,3 +96,11 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomic(file, b"new")
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_journal_is_inherited_as_soon_as_its_process_lets_go(path):
+    held = Journal(path)
+    with pytest.raises(ConfigError, match="another process is at this run"):
+        inherit(path, 0.1)
+    threading.Timer(0.2, held.close).start()
+    inherit(path).close()

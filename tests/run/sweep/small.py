@@ -1,12 +1,22 @@
 """Runs of a tenth of a second on one core, and what their journals say."""
 
-import json
+import time
 from pathlib import Path
+
+from odyssey_run.tracking.journal import FILE_NAME, read
 
 SMALL = ("model=linear", "data=digits", "backend=numpy", "trainer.epochs=2", "trainer.validation_size=100")
 
 
 def processes(folder: Path) -> list[int]:
     """The process ids that were at a run, in order."""
-    lines = (folder / "journal.jsonl").read_text().splitlines()
-    return [r["process"]["pid"] for r in map(json.loads, lines) if "process" in r]
+    return [r["process"]["pid"] for r in read(folder / FILE_NAME)[0] if "process" in r]  # it may still be written
+
+
+def wait_for(what, seconds=60):
+    """What a function returns, as soon as that is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found

@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
-from small import SMALL, processes
+from small import SMALL, processes, wait_for
 
 from odyssey_run import cli
 from odyssey_run.runs import open_run
@@ -116,6 +115,26 @@ def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
         assert float(row["std"]) == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5)
         assert row["seeds"] == "3"
     assert list(tmp_path.glob("runs/*/plots/seeds.png"))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, seeds):
+    points = ("optim.lr=0.05,0.1", f"seeds={seeds}")
+    sweep(*points, "sweep.name=first")
+    means = {row["optim.lr"]: float(row["test/accuracy"]) for row in board(tmp_path)}
+    low, high = sorted(means.values())
+    # One seed of two misses what their mean holds.
+    assert low < high
+    assert seeds == 1 or min(run.metrics["test/accuracy"][-1][1] for run in children().values()) < low
+    for name, relation, code, missed in (("held", ">=", 0, []), ("missed", ">", 3, [low])):
+        expect = f"expect={{test/accuracy: '{relation} {low!r}'}}"
+        for rerun in (True, False):  # trained, and found to be done
+            found, out, _ = sweep(*points, expect, f"sweep.name={name}", f"sweep.rerun={rerun}")
+            assert found == code
+            assert f"{len(missed)} of 2 miss what is expected" in out
+        rows = rows_of(tmp_path / "runs" / name / "leaderboard.csv")
+        assert [means[row["optim.lr"]] for row in rows if row["claims"] == "missed"] == missed
+        assert len(rows) == 2
 
 
 def test_a_dry_run_prints_and_leaves_nothing(sweep, tmp_path):
@@ -231,14 +250,6 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def wait_for(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def alive(pid):
