@@ -4,7 +4,7 @@ A run is alive while a process holds its journal. What is appended here is what 
 """
 
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from odyssey_run.assemble import Request
 from odyssey_run.runs import RUNS, RecordedRun, begun, open_run
 from odyssey_run.tracking.journal import FILE_NAME, Journal
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import RUN_TAG, Outbox, reach
+from odyssey_run.tracking.sender import RUN_TAG, Outbox, fault_of, reach
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
@@ -42,22 +42,31 @@ def doctor(request: Request) -> int:
     return _send(folders)
 
 
-def end_lost(store: Store, parent: Mapping[str, str], known: Container[str]) -> None:
-    """Ends as killed what MLflow takes to be running under a run although it cannot be: its process, elsewhere, died.
+def end_lost(
+    store: Store, parent: Mapping[str, str], since: int, journals: Mapping[str, Path], follow: Callable[[Path], None]
+) -> None:
+    """Ends what MLflow takes to be running under a run when its workers have sent all: the process, elsewhere, died.
 
     Args:
         store: where both are.
         parent: ``run_id`` and ``experiment_id`` of the run above.
-        known: keys of the runs that have a journal here, which tells how they ended.
+        since: milliseconds since 1970; what began earlier is not ours to end.
+        journals: those that are here, by the key of the run; they tell how it ended.
+        follow: sends one; what has none is marked as killed.
 
     Raises:
-        ConfigError: the store does not open.
+        ConfigError: the store does not answer.
     """
     client = reach(store)
     condition = f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent['run_id']}'"
-    for run in client.search_runs([parent["experiment_id"]], condition):
-        if run.data.tags.get(RUN_TAG) not in known:
-            client.set_terminated(run.info.run_id, "KILLED")
+    try:
+        for run in client.search_runs([parent["experiment_id"]], condition):
+            if journal := journals.get(run.data.tags.get(RUN_TAG)):
+                follow(journal)
+            elif run.info.start_time >= since:
+                client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:  # whatever a server answers with
+        raise ConfigError(f"tracking.uri: {store.uri} does not answer: {fault_of(error)}") from None
 
 
 def _running(client: Any) -> Iterator[tuple[Any, Path]]:

@@ -6,7 +6,7 @@ Dask gives the run of a worker that died to another, as often as its `distribute
 cannot interrupt what runs, so a worker's runs are told: to stop, or whether they are hopeless.
 """
 
-import asyncio
+import logging
 import os
 import queue
 import signal
@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ _uploaders: dict[str, Any] = {}
 _stopped: set[str] = set()
 _running: dict[tuple[str, str], tuple[StopRequest, "queue.SimpleQueue[bool]"]] = {}  # and the run's folder
 _lock = threading.Lock()
+
+
+class SchedulerLost(ConfigError):
+    """The scheduler went away, and what its workers do with it."""
+
+    def __init__(self) -> None:
+        super().__init__("sweep.address: the scheduler is gone; start it, and the same command goes on")
 
 
 class Cluster:
@@ -65,13 +73,16 @@ class Cluster:
         if not threads:
             self._client.close()
             raise ConfigError(f"sweep.address: the scheduler at {address} has no workers; start dask worker {address}")
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what is wrong is said in one line
         self.jobs = jobs or threads
-        self._prune = prune
+        self._prune, self._stopping = prune, False
         self._executor = self._client.get_executor(pure=False)
         self._submitted: dict[str, tuple[Future[str | None], Callable[[int, float], bool]]] = {}  # by folder
         # Not in Dask's own thread: Optuna waits for its database, an answer for a machine that may have died.
         self._answering = ThreadPoolExecutor(thread_name_prefix="answer")
-        self._client.subscribe_topic(self._client.id, lambda event: self._answering.submit(self._answer, *event[1]))
+        topic = _topic(self._client.id)
+        self._client.subscribe_topic(topic, lambda event: self._answering.submit(self._answer, *event[1]))
 
     def submit(self, job: dict[str, Any], follow: object, report: Callable[[int, float], bool]) -> "Future[None]":
         """A future that is done when the run is and its journal lies here, or when it was taken back.
@@ -82,16 +93,19 @@ class Cluster:
             report: asked after each epoch, in another thread, where there is pruning.
 
         Raises:
-            ConfigError: the scheduler is gone.
+            SchedulerLost: the scheduler is gone; so does the future, where it goes later.
         """
         if self._client.status != "running":
-            raise ConfigError("sweep.address: the scheduler is gone; start it, and the same command goes on")
+            raise SchedulerLost
         done: Future[None] = Future()
 
         def collect(remote: "Future[str | None]") -> None:
             del self._submitted[job["folder"]]  # a result that is held is made again when its worker dies
             try:
-                if not remote.cancelled() and (text := remote.result()):
+                if remote.cancelled():
+                    if not self._stopping:  # by Dask, which lost the scheduler, if only for a moment
+                        raise SchedulerLost
+                elif text := remote.result():
                     write_atomic(Path(job["folder"]) / FILE_NAME, text.encode())
                 done.set_result(None)
             except BaseException as error:
@@ -104,24 +118,33 @@ class Cluster:
 
     def _answer(self, address: str, folder: str, epoch: int, value: float) -> None:
         if found := self._submitted.get(folder):
-            hopeless = found[1](epoch, value)
+            hopeless = False
+            with suppress(Exception):  # of Optuna's database: the run goes on, and the sweep meets it at its end
+                hopeless = found[1](epoch, value)
             self._client.run(_tell, self._client.id, folder, hopeless, workers=[address], on_error="ignore")
 
     def stop(self) -> None:
         """Asks the runs in progress to end as killed, and takes back those that no worker has begun."""
-        found = self._client.run(_stop, self._client.id, on_error="ignore").values()
-        told = {folder for folders in found for folder in folders}
-        for folder, (remote, _) in list(self._submitted.items()):
-            if folder not in told:
-                remote.cancel()
+        self._stopping = True
+        with suppress(Exception):  # of a scheduler that is gone: Dask then takes all of them back
+            found = self._client.run(_stop, self._client.id, on_error="ignore").values()
+            told = {folder for folders in found for folder in folders}
+            for folder, (remote, _) in list(self._submitted.items()):
+                if folder not in told:
+                    remote.cancel()
 
     def flush(self) -> list[str]:
         """Waits until the workers have sent their runs; what is wrong where they could not."""
-        found = self._client.run(_flush, self._client.id, on_error="return").values()
+        try:
+            found = self._client.run(_flush, self._client.id, on_error="return").values()
+        except Exception as error:  # whatever Dask raises where the scheduler is gone
+            found = [f"the scheduler does not answer ({type(error).__name__})"]
         return [str(fault) for fault in found if fault]
 
     def close(self) -> None:
-        """Lets go of the scheduler."""
+        """Lets go of the scheduler, and of what workers keep for a sweep that did not come to `flush`."""
+        with suppress(Exception):
+            self._client.run(_flush, self._client.id, wait=False)
         self._client.close()
         self._answering.shutdown()
 
@@ -148,7 +171,7 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
     def report(epoch: int, value: float) -> bool:
         if not asks:
             return False
-        own.log_event(client, (own.address, job["folder"], epoch, value))
+        own.log_event(_topic(client), (own.address, job["folder"], epoch, value))
         try:
             return answers.get(timeout=GONE)
         except queue.Empty:
@@ -165,6 +188,11 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
     sweep, journal = folder.parent, folder / FILE_NAME
     shared = begun(sweep) and first_record(sweep / FILE_NAME)["run"] == job["parent"]
     return None if shared or not begun(folder) else journal.read_text()
+
+
+def _topic(client: str) -> str:
+    """Where a sweep's runs ask; Dask writes its own events to the one of the client's id."""
+    return f"odyssey-{client}"
 
 
 def _tell(client: str, folder: str, hopeless: bool) -> None:
@@ -184,6 +212,8 @@ def _stop(client: str) -> list[str]:
 
 async def _flush(client: str) -> str | None:
     """On a worker, which goes on answering the scheduler meanwhile: sends the rest; what is wrong where it cannot."""
+    import asyncio
+
     uploader = _uploaders.pop(client, None)
     if uploader is None or await asyncio.to_thread(uploader.close):
         return None

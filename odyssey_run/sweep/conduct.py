@@ -20,6 +20,7 @@ from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.sweep import plan, space
+from odyssey_run.sweep.cluster import Cluster, SchedulerLost
 from odyssey_run.sweep.ledger import Ledger, Result, place, slug
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
@@ -80,8 +81,6 @@ def sweep(
 
 def _executor(config: SweepConfig) -> Any:
     if config.executor == "dask":
-        from odyssey_run.sweep.cluster import Cluster
-
         return Cluster(config.address, config.jobs, config.prune)
     from odyssey_core.backends.numba.cores import usable_cores
     from odyssey_run.sweep.pool import Pool
@@ -162,6 +161,7 @@ class Conductor:
         self._running: dict[Future, tuple[Unit, Point, Path]] = {}
         self._made: list[Path] = []
         self._found = 0
+        self._since = int(time.time() * 1000)
         self._stopping = False
 
     def run(self) -> int:
@@ -230,6 +230,8 @@ class Conductor:
     def _finish(self, future: Future) -> Result:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
+            if isinstance(error, SchedulerLost):
+                raise error
             self._bury(point, path, error)
         elif begun(path) and open_run(path).status is None:
             self._end(path, "KILLED", "taken back before its end")
@@ -298,10 +300,12 @@ class Conductor:
 
     def _end_lost(self) -> list[str]:
         """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
-        known = {open_run(result.folder).key for result in self.results.values() if begun(result.folder)}
+        folders = [result.folder for result in self.results.values() if begun(result.folder)]
+        journals = {open_run(folder).key: folder / FILE_NAME for folder in folders}
+        uploader = self.session.uploader
         try:
             if parent := mlflow_ids(read(self.folder / FILE_NAME)[0]):
-                end_lost(self.session.uploader.store, parent, known)
+                end_lost(uploader.store, parent, self._since, journals, uploader.follow)
         except ConfigError as error:
             return [str(error)]
         return []
@@ -325,7 +329,7 @@ class Conductor:
             screen.log(line)
             print(f"odyssey-run: {line}", file=sys.stderr)
         for fault in self._drain():
-            print(f"odyssey-run: a worker could not send its runs to MLflow at {fault}", file=sys.stderr)
+            print(f"odyssey-run: MLflow has not all of the runs: {fault}", file=sys.stderr)
         number = session.asked.signum
         if number is not None:
             session.end("KILLED", f"stopped by {signal.Signals(number).name}")

@@ -141,7 +141,7 @@ class Composer:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 for key, value in (("seed", seed), ("seeds", 1)):
                     OmegaConf.update(config, key, value)
-                request = self._check(config, self.line, self._typed((*own, ("seeds", "1"))))
+                request = self._check(config, self.line, self._typed((*own, ("seeds", "1")), without=("expect",)))
                 # What is expected is expected of their mean.
                 request = replace(request, config={**request.config, "expect": {}}, expect={})
             both = f"{provenance.identity(request.config)} {self._code}"
@@ -166,11 +166,11 @@ class Composer:
             raise Faults(list(faults))
         return units
 
-    def _typed(self, assignment: Assignment) -> tuple[str, ...]:
-        """The command of one run."""
-        own = dict(assignment)
+    def _typed(self, assignment: Assignment, without: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The command of one run, without what some groups say."""
+        own, left_out = dict(assignment), {"sweep", *without}
         fixed = [text.lstrip("+") for text in self._fixed]
-        kept = [t for t in fixed if t.partition("=")[0] not in own and not t.startswith(("sweep=", "sweep."))]
+        kept = [t for t in fixed if (key := t.partition("=")[0]) not in own and key.partition(".")[0] not in left_out]
         return (*kept, *(f"{key}={text}" for key, text in assignment))
 
     def _config(self, assignment: Assignment) -> DictConfig:

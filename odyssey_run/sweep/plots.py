@@ -15,6 +15,7 @@ from odyssey_run.sweep import space
 from odyssey_run.sweep.ranking import Row
 
 BARS = 30
+LETTER = 0.07  # inches, of a label
 
 
 def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
@@ -40,7 +41,6 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Its labels are a command's: how long they are is known when they are drawn."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -124,9 +124,10 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
 
 
 def _curves(rows: list[Row], config: SweepConfig) -> Figure:
-    figure = _figure(6, 5)
+    shown = list(zip(style.COLOURS, rows, strict=False))
+    figure = _figure(max(6, 1 + LETTER * max((len(row.label) for _, row in shown), default=0)), 5)
     ax = figure.subplots()
-    for colour, row in zip(style.COLOURS, rows, strict=False):
+    for colour, row in shown:
         for seed, result in enumerate(row.results):
             if result.curve:
                 label = row.label if seed == 0 else None
@@ -140,7 +141,7 @@ def _curves(rows: list[Row], config: SweepConfig) -> Figure:
 
 def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     shown = [row for row in rows if row.spread is not None][:BARS]
-    figure = _figure(7, 0.32 * len(shown) + 1.2)
+    figure = _figure(4 + LETTER * max(len(row.label) for row in shown), 0.32 * len(shown) + 1.2)
     ax = figure.subplots()
     places = np.arange(len(shown))[::-1]
     ax.errorbar(

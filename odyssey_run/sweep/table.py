@@ -111,8 +111,8 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
     counts = Counter(row.status for row in rows)
     known = f"; {before} done before" if before else ""
     say(", ".join(f"{count} {status.lower()}" for status, count in counts.items()) + known)
-    if any(row.missed is not None for row in rows):
-        say(f"{sum(row.missed is True for row in rows)} of {len(rows)} miss what is expected")
+    if held := [row.missed for row in rows if row.missed is not None]:
+        say(f"{sum(held)} of {len(held)} miss what is expected")
 
 
 def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:

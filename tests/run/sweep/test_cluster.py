@@ -12,9 +12,11 @@ from contextlib import ExitStack, suppress
 import pytest
 from small import SMALL, processes, wait_for
 
+from odyssey_core.errors import ConfigError
+from odyssey_run.mending import end_lost
 from odyssey_run.runs import begun, open_run
 from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.sender import make_client
+from odyssey_run.tracking.sender import RUN_TAG, make_client
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's own, and those of what it imports
@@ -39,10 +41,12 @@ class Processes:
 
     def __init__(self, stack):
         self._stack = stack
+        self.started = []
 
     def start(self, folder, *command, **rest):
         folder.mkdir(exist_ok=True)
         process = self._stack.enter_context(subprocess.Popen(command, cwd=folder, start_new_session=True, **rest))
+        self.started.append(process)
 
         def end():
             with suppress(ProcessLookupError):
@@ -198,3 +202,38 @@ def test_what_is_hopeless_is_pruned(tmp_path, start, cluster, server):
         assert run.tags["odyssey.pruned"] == "true"
         assert 2 <= len(run.metrics["val/accuracy"]) < 10
         assert run.records[-1]["reason"].startswith("pruned after epoch ")
+
+
+def test_a_scheduler_that_is_gone_is_one_line(tmp_path, start, cluster, server):
+    here, worker = tmp_path / "here", tmp_path / "worker"
+    address, _ = cluster(worker)
+    wait_for(lambda: "Registered to" in worker.with_suffix(".log").read_text())
+    sweep = begin(start, here, address, server, "trainer.epochs=100000", "optim.lr=0.05,0.1")
+    wait_for(lambda: any(run.metrics for run in runs_in(worker)))
+    start.started[0].kill()
+    _out, err = sweep.communicate(timeout=60)
+    assert err == "odyssey-run: sweep.address: the scheduler is gone; start it, and the same command goes on\n"
+    assert sweep.returncode == 2
+    assert open_run(here / "runs/s").status == "FAILED"
+
+
+def test_what_a_dead_worker_left_running_is_ended(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/store.db", "lost", str(tmp_path / "artifacts"))
+    client = make_client(store)
+    experiment = client.create_experiment(store.experiment, store.artifact_location)
+    parent = client.create_run(experiment).info.run_id
+
+    def child(key, begun):
+        tags = {"mlflow.parentRunId": parent, RUN_TAG: key}
+        return client.create_run(experiment, begun, tags).info.run_id
+
+    here, lost, before = child("here", 2000), child("lost", 2000), child("before", 999)
+    followed = []
+    ids = {"run_id": parent, "experiment_id": experiment}
+    end_lost(store, ids, 1000, {"here": tmp_path / "journal.jsonl"}, followed.append)
+    assert followed == [tmp_path / "journal.jsonl"]
+    statuses = [client.get_run(run).info.status for run in (here, lost, before)]
+    assert statuses == ["RUNNING", "KILLED", "RUNNING"]
+    away = Store(f"http://127.0.0.1:{free_port()}", "lost", None)
+    with pytest.raises(ConfigError, match=r"tracking.uri: http://127.0.0.1:\d+ does not answer"):
+        end_lost(away, ids, 1000, {}, followed.append)
