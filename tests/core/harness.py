@@ -129,6 +129,8 @@ class FixedTiles:
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
         return *self.outer(rows, columns), 8
 
+    patch = outer
+
 
 def numba_backend(groups: int = 8, tiles=None) -> NumbaBackend:
     """One thread, so that only the serial loop is compiled."""

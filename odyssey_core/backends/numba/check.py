@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from odyssey_core.backends.numba.simd import LANES
+from odyssey_core.backends.numba.simd import HALF, LANES
 from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program, padded, share
 from odyssey_core.errors import ProgramError
 
@@ -162,6 +162,10 @@ def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
         fail(f"tile of {variant[1]} taps x {variant[2]} lanes over {variant[4]} taps and {LANES} lanes")
     if name == "conv2d_grad_weight_wide" and (variant[0] > variant[3] or variant[1] * LANES > padded(dims["out"])):
         fail(f"tile of {variant[0]} taps x {variant[1]} vectors over {variant[3]} taps and {dims['out']} channels")
+    if name == "pooled_grad_weight":
+        columns, first, end, high, wide = variant
+        if not 0 <= first < end <= high or columns * HALF > wide * dims["pixel"] + HALF - 1:
+            fail(f"rows {first} to {end} by {columns} vectors of a kernel {high}x{wide} of {dims['pixel']} floats")
     if name == "linear_grad_weight" and variant[1] * LANES > padded(dims["features"]):
         fail(f"tile of {variant[1]} vectors over {dims['features']} features")
 

@@ -13,7 +13,8 @@ from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.crew import claim, enter, finish, marks_of
 from odyssey_core.backends.numba.layout import lay_out
 from odyssey_core.backends.numba.loading import compiled
-from odyssey_core.backends.numba.lower import Lowering, stored_shape
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.places import stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import KERNEL_SIGNATURE, Program, StepFeed, share
 from odyssey_core.backends.numba.tiles import Tiles
@@ -160,7 +161,7 @@ class NumbaExecutable:
         lanes = self.program.blocks * LANES
         order = np.full((steps, lanes), -1, np.int64)
         order[:, :batch] = feed.order
-        scalars = np.zeros((steps, 0)) if feed.scalars is None else feed.scalars
+        scalars = np.zeros((steps, 0), np.float32) if feed.scalars is None else feed.scalars
         outputs = np.zeros((steps, lanes, self.program.outputs), np.float32)
         inputs = np.zeros((steps, lanes, self.program.inputs), np.float32)
         if feed.inputs is not None:

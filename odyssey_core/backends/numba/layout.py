@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from odyssey_core.backends.numba.kernels.update import CLIP, EMA, RULES, SUM_SQUARES
-from odyssey_core.backends.numba.lower import Lowering, Operand, Place, Row, float_bits
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.places import Operand, Place, Row, float_bits
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Buffer, Kernel, Program, padded, share
 from odyssey_core.optim import Optimizer, StepRule, Update

@@ -7,13 +7,13 @@ own scratch and its own gradients. Buffers that are never needed at the same tim
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.arena import ScratchAllocator
+from odyssey_core.backends.numba.fusion import joined, sparse
 from odyssey_core.backends.numba.kernels import affine, conv, elementwise, feed, loss, pool
+from odyssey_core.backends.numba.lower_pooled import PooledRows
+from odyssey_core.backends.numba.places import Operand, Place, Row, float_bits, stored_shape
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import Instruction, Kernel, padded
 from odyssey_core.backends.numba.tiles import Tiles
@@ -21,52 +21,8 @@ from odyssey_core.errors import ShapeError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological
 
-GATES = {"max_pool2d_grad", "linear_grad_input", "conv2d_grad_input"}
-FLOORS = {"conv2d", "linear"}
-IN_PLACE = {"relu", "tanh", "sigmoid", "add", "multiply", "relu_grad", "tanh_grad", "sigmoid_grad", "dropout"}
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value lies: an offset within its space (``parameter``, ``gradient`` or ``scratch``)."""
-
-    space: str
-    offset: int
-    size: int
-
-    def shaped(self, shape: tuple[int, ...]) -> "Operand":
-        return Operand(self, tuple(shape))
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A place seen as an array of some shape."""
-
-    place: Place
-    shape: tuple[int, ...]
-
-
-@dataclass
-class Row:
-    """A row before its addresses are known."""
-
-    kernel: Kernel
-    operands: dict[str, Operand | None]
-    numbers: dict[str, int]
-    after_blocks: bool = False
-
-
-def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How a parameter lies in the arena: the rows of a matrix are rounded up to whole vectors."""
-    return (shape[0], padded(shape[1])) if len(shape) == 2 else tuple(shape)
-
-
-def float_bits(value: float) -> int:
-    """A float32 as the integer that a row holds."""
-    return int(np.float32(value).view(np.int32))
-
-
-class Lowering:
+class Lowering(PooledRows):
     """Builds the rows of one block; `lower` turns them into a program."""
 
     def __init__(
@@ -90,34 +46,16 @@ class Lowering:
         self.order = topological([*outputs, *(u.grad for u in updates)])
         self.inputs = input_nodes(outputs, updates)
         self.pixels: int | None = None
-        self._find_fusions()
+        uses = Counter(x for node in self.order for x in node.inputs)
+        uses.update(self.outputs)
+        uses.update(self.wanted.keys())
+        self.fused = joined(self.order, uses)
+        self.sparse = sparse(self.order, uses, self.fused)
         self._walk()
 
     def _span(self, u: Update) -> tuple[int, int]:
         place = self.places[u.parameter]
         return place.offset, place.size
-
-    # --- which nodes share a row -------------------------------------------------------------------------------------
-
-    def _find_fusions(self) -> None:
-        """relu into the store of what it follows, and relu's derivative into the store of the gradient it gates."""
-        uses = Counter(x for node in self.order for x in node.inputs)
-        uses.update(self.outputs)
-        uses.update(self.wanted.keys())
-        self.fused: dict[Tensor, Tensor] = {}
-        for node in self.order:
-            if node.op.name == "relu":
-                inner = node.inputs[0]
-                possible = inner.op.name in FLOORS
-            elif node.op.name == "relu_grad":
-                inner = node.inputs[1]
-                possible = inner.op.name in GATES and (
-                    inner.op.name != "max_pool2d_grad" or inner.inputs[0] is node.inputs[0]
-                )
-            else:
-                continue
-            if possible and uses[inner] == 1:
-                self.fused[inner] = node
 
     def _walk(self) -> None:
         emitted_at = {}
@@ -161,7 +99,7 @@ class Lowering:
     def _result(self, node: Tensor, reuse: Tensor | None = None) -> Place:
         """Memory for a node's value; that of ``reuse`` where it is not needed after this row."""
         if not node.batched:
-            place = self.wanted.get(node) or self._gradient_place(padded(math.prod(stored_shape(node.shape))))
+            place = self.wanted.get(node) or self._gradient_place(math.prod(stored_shape(node.shape)))
         else:
             size = math.prod(node.shape[1:]) * LANES
             old = self.places.get(reuse) if reuse is not None else None
@@ -172,6 +110,7 @@ class Lowering:
 
     def _gradient_place(self, size: int) -> Place:
         """Memory behind the gradients, kept from block to block."""
+        size = padded(size)
         self.gradient_size += size
         return Place("gradient", self.gradient_size - size, size)
 
@@ -267,6 +206,9 @@ class Lowering:
 
     def _emit_conv2d_grad_input(self, node, outer):
         grad, weight = node.inputs
+        if grad in self.sparse:
+            self._grad_input_sparse(node, outer)
+            return
         operands = {
             "grad": self._laned(grad, grad.shape[1:]),
             "weight": self._parameter(weight),
@@ -283,7 +225,8 @@ class Lowering:
         sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
         out = node.shape[0]
         # The choice decides the order of additions, so it looks at shapes alone.
-        emit = self._grad_weight_wide if 4 * padded(out) <= 5 * out else self._grad_weight_narrow
+        dense = self._grad_weight_wide if 4 * padded(out) <= 5 * out else self._grad_weight_narrow
+        emit = self._grad_weight_sparse if grad in self.sparse else dense
         emit(node, grad, source, sizes, self._result(outer))
         self._release(border)
 
@@ -312,8 +255,10 @@ class Lowering:
 
     def _emit_grad_bias(self, node, outer):
         (grad,) = node.inputs
-        channels, pixels = grad.shape[1], math.prod(grad.shape[2:])
-        operands = {"grad": self._laned(grad, (channels, pixels)), "db": self._result(outer).shaped(node.shape)}
+        values = self._lists(grad)["values"] if grad in self.sparse else self._laned(grad, grad.shape[1:])
+        channels, pixels = grad.shape[1], math.prod(values.shape[1:-1])
+        db = self._result(outer).shaped(node.shape)
+        operands = {"grad": values.place.shaped((channels, pixels, LANES)), "db": db}
         self._row(affine.GRAD_BIAS, operands, channels=channels, pixels=pixels, first_block=0)
 
     def _emit_linear(self, node, outer):
@@ -368,6 +313,9 @@ class Lowering:
     _emit_avg_pool2d = _emit_max_pool2d
 
     def _emit_max_pool2d_grad(self, node, outer):
+        if outer in self.sparse:
+            self._switches(node, outer)
+            return
         x, y, grad = node.inputs
         size, stride = node.attrs["kernel_size"], node.attrs["stride"]
         exact = stride == size and x.shape[2] == y.shape[2] * size and x.shape[3] == y.shape[3] * size

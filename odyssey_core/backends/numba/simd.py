@@ -10,9 +10,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-LANES = 16
+LANES, HALF = 16, 8
 I32 = ir.IntType(32)
-VECTOR, EIGHT = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.FloatType(), 8)
+VECTOR, EIGHT = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.FloatType(), HALF)
 INTEGERS = ir.VectorType(I32, LANES)
 WIDE = ir.VectorType(ir.IntType(64), LANES)
 LANE = ir.VectorType(I32, LANES)
@@ -127,6 +127,9 @@ u_as_float = _define(f32x16, [u32x16], lambda b, x: b.bitcast(x, VECTOR))
 as_integer = _define(u32x16, [f32x16], lambda b, x: b.bitcast(x, INTEGERS))
 u_from_float = _define(u32x16, [f32x16], lambda b, x: b.fptosi(x, INTEGERS))
 u_to_float = _define(f32x16, [u32x16], lambda b, x: b.sitofp(x, VECTOR))
+u_where_equal = _define(
+    u32x16, [f32x16, f32x16, u32x16, u32x16], lambda b, x, y, yes, no: b.select(b.fcmp_ordered("==", x, y), yes, no)
+)
 where_below = _define(
     f32x16, [u32x16, u32x16, f32x16, f32x16], lambda b, x, y, yes, no: b.select(b.icmp_unsigned("<", x, y), yes, no)
 )
@@ -205,6 +208,117 @@ def transpose(typingctx, source, position, stride, target, start, pitch):
         return context.get_dummy_value()
 
     return types.void(source, types.intp, types.intp, target, types.intp, types.intp), codegen
+
+
+@intrinsic
+def unsigned_at(typingctx, array, index):
+    """The uint32 whose bits an element holds."""
+
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(builder.load(pointer_to(context, builder, sig.args[0], *args)), I32)
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.intp(array, types.intp), codegen
+
+
+@intrinsic
+def set_unsigned(typingctx, array, index, value):
+    """Writes the low 32 bits of an integer into an element."""
+
+    def codegen(context, builder, sig, args):
+        pointer = pointer_to(context, builder, sig.args[0], *args[:2])
+        builder.store(builder.bitcast(builder.trunc(args[2], I32), ir.FloatType()), pointer)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_pairs(typingctx, array, index, values, places):
+    """Writes sixteen float32, each followed by the uint32 of its lane."""
+
+    def codegen(context, builder, sig, args):
+        array, index, values, places = args
+        mask = ir.Constant(ir.VectorType(I32, 2 * LANES), [k // 2 + LANES * (k % 2) for k in range(2 * LANES)])
+        pairs = builder.shuffle_vector(values, builder.bitcast(places, VECTOR), mask)
+        store_vector(builder, pairs, pointer_to(context, builder, sig.args[0], array, index))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, f32x16, u32x16), codegen
+
+
+@intrinsic
+def push(typingctx, array, source, target):
+    """Copies a pair as `store_pairs` wrote it; 1, or 0 where its float is 0.
+
+    What comes next is written over a pair of 0: without a branch, which no processor could foresee.
+    """
+
+    def codegen(context, builder, sig, args):
+        pair = ir.IntType(64)
+        source, target = (
+            builder.bitcast(pointer_to(context, builder, sig.args[0], args[0], at), pair.as_pointer())
+            for at in args[1:]
+        )
+        bits = builder.load(source, align=4)
+        builder.store(bits, target, align=4)
+        alive = builder.icmp_unsigned("!=", builder.and_(bits, pair(0x7FFFFFFF)), pair(0))
+        return builder.zext(alive, pair)
+
+    return types.intp(array, types.intp, types.intp), codegen
+
+
+def _rows_of_eight(builder, start, stride, count):
+    """Where eight rows start, ``stride`` apart; the last of ``count`` stands for those behind it."""
+    rows = []
+    for i in range(HALF):
+        row = ir.Constant(count.type, i)
+        row = builder.select(builder.icmp_signed("<", row, count), row, builder.sub(count, count.type(1)))
+        rows.append(builder.add(start, builder.mul(stride, row)))
+    return rows
+
+
+@intrinsic
+def lanes_to_channels(typingctx, array, source, plane, channels, target, image):
+    """From up to eight channels of sixteen images to sixteen images of eight channels, the last for those that lack.
+
+    Channels lie ``plane`` apart, images ``image``.
+    """
+
+    def codegen(context, builder, sig, args):
+        array, source, plane, channels, target, image = args
+        sources = _rows_of_eight(builder, source, plane, channels)
+        for half in (0, HALF):
+            places = [builder.add(at, at.type(half)) for at in sources]
+            pointers = [pointer_to(context, builder, sig.args[0], array, at) for at in places]
+            rows = [load_vector(builder, pointer, EIGHT) for pointer in pointers]
+            for i, row in enumerate(_transposed(builder, rows)):
+                at = builder.add(target, builder.mul(image, image.type(half + i)))
+                store_vector(builder, row, pointer_to(context, builder, sig.args[0], array, at))
+        return context.get_dummy_value()
+
+    return types.void(array, *[types.intp] * 5), codegen
+
+
+@intrinsic
+def channels_to_lanes(typingctx, array, source, image, target, plane, channels):
+    """The way back from `lanes_to_channels`; channels behind the last are left out."""
+
+    def codegen(context, builder, sig, args):
+        array, source, image, target, plane, channels = args
+        targets = _rows_of_eight(builder, target, plane, channels)
+        for half in (0, HALF):
+            rows = []
+            for i in range(HALF):
+                at = builder.add(source, builder.mul(image, image.type(half + i)))
+                rows.append(load_vector(builder, pointer_to(context, builder, sig.args[0], array, at), EIGHT))
+            # Backwards, so that the last channel is written after what stands for those that lack.
+            for at, row in reversed(list(zip(targets, _transposed(builder, rows), strict=True))):
+                place = pointer_to(context, builder, sig.args[0], array, builder.add(at, at.type(half)))
+                store_vector(builder, row, place)
+        return context.get_dummy_value()
+
+    return types.void(array, *[types.intp] * 5), codegen
 
 
 def _transposed(builder, rows):

@@ -110,6 +110,46 @@ tile_inner = _accumulate(load_vector)
 
 
 @intrinsic
+def tile_scaled(typingctx, tile, array, factor, start, row_stride):
+    """tile[i, j] += array[factor] * the j-th vector after array[start + i row_stride], vectors side by side."""
+
+    def codegen(context, builder, sig, args):
+        value, array, factor, start, row_stride = args
+        kind = sig.args[0]
+        scalar = builder.load(pointer_to(context, builder, sig.args[1], array, factor))
+        left = splat_vector(builder, scalar, kind.vector)
+        for i, j, k in _grid(kind):
+            place = builder.add(_offset(builder, start, (row_stride, i)), start.type(j * kind.lanes))
+            right = load_vector(builder, pointer_to(context, builder, sig.args[1], array, place), kind.vector)
+            total = fma_vector(builder, left, right, builder.extract_value(value, k))
+            value = builder.insert_value(value, total, k)
+        return value
+
+    return tile(tile, array, *[types.intp] * 3), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_scaled(typingctx, rows, columns, lanes, array, factor, source, source_stride, target, target_stride):
+    """A tile of vectors in memory at ``target`` += array[factor] * the one at ``source``; a row's lie side by side."""
+    kind = _tile_type(rows, columns, lanes)
+
+    def codegen(context, builder, sig, args):
+        *_, array, factor, source, source_stride, target, target_stride = args
+        scalar = builder.load(pointer_to(context, builder, sig.args[3], array, factor))
+        left = splat_vector(builder, scalar, kind.vector)
+        for i, j, _ in _grid(kind):
+            pointers = []
+            for start, stride in ((source, source_stride), (target, target_stride)):
+                place = builder.add(_offset(builder, start, (stride, i)), start.type(j * kind.lanes))
+                pointers.append(pointer_to(context, builder, sig.args[3], array, place))
+            term, old = (load_vector(builder, pointer, kind.vector) for pointer in pointers)
+            store_vector(builder, fma_vector(builder, left, term, old), pointers[1])
+        return context.get_dummy_value()
+
+    return types.void(rows, columns, lanes, array, *[types.intp] * 5), codegen
+
+
+@intrinsic
 def tile_store(typingctx, tile, array, start, row_stride, column_stride, low):
     """Writes the tile's vectors, none of their elements below ``low`` (a vector)."""
 

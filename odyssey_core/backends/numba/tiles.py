@@ -26,6 +26,16 @@ class Tiles:
         """(rows, columns, lanes) of a tile of vectors x vectors, each one register."""
         return *self._best(rows, columns, 1), LANES // self.width
 
+    def patch(self, rows: int, columns: int) -> tuple[int, int]:
+        """(rows, columns) of a tile of half vectors over a kernel's rows x the vectors of one of them."""
+        most = self.registers // max(1, self.width // 2) - 1
+
+        def cycles(r: int, c: int) -> float:
+            return math.ceil(rows / r) * math.ceil(columns / c) * (max(r * c / 2, 4) + 1)
+
+        sizes = [(r, c) for r in range(1, rows + 1) for c in range(1, columns + 1) if r * c <= most]
+        return min(sizes, key=lambda size: (cycles(*size), size))
+
     def _best(self, rows: int, columns: int, width: int) -> tuple[int, int]:
         """The tile with the fewest cycles over rows x columns, of vectors of ``width`` registers.
 

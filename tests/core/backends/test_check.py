@@ -117,6 +117,47 @@ def _pool_maps(f, size):
     return f["channels"] * f["height"] * f["width"] * 16, f["channels"] * f["out_height"] * f["out_width"] * 16, fits
 
 
+def _eights(count):
+    return (count + 7) // 8 * 8
+
+
+def _pooled_extents(name, variant, f):
+    """As `extents`, of rows that walk lists of what a pool's gradient leaves."""
+    if name == "max_pool2d_switches":
+        x, y, fits = _pool_maps(f, variant[0])
+        for axis, kernel in (("height", variant[1]), ("width", variant[2])):
+            reach = (f[axis] - 1) * f["conv_stride"] + kernel
+            fits &= reach <= f[f"image_{axis}"] < reach + f["conv_stride"]
+        fits &= f["pixel"] == 1 or f["pixel"] % 8 == 0
+        pairs = 2 * f["out_height"] * f["out_width"] * 16
+        return {
+            "x": x, "y": y, "grad": y, "values": y, "pairs": pairs, "entries": 2 * y, "counts": 4 * f["channels"],
+        }, fits  # fmt: skip
+    if name in ("channels_last", "channels_first"):
+        border = 2 * f.get("padding", 0)
+        pixels = f.get("pixels") or (f["height"] + border) * (f["width"] + border)
+        lanes = f["channels"] * (f.get("pixels") or f["height"] * f["width"]) * 16
+        images = 16 * _pitch(pixels * _eights(f["channels"]))
+        last = name == "channels_last"
+        return {"x": lanes if last else images, "y": images if last else lanes, "gate": lanes}, True
+    kernel_height, kernel_width = variant[-2:]
+    pixel = f.get("pixel") or _eights(f["channels"])
+    last = f["out"] * kernel_height * _eights(kernel_width * pixel)
+    if name in ("kernel_last", "kernel_first"):
+        fits = pixel == _eights(f["channels"]) or pixel == f["channels"] == 1
+        return {"first": f["out"] * f["channels"] * kernel_height * kernel_width, "last": last}, fits
+    entries = 2 * 4 * f["windows"] * 4 * f["out"]
+    images = 16 * _pitch(f["height"] * f["width"] * pixel)
+    fits = kernel_height <= f["height"] and kernel_width <= f["width"] and (pixel == 1 or pixel % 8 == 0)
+    if name == "pooled_grad_weight":
+        columns, first, end, *_ = variant
+        fits &= 0 <= first < end <= kernel_height and columns * 8 <= _eights(kernel_width * pixel)
+    else:
+        fits &= pixel > 1
+    lists = {"counts": 4 * f["out"], "entries": entries}
+    return {**lists, "x": images + 16, "dw": last, "weight": last, "dx": images}, fits
+
+
 def extents(name, variant, f, program):
     """What a row touches, worked out from its kernel's loops: ({operand: elements}, whether its numbers make sense)."""
     if name.startswith("conv2d"):
@@ -136,6 +177,8 @@ def extents(name, variant, f, program):
             "conv2d_grad_input": {"grad": y, "weight": w, "gate": x, "dx": x},
             "conv2d_grad_weight": {"x": x, "grad": y, "dw": w * 16},
         }[name], fits
+    if name.startswith(("pooled", "channels", "kernel", "max_pool2d_switches")):
+        return _pooled_extents(name, variant, f)
     if "pool2d" in name:
         x, y, fits = _pool_maps(f, variant[0])
         return {"x": x, "y": y, "grad": y, "dx": x}, fits

@@ -67,6 +67,28 @@ def _relu_fused_in_both_directions(n):
     return Graph(classify(h, 0.2), {"v": v, "w": w, "u": u}, {"x": x})
 
 
+def _pooled(n, shape, weight, size=2, pool_stride=None, activation=ops.relu, **settings):
+    """A convolution whose output is pooled, of an input that wants a gradient: sparse where few pixels are paid."""
+    x, w, b = ops.input_("x", (n, *shape)), ops.parameter("w", weight), ops.parameter("b", weight[:1])
+    y = ops.max_pool2d(activation(ops.conv2d(x, w, b, **settings)), size, pool_stride)
+    return Graph(classify(y), {"w": w, "b": b}, {"x": x}, [y])
+
+
+def _pooled_between(n):
+    """Gated on both sides: the pool behind the convolution, and a relu before it."""
+    x, v, w = ops.input_("x", (n, 2, 7, 6)), ops.parameter("v", (9, 2, 2, 2)), ops.parameter("w", (5, 9, 3, 2))
+    h = ops.relu(ops.conv2d(x, v))
+    y = ops.max_pool2d(ops.relu(ops.conv2d(h, w, padding=1)), 2)
+    return Graph(classify(y), {"v": v, "w": w}, {"x": x}, [y])
+
+
+def _pooled_sum(n, second=(3, 2, 3, 3)):
+    """One pool over two convolutions, of which both read its gradient."""
+    x, v, w = ops.input_("x", (n, 2, 7, 7)), ops.parameter("v", (3, 2, 3, 3)), ops.parameter("w", second)
+    y = ops.max_pool2d(ops.conv2d(x, v) + ops.conv2d(x, w, padding=(second[2] - 3) // 2), 2)
+    return Graph(classify(y), {"v": v, "w": w}, {"x": x}, [y])
+
+
 def _relu_not_fusable(n):
     """Each relu's input, or the derivative's, is used twice."""
     x, w = ops.input_("x", (n, 5)), ops.parameter("w", (5, 5))
@@ -135,6 +157,17 @@ CASES = {
     "add": lambda n: _pair(n, ops.add),
     "multiply": lambda n: _pair(n, ops.multiply),
     "images": _images,
+    "pooled": lambda n: _pooled(n, (3, 8, 7), (5, 3, 3, 2)),
+    "pooled, one channel": lambda n: _pooled(n, (1, 9, 8), (4, 1, 3, 3)),
+    "pooled, many channels": lambda n: _pooled(n, (17, 6, 6), (9, 17, 3, 3)),
+    "pooled, padding and stride": lambda n: _pooled(n, (3, 9, 8), (5, 3, 3, 2), stride=2, padding=2),
+    "pooled by threes, a border left": lambda n: _pooled(n, (2, 9, 12), (3, 2, 2, 3), size=3),
+    "pooled with gaps": lambda n: _pooled(n, (2, 9, 9), (3, 2, 2, 2), pool_stride=3),
+    "pooled without relu": lambda n: _pooled(n, (2, 7, 7), (3, 2, 2, 2), activation=lambda y: y),
+    "pooled behind tanh": lambda n: _pooled(n, (2, 7, 7), (3, 2, 2, 2), activation=ops.tanh),
+    "pooled between": _pooled_between,
+    "pooled sum": _pooled_sum,
+    "pooled sum of unlike ones": lambda n: _pooled_sum(n, (3, 2, 5, 5)),
     "relu fused": _relu_fused_in_both_directions,
     "relu not fusable": _relu_not_fusable,
     "residual": _residual,

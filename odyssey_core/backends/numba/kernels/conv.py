@@ -196,7 +196,7 @@ def build_pad():
     return pad
 
 
-def _shapes(d):
+def shapes(d):
     """Shapes of a convolution's parts; raises ValueError where the output does not follow from the input.
 
     The kernel's height and width, the last two numbers of the variant, are compiled in, so that their loops unroll.
@@ -215,17 +215,17 @@ def _shapes(d):
 
 
 def _grad_input_shapes(d):
-    s = _shapes(d)
+    s = shapes(d)
     return {"grad": s["y"], "weight": s["weight"], "gate": s["x"], "dx": s["x"]}
 
 
 def _grad_weight_shapes(d):
-    s = _shapes(d)
+    s = shapes(d)
     return {"x": s["x"], "grad": s["y"], "dw": (*s["weight"], LANES)}
 
 
 def _grad_weight_wide_shapes(d):
-    s = _shapes(d)
+    s = shapes(d)
     taps, pitch = math.prod(s["weight"][1:]), padded(d["out"])
     return {"x": s["x"], "grad": (d["out_height"] * d["out_width"], LANES, pitch), "dw": (taps, pitch)}
 
@@ -237,7 +237,7 @@ def _pad_shapes(d):
 
 SIZES = ("channels", "height", "width", "out", "out_height", "out_width", "stride")
 CONV2D = Instruction(
-    "conv2d", build_conv2d, ("x", "weight", "bias"), ("y",), (*SIZES, "relu"), _shapes,
+    "conv2d", build_conv2d, ("x", "weight", "bias"), ("y",), (*SIZES, "relu"), shapes,
     optional=("bias",), flags=("relu",),
 )  # fmt: skip
 CONV2D_GRAD_INPUT = Instruction(

@@ -10,7 +10,8 @@ ZERO = np.float32(0)
 
 
 @njit
-def _clear(arena, start, vectors):
+def clear(arena, start, vectors):
+    """Zeros."""
     for i in range(vectors):
         store(arena, start + i * LANES, splat(ZERO))
 
@@ -45,7 +46,7 @@ def build_max_pool2d_grad(size):
         out_height, out_width, stride, gated = row[8], row[9], row[10], row[11]
         exact = stride == size and height == out_height * size and width == out_width * size
         if not exact:
-            _clear(arena, dx, channels * height * width)
+            clear(arena, dx, channels * height * width)
         floor = splat(ZERO if gated else np.float32(-np.inf))
         for c in range(channels):
             for i in range(out_height):
@@ -95,7 +96,7 @@ def build_avg_pool2d_grad(size):
         grad, dx, channels, height, width = row[1], row[2], row[3], row[4], row[5]
         out_height, out_width, stride = row[6], row[7], row[8]
         area = splat(np.float32(size * size))
-        _clear(arena, dx, channels * height * width)
+        clear(arena, dx, channels * height * width)
         for c in range(channels):
             for i in range(out_height):
                 for j in range(out_width):
@@ -109,7 +110,7 @@ def build_avg_pool2d_grad(size):
     return avg_pool2d_grad
 
 
-def _shapes(d):
+def shapes(d):
     """Shapes; raises ValueError where the output reaches over the input. The window is the kernel's variant."""
     size = d["variant"][0]
     expected = (d["height"] - size) // d["stride"] + 1, (d["width"] - size) // d["stride"] + 1
@@ -121,10 +122,10 @@ def _shapes(d):
 
 
 SIZES = ("channels", "height", "width", "out_height", "out_width", "stride")
-MAX_POOL2D = Instruction("max_pool2d", build_max_pool2d, ("x",), ("y",), SIZES, _shapes)
+MAX_POOL2D = Instruction("max_pool2d", build_max_pool2d, ("x",), ("y",), SIZES, shapes)
 MAX_POOL2D_GRAD = Instruction(
-    "max_pool2d_grad", build_max_pool2d_grad, ("x", "y", "grad"), ("dx",), (*SIZES, "gated"), _shapes,
+    "max_pool2d_grad", build_max_pool2d_grad, ("x", "y", "grad"), ("dx",), (*SIZES, "gated"), shapes,
     flags=("gated",),
 )  # fmt: skip
-AVG_POOL2D = Instruction("avg_pool2d", build_avg_pool2d, ("x",), ("y",), SIZES, _shapes)
-AVG_POOL2D_GRAD = Instruction("avg_pool2d_grad", build_avg_pool2d_grad, ("grad",), ("dx",), SIZES, _shapes)
+AVG_POOL2D = Instruction("avg_pool2d", build_avg_pool2d, ("x",), ("y",), SIZES, shapes)
+AVG_POOL2D_GRAD = Instruction("avg_pool2d_grad", build_avg_pool2d_grad, ("grad",), ("dx",), SIZES, shapes)
