@@ -17,7 +17,7 @@ def tables(figures: Figures) -> str:
     """Peaks, every case, and the parts of a step."""
     peaks = ", ".join(f"{peak:.0f} on {n} thread{'s' * (n > 1)}" for n, peak in figures.peaks().items())
     work = ", ".join(f"{kind} {flops / 1e6:.3f}" for kind, flops in figures.flops.items())
-    head = f"Peak: {peaks} GFLOP/s. {figures.parameters:,} parameters; MFLOP an image: {work}."
+    head = f"Peak: {peaks} GFLOP/s. {figures.parameters:,} parameters; MFLOP an image, zeros included: {work}."
     return "\n".join([head, "", _rates(figures.lines()), "", _parts(figures)])
 
 

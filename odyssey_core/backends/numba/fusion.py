@@ -69,7 +69,7 @@ def sparse(order: Sequence[Tensor], uses: Counter, fused: dict[Tensor, Tensor]) 
             patches = {_patches(y, r) for r in convolutions}
             rare = 4 * math.prod(y.shape[2:]) <= math.prod(x.shape[2:])
             alone = uses[grad] == len(reading) and {r.op.name for r in reading} <= {*OF_CONV, "grad_bias"}
-            if rare and alone and len({p._replace(pixel=0) for p in patches}) == 1:
+            if rare and alone and len({p._replace(pixel=whole(p.pixel)) for p in patches}) == 1:
                 found[grad] = max(patches, key=lambda p: p.pixel)
     return found
 

@@ -11,7 +11,7 @@ from odyssey_core.tensor import Tensor
 
 
 class PooledRows:
-    """The part of `Lowering` that works on the gradients which `fusion.sparse` found."""
+    """The part of `Lowering` that works on the gradients which `fusion.sparse` found, by its places and rows."""
 
     sparse: dict[Tensor, Patches]
 

@@ -1,4 +1,4 @@
-"""Explicit vectors for Numba: sixteen float32 or uint32 lanes.
+"""Explicit vectors for Numba: sixteen float32 or uint32 lanes, and ways from and to vectors of eight channels.
 
 The types' data models are LLVM's ``<16 x float>`` and ``<16 x i32>``, so what a kernel writes is what the machine does:
 no fast-math, no auto-vectoriser, the same operations in the same order on every CPU. LLVM lowers a lane vector to one

@@ -27,7 +27,10 @@ class Tiles:
         return *self._best(rows, columns, 1), LANES // self.width
 
     def patch(self, rows: int, columns: int) -> tuple[int, int]:
-        """(rows, columns) of a tile of half vectors over a kernel's rows x the vectors of one of them."""
+        """(rows, columns) of a tile of half vectors over a kernel's rows x the vectors of one of them.
+
+        Every multiply-add loads its own vector, two a cycle; beside the tile one register holds the value they share.
+        """
         most = self.registers // max(1, self.width // 2) - 1
 
         def cycles(r: int, c: int) -> float:

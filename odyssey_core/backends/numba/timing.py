@@ -21,7 +21,7 @@ class RowTime:
         work: the sizes that say how much it does.
         runs: in one step.
         seconds: of one run.
-        flops: of one run's multiply-adds, two each; 0 where there are none.
+        flops: of one run's multiply-adds, two each; 0 where there are none, or as many as the data asks for.
     """
 
     name: str
@@ -35,7 +35,8 @@ def time_rows(executable: NumbaExecutable, feed: Feed, rounds: int = 7) -> list[
     """Times the rows of a step one by one, in the order in which they first stand in the table.
 
     A row is run alone for one block, once for each step of the feed, so what it reads lies in the cache as it does
-    beside its neighbours. The values it works on are not a step's: the executable is of no use afterwards.
+    beside its neighbours. The values it works on are not a step's, though lists are about as long as in one: the
+    executable is of no use afterwards.
 
     Args:
         executable: of one thread.

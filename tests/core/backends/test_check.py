@@ -54,12 +54,12 @@ class Trained:
         program.phases = program.phases if phases is None else phases
         return program
 
-    def guarded(self, program) -> bool:
+    def guarded(self, program, arena=None) -> bool:
         """Runs a step of ``program`` between guard zones; whether these are as they were."""
         size, executable = program.arena_size, copy.copy(self.executable)
         whole = np.full(size + 2 * GUARD, MARK)
         executable._arena = whole[GUARD : GUARD + size]
-        executable._arena[...] = self.executable._arena
+        executable._arena[...] = self.executable._arena if arena is None else arena
         executable.program = program
         executable.run(self.feed)
         return bool((whole[:GUARD] == MARK).all() and (whole[GUARD + size :] == MARK).all())
@@ -355,6 +355,18 @@ def _blocks_used(program):
         for first, body, end, block0, block1 in groups:
             yield from ((r, b) for b in range(block0, block1) for r in range(first, body))
             yield from ((r, block0) for r in range(body, end))
+
+
+@pytest.mark.parametrize("fill", ["random", "ones"])
+def test_rows_that_follow_lists_stay_inside_whatever_is_listed(lenet5, fill):
+    """Places and counts are data: the check cannot know them, so the kernels bound them."""
+    size = lenet5.program.arena_size
+    bits = np.random.default_rng(4).integers(0, 2**32, size, np.uint32) if fill == "random" else np.uint32(2**32 - 1)
+    arena = np.full(size, bits, np.uint32).view(np.float32)
+    rows = [r for name, r in _kinds(lenet5).items() if name.startswith(("pooled", "max_pool2d_switches"))]
+    assert len(rows) == 3
+    for r in rows:
+        assert lenet5.guarded(lenet5.corrupted(phases=np.array([[[r, r + 1, r + 1, 0, 1]]])), arena), r
 
 
 NEEDS_A_BLOCK = {"gather", "emit", "ingest", "batch_weight", "cross_entropy", "cross_entropy_grad", "dropout"}

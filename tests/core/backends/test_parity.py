@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from harness import FixedTiles, Graph, classes_of, classify, numba_backend, reference, relative_error, run
+from harness import (
+    GRADIENT_READER,
+    FixedTiles,
+    Graph,
+    classes_of,
+    classify,
+    numba_backend,
+    reference,
+    relative_error,
+    run,
+)
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
@@ -10,6 +20,7 @@ from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numpy import functions
 from odyssey_core.errors import ShapeError
 from odyssey_core.ops import OPS
+from odyssey_core.optim import Update
 
 TOLERANCE = 1e-5
 SMALL = FixedTiles(2, 2)
@@ -82,11 +93,19 @@ def _pooled_between(n):
     return Graph(classify(y), {"v": v, "w": w}, {"x": x}, [y])
 
 
-def _pooled_sum(n, second=(3, 2, 3, 3)):
+def _pooled_sum(n, channels=2, kernel=3):
     """One pool over two convolutions, of which both read its gradient."""
-    x, v, w = ops.input_("x", (n, 2, 7, 7)), ops.parameter("v", (3, 2, 3, 3)), ops.parameter("w", second)
-    y = ops.max_pool2d(ops.conv2d(x, v) + ops.conv2d(x, w, padding=(second[2] - 3) // 2), 2)
-    return Graph(classify(y), {"v": v, "w": w}, {"x": x}, [y])
+    x, z = ops.input_("x", (n, 2, 7, 7)), ops.input_("z", (n, channels, 7, 7))
+    v, w = ops.parameter("v", (3, 2, 3, 3)), ops.parameter("w", (3, channels, kernel, kernel))
+    y = ops.max_pool2d(ops.conv2d(x, v) + ops.conv2d(z, w, padding=(kernel - 3) // 2), 2)
+    return Graph(classify(y), {"v": v, "w": w}, {"x": x, "z": z}, [y])
+
+
+def _pooled_images(n, weight=(3, 1, 2, 9), **settings):
+    """One channel that wants no gradient: vectors along the row, more than one to a kernel's."""
+    w, b = ops.parameter("w", weight), ops.parameter("b", weight[:1])
+    y = ops.max_pool2d(ops.relu(ops.conv2d(ops.images((n, 1, 9, 13)), w, b, **settings)), 2)
+    return Graph(classify(y), {"w": w, "b": b}, outputs=[y])
 
 
 def _relu_not_fusable(n):
@@ -167,7 +186,11 @@ CASES = {
     "pooled behind tanh": lambda n: _pooled(n, (2, 7, 7), (3, 2, 2, 2), activation=ops.tanh),
     "pooled between": _pooled_between,
     "pooled sum": _pooled_sum,
-    "pooled sum of unlike ones": lambda n: _pooled_sum(n, (3, 2, 5, 5)),
+    "pooled sum of unlike kernels": lambda n: _pooled_sum(n, kernel=5),
+    "pooled sum of unlike channels": lambda n: _pooled_sum(n, channels=9),
+    "pooled images": _pooled_images,
+    "pooled images, padding and stride": lambda n: _pooled_images(n, (2, 1, 3, 3), padding=1, stride=2),
+    "pooled overlapping": lambda n: _pooled(n, (2, 9, 9), (3, 2, 2, 2), size=3, pool_stride=2),
     "relu fused": _relu_fused_in_both_directions,
     "relu not fusable": _relu_not_fusable,
     "residual": _residual,
@@ -175,6 +198,12 @@ CASES = {
     "two losses": _two_losses,
     "two shapes of one value": _reshaped_twice,
 }
+# Of these the gradient of a max-pool is lowered to lists of what is not zero.
+SPARSE = {
+    "images", "relu fused", "pooled", "pooled, one channel", "pooled, many channels", "pooled, padding and stride",
+    "pooled by threes, a border left", "pooled with gaps", "pooled without relu", "pooled between", "pooled sum",
+    "pooled images", "pooled images, padding and stride", "pooled overlapping",
+}  # fmt: skip
 # (batch size, images in it, most groups): a batch of one, one lane empty, a second block with one image, three blocks
 # over two groups, a whole block empty.
 BATCHES = [(1, 1, 8), (15, 15, 8), (17, 16, 8), (33, 33, 2), (40, 31, 8)]
@@ -207,13 +236,25 @@ def test_both_backends_run_every_op():
     assert [name for name in OPS if not hasattr(functions, name) and name not in leaves] == []
 
 
+def test_sparse_gradients_are_found():
+    found = set()
+    for name, build in CASES.items():
+        graph = build(17)
+        of_parameters, of_inputs = graph.differentiated()
+        updates = [Update(n, graph.parameters[n], grad, GRADIENT_READER) for n, grad in of_parameters.items()]
+        outputs = [graph.losses, *graph.outputs, *of_inputs.values()]
+        if Lowering(outputs, graph.parameters, updates, SMALL).sparse:
+            found.add(name)
+    assert found == SPARSE
+
+
 @pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_numba_equals_the_reference(case, batch, alive, groups):
     _compare(CASES[case](batch), groups, alive, SMALL)
 
 
-@pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused"])
+@pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused", "pooled", "pooled images"])
 def test_with_the_tiles_of_this_machine(case):
     _compare(CASES[case](17), 8, 17)
 

@@ -6,10 +6,11 @@ the input that it came from, for the weight's gradient, and by the kernel, for t
 
 What is alive differs from image to image, so a vector holds no images but channels, eight at a time: an image lies
 channels innermost (NHWC), a kernel likewise (OHWI). A pixel takes ``pixel`` floats: its channels rounded up to eights,
-or 1 where one channel is all there is; then a vector runs along the row.
+or 1 where one channel is all there is; then a vector runs along the row. An image is rounded up to sixteen floats.
 """
 
 import numpy as np
+from numba import njit
 
 from odyssey_core.backends.numba.kernels import conv, pool
 from odyssey_core.backends.numba.simd import (
@@ -40,6 +41,14 @@ IMAGES = 4
 LISTS = LANES // IMAGES
 
 
+def whole(count: int) -> int:
+    """The count rounded up to whole vectors of eight."""
+    return -(-count // HALF) * HALF
+
+
+_whole, _padded = njit(whole), njit(padded)
+
+
 def build_max_pool2d_switches(size, kernel_height, kernel_width):
     """The gradient of each window's first maximum, and lists of those that are not 0 with the places they came from.
 
@@ -52,7 +61,7 @@ def build_max_pool2d_switches(size, kernel_height, kernel_width):
         x, y, grad, values, pairs, counts, entries = row[1], row[2], row[3], row[4], row[5], row[6], row[7]
         channels, height, width, out_height, out_width = row[8], row[9], row[10], row[11], row[12]
         stride, gated, image_height, image_width, pixel = row[13], row[14], row[15], row[16], row[17]
-        image = (image_height * image_width * pixel + LANES - 1) // LANES * LANES
+        image = _padded(image_height * image_width * pixel)
         down, across = image_width * pixel * row[18], pixel * row[18]
         floor = splat(ZERO if gated else np.float32(-np.inf))
         windows = out_height * out_width * LANES
@@ -86,12 +95,12 @@ def build_max_pool2d_switches(size, kernel_height, kernel_width):
 
 
 def build_channels_last():
-    """y (16, pixels, pixel) = x (channels, pixels, 16); the last channel also fills what rounds the channels up."""
+    """y (16, image) = x (channels, pixels, 16); the last channel also fills what rounds the channels up."""
 
     def channels_last(arena, row, feed, step, block):
         x, y, channels, pixels = row[1], row[2], row[3], row[4]
-        pixel = (channels + HALF - 1) // HALF * HALF
-        image = (pixels * pixel + LANES - 1) // LANES * LANES
+        pixel = _whole(channels)
+        image = _padded(pixels * pixel)
         for p in range(pixels):
             for c in range(0, pixel, HALF):
                 source = x + (c * pixels + p) * LANES
@@ -106,8 +115,8 @@ def build_channels_first():
     def channels_first(arena, row, feed, step, block):
         x, gate, y = row[1], row[2], row[3]
         channels, height, width, padding = row[4], row[5], row[6], row[7]
-        pixel, across = (channels + HALF - 1) // HALF * HALF, width + 2 * padding
-        image = ((height + 2 * padding) * across * pixel + LANES - 1) // LANES * LANES
+        pixel, across = _whole(channels), width + 2 * padding
+        image = _padded((height + 2 * padding) * across * pixel)
         plane = height * width * LANES
         for i in range(height):
             for j in range(width):
@@ -128,7 +137,7 @@ def build_kernel_last(kernel_height, kernel_width):
 
     def kernel_last(arena, row, feed, step, block):
         weight, y, channels, out, first = row[1], row[2], row[3], row[4], row[5]
-        pixel = (channels + HALF - 1) // HALF * HALF
+        pixel = _whole(channels)
         line = kernel_width * pixel
         if block == first:
             for o in range(out):
@@ -147,7 +156,7 @@ def build_kernel_first(kernel_height, kernel_width):
 
     def kernel_first(arena, row, feed, step, block):
         x, y, channels, out, pixel = row[1], row[2], row[3], row[4], row[5]
-        line = (kernel_width * pixel + HALF - 1) // HALF * HALF
+        line = _whole(kernel_width * pixel)
         for o in range(out):
             for c in range(channels):
                 q = y + (o * channels + c) * kernel_height * kernel_width
@@ -169,8 +178,8 @@ def build_pooled_grad_weight(columns, first_row, end_row, kernel_height, kernel_
     def pooled_grad_weight(arena, row, feed, step, block):
         x, counts, entries, dw = row[1], row[2], row[3], row[4]
         out, windows, height, width, pixel, first = row[5], row[6], row[7], row[8], row[9], row[10]
-        line, vectors = width * pixel, (kernel_width * pixel + HALF - 1) // HALF
-        image, most = (height * line + LANES - 1) // LANES * LANES, IMAGES * windows
+        line, vectors = width * pixel, _whole(kernel_width * pixel) // HALF
+        image, most = _padded(height * line), IMAGES * windows
         last = LANES * image + LANES - (kernel_height - 1) * line - vectors * HALF
         for part in range(LISTS):
             for o in range(out):
@@ -189,13 +198,13 @@ def build_pooled_grad_weight(columns, first_row, end_row, kernel_height, kernel_
 
 
 def build_pooled_grad_input(kernel_height, kernel_width):
-    """dx (16, pixels, pixel): to the patch that each listed value came from, value * kernel is added."""
+    """dx (16, image): to the patch that each listed value came from, value * kernel is added."""
 
     def pooled_grad_input(arena, row, feed, step, block):
         counts, entries, weight, dx = row[1], row[2], row[3], row[4]
         out, windows, height, width, pixel = row[5], row[6], row[7], row[8], row[9]
         line, vectors = width * pixel, kernel_width * pixel // HALF
-        image, most = (height * line + LANES - 1) // LANES * LANES, IMAGES * windows
+        image, most = _padded(height * line), IMAGES * windows
         last = LANES * image - (kernel_height - 1) * line - vectors * HALF
         pool.clear(arena, dx, image)
         for part in range(LISTS):
@@ -209,11 +218,6 @@ def build_pooled_grad_input(kernel_height, kernel_width):
                         add_scaled(kernel_height, kernel_width, HALF, arena, e, q, vectors * HALF, p, line)
 
     return pooled_grad_input
-
-
-def whole(count: int) -> int:
-    """The count rounded up to whole vectors of eight."""
-    return -(-count // HALF) * HALF
 
 
 def lists(out: int, windows: int) -> dict[str, tuple[int, ...]]:
@@ -255,7 +259,7 @@ def _kernel_shapes(d):
     """A kernel both ways round: with its channels first, as a parameter lies, and last."""
     kernel_height, kernel_width = d["variant"]
     pixel = d.get("pixel", whole(d["channels"]))
-    if pixel not in (whole(d["channels"]), d["channels"] == 1):
+    if pixel != whole(d["channels"]) and not pixel == d["channels"] == 1:
         raise ValueError(f"pixels of {pixel} floats for {d['channels']} channels")
     last = (d["out"], kernel_height, whole(kernel_width * pixel))
     return {"first": (d["out"], d["channels"], kernel_height, kernel_width), "last": last}
