@@ -90,7 +90,10 @@ class Learner:
         Raises:
             DataError: an index outside the data.
         """
-        scalars = [self.optimizer.scalars(first_step + i, float(rate)) for i, rate in enumerate(lr)]
+        scalars = [
+            (*self.optimizer.scalars(first_step + i, float(rate)), *self._rule.scalars(first_step + i))
+            for i, rate in enumerate(lr)
+        ]
         self._inference.forget()
         return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
 

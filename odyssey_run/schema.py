@@ -23,7 +23,7 @@ class TrainerConfig:
         train_size: train on so many images alone, drawn by the seed; null trains on all.
         label_smoothing: probability spread evenly over the classes.
         clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
-        ema: decay of a running average of the weights, which is what is evaluated and kept; null for none.
+        ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.
         monitor: the metric that says which weights are best.
         keep: weights to test and to keep: of the last step, or of the best epoch.
         patience: epochs without a better ``monitor`` after which training ends; null for never.

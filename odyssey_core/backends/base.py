@@ -23,7 +23,7 @@ class Feed:
         order: (steps, N) int64 indices of the images of each step, -1 for a place without an image.
         pixels: (images, C H W) uint8, what the indices point into.
         labels: (images,) int64.
-        scalars: (steps, S) float32 numbers for the optimizer's rule, as ``Optimizer.scalars`` gives them.
+        scalars: (steps, S) float32 numbers as ``Optimizer.scalars`` and then ``StepRule.scalars`` give them.
         inputs: (steps, N, features) float32 values of the graph's ``input`` nodes, side by side, flattened.
         seed: the run's seed.
         epoch: the epoch that all these steps belong to.
@@ -82,7 +82,7 @@ class FeedBounds:
         batch_size: images per step.
         pixels: (C H W) of an image, or None where the graph gathers none.
         classes: labels must lie below; None where the graph reads none.
-        scalars: numbers that the optimizer's rule takes per step.
+        scalars: numbers that the optimizer's rule and what goes around it take per step.
         inputs: features of the ``input`` nodes together.
     """
 
@@ -93,7 +93,7 @@ class FeedBounds:
     inputs: int
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update]) -> "FeedBounds":
+    def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update], rule: StepRule) -> "FeedBounds":
         """The bounds of a graph."""
         nodes = topological([*outputs, *(u.grad for u in updates)])
         pixels = {math.prod(x.shape[1:]) for x in nodes if x.op.name == "images"}
@@ -102,7 +102,7 @@ class FeedBounds:
             batch_size=next(x.shape[0] for x in nodes if x.batched),
             pixels=pixels.pop() if pixels else None,
             classes=min(classes) if classes else None,
-            scalars=max((len(u.optimizer.scalars(0, 0.0)) for u in updates), default=0),
+            scalars=max((len((*u.optimizer.scalars(0, 0.0), *rule.scalars(0))) for u in updates), default=0),
             inputs=sum(math.prod(x.shape[1:]) for x in input_nodes(outputs, updates)),
         )
 

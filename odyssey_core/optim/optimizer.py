@@ -70,18 +70,21 @@ class Update:
 @dataclass(frozen=True)
 class StepRule:
     """What a step does to all parameters alike: before the optimizer's rule, g *= min(1, clip_norm / (|g| + 1e-6))
-    with |g| the norm of all gradients together; after it, e = ema e + (1 - ema) p.
+    with |g| the norm of all gradients together; after it, e = d e + (1 - d) p with d = min(ema, (1 + t) / (10 + t)),
+    t being the number of steps before this one.
 
     Args:
         clip_norm: largest norm, above 0; None leaves gradients as they are.
-        ema: decay of the average e of each parameter, in [0, 1); None keeps no average.
+        ema: largest decay of the average e of each parameter, in [0, 1); None keeps no average.
 
     Raises:
         ConfigError: a number out of range.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1, in
     PyTorch's form (1e-6); Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with an
-    exponential window. The average starts as what the parameter starts as, so it needs no correction of its bias.
+    exponential window. The decay's ramp is that of TensorFlow's tf.train.ExponentialMovingAverage with num_updates: an
+    average over as long a window as there are steps forgets the random weights it starts as, after t steps all but
+    9! / (t + 1) ... (t + 9) of them; a decay of 0.999 from the first step on keeps 90 % of them over 100 steps.
     """
 
     clip_norm: float | None = None
@@ -97,6 +100,10 @@ class StepRule:
         """Names of the arrays kept for each parameter; each starts as a copy of it."""
         return () if self.ema is None else ("ema",)
 
+    def scalars(self, step: int) -> tuple[float, ...]:
+        """The numbers that belong to one step, counted from 0; they follow the optimizer's."""
+        return () if self.ema is None else (min(self.ema, (1 + step) / (10 + step)),)
+
     def clip(self, grads: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The gradients, scaled together. The reference for every backend."""
         if self.clip_norm is None:
@@ -105,10 +112,11 @@ class StepRule:
         # A norm that is NaN stays one, as in PyTorch.
         return [grad * np.minimum(self.clip_norm / (norm + 1e-6), 1) for grad in grads]
 
-    def average(self, slots: dict[str, np.ndarray], parameter: np.ndarray) -> None:
+    def average(self, slots: dict[str, np.ndarray], parameter: np.ndarray, scalars: np.ndarray) -> None:
         """Updates the slots in place with the parameter after its step. The reference for every backend."""
         if self.ema is not None:
-            slots["ema"][...] = self.ema * slots["ema"] + (1 - self.ema) * parameter
+            (decay,) = scalars
+            slots["ema"][...] = decay * slots["ema"] + (1 - decay) * parameter
 
 
 PLAIN = StepRule()

@@ -14,7 +14,7 @@ from odyssey_core.backends.numba.timing import RowTime, time_rows
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
 from odyssey_core.learner import initial_values
-from odyssey_core.optim import StepRule, Update
+from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, for_inference
 from odyssey_run.assemble import Request
 
@@ -49,6 +49,7 @@ class Ours:
 
     def __init__(self, request: Request, dataset: Dataset):
         self._request, self._dataset = request, dataset
+        self._rule = StepRule(request.trainer.clip_norm, request.trainer.ema)
         self._programs: dict[Case, Any] = {}
         self._rates: dict[Case, float] = {}
         self._pixels = dataset.train.pixels.reshape(len(dataset.train), -1)
@@ -62,9 +63,8 @@ class Ours:
         """Compiles what a case needs and runs it once."""
         backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
         outputs, parameters, updates = self._graph(case.kind, case.batch)
-        trainer = self._request.trainer
-        rule = [StepRule(trainer.clip_norm, trainer.ema)] if updates else []
-        program = self._programs[case] = backend.compile(outputs, parameters, updates, *rule)
+        rule = self._rule if updates else PLAIN
+        program = self._programs[case] = backend.compile(outputs, parameters, updates, rule)
         program.write(initial_values(parameters, self._request.seed))
         self._rates[case] = 100.0
         for _ in range(3):
@@ -111,7 +111,9 @@ class Ours:
         images = np.arange(steps * case.batch) % len(self._pixels)
         optimizer, scalars = self._request.optim.build(), None
         if case.kind == TRAIN:
-            scalars = np.array([optimizer.scalars(i, optimizer.lr) for i in range(steps)], np.float32)
+            scalars = np.array(
+                [(*optimizer.scalars(i, optimizer.lr), *self._rule.scalars(i)) for i in range(steps)], np.float32
+            )
         return Feed(images.reshape(steps, case.batch), self._pixels, self._dataset.train.labels, scalars)
 
 

@@ -127,7 +127,7 @@ class NumbaExecutable:
         tiles: Tiles,
     ):
         lowering = Lowering(outputs, parameters, updates, tiles)
-        self._bounds = FeedBounds.of(outputs, updates)
+        self._bounds = FeedBounds.of(outputs, updates, rule)
         self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups, threads)
         check(self.program)
         self._stored: dict[str, tuple[int, Shape]] = {}

@@ -108,7 +108,6 @@ class _Writer:
         self.add(Kernel(instruction, ()), fields)
         if rule.ema is not None:
             fields["average"] = self._slot("ema", start, length)
-            fields |= {"decay": float_bits(rule.ema), "1-decay": float_bits(1 - rule.ema)}
             self.add(Kernel(EMA, ()), fields)
 
     def _gradients(self, piece: Piece, groups: int) -> dict[str, int]:

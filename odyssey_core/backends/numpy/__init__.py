@@ -60,7 +60,7 @@ class Interpreter:
     def __post_init__(self) -> None:
         self.order = topological([*self.outputs, *(u.grad for u in self.updates)])
         self.inputs = input_nodes(self.outputs, self.updates)
-        self.bounds = FeedBounds.of(self.outputs, self.updates)
+        self.bounds = FeedBounds.of(self.outputs, self.updates, self.rule)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
             shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self._slots(u)}
@@ -88,9 +88,10 @@ class Interpreter:
             for u, grad in zip(self.updates, self.rule.clip([values[u.grad] for u in self.updates]), strict=True):
                 slots = {slot: self.state[f"{u.name}/{slot}"] for slot in self._slots(u)}
                 scalars = feed.scalars[t].astype(self.dtype)
-                value = u.optimizer.apply(self.state[u.name], grad, slots, scalars)
+                own, around = np.split(scalars, [len(scalars) - len(self.rule.scalars(0))])
+                value = u.optimizer.apply(self.state[u.name], grad, slots, own)
                 self.state[u.name] = value.astype(self.dtype)
-                self.rule.average(slots, self.state[u.name])
+                self.rule.average(slots, self.state[u.name], around)
         return results
 
     def values(self, feed: Feed) -> dict[Tensor, np.ndarray]:

@@ -39,7 +39,7 @@ class Trained:
             order=order,
             pixels=rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8),
             labels=rng.integers(0, classes, batch),
-            scalars=np.array([optimizer.scalars(0, 0.01)]),
+            scalars=np.array([(*optimizer.scalars(0, 0.01), *rule.scalars(0))]),
         )
         self.executable.write({n: rng.uniform(-0.1, 0.1, p.shape) for n, p in self.parameters.items()})
 
@@ -542,5 +542,6 @@ def test_the_listing_names_every_row(lenet5):
     assert re.search(r"phase 1, group 0: .*\n +\+ *\d+  sum_squares .* groups=2 ", text)
     assert re.search(r"  clip .* parts=8 .* clip_norm=0.5\n", text)
     assert re.search(
-        r"  sgd .* groups=1 .* momentum=0.9 nesterov=0 weight_decay=0\n .*  ema .* decay=0.9 1-decay=0.1\n", text
+        r"  sgd .* groups=1 .* momentum=0.9 nesterov=0 weight_decay=0\n .*  ema parameter=\d+ average=\d+ length=\d+\n",
+        text,
     )

@@ -134,7 +134,8 @@ def build_ema():
 
     def ema(arena, row, feed, step, block):
         parameter, average, length = row[1], row[2], row[3]
-        decay, rest = splat(float_of(row[4])), splat(float_of(row[5]))
+        value = feed.scalars[step, feed.scalars.shape[1] - 1]
+        decay, rest = splat(value), splat(ONE - value)
         for at in range(0, length, LANES):
             p = load(arena, parameter + at)
             store(arena, average + at, fma(decay, load(arena, average + at), mul(rest, p)))
@@ -173,7 +174,7 @@ CLIP = Instruction(
 )  # fmt: skip
 EMA = Instruction(
     "ema", build_ema, ("parameter",), ("average",), ("length",),
-    _stretches("parameter", "average", gradients=False), ("decay", "1-decay"), updates=True,
+    _stretches("parameter", "average", gradients=False), updates=True,
 )  # fmt: skip
 
 SGD = _rule("sgd", build_sgd, ("velocity",), ("momentum", "nesterov", "weight_decay"), optional=("velocity",))
