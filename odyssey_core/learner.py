@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from odyssey_core.inference import Inference
 from odyssey_core.nn import Module
 from odyssey_core.optim import SGD, Optimizer, StepRule, Update
 from odyssey_core.random import uniform
+from odyssey_core.ranges import Range, check_ranges
 from odyssey_core.tensor import Shape, Tensor, topological
+
+BatchSize = Annotated[int, Range(1)]
 
 
 class Learner:
@@ -48,7 +52,7 @@ class Learner:
         backend: Backend,
         *,
         input_shape: Shape,
-        batch_size: int,
+        batch_size: BatchSize,
         mean: float = 0.0,
         std: float = 1.0,
         label_smoothing: float = 0.0,
@@ -57,8 +61,7 @@ class Learner:
         clip_norm: float | None = None,
         ema: float | None = None,
     ):
-        if batch_size < 1:
-            raise ConfigError(f"trainer.batch_size: must be at least 1, got {batch_size}")
+        check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.backend, self.seed = optimizer, backend, seed
         self._rule = StepRule(clip_norm, ema)
         self.parameters = model.parameters()

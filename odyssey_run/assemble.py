@@ -34,6 +34,7 @@ REGISTRIES: dict[str, Registry] = {
     "scheduler": SCHEDULERS,
     "backend": BACKENDS,
 }
+UNBUILT = ("data", "backend")  # what nothing is made of before a run begins
 GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
 
 
@@ -105,16 +106,18 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
             parts[group] = schema(**arguments)
     weights, wrong = _weights(root.get("model", {}))
     faults += wrong
-    # Looking a constructor up may import a compiler. What is as its file has it is right, since a test binds every
-    # file: it comes last, and not at all where something else is already wrong.
+    # Looking a data set up imports what draws or reads it. What is as its file has it is right, since a test binds
+    # every file: it comes last, and not at all where something else is already wrong.
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
-        if faults and _as_shipped(group, root.get(group, {})):
+        if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
         values = {key: value for key, value in root.get(group, {}).items() if (group, key) != WEIGHTS}
-        parts[group], wrong = _component(group, registry, values)
+        component, wrong = _component(group, registry, values)
         faults += _heard(wrong, group, root, silent)
-    if not faults:
-        faults = [*_construction_faults(parts, root["expect"]), *_combination_faults(parts)]
+        if not wrong:
+            parts[group] = component
+    sound = {name: part for name, part in parts.items() if name not in silent}
+    faults += [*_construction_faults(sound, root.get("expect", {})), *_combination_faults(sound)]
     if faults:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
@@ -167,17 +170,17 @@ def _component(group: str, registry: Registry, values: Mapping[str, Any]) -> tup
 
 
 def _construction_faults(parts: dict[str, Any], expect: dict[str, Any]) -> list[str]:
-    """What the constructors that load nothing find wrong."""
+    """What the constructors that load nothing find wrong; parts that are wrong already are left out."""
     faults = []
-    schedule = parts["scheduler"]
-    for construct in (
-        parts["optim"].build,
-        lambda: schedule.build().check(parts["trainer"].epochs),
-        lambda: parts["model"].build(input_shape=INPUT_SHAPE, classes=2),
-        lambda: claims.read(expect),
+    for needed, construct in (
+        (("optim",), lambda: parts["optim"].build()),
+        (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
+        (("model",), lambda: parts["model"].build(input_shape=INPUT_SHAPE, classes=2)),
+        ((), lambda: claims.read(expect)),
     ):
         try:
-            construct()
+            if all(parts.get(name) for name in needed):
+                construct()
         except OdysseyError as error:
             faults.append(str(error))
     return faults
@@ -185,8 +188,8 @@ def _construction_faults(parts: dict[str, Any], expect: dict[str, Any]) -> list[
 
 def _combination_faults(parts: dict[str, Any]) -> list[str]:
     """What is right by itself and wrong together."""
-    trainer, faults = parts["trainer"], []
-    if trainer.validation_size == 0:
+    trainer, faults = parts.get("trainer"), []
+    if trainer and trainer.validation_size == 0:
         for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
             if value:
                 faults.append(f"trainer.{key}: needs a validation set, got trainer.validation_size 0")

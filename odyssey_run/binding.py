@@ -8,15 +8,16 @@ import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from odyssey_core.errors import ConfigError
+from odyssey_core.ranges import NAMES, Range
 
 MISSING = "???"  # OmegaConf's mark of a value that must be set
-_NAMES = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+_NAMES = NAMES | {str: "text", bool: "true or false", type(None): "null"}
 
 
 class Faults(ConfigError):
@@ -29,23 +30,6 @@ class Faults(ConfigError):
     def __init__(self, lines: Sequence[str]):
         self.lines = tuple(lines)
         super().__init__("\n".join(self.lines))
-
-
-@dataclass(frozen=True)
-class Range:
-    """Bounds of a number in an ``Annotated`` type: low <= value <= high, or < high where ``below`` is set."""
-
-    low: float
-    high: float = math.inf
-    below: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value and (value < self.high if self.below else value <= self.high)
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"at least {self.low}"
-        return f"from {self.low} to {'below ' if self.below else ''}{self.high}"
 
 
 class Misfit(Exception):
@@ -79,8 +63,6 @@ def fit(value: Any, annotation: Any) -> Any:
         raise Misfit(describe(annotation))
     if (origin or annotation) in (tuple, list, Sequence):
         return _fit_sequence(value, annotation)
-    if is_dataclass(annotation):
-        return _fit_dataclass(value, annotation)
     if (origin or annotation) in (dict, Mapping):
         if isinstance(value, dict):
             return value
@@ -106,15 +88,6 @@ def _fit_union(value: Any, annotation: Any) -> Any:
         except Misfit as misfit:
             expected.append(str(misfit))
     raise Misfit(" or ".join(expected))
-
-
-def _fit_dataclass(value: Any, annotation: Any) -> Any:
-    if not isinstance(value, dict):
-        raise Misfit(describe(annotation))
-    arguments, faults = bind(annotation, value, "")
-    if faults:
-        raise Misfit(f"{describe(annotation)} ({'; '.join(faults)})")
-    return annotation(**arguments)
 
 
 def _fit_sequence(value: Any, annotation: Any) -> Any:
@@ -189,11 +162,11 @@ def bind(
             faults.append(unknown_key(key, path, known))
         elif value == MISSING:
             faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
-        elif is_dataclass(known[key].annotation) and isinstance(value, dict):
-            inner, wrong = bind(known[key].annotation, value, _join(path, key))
+        elif isinstance(value, dict) and (group := _dataclass_in(known[key].annotation)):
+            inner, wrong = bind(group, value, _join(path, key))
             faults += wrong
             if not wrong:
-                arguments[key] = known[key].annotation(**inner)
+                arguments[key] = group(**inner)
         else:
             try:
                 arguments[key] = fit(value, known[key].annotation)
@@ -203,6 +176,11 @@ def bind(
         if key not in values and parameter.default is inspect.Parameter.empty:
             faults.append(f"{_join(path, key)}: expected {describe(parameter.annotation)}, got nothing; set it")
     return arguments, faults
+
+
+def _dataclass_in(annotation: Any) -> Any:
+    """The dataclass that an annotation is, or that it allows beside null."""
+    return next((x for x in (annotation, *get_args(annotation)) if is_dataclass(x)), None)
 
 
 def unknown_key(key: str, path: str, known: Mapping[str, Any] | Sequence[str]) -> str:

@@ -6,7 +6,9 @@ No field has a default: defaults are in conf/, and only there.
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from odyssey_run.binding import Range
+from odyssey_core.learner import BatchSize
+from odyssey_core.optim.optimizer import ClipNorm
+from odyssey_core.ranges import Range, Share
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,14 @@ class TrainerConfig:
     """
 
     epochs: Annotated[int, Range(1)]
-    batch_size: Annotated[int, Range(1)]
+    batch_size: BatchSize
     max_steps: Annotated[int, Range(1)] | None
     log_every: Annotated[int, Range(1)]
     validation_size: Annotated[int, Range(0)] | None
     train_size: Annotated[int, Range(1)] | None
-    label_smoothing: Annotated[float, Range(0, 1, below=True)]
-    clip_norm: Annotated[float, Range(1e-12)] | None
-    ema: Annotated[float, Range(0, 1, below=True)] | None
+    label_smoothing: Share
+    clip_norm: ClipNorm | None
+    ema: Share | None
     monitor: Literal["val/accuracy", "val/loss"]
     keep: Literal["last", "best"]
     patience: Annotated[int, Range(1)] | None

@@ -1,9 +1,10 @@
 """Random affine distortion of training images."""
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
 
-from odyssey_core.errors import ConfigError
+from odyssey_core.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -14,24 +15,22 @@ class Augment:
     centre of the image; what comes from outside is 0.
 
     Args:
-        rotation: degrees, at most 45.
-        scale: fraction of the size, below 1.
+        rotation: degrees.
+        scale: fraction of the size.
         shear: horizontal shift per row, in pixels.
         shift: pixels, in each direction.
 
     Raises:
-        ConfigError: an amount that is negative, not finite or too large.
+        ConfigError: an amount outside its range.
     """
 
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
+    rotation: Annotated[float, Range(0, 45)] = 0.0
+    scale: Annotated[float, Range(0, 0.99)] = 0.0
+    shear: Annotated[float, Range(0, 10)] = 0.0
+    shift: Annotated[float, Range(0, 1000)] = 0.0
 
-    def __post_init__(self):
-        for field, value, most in zip(fields(self), astuple(self), (45, 0.99, 10, 1000), strict=True):
-            if not 0 <= value <= most:
-                raise ConfigError(f"data.augment.{field.name}: expected 0 to {most}, got {value}")
+    def __post_init__(self) -> None:
+        check_ranges(Augment, vars(self), "data.augment")
 
     def amounts(self) -> tuple[float, float, float, float]:
         """(rotation in radians, scale, shear, shift)."""

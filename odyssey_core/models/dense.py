@@ -1,9 +1,10 @@
 """Networks of linear layers alone."""
 
 import math
+from typing import Annotated
 
-from odyssey_core.errors import ConfigError
 from odyssey_core.nn import Dropout, Flatten, Linear, Module, ReLU, Sequential
+from odyssey_core.ranges import Range, Share, check_ranges
 from odyssey_core.tensor import Shape
 
 
@@ -11,9 +12,9 @@ def mlp(
     input_shape: Shape,
     classes: int,
     *,
-    hidden: tuple[int, ...] = (256, 128),
+    hidden: tuple[Annotated[int, Range(1)], ...] = (256, 128),
     init: str = "kaiming",
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
 ) -> Sequential:
     """Flatten, then linear and ReLU for each hidden width, then linear to the classes.
 
@@ -27,8 +28,7 @@ def mlp(
     Raises:
         ConfigError: a width below 1.
     """
-    if any(width < 1 for width in hidden):
-        raise ConfigError(f"mlp: hidden widths must be at least 1, got {list(hidden)}")
+    check_ranges(mlp, {"hidden": hidden}, "model")
     layers: dict[str, Module] = {"flatten": Flatten()}
     features = math.prod(input_shape)
     for i, width in enumerate(hidden, 1):

@@ -12,10 +12,11 @@ from odyssey_core.nn import (
     Sequential,
     Tanh,
 )
+from odyssey_core.ranges import Share
 from odyssey_core.tensor import Shape
 
 
-def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: float = 0.0) -> Sequential:
+def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: Share = 0.0) -> Sequential:
     """conv 6@5x5, ReLU, max-pool 2, conv 16@5x5, ReLU, max-pool 2, linear 120, ReLU, linear 84, ReLU, linear.
 
     For (1, 28, 28) and 47 classes it has 47,571 parameters.

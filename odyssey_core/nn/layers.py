@@ -1,10 +1,10 @@
 """Layers: parameters and the operation they enter."""
 
 from odyssey_core import ops
-from odyssey_core.errors import ConfigError
 from odyssey_core.nn.initializers import INITIALIZERS
 from odyssey_core.nn.module import Module
 from odyssey_core.random import stream_of
+from odyssey_core.ranges import Share, check_ranges
 from odyssey_core.tensor import Tensor
 
 
@@ -94,9 +94,8 @@ class Flatten(Module):
 class Dropout(Module):
     """Zeroes with probability p while training, see `ops.dropout`; ``name`` decides its random stream."""
 
-    def __init__(self, p: float, name: str):
-        if not 0 <= p < 1:
-            raise ConfigError(f"dropout: p must be at least 0 and below 1, got {p}")
+    def __init__(self, p: Share, name: str):
+        check_ranges(Dropout.__init__, {"p": p}, "dropout")
         self.p, self.stream = p, stream_of(name)
 
     def __call__(self, x: Tensor) -> Tensor:

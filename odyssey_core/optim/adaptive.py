@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import Optimizer, power
+from odyssey_core.ranges import PositiveSize, Share, Size
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Adam(Optimizer):
 
     Args:
         lr: learning rate.
-        betas: (b1, b2), decay of the two averages, each in [0, 1).
-        eps: added to the denominator.
+        betas: (b1, b2), decay of the two averages.
+        eps: added to the denominator, which is 0 where no gradient has come yet.
         weight_decay: L2 penalty, added to the gradient.
 
     Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
@@ -25,15 +25,10 @@ class Adam(Optimizer):
 
     rule: ClassVar[str] = "adam"
     decoupled: ClassVar[bool] = False
-    lr: float = 0.001
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.betas) != 2 or max(self.betas) >= 1:
-            raise ConfigError(f"optim.betas: expected two numbers below 1, got {list(self.betas)}")
+    lr: Size = 0.001
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: PositiveSize = 1e-8
+    weight_decay: Size = 0.0
 
     def slots(self):
         return ("mean", "square")
@@ -68,7 +63,7 @@ class AdamW(Adam):
     """
 
     decoupled: ClassVar[bool] = True
-    weight_decay: float = 0.01
+    weight_decay: Size = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,25 +72,20 @@ class RMSprop(Optimizer):
 
     Args:
         lr: learning rate.
-        alpha: decay of the average, in [0, 1).
-        eps: added to the denominator.
+        alpha: decay of the average.
+        eps: added to the denominator, which is 0 where no gradient has come yet.
         weight_decay: L2 penalty, added to the gradient.
-        momentum: factor of the velocity b, in [0, 1).
+        momentum: factor of the velocity b.
 
     Source: Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012, in PyTorch's form (eps outside the root).
     """
 
     rule: ClassVar[str] = "rmsprop"
-    lr: float = 0.01
-    alpha: float = 0.99
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alpha >= 1 or self.momentum >= 1:
-            raise ConfigError(f"optim: alpha and momentum must be below 1, got {self.alpha} and {self.momentum}")
+    lr: Size = 0.01
+    alpha: Share = 0.99
+    eps: PositiveSize = 1e-8
+    weight_decay: Size = 0.0
+    momentum: Share = 0.0
 
     def slots(self):
         return ("square", "velocity")

@@ -1,35 +1,34 @@
 """The contract of an optimizer: its slots, its numbers per step, its rule on one parameter, and what goes around it."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from odyssey_core.errors import ConfigError
+from odyssey_core.ranges import Range, Share, Size, check_ranges
 from odyssey_core.tensor import Tensor
+
+ClipNorm = Annotated[float, Range(0, above=True)]
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base of the update rules; the fields of a subclass are its arguments.
+    """Base of the update rules; the fields of a subclass are its arguments, their annotations the ranges.
 
     Attributes:
         rule: the name under which a backend finds its implementation of ``apply``.
         lr: learning rate at the start of a run; schedules scale it step by step.
+
+    Raises:
+        ConfigError: a number outside its range.
     """
 
     rule: ClassVar[str]
-    lr: float
+    lr: Size
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not np.all(np.isfinite(value)):
-                raise ConfigError(f"optim.{field.name}: must be finite, got {value}")
-            if not isinstance(value, bool) and np.any(np.asarray(value) < 0):
-                raise ConfigError(f"optim.{field.name}: must not be negative, got {value}")
+        check_ranges(type(self), vars(self), "optim")
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter, all zero at the start."""
@@ -74,11 +73,11 @@ class StepRule:
     t being the number of steps before this one.
 
     Args:
-        clip_norm: largest norm, above 0; None leaves gradients as they are.
-        ema: largest decay of the average e of each parameter, in [0, 1); None keeps no average.
+        clip_norm: largest norm; None leaves gradients as they are.
+        ema: largest decay of the average e of each parameter; None keeps no average.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number outside its range.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1, in
     PyTorch's form (1e-6); Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with an
@@ -87,14 +86,11 @@ class StepRule:
     9! / (t + 1) ... (t + 9) of them; a decay of 0.999 from the first step on keeps 90 % of them over 100 steps.
     """
 
-    clip_norm: float | None = None
-    ema: float | None = None
+    clip_norm: ClipNorm | None = None
+    ema: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise ConfigError(f"trainer.clip_norm: must be above 0, got {self.clip_norm}")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ConfigError(f"trainer.ema: must lie in [0, 1), got {self.ema}")
+        check_ranges(StepRule, vars(self), "trainer")
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter; each starts as a copy of it."""

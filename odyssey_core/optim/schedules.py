@@ -6,21 +6,29 @@ multiplications and divisions of float64: the same bits on every machine, unlike
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import Annotated
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import power
+from odyssey_core.ranges import Range, Share, check_ranges
+
+AtLeastOne = Annotated[float, Range(1)]
+Factor = Annotated[float, Range(0, 1, above=True)]
+SmallerFactor = Annotated[float, Range(0, 1, above=True, below=True)]
+Floor = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of the schedules; the fields of a subclass are its arguments."""
+    """Base of the schedules; the fields of a subclass are its arguments, their annotations the ranges.
+
+    Raises:
+        ConfigError: a number outside its range.
+    """
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if not isinstance(value, tuple) and not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"scheduler.{each.name}: must be finite and not negative, got {value}")
+        check_ranges(type(self), vars(self), "scheduler")
 
     def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
         """What ``optim.lr`` is multiplied with.
@@ -48,15 +56,11 @@ class Warmed(Schedule):
     """Base of the schedules that a linear warm-up may go before.
 
     Args:
-        warmup: the first W = round(warmup steps) steps multiply the factor with (step + 1) / W; in [0, 1). What counts
+        warmup: the first W = round(warmup steps) steps multiply the factor with (step + 1) / W. What counts
             epochs counts those of the warm-up too; what spans the run spans what is left of it after the warm-up.
     """
 
-    warmup: float = field(default=0.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("warmup", self.warmup < 1, "must be a share of the run below 1")
+    warmup: Share = field(default=0.0, kw_only=True)
 
     def factor(self, step, steps, per_epoch, history):
         warm = min(round(self.warmup * steps), steps - 1)
@@ -86,17 +90,12 @@ class Step(Warmed):
 
     Args:
         step_size: epochs.
-        gamma: in (0, 1].
+        gamma: factor of each fall.
         warmup: see `Warmed`.
     """
 
-    step_size: int = 4
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("step_size", self.step_size >= 1, "must be at least 1 epoch")
-        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+    step_size: Annotated[int, Range(1)] = 4
+    gamma: Factor = 0.1
 
     def check(self, epochs):
         self._demand("step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs")
@@ -111,18 +110,17 @@ class MultiStep(Warmed):
 
     Args:
         milestones: epochs, counted from 0, at whose start the factor falls; ascending.
-        gamma: in (0, 1].
+        gamma: factor of each fall.
         warmup: see `Warmed`.
     """
 
     milestones: tuple[int, ...] = (5, 8)
-    gamma: float = 0.1
+    gamma: Factor = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ascending = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
         self._demand("milestones", bool(self.milestones) and ascending, "must be ascending epochs from 1 on")
-        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
 
     def check(self, epochs):
         self._demand("milestones", self.milestones[-1] < epochs, f"must lie below the run's {epochs} epochs")
@@ -136,15 +134,11 @@ class Exponential(Warmed):
     """gamma ^ epoch.
 
     Args:
-        gamma: in (0, 1].
+        gamma: factor of each fall.
         warmup: see `Warmed`.
     """
 
-    gamma: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+    gamma: Factor = 0.9
 
     def _warm(self, part, epoch, history):
         return power(self.gamma, epoch)
@@ -155,17 +149,13 @@ class Cosine(Warmed):
     """min_factor + (1 - min_factor) (1 + cos(pi part)) / 2, step by step; part is the share of the run that is over.
 
     Args:
-        min_factor: what it falls to, in [0, 1].
+        min_factor: what it falls to.
         warmup: see `Warmed`.
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
     """
 
-    min_factor: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("min_factor", self.min_factor <= 1, "must lie in [0, 1]")
+    min_factor: Floor = 0.0
 
     def _warm(self, part, epoch, history):
         return _anneal(1.0, self.min_factor, part)
@@ -180,11 +170,7 @@ class Polynomial(Warmed):
         warmup: see `Warmed`.
     """
 
-    power: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("power", self.power >= 1, "must be at least 1")
+    power: Annotated[int, Range(1)] = 1
 
     def _warm(self, part, epoch, history):
         return power(1 - part, self.power)
@@ -197,24 +183,19 @@ class Plateau(Warmed):
     A plateau is patience + 1 epochs in a row none of which was below best - threshold |best|.
 
     Args:
-        gamma: in (0, 1); PyTorch's ``factor``.
+        gamma: factor of each fall; PyTorch's ``factor``.
         patience: epochs without improvement that are let pass.
         threshold: the relative improvement that counts.
-        min_factor: in [0, 1].
+        min_factor: what it never falls below.
         warmup: see `Warmed`.
 
     Source: PyTorch's ReduceLROnPlateau with threshold_mode "rel", for values above 0.
     """
 
-    gamma: float = 0.1
-    patience: int = 2
-    threshold: float = 1e-4
-    min_factor: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("gamma", 0 < self.gamma < 1, "must lie in (0, 1)")
-        self._demand("min_factor", self.min_factor <= 1, "must lie in [0, 1]")
+    gamma: SmallerFactor = 0.1
+    patience: Annotated[int, Range(0)] = 2
+    threshold: Annotated[float, Range(0)] = 1e-4
+    min_factor: Floor = 0.0
 
     def check(self, epochs):
         expected = f"must be below {max(epochs - 2, 0)} for a run of {epochs} epochs to see a plateau and use it"
@@ -247,15 +228,9 @@ class OneCycle(Schedule):
     Source: Smith and Topin, "Super-Convergence", 2018, in PyTorch's form (two phases, cosine).
     """
 
-    pct_start: float = 0.3
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._demand("pct_start", 0 < self.pct_start < 1, "must lie in (0, 1)")
-        self._demand("div_factor", self.div_factor >= 1, "must be at least 1")
-        self._demand("final_div_factor", self.final_div_factor >= 1, "must be at least 1")
+    pct_start: SmallerFactor = 0.3
+    div_factor: AtLeastOne = 25.0
+    final_div_factor: AtLeastOne = 1e4
 
     def factor(self, step, steps, per_epoch, history):
         first, peak = 1 / self.div_factor, self.pct_start * steps - 1

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import Optimizer
+from odyssey_core.ranges import Share, Size
 
 
 @dataclass(frozen=True)
@@ -13,29 +14,27 @@ class SGD(Optimizer):
 
     Args:
         lr: learning rate.
-        momentum: factor of the velocity, in [0, 1).
+        momentum: factor of the velocity.
         nesterov: look ahead along the velocity.
         weight_decay: L2 penalty, added to the gradient.
 
     Raises:
-        ConfigError: Nesterov without momentum, or a negative number.
+        ConfigError: Nesterov without momentum, or a number outside its range.
 
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in
     PyTorch's form (lr outside the velocity).
     """
 
     rule: ClassVar[str] = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.0
+    lr: Size = 0.01
+    momentum: Share = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: Size = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and not self.momentum:
             raise ConfigError("optim.nesterov: needs optim.momentum above 0, got 0")
-        if self.momentum >= 1:
-            raise ConfigError(f"optim.momentum: must be below 1, got {self.momentum}")
 
     def slots(self):
         return ("velocity",) if self.momentum else ()

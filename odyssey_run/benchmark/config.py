@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from odyssey_run.binding import Range
+from odyssey_core.ranges import Range
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.binding import Range
+from odyssey_core.ranges import Range
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request

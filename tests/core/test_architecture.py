@@ -10,10 +10,11 @@ import odyssey_core
 ROOT = Path(odyssey_core.__file__).parent
 RUNNER_ONLY = {"hydra", "omegaconf", "mlflow", "odyssey_run"}
 # What each part of the core may import of the others; a part not named may import nothing above the foundations.
-FOUNDATIONS = {"errors", "registry", "random", "tensor"}
+FOUNDATIONS = {"errors", "ranges", "registry", "random", "tensor"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
+    "ranges": {"errors"},
     "random": set(),
     "tensor": {"errors", "ops"},  # Tensor's operators import ops when they are used
     "checkpoint": {"errors"},
@@ -24,7 +25,7 @@ ALLOWED = {
     "nn": FOUNDATIONS | {"ops"},
     "models": FOUNDATIONS | {"nn"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
-    "data": {"errors", "registry", "random", "checkpoint"},
+    "data": {"errors", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"ops", "backends", "data", "nn"},
     "classifier": FOUNDATIONS | {"inference", "backends", "checkpoint", "data", "models"},
     "learner": FOUNDATIONS | {"inference", "ops", "autodiff", "backends", "data", "nn", "optim"},

@@ -216,7 +216,7 @@ def test_updates_without_their_numbers_are_refused():
 
 
 def test_batch_size_must_be_positive():
-    with pytest.raises(ConfigError, match=r"trainer\.batch_size: must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size: expected an integer at least 1, got 0"):
         _learner(batch_size=0)
 
 

@@ -127,7 +127,7 @@ def test_inference_leaves_dropout_out_and_keeps_what_does_not_change():
 
 
 def test_layers_refuse_bad_arguments():
-    with pytest.raises(ConfigError, match=r"dropout: p must be at least 0 and below 1, got -0\.1"):
+    with pytest.raises(ConfigError, match=r"dropout\.p: expected a number from 0 to below 1, got -0\.1"):
         Dropout(-0.1, "d")
     with pytest.raises(ConfigError, match=r"unknown initializer 'kaimin'; .*did you mean 'kaiming'"):
         Linear(3, 4, init="kaimin")

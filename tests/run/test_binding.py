@@ -2,7 +2,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from odyssey_run.binding import Misfit, Range, bind, describe, fit
+from odyssey_core.ranges import Range
+from odyssey_run.binding import Misfit, bind, describe, fit
 
 
 @pytest.mark.parametrize(

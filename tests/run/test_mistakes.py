@@ -37,7 +37,7 @@ ONE_FAULT = {
     "trainer.validation_size 0",
     ("trainer.monitor=test/accuracy",): "trainer.monitor: expected one of val/accuracy, val/loss, got the text "
     "'test/accuracy'",
-    ("model=mlp", "model.hidden=[0]"): "mlp: hidden widths must be at least 1, got [0]",
+    ("model=mlp", "model.hidden=[0]"): "model.hidden: expected a list of an integer at least 1 each, got [0]",
     ("trainer.train_size=1338",): "trainer.train_size: expected at most 1337 (the training images left by validation), "
     "got 1338",
     ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size), got 32",
@@ -51,19 +51,22 @@ ONE_FAULT = {
         "run_id=abc",
     ): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
     "model, data, optim, scheduler, backend, task; did you mean run?",
-    ("optim.lr=abc",): "optim.lr: expected a number, got the text 'abc'",
-    ("optim.lr=true",): "optim.lr: expected a number, got True",
-    ("optim.lr=nan",): "optim.lr: expected a number, got nan",
-    ("optim.lr=null",): "optim.lr: expected a number, got null",
+    ("optim.lr=abc",): "optim.lr: expected a number from 0 to 1e+38, got the text 'abc'",
+    ("optim.lr=true",): "optim.lr: expected a number from 0 to 1e+38, got True",
+    ("optim.lr=nan",): "optim.lr: expected a number from 0 to 1e+38, got nan",
+    ("optim.lr=null",): "optim.lr: expected a number from 0 to 1e+38, got null",
     ("optim.nesterov=1",): "optim.nesterov: expected true or false, got 1",
-    ("optim.lr=-0.1",): "optim.lr: must not be negative, got -0.1",
+    ("optim.lr=-0.1",): "optim.lr: expected a number from 0 to 1e+38, got -0.1",
     ("trainer.batch_size=0",): "trainer.batch_size: expected an integer at least 1, got 0",
     ("trainer.batch_size=1.5",): "trainer.batch_size: expected an integer at least 1, got 1.5",
     ("trainer.max_steps=0",): "trainer.max_steps: expected an integer at least 1 or null, got 0",
     ("trainer.label_smoothing=1",): "trainer.label_smoothing: expected a number from 0 to below 1, got 1",
     ("seed=-1",): "seed: expected an integer from 0 to 9223372036854775807, got -1",
-    ("model=mlp", "model.hidden=[32,a]"): "model.hidden: expected a list of an integer each, got [32, 'a']",
-    ("optim=adam", "optim.betas=[0.9]"): "optim.betas: expected a list of 2: a number, a number, got [0.9]",
+    ("model=mlp", "model.hidden=[32,a]"): "model.hidden: expected a list of an integer at least 1 each, got [32, 'a']",
+    (
+        "optim=adam",
+        "optim.betas=[0.9]",
+    ): "optim.betas: expected a list of 2: a number from 0 to below 1, a number from 0 to below 1, got [0.9]",
     ("optim={lr: 1}",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got values; "
     "set them as optim.KEY=VALUE",
     ("lenet5",): "cannot read 'lenet5': expected name=value, for example optim.lr=0.01 or model=lenet5",
@@ -108,6 +111,41 @@ def test_all_faults_are_told_at_once(mistake):
         "trainer.epochs",
         "unknown key optim.lrr",
         "unknown key backend.x",
+    ]
+
+
+def test_ranges_types_and_combinations_are_told_together(mistake):
+    lines = mistake(
+        *QUICK[:-2],
+        "model=mlp",
+        "model.hidden=[64,0]",
+        "optim.momentum=1.5",
+        "optim.lr=-1",
+        "optim.nesterov=2",
+        "scheduler=multistep",
+        "trainer.epochs=8",
+        "trainer.batch_size=0",
+        "trainer.ema=1",
+        "trainer.clip_norm=0",
+        "data.augment={rotation: 60}",
+        "expect={test/accuracy: high}",
+        "seed=-1",
+    )
+    assert sorted(line.split(":")[0] for line in lines) == [
+        "data.augment.rotation",
+        "expect.test/accuracy",
+        "model.hidden",
+        "optim.lr",
+        "optim.momentum",
+        "optim.nesterov",
+        "seed",
+        "trainer.batch_size",
+        "trainer.clip_norm",
+        "trainer.ema",
+    ]
+    assert sorted(mistake(*QUICK, "scheduler=multistep", "trainer.epochs=8", "optim.lr=-1", "optim=rmsprop")) == [
+        "optim.lr: expected a number from 0 to 1e+38, got -1",
+        "scheduler.milestones: must lie below the run's 8 epochs, got [5, 8]",
     ]
 
 

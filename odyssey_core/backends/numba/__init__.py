@@ -1,11 +1,14 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
 from importlib import import_module
+from typing import Annotated
 
 from odyssey_core.backends.numba import environment  # noqa: F401  (numba reads it once)
 from odyssey_core.backends.numba.cores import usable_cores
-from odyssey_core.errors import ConfigError
 from odyssey_core.optim import PLAIN
+from odyssey_core.ranges import Range, check_ranges
+
+Count = Annotated[int, Range(1)]
 
 __all__ = ["NumbaBackend"]
 
@@ -23,10 +26,8 @@ class NumbaBackend:
         ConfigError: fewer than one thread or group.
     """
 
-    def __init__(self, threads: int | None = None, groups: int = 8):
-        for name, value in (("threads", threads), ("groups", groups)):
-            if value is not None and value < 1:
-                raise ConfigError(f"backend.{name}: must be at least 1, got {value}")
+    def __init__(self, threads: Count | None = None, groups: Count = 8):
+        check_ranges(NumbaBackend.__init__, {"threads": threads, "groups": groups}, "backend")
         from numba import config
 
         from odyssey_core.backends.numba.tiles import Tiles

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class NumpyBackend:
 
     threads = 1
 
-    def __init__(self, dtype: str = "float32"):
+    def __init__(self, dtype: Literal["float32", "float64"] = "float32"):
         if dtype not in ("float32", "float64"):
             raise ConfigError(f"backend.dtype: expected float32 or float64, got {dtype!r}")
         self.dtype = np.dtype(dtype)

@@ -61,5 +61,5 @@ def test_each_epoch_draws_anew_and_each_seed_too():
 @pytest.mark.parametrize("wrong", [{"rotation": 46}, {"scale": 1.0}, {"shear": -1}, {"shift": float("nan")}], ids=str)
 def test_amounts_out_of_range(wrong):
     (name,) = wrong
-    with pytest.raises(ConfigError, match=rf"data\.augment\.{name}: expected 0 to"):
+    with pytest.raises(ConfigError, match=rf"data\.augment\.{name}: expected a number from 0 to"):
         Augment(**wrong)

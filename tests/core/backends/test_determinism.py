@@ -89,7 +89,7 @@ def test_a_run_repeats_itself_and_the_seed_matters(run_python):
 def test_fewer_than_one_is_refused(name, arguments):
     from odyssey_core.backends.numba import NumbaBackend
 
-    with pytest.raises(ConfigError, match=rf"backend\.{name}: must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match=rf"backend\.{name}: expected an integer at least 1, got 0"):
         NumbaBackend(**arguments)
 
 

@@ -71,5 +71,5 @@ def test_images_that_are_too_small_are_refused(name, shape, message):
 
 
 def test_mlp_refuses_empty_layers():
-    with pytest.raises(ConfigError, match=r"mlp: hidden widths must be at least 1, got \[3, 0\]"):
+    with pytest.raises(ConfigError, match=r"model\.hidden: expected an integer at least 1, got \(3, 0\)"):
         MODELS["mlp"](input_shape=(1, 4, 4), classes=2, hidden=(3, 0))

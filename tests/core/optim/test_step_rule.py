@@ -232,11 +232,11 @@ def test_parameters_that_are_not_trained_do_not_count():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"clip_norm": 0.0}, "trainer.clip_norm: must be above 0, got 0.0"),
-        ({"clip_norm": float("inf")}, "trainer.clip_norm: must be above 0, got inf"),
-        ({"clip_norm": float("nan")}, "trainer.clip_norm: must be above 0, got nan"),
-        ({"ema": 1.0}, "trainer.ema: must lie in [0, 1), got 1.0"),
-        ({"ema": -0.1}, "trainer.ema: must lie in [0, 1), got -0.1"),
+        ({"clip_norm": 0.0}, "trainer.clip_norm: expected a number above 0, got 0.0"),
+        ({"clip_norm": float("inf")}, "trainer.clip_norm: expected a number above 0, got inf"),
+        ({"clip_norm": float("nan")}, "trainer.clip_norm: expected a number above 0, got nan"),
+        ({"ema": 1.0}, "trainer.ema: expected a number from 0 to below 1, got 1.0"),
+        ({"ema": -0.1}, "trainer.ema: expected a number from 0 to below 1, got -0.1"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
