@@ -2,30 +2,34 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import model_names
-from odyssey_core.data.dataset import Images
+from odyssey_core.data.dataset import Images, upright
+from odyssey_core.data.preparation import of_metadata
 from odyssey_core.errors import DataError
 from odyssey_core.inference import Inference
 from odyssey_core.models import MODELS
 
 
 class Classifier:
-    """The forward pass of a model with its trained weights.
+    """The forward pass of a model with its trained weights. It takes upright images, light on dark.
 
     Args:
         weights: arrays as the weights file names them.
-        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation.
+        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation, preparation.
         backend: what runs it; by default the fast one.
 
     Attributes:
         class_names: one a class, in the order of the columns.
         input_shape: (C, H, W).
-        orientation: how images must be stored: ``upright`` or ``transposed``.
+        orientation: how the model's training images were stored: ``upright``, or ``transposed``, in which case images
+            are turned here.
+        preparation: how a picture of one character is made into an image for it.
         module: the architecture.
         parameters: the weights by their path in it, float32.
         logits: the node of the graph that says it all, for one image.
@@ -41,6 +45,7 @@ class Classifier:
             self.orientation = about["orientation"]
             arguments, mean, std = json.loads(about["model_config"]), float(about["mean"]), float(about["std"])
             model = about["model"]
+            self.preparation = of_metadata(about)
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(
                 f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
@@ -58,17 +63,46 @@ class Classifier:
         self.logits = self._inference.graph(1)[0]
 
     def evaluate(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (N, classes) and cross-entropy (N,), both float32.
+        """Logits (N, classes) and cross-entropy (N,), both float32, of upright images.
 
         Raises:
             DataError: images of another size, or labels beyond the model's classes.
         """
         if images.pixels.shape[1:] != self.input_shape:
             raise DataError(f"images: the model takes (C, H, W) = {self.input_shape}, got {images.pixels.shape[1:]}")
-        return self._inference.evaluate(images, np.arange(len(images)))
+        stored = Images(np.ascontiguousarray(upright(images.pixels, self.orientation)), images.labels)
+        return self._inference.evaluate(stored, np.arange(len(images)))
+
+    def pixels(self, given: Any) -> np.ndarray:
+        """What somebody takes for images as (N, C, H, W) uint8.
+
+        Args:
+            given: (N, H, W) where C is 1, or (N, C, H, W): whole numbers from 0 to 255, as an array or nested lists.
+
+        Raises:
+            DataError: anything else; floating-point numbers that are all from 0 to 1 too, since they would be black.
+        """
+        short = self.input_shape[1:] if self.input_shape[0] == 1 else self.input_shape
+        expected = f"images: expected whole numbers from 0 to 255 of shape (N, {', '.join(map(str, short))})"
+        try:
+            values = np.asarray(given)
+        except ValueError:
+            raise DataError(f"{expected}, got lists of different lengths") from None
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"{expected}, got {values.dtype} of shape {values.shape}")
+        if values.ndim == 0 or not len(values) or values.shape[1:] not in (short, self.input_shape):
+            raise DataError(f"{expected}, N at least 1, got shape {values.shape}")
+        if not ((values >= 0) & (values <= 255)).all():
+            raise DataError(f"{expected}, got values from {values.min()} to {values.max()}")
+        if values.dtype.kind == "f":
+            if (values != np.floor(values)).any():
+                raise DataError(f"{expected}, got fractions; multiply pixels in [0, 1] by 255 and round them")
+            if values.max() == 1:
+                raise DataError(f"{expected}, got {values.dtype} from 0 to 1; multiply by 255, or give uint8")
+        return np.ascontiguousarray(values.astype(np.uint8).reshape(-1, *self.input_shape))
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, classes) float64, each row summing to 1, for pixels (N, C, H, W) uint8."""
+        """(N, classes) float64, each row summing to 1, for upright pixels (N, C, H, W) uint8."""
         return softmax(self.evaluate(Images(pixels, np.zeros(len(pixels), np.int64)))[0])
 
 
@@ -76,8 +110,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """exp(x) / sum exp(x) along the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def upright(pixels: np.ndarray, orientation: str) -> np.ndarray:
-    """Images (..., H, W) as a person reads them; applied to upright ones, as they are stored."""
-    return np.swapaxes(pixels, -1, -2) if orientation == "transposed" else pixels

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from odyssey_core.checkpoint import write_atomic
+from odyssey_core.data.preparation import POLARITY
 
 FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
     "model",
@@ -30,7 +31,7 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Pat
     Args:
         folder: of the run.
         weights: the weights file.
-        example: (n, C, H, W) uint8 images, as stored.
+        example: (n, C, H, W) uint8 images, upright.
         classes: how many the model tells apart.
     """
     model = folder / FOLDER
@@ -89,6 +90,7 @@ def _description(shape: tuple[int, ...], classes: int) -> dict:
             "serving_input_path": SERVING_EXAMPLE,
             "type": "ndarray",
         },
+        "metadata": {"images": f"upright, {POLARITY}, whole numbers from 0 to 255"},
         "mlflow_version": _version("mlflow"),
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",

@@ -1,4 +1,4 @@
-"""The forward pass as an ONNX model, from pixels (N, C, H, W) uint8 to logits (N, classes) float32."""
+"""The forward pass as an ONNX model, from upright pixels (N, C, H, W) uint8 to logits (N, classes) float32."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,11 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
         names[node] = "logits" if node is classifier.logits else f"{node.op.name}_{len(nodes)}"
         inputs = [names[x] for x in node.inputs]
         if node.op.name == "images":
-            nodes.append(helper.make_node("Cast", ["pixels"], ["raw"], to=TensorProto.FLOAT))
+            stored = "pixels"
+            if classifier.orientation == "transposed":
+                stored = "stored"
+                nodes.append(helper.make_node("Transpose", ["pixels"], [stored], perm=[0, 1, 3, 2]))
+            nodes.append(helper.make_node("Cast", [stored], ["raw"], to=TensorProto.FLOAT))
             for op, constant, source, result in (
                 ("Div", 255.0, "raw", "unit"),
                 ("Sub", node.attrs["mean"], "unit", "centred"),

@@ -31,11 +31,11 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     last = {name: points[-1][1] for name, points in series(records).items()}
     rows = claims.report(claims.read(request.expect), last)
     session.tags({"mlflow.note.content": summary.note(records, rows, request.plots.enabled)})
-    session.model(model_folder.write(session.path, weights, dataset.test.pixels[:EXAMPLES], dataset.classes), step)
+    session.model(model_folder.write(session.path, weights, dataset.upright_test.pixels[:EXAMPLES], dataset.classes), step)
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())
-            scores = Scores.of(classifier, dataset.test, dataset.name)
+            scores = Scores.of(classifier, dataset.upright_test, dataset)
             draw(session, records, classifier, scores, dataset, rows)
 
 
@@ -48,6 +48,6 @@ def draw(
     rows: list[Mapping[str, Any]] = (),
 ) -> None:
     """Draws the pictures and the report into the session's folder; arguments as `plots.draw` takes them."""
-    for path in plots.draw(session.path, records, classifier, scores, dataset.test.pixels[0], rows):
+    for path in plots.draw(session.path, records, classifier, scores, dataset.upright_test.pixels[0], rows):
         session.artifact(path)
     session.screen.field("report", str(path))

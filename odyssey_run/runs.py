@@ -91,22 +91,18 @@ class RecordedRun:
         self._require_weights()
         return Classifier(self.weights, self.about, backend)
 
-    def predict(self, pixels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    def predict(self, images: Any) -> tuple[list[str], np.ndarray]:
         """Class names (N) and probabilities (N, classes) float64.
 
         Args:
-            pixels: (N, C, H, W) uint8, or (N, H, W) where C is 1, oriented as the training data are stored.
+            images: (N, C, H, W), or (N, H, W) where C is 1: whole numbers from 0 to 255, as an array or nested lists,
+                upright, light on dark; ``Dataset.upright_test`` has those of a data set.
 
         Raises:
             DataError: other images, or no weights.
         """
         classifier = self._classifier
-        shape = classifier.input_shape
-        if pixels.dtype != np.uint8 or pixels.shape[1:] not in (shape, shape[1:] if shape[0] == 1 else shape):
-            raise DataError(
-                f"images: expected uint8 (N, {', '.join(map(str, shape))}), got {pixels.dtype} {pixels.shape}"
-            )
-        probabilities = classifier.probabilities(np.ascontiguousarray(pixels.reshape(-1, *shape)))
+        probabilities = classifier.probabilities(classifier.pixels(images))
         return [classifier.class_names[i] for i in probabilities.argmax(axis=1)], probabilities
 
     @cached_property

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
+from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
 from odyssey_run import claims, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
@@ -237,6 +238,7 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
         "mean": repr(dataset.mean),
         "std": repr(dataset.std),
         "orientation": dataset.orientation,
+        **written(dataset.preparation),
         "class_names": json.dumps(dataset.class_names),
         "input_shape": json.dumps(dataset.input_shape),
         "step": str(outcome.step),

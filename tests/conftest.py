@@ -9,6 +9,8 @@ import pytest
 
 import odyssey_core
 
+REAL = Path(os.environ.get("ODYSSEY_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
 
 @pytest.fixture
 def run_python():
@@ -27,3 +29,15 @@ def run_python():
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture
+def real():
+    """real("emnist") is the folder of the real files; skips the test where there is none."""
+
+    def folder(name):
+        if not (REAL / name).is_dir():
+            pytest.skip(f"no {REAL / name}; set ODYSSEY_TEST_DATA to a folder with emnist/ and mnist/")
+        return REAL / name
+
+    return folder

@@ -1,11 +1,13 @@
 """What every dataset is once loaded, and the checks that make its indices and labels safe to use unchecked."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from odyssey_core.data.augment import Augment
+from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import ConfigError, DataError
 
 ORIENTATIONS = ("upright", "transposed")
@@ -58,7 +60,9 @@ class Dataset:
         std: their standard deviation, divided by after that.
         digest: SHA-256 of the data as read (see ``digest_of``).
         official: whether every source file is byte for byte the published one.
+        preparation: how a picture of one character is made into such an image.
         augment: distortion of the training images, or None.
+        words: whether the classes are characters that stand in words, so that a reader may tell look-alikes apart.
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
@@ -74,7 +78,9 @@ class Dataset:
     std: float
     digest: str
     official: bool
+    preparation: Preparation
     augment: Augment | None = None
+    words: bool = False
 
     def __post_init__(self):
         for part, images in (("train", self.train), ("test", self.test)):
@@ -100,6 +106,22 @@ class Dataset:
     def classes(self) -> int:
         """The number of classes."""
         return len(self.class_names)
+
+    @property
+    def upright_test(self) -> Images:
+        """The test images as a person reads them, which is how a trained model takes them."""
+        return Images(np.ascontiguousarray(upright(self.test.pixels, self.orientation)), self.test.labels)
+
+
+def upright(pixels: np.ndarray, orientation: str) -> np.ndarray:
+    """Images (..., H, W) as a person reads them; applied to upright ones, as they are stored."""
+    return np.swapaxes(pixels, -1, -2) if orientation == "transposed" else pixels
+
+
+def listed(class_names: Iterable[str]) -> str:
+    """Class names for people: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
+    names = list(class_names)
+    return ("" if all(len(name) == 1 for name in names) else ", ").join(names)
 
 
 def _check_labels(what: str, labels: np.ndarray, classes: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.data.split import stratified_split
 
 TEST_SIZE = 360
@@ -39,6 +40,7 @@ def digits(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) 
         std,
         digest,
         official=digest == DIGEST,
+        preparation=PREPARATIONS["digits"],
         augment=augment,
     )
 

@@ -10,6 +10,7 @@ from odyssey_core.data.cache import atomic_file, cache_folder
 from odyssey_core.data.dataset import Dataset
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
+from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.registry import unknown
 
@@ -80,7 +81,15 @@ def emnist(
     else:
         paths = files_in(root, names)
     loaded = load_files(f"emnist-{split}", paths, official, tuple(SPLITS[split]), first_label=int(split == "letters"))
-    return Dataset(**loaded, orientation="transposed", mean=mean, std=std, augment=augment)
+    return Dataset(
+        **loaded,
+        orientation="transposed",
+        preparation=PREPARATIONS["emnist"],
+        mean=mean,
+        std=std,
+        augment=augment,
+        words=SPLITS[split] != DIGITS,
+    )
 
 
 def _download(folder: Path, names: list[str]) -> None:

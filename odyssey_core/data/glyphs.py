@@ -12,6 +12,7 @@ from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images
 from odyssey_core.data.outlines import GRID, draw
+from odyssey_core.data.preparation import PREPARATIONS
 
 CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
 TRAIN_SIZE, TEST_SIZE, SIZE = 112_800, 18_800, 28
@@ -48,7 +49,18 @@ def glyphs(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) 
     key = [version("matplotlib"), *(hashlib.sha256(source).hexdigest() for source in sources)]
     train, test, _, digest = cached("glyphs", key, _build)
     return Dataset(
-        "glyphs", train, test, tuple(CLASSES), "upright", mean, std, digest, official=digest == DIGEST, augment=augment
+        "glyphs",
+        train,
+        test,
+        tuple(CLASSES),
+        "upright",
+        mean,
+        std,
+        digest,
+        official=digest == DIGEST,
+        preparation=PREPARATIONS["glyphs"],
+        augment=augment,
+        words=True,
     )
 
 

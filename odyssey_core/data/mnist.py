@@ -5,6 +5,7 @@ from odyssey_core.data.cache import cache_folder
 from odyssey_core.data.dataset import Dataset
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
+from odyssey_core.data.preparation import PREPARATIONS
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -41,4 +42,6 @@ def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0, augment:
     else:
         paths = files_in(root, list(OFFICIAL))
     loaded = load_files("mnist", paths, OFFICIAL, tuple("0123456789"))
-    return Dataset(**loaded, orientation="upright", mean=mean, std=std, augment=augment)
+    return Dataset(
+        **loaded, orientation="upright", preparation=PREPARATIONS["mnist"], mean=mean, std=std, augment=augment
+    )

@@ -30,7 +30,7 @@ def draw(
         records: the journal of the training.
         classifier: the trained model.
         scores: its answers on the test images.
-        sample: (C, H, W) uint8, as stored: an image to show the first layer's answers to.
+        sample: (C, H, W) uint8, upright: an image to show the first layer's answers to.
         claims: rows of ``claims.report``.
 
     Returns:

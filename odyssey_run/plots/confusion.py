@@ -43,13 +43,16 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
 def classes(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     """F1 of each class as a bar, the worst on top, with precision and recall as marks."""
     values = per_class(confusion)
-    order = np.argsort(values["f1"], kind="stable")[::-1]
+    unknown = np.isnan(values["f1"])
+    order = np.argsort(np.where(unknown, np.inf, values["f1"]), kind="stable")[::-1]
     rows = np.arange(len(names))
     drawn = style.figure(1.1 + 0.15 * len(names), left=0.35, bottom=0.75)
     axes = drawn.subplots()
     axes.barh(rows, 100 * values["f1"][order], color="#bfd9ea", label="F1", height=0.75)
     axes.plot(100 * values["precision"][order], rows, "o", color=style.VERMILLION, markersize=3.5, label="precision")
     axes.plot(100 * values["recall"][order], rows, "D", color=style.BLUE, markersize=3.5, label="recall")
+    for row in rows[unknown[order]]:
+        axes.text(1, row, "no test images", va="center", fontsize=7, color=style.GREY)
     axes.set_yticks(rows, [names[i] for i in order], fontsize=8)
     axes.set(title="How well each class is known", xlabel="%", ylim=(-0.7, len(names) - 0.3), xlim=(0, 100))
     axes.grid(axis="y", visible=False)

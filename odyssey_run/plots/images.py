@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.base import Feed
-from odyssey_core.classifier import Classifier, upright
+from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset
+from odyssey_core.data.dataset import upright
 from odyssey_core.tensor import topological
 from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores
@@ -62,7 +63,7 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
 
     Args:
         classifier: of which the first weights are drawn, at most ``FILTERS`` of them.
-        pixels: (C, H, W) uint8, as stored.
+        pixels: (C, H, W) uint8, upright.
     """
     name, weight = next(iter(classifier.parameters.items()))
     if weight.ndim == 2 and weight.shape[1] != np.prod(classifier.input_shape):
@@ -73,9 +74,8 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     bands = [(filters, f"{name}: red adds, blue takes away", {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit})]
     if weight.ndim == 4:
         answers = upright(responses(classifier, pixels)[:FILTERS], classifier.orientation)
-        image = upright(pixels, classifier.orientation)
         bands.append((answers, "what each passes on of the image below", {"cmap": "gray_r", "vmin": 0}))
-        bands.append((image, "", {"cmap": "gray_r", "vmin": 0, "vmax": 255}))
+        bands.append((pixels, "", {"cmap": "gray_r", "vmin": 0, "vmax": 255}))
     rows = [-(-len(pictures) // ACROSS) for pictures, *_ in bands]
     drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)
     grid = drawn.subplots(len(bands), 1, squeeze=False, height_ratios=rows)[:, 0]
@@ -87,13 +87,17 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
 
 
 def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
-    """(filters, h, w) what the first convolution makes of an image (C, H, W) uint8, negative values cut off."""
+    """(filters, h, w) what the first convolution makes of an upright image (C, H, W) uint8, as it is stored.
+
+    Negative values are cut off.
+    """
     layer = next(x for x in topological([classifier.logits]) if x.op.name == "conv2d")
     executable = BACKENDS["numpy"]().compile([layer], classifier.module.parameters())
     executable.write(classifier.parameters)
     order = np.full((1, layer.shape[0]), -1, np.int64)
     order[0, 0] = 0
-    answers = executable.run(Feed(order=order, pixels=pixels.reshape(1, -1)))[0, 0]
+    stored = upright(pixels, classifier.orientation).reshape(1, -1)
+    answers = executable.run(Feed(order=order, pixels=stored))[0, 0]
     return np.maximum(answers.reshape(layer.shape[1:]), 0)
 
 

@@ -25,7 +25,7 @@ CAPTIONS = {
 
 
 def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
-    """One row a class: name, images, precision, recall, F1, and what it is most often taken for."""
+    """One row a class: name, images, precision, recall, F1 (None: undefined), and what it is most often taken for."""
     confusion, names = scores.confusion, scores.class_names
     values, rows = per_class(confusion), []
     for i, name in enumerate(names):
@@ -33,7 +33,7 @@ def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
         worst = int(others.argmax())
         rows.append(
             {"class": name, "images": int(confusion[i].sum())}
-            | {key: round(float(value[i]), 4) for key, value in values.items()}
+            | {key: None if np.isnan(value[i]) else round(float(value[i]), 4) for key, value in values.items()}
             | {"taken_for": names[worst] if others[worst] else "", "times": int(others[worst])}
         )
     return rows
@@ -101,41 +101,49 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
     if not claims:
-        return "<p>This run claims nothing: its configuration has no <code>expect</code>.</p>"
+        return ""
     rows = []
     for claim in claims:
         value = "never came" if claim["value"] is None else f"{claim['value']:.6g}"
         verdict = f'<span class="{escape(claim["verdict"])}">{escape(claim["verdict"])}</span>'
         rows.append((escape(claim["metric"]), escape(claim["condition"]), value, verdict))
-    return _table(("metric", "expected", "found", "verdict"), rows)
+    return "<h2>What it claimed</h2>" + _table(("metric", "expected", "found", "verdict"), rows)
 
 
 def _confused(scores: Scores) -> str:
-    """The pairs that are confused most, and what may be said for it."""
+    """The pairs that are confused most and, for characters that stand in words, what may be said for it."""
     names, wrong = scores.class_names, len(scores.labels) - scores.correct
     if not wrong:
         return "<p>Not one image was taken for another class.</p>"
     pairs = [(names[a], names[b], count) for a, b, count in confused_pairs(scores.confusion, len(names) ** 2)]
+    rows = [
+        (f"<b>{escape(a)}</b> and <b>{escape(b)}</b>", f"{count:,}", f"{count / wrong:.1%}")
+        for a, b, count in pairs[:PAIRS]
+    ]
+    head = ("classes", "images", "of mistakes")
+    if not scores.words:
+        return f"<p>The pairs of classes that are taken for each other most, of {wrong:,} mistakes.</p>" + _table(head, rows)
     alike = sum(count for a, b, count in pairs if reason(a, b))
-    rows = []
-    for a, b, count in pairs[:PAIRS]:
-        why = reason(a, b) or "– a person would rarely do this"
-        rows.append((f"<b>{escape(a)}</b> and <b>{escape(b)}</b>", f"{count:,}", f"{count / wrong:.1%}", escape(why)))
+    shared = [escape(reason(a, b) or "– a person would rarely do this") for a, b, _ in pairs[:PAIRS]]
     forgiven = (scores.correct + alike) / len(scores.labels)
     return (
         f"<p>Of {wrong:,} mistakes, {alike:,} ({alike / wrong:.0%}) are between characters that look alike and that a "
         f"reader tells apart by the word around them. Were those forgiven, {forgiven:.2%} would be right.</p>"
-        + _table(("classes", "images", "of mistakes", "what they share"), rows)
+        + _table((*head, "what they share"), [(*row, why) for row, why in zip(rows, shared, strict=True)])
     )
 
 
 def _classes(scores: Scores) -> str:
     rows = []
     for row in rows_of_classes(scores):
-        bars = [f'<i style="--v:{100 * row[k]:.1f}%">{100 * row[k]:.1f}</i>' for k in ("precision", "recall", "f1")]
+        bars = [_bar(row[key]) for key in ("precision", "recall", "f1")]
         taken = f"{escape(row['taken_for'])} × {row['times']}" if row["times"] else ""
         rows.append((f"<b>{escape(row['class'])}</b>", f"{row['images']:,}", *bars, taken))
     return _table(("class", "images", "precision %", "recall %", "F1 %", "taken for"), rows)
+
+
+def _bar(share: float | None) -> str:
+    return "–" if share is None else f'<i style="--v:{100 * share:.1f}%">{100 * share:.1f}</i>'
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

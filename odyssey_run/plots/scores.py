@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from odyssey_core.classifier import Classifier, softmax, upright
-from odyssey_core.data import Images
+from odyssey_core.classifier import Classifier, softmax
+from odyssey_core.data import Dataset, Images
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Scores:
         losses: (N,) float32 cross-entropy.
         class_names: K.
         data: name of the data set.
+        words: whether its classes are characters that stand in words.
     """
 
     pixels: np.ndarray
@@ -28,13 +29,14 @@ class Scores:
     losses: np.ndarray
     class_names: tuple[str, ...]
     data: str
+    words: bool
 
     @classmethod
-    def of(cls, classifier: Classifier, images: Images, data: str) -> "Scores":
-        """Runs the classifier over the images of a data set."""
+    def of(cls, classifier: Classifier, images: Images, dataset: Dataset) -> "Scores":
+        """Runs the classifier over upright images of a data set, labelled with the classifier's classes."""
         logits, losses = classifier.evaluate(images)
-        pixels = upright(images.pixels[:, 0], classifier.orientation)
-        return cls(pixels, images.labels, logits, losses, classifier.class_names, data)
+        names = classifier.class_names
+        return cls(images.pixels[:, 0], images.labels, logits, losses, names, dataset.name, dataset.words)
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -69,15 +71,16 @@ class Scores:
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, (K,) float64 in [0, 1]; 0 where there is nothing to divide by."""
-    right = np.diag(confusion).astype(np.float64)
+    """Precision, recall and F1 of each class, (K,) float64 in [0, 1].
 
-    def share(whole: np.ndarray) -> np.ndarray:
-        return np.divide(right, whole, out=np.zeros_like(right), where=whole > 0)
+    nan where they are undefined: all three for a class without images, precision for one that is never answered.
+    """
+    right, given, answered = np.diag(confusion).astype(np.float64), confusion.sum(axis=1), confusion.sum(axis=0)
 
-    precision, recall = share(confusion.sum(axis=0)), share(confusion.sum(axis=1))
-    whole = precision + recall
-    f1 = np.divide(2 * precision * recall, whole, out=np.zeros_like(right), where=whole > 0)
+    def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.full(len(right), np.nan), where=(whole > 0) & (given > 0))
+
+    precision, recall, f1 = share(right, answered), share(right, given), share(2 * right, given + answered)
     return {"precision": precision, "recall": recall, "f1": f1}
 
 

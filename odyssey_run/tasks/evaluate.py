@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odyssey_core.data import Dataset, Images
+from odyssey_core.data.dataset import listed
 from odyssey_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def evaluate(request: "Request", run_id: str) -> int:
         backend = request.backend.build()
         dataset = request.data.build()
         classifier = run.classifier(backend)
-        scores = Scores.of(classifier, fitted(dataset, classifier), dataset.name)
+        scores = Scores.of(classifier, fitted(dataset, classifier), dataset)
         loss = float(np.mean(scores.losses, dtype=np.float64))
         step = max((points[-1][0] for points in run.metrics.values()), default=0)
         session.parent = run.key
@@ -58,10 +59,10 @@ def evaluate(request: "Request", run_id: str) -> int:
 
 
 def fitted(dataset: Dataset, classifier: "Classifier") -> Images:
-    """The test images as the model takes them: its orientation, its numbers for the classes.
+    """The test images as the model takes them: upright, with its numbers for the classes.
 
     Raises:
-        DataError: another size of image, or classes that the model does not know.
+        DataError: another size of image, or images of a class that the model does not know.
     """
     if dataset.input_shape != classifier.input_shape:
         raise DataError(
@@ -69,12 +70,12 @@ def fitted(dataset: Dataset, classifier: "Classifier") -> Images:
             f"{dataset.input_shape}; choose the data it was trained on"
         )
     known = {name: i for i, name in enumerate(classifier.class_names)}
-    if unknown := [name for name in dataset.class_names if name not in known]:
+    numbers = np.array([known.get(name, -1) for name in dataset.class_names])
+    images = dataset.upright_test
+    present = np.unique(images.labels)
+    if unknown := [dataset.class_names[label] for label in present if numbers[label] < 0]:
         raise DataError(
-            f"data {dataset.name}: the model knows the classes {''.join(known)}, not {''.join(unknown)}; "
+            f"data {dataset.name}: the model knows the classes {listed(known)}, not {listed(unknown)}; "
             "choose data with classes that it knows"
         )
-    pixels = dataset.test.pixels
-    if dataset.orientation != classifier.orientation:
-        pixels = np.ascontiguousarray(np.swapaxes(pixels, -1, -2))
-    return Images(pixels, np.array([known[name] for name in dataset.class_names])[dataset.test.labels])
+    return Images(images.pixels, numbers[images.labels])

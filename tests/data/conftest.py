@@ -1,11 +1,6 @@
-"""A cache folder for every test, and where the real data is, if anywhere."""
-
-import os
-from pathlib import Path
+"""A cache folder for every test."""
 
 import pytest
-
-REAL = Path(os.environ.get("ODYSSEY_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 @pytest.fixture(autouse=True)
@@ -14,15 +9,3 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ODYSSEY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def real():
-    """real("emnist") is the folder of the real files; skips the test where there is none."""
-
-    def folder(name):
-        if not (REAL / name).is_dir():
-            pytest.skip(f"no {REAL / name}; set ODYSSEY_TEST_DATA to a folder with emnist/ and mnist/")
-        return REAL / name
-
-    return folder

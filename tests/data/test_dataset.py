@@ -8,6 +8,7 @@ import pytest
 
 from odyssey_core.data import DATASETS, Dataset, Images
 from odyssey_core.data.dataset import digest_of
+from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import ConfigError, DataError
 
 
@@ -18,7 +19,7 @@ def images(count=4, size=3, labels=None):
 
 def dataset(**changes):
     usual = {"name": "toy", "train": images(), "test": images(), "class_names": tuple("abcd"), "orientation": "upright"}
-    return Dataset(**usual | {"mean": 0.0, "std": 1.0, "digest": "", "official": False} | changes)
+    return Dataset(**usual | {"mean": 0.0, "std": 1.0, "digest": "", "official": False, "preparation": PREPARATIONS["digits"]} | changes)
 
 
 def test_properties():

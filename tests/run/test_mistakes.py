@@ -204,10 +204,11 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
     import numpy as np
 
     from odyssey_core.data import DATASETS, Dataset, Images
+    from odyssey_core.data.preparation import PREPARATIONS
 
     def tiny(augment: None = None) -> Dataset:
         images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
-        return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
+        return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"])
 
     monkeypatch.setitem(DATASETS._table, "digits", tiny)
     (line,) = mistake(*QUICK, "~data.mean", "~data.std")

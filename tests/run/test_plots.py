@@ -8,18 +8,18 @@ import pytest
 from quick import QUICK
 
 from odyssey_run import cli
-from odyssey_run.plots import images, lookalikes, report
+from odyssey_run.plots import confusion, images, lookalikes, report
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
 
 NAMES = ("0", "O", "x")
 CONFUSION = np.array([[6, 2, 0], [4, 3, 1], [0, 0, 0]])  # no image of x
 
 
-def scores() -> Scores:
+def scores(words: bool = True) -> Scores:
     labels = np.repeat(np.arange(3), CONFUSION.sum(axis=1))
     answers = np.concatenate([np.repeat(np.arange(3), row) for row in CONFUSION])
     logits = np.eye(3, dtype=np.float32)[answers] * np.arange(1, 17, dtype=np.float32)[:, None]
-    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES, "abc")
+    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES, "abc", words)
 
 
 def test_confusion_counts_truth_by_answer():
@@ -29,9 +29,17 @@ def test_confusion_counts_truth_by_answer():
 
 def test_precision_recall_and_f1():
     values = per_class(CONFUSION)
-    assert values["precision"].tolist() == [6 / 10, 3 / 5, 0]
-    assert values["recall"].tolist() == [6 / 8, 3 / 8, 0]
-    assert values["f1"] == pytest.approx([2 / 3, 2 * 0.6 * 0.375 / 0.975, 0])
+    undefined = np.nan  # one image was answered with x, but no image is one
+    np.testing.assert_array_equal(values["precision"], [6 / 10, 3 / 5, undefined])
+    np.testing.assert_array_equal(values["recall"], [6 / 8, 3 / 8, undefined])
+    np.testing.assert_allclose(values["f1"], [2 / 3, 2 * 0.6 * 0.375 / 0.975, undefined])
+
+
+def test_precision_of_a_class_that_is_never_answered_is_undefined():
+    values = per_class(np.array([[3, 0], [2, 0]]))
+    np.testing.assert_array_equal(values["precision"], [3 / 5, np.nan])
+    np.testing.assert_array_equal(values["recall"], [1, 0])
+    np.testing.assert_array_equal(values["f1"], [6 / 8, 0])
 
 
 def test_pairs_are_counted_both_ways_and_none_without_mistakes():
@@ -49,7 +57,23 @@ def test_rows_of_classes_name_the_worst_neighbour():
     assert rows[1] == {
         "class": "O", "images": 8, "precision": 0.6, "recall": 0.375, "f1": 0.4615, "taken_for": "0", "times": 4,
     }  # fmt: skip
-    assert rows[2]["taken_for"] == ""
+    assert rows[2] == {
+        "class": "x", "images": 0, "precision": None, "recall": None, "f1": None, "taken_for": "", "times": 0,
+    }  # fmt: skip
+
+
+def test_only_characters_that_stand_in_words_are_forgiven():
+    assert "tells apart by the word around them" in report._confused(scores())
+    plain = report._confused(scores(words=False))
+    assert not re.search("word|look alike|a person|curve", plain)
+    assert "<b>0</b> and <b>O</b>" in plain
+
+
+def test_a_class_without_test_images_is_shown_as_such():
+    drawn = confusion.classes(CONFUSION, NAMES)
+    texts = {text.get_text(): text.get_position()[1] for text in drawn.axes[0].texts}
+    assert texts == {"no test images": 0}
+    assert report._classes(scores()).count("<td>–</td>") == 3
 
 
 def test_a_mosaic_leaves_gaps():

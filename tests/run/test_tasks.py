@@ -1,6 +1,7 @@
 """What can be done with a run, and with a model or a data set before there is one."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file
 
 import odyssey_run
 from odyssey_core.backends import BACKENDS
-from odyssey_core.data import DATASETS
+from odyssey_core.data import DATASETS, Images
 from odyssey_core.errors import DataError
 from odyssey_run import cli, runs
 from odyssey_run.schema import TrackingConfig
@@ -41,13 +42,25 @@ def test_evaluate_turns_images_and_renames_classes(trained):
     classifier = runs.find(trained, NONE).classifier(BACKENDS["numpy"]())
     digits = DATASETS["digits"]()
     classifier.class_names = tuple("x0123456789")
-    classifier.orientation = "transposed"
-    images = fitted(digits, classifier)
-    assert (images.pixels == np.swapaxes(digits.test.pixels, 2, 3)).all()
+    stored = Images(np.ascontiguousarray(np.swapaxes(digits.test.pixels, 2, 3)), digits.test.labels)
+    images = fitted(replace(digits, test=stored, orientation="transposed"), classifier)
+    assert (images.pixels == digits.test.pixels).all()
     assert (images.labels == digits.test.labels + 1).all()
     classifier.class_names = tuple("12345678")
     with pytest.raises(DataError, match="the model knows the classes 12345678, not 09; choose data"):
         fitted(digits, classifier)
+    classifier.class_names = ("zero", "one")
+    with pytest.raises(DataError, match="the model knows the classes zero, one, not 0123456789; choose data"):
+        fitted(digits, classifier)
+
+
+def test_evaluate_asks_nothing_of_a_class_without_images(trained):
+    classifier = runs.find(trained, NONE).classifier(BACKENDS["numpy"]())
+    digits = DATASETS["digits"]()
+    classifier.class_names = tuple("01234567")
+    few = digits.test.labels < 8
+    images = fitted(replace(digits, test=Images(digits.test.pixels[few], digits.test.labels[few])), classifier)
+    assert (images.labels == digits.test.labels[few]).all()
 
 
 def test_predict_answers_what_it_can_and_names_what_it_cannot(trained, tmp_path, capsys):
@@ -131,7 +144,21 @@ def test_public_names():
         odyssey_run.trian  # noqa: B018
 
 
-def test_prediction_refuses_other_images(trained):
+def test_prediction_takes_arrays_and_lists_and_refuses_the_rest_in_one_line(trained):
     run = odyssey_run.load(trained, "tracking=none")
-    with pytest.raises(DataError, match=r"images: expected uint8 \(N, 1, 28, 28\), got float64 \(2, 28, 28\)"):
-        run.predict(np.zeros((2, 28, 28)))
+    images = DATASETS["digits"]().upright_test.pixels[:2]
+    labels, _ = run.predict(images)
+    for same in (images[:, 0], images.tolist(), images[:, 0].tolist(), images.astype(np.float64)):
+        assert run.predict(same)[0] == labels
+    for wrong, says in (
+        (images / 255, "got fractions; multiply pixels"),
+        ((images > 127).astype(float), "got float64 from 0 to 1; multiply by 255"),
+        ([1, 2, 3], r"N at least 1, got shape \(3,\)"),
+        ([[1, 2], [3]], "got lists of different lengths"),
+        ("two.png", "got <U7 of shape"),
+        (None, "got object of shape"),
+        ([], r"got shape \(0,\)"),
+    ):
+        with pytest.raises(DataError, match=says) as caught:
+            run.predict(wrong)
+        assert "\n" not in str(caught.value)
