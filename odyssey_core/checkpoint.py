@@ -42,13 +42,15 @@ def artifact_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def model_names(weights: dict[str, np.ndarray], artifact: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inverse of ``artifact_names`` for a model whose parameters are ``weights``.
+    """The inverse of ``artifact_names`` for a model whose parameters are ``weights``; takes PyTorch's names as well.
 
     Raises:
         DataError: the file lacks one of the model's tensors.
     """
+    if weights.keys() <= artifact.keys():
+        return {path: artifact[path] for path in weights}
     back = dict(zip(artifact_names(weights), weights, strict=True))
-    missing = sorted(back.keys() - artifact.keys())
+    missing = sorted(path for name, path in back.items() if name not in artifact)
     if missing:
         raise DataError(f"weights file: missing {missing}; it holds {sorted(artifact)}")
     return {path: artifact[name] for name, path in back.items()}
@@ -69,7 +71,26 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with safe_open(path, "numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read weights from {path}: {error}") from None
+        raise DataError(f"cannot read weights from {path}: {error}{_foreign(Path(path))}") from None
+    except TypeError as error:  # a format that NumPy does not have
+        raise DataError(f"cannot read weights from {path}: {error}; save them as float32") from None
+
+
+def _foreign(path: Path) -> str:
+    """What to do about a file of another program's kind, known by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError:
+        return ""
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):  # a zip archive, or a pickle
+        return (
+            "; it is pickled, as torch.save and NumPy write it, and pickles are not opened here: in PyTorch, "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors') keeps the same without code"
+        )
+    if head == b"\x89HDF\r\n\x1a\n":
+        return "; it is HDF5, as Keras writes it: convert it to safetensors with the names conv1.weight, conv1.bias"
+    return ""
 
 
 def digest(weights: dict[str, np.ndarray]) -> str:

@@ -26,7 +26,7 @@ from odyssey_run.tasks import TASKS
 
 # What a constructor is given by the program; no key in YAML may set it.
 PROVIDED = {"model": ("input_shape", "classes"), "task": ("request",)}
-WEIGHTS = ("model", "weights")
+BEGIN = ("weights", "head")  # of the group model: what training begins with, no arguments of the architecture
 REGISTRIES: dict[str, Registry] = {
     "model": MODELS,
     "data": DATASETS,
@@ -63,6 +63,7 @@ class Request:
         config: the composed, resolved configuration as plain values.
         overrides: the command line that led to it.
         weights: a file or a run whose weights training begins with; None draws them.
+        head: whether the last layer is drawn all the same.
     """
 
     config: dict[str, Any]
@@ -78,6 +79,7 @@ class Request:
     task: Component
     model: Component
     weights: str | None
+    head: bool
     data: Component
     optim: Component
     scheduler: Component
@@ -104,14 +106,14 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = schema(**arguments)
-    weights, wrong = _weights(root.get("model", {}))
+    weights, head, wrong = _begin(root.get("model", {}))
     faults += wrong
     # Looking a data set up imports what draws or reads it. What is as its file has it is right, since a test binds
     # every file: it comes last, and not at all where something else is already wrong.
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
         if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
-        values = {key: value for key, value in root.get(group, {}).items() if (group, key) != WEIGHTS}
+        values = {key: value for key, value in root.get(group, {}).items() if group != "model" or key not in BEGIN}
         component, wrong = _component(group, registry, values)
         faults += _heard(wrong, group, root, silent)
         if not wrong:
@@ -121,7 +123,7 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
     if faults:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
-    return Request(config=config, overrides=overrides, weights=weights, **values, **parts)
+    return Request(config=config, overrides=overrides, weights=weights, head=head, **values, **parts)
 
 
 def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]]:
@@ -136,12 +138,17 @@ def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]
     return Component(name, target, arguments), set(own), faults
 
 
-def _weights(model: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-    """Where the model's first weights come from: a key of its group, and no argument of the architecture."""
-    value = model.get(WEIGHTS[1])
-    if value is None or isinstance(value, str):
-        return value, []
-    return None, [f"{'.'.join(WEIGHTS)}: expected a safetensors file, a run or null, got {value}"]
+def _begin(model: Mapping[str, Any]) -> tuple[str | None, bool, list[str]]:
+    """Where the model's first weights come from, and whether its last layer is drawn all the same."""
+    weights, head = (model.get(key) for key in BEGIN)
+    faults = []
+    if not (weights is None or isinstance(weights, str)):
+        faults.append(f"model.weights: expected a safetensors file, a run or null, got {weights}")
+    if head not in (None, "new"):
+        faults.append(f"model.head: expected new or null, got {head}")
+    elif head and weights is None:
+        faults.append("model.head: new replaces the last layer of model.weights, which is null; set that too")
+    return weights, head == "new", faults
 
 
 def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:
@@ -205,6 +212,7 @@ class Assembly:
         validation: (m,) int64 indices of those set aside; m may be 0.
         backend: one line for people.
         start: digest of the weights that training begins with, where they were given.
+        head: the layer that was drawn all the same.
     """
 
     dataset: Dataset
@@ -214,6 +222,7 @@ class Assembly:
     optimizer: Optimizer
     backend: str
     start: str | None
+    head: str | None
 
 
 def assemble(request: Request) -> Assembly:
@@ -250,12 +259,12 @@ def assemble(request: Request) -> Assembly:
         clip_norm=config.clip_norm,
         ema=config.ema,
     )
-    start = _begin_with(request, learner) if request.weights else None
-    return Assembly(dataset, train, validation, learner, optimizer, backend.describe(), start)
+    start, head = _begin_with(request, learner) if request.weights else (None, None)
+    return Assembly(dataset, train, validation, learner, optimizer, backend.describe(), start, head)
 
 
-def _begin_with(request: Request, learner: Learner) -> str:
-    """Gives the learner the weights of a file or a run; returns their digest.
+def _begin_with(request: Request, learner: Learner) -> tuple[str, str | None]:
+    """Gives the learner the weights of a file or a run; returns the digest of all, and the layer that stays as drawn.
 
     Raises:
         OdysseyError: there are none, or they are of another model.
@@ -264,12 +273,21 @@ def _begin_with(request: Request, learner: Learner) -> str:
 
     path = Path(request.weights).expanduser()
     found = load_weights(path)[0] if path.is_file() else runs.find(request.weights, request.tracking).weights
-    weights = model_names(learner.weights(), found)
+    drawn = learner.weights()
+    head = [*drawn][-1].rpartition(".")[0]
+    kept = {name: value for name, value in drawn.items() if request.head and name.startswith(f"{head}.")}
     try:
+        weights = kept | model_names({name: value for name, value in drawn.items() if name not in kept}, found)
+        for name, value in weights.items():
+            if value.shape[1:] == drawn[name].shape[1:] and len(value) != len(drawn[name]) and name.startswith(head):
+                raise DataError(
+                    f"{name}: {request.model.name} needs shape {drawn[name].shape} for {drawn[name].shape[0]} classes, "
+                    f"got {value.shape}; model.head=new draws this layer anew"
+                )
         learner.load_weights(weights)
     except DataError as error:
         raise DataError(f"model.weights: {request.weights}: {error}") from None
-    return digest(weights)
+    return digest(weights), head if request.head else None
 
 
 def check_sizes(request: Request, images: int, classes: int) -> int:

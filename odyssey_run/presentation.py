@@ -31,7 +31,8 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     last = {name: points[-1][1] for name, points in series(records).items()}
     rows = claims.report(claims.read(request.expect), last)
     session.tags({"mlflow.note.content": summary.note(records, rows, request.plots.enabled)})
-    session.model(model_folder.write(session.path, weights, dataset.upright_test.pixels[:EXAMPLES], dataset.classes), step)
+    examples = dataset.upright_test.pixels[:EXAMPLES]
+    session.model(model_folder.write(session.path, weights, examples, dataset.classes), step)
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())

@@ -224,6 +224,9 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")
+    if request.weights:
+        new = f"its last layer, {assembly.head}, is left out and drawn anew" if assembly.head else ""
+        screen.field("weights", request.weights, new)
     screen.field("backend", assembly.backend)
     screen.field("run", str(session.path))
 

@@ -122,7 +122,7 @@ def _confused(scores: Scores) -> str:
     ]
     head = ("classes", "images", "of mistakes")
     if not scores.words:
-        return f"<p>The pairs of classes that are taken for each other most, of {wrong:,} mistakes.</p>" + _table(head, rows)
+        return f"<p>The classes most often taken for each other, in {wrong:,} mistakes.</p>{_table(head, rows)}"
     alike = sum(count for a, b, count in pairs if reason(a, b))
     shared = [escape(reason(a, b) or "– a person would rarely do this") for a, b, _ in pairs[:PAIRS]]
     forgiven = (scores.correct + alike) / len(scores.labels)

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from odyssey_core.classifier import Classifier
     from odyssey_run.assemble import Request
 
 
@@ -22,17 +25,27 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     """
     from odyssey_core.backends import BACKENDS
     from odyssey_core.checkpoint import save_weights, write_atomic
+    from odyssey_core.data.dataset import listed
+    from odyssey_core.data.preparation import POLARITY
     from odyssey_run import onnx_graph, runs
 
     run = runs.find(run_id, request.tracking)
     classifier = run.classifier(BACKENDS["numpy"]())
+    shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
     if format == "torch":
         path = Path(out or f"{run.name}.safetensors")
         save_weights(path, classifier.parameters, run.about)
         print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
+        print(f"it takes {_normalisation(run.about, classifier)}, float32 (N, {shape})")
     else:
         path = Path(out or f"{run.name}.onnx")
         write_atomic(path, onnx_graph.serialized(classifier, run.about))
-        print(f"{path}: input 'pixels' (N, {', '.join(map(str, classifier.input_shape))}) uint8, output 'logits'")
-    print(f"images are stored {classifier.orientation}; classes {''.join(classifier.class_names)}")
+        print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")
+    print(f"pixels are of upright images, {POLARITY}; {len(classifier.class_names)} classes: {names}")
     return 0
+
+
+def _normalisation(about: "Mapping[str, str]", classifier: "Classifier") -> str:
+    """What the net itself must be given, as an expression of the pixels: the file for PyTorch holds weights alone."""
+    turned = ".transpose(-1, -2)" if classifier.orientation == "transposed" else ""
+    return f"(pixels{turned} / 255 - {float(about['mean']):g}) / {float(about['std']):g}"

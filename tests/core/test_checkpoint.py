@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 
@@ -75,8 +76,46 @@ def test_artifact_names_are_the_first_versions():
     assert list(named) == ["conv1_kernel", "conv1_bias", "fc1_weights", "block.fc2_weights"]
     assert model_names(WEIGHTS, named).keys() == WEIGHTS.keys()
     del named["conv1_bias"]
-    with pytest.raises(DataError, match=r"missing \['conv1_bias'\]; it holds \['block.fc2_weights', 'conv1_kernel'"):
+    with pytest.raises(DataError, match=r"missing \['conv1.bias'\]; it holds \['block.fc2_weights', 'conv1_kernel'"):
         model_names(WEIGHTS, named)
+
+
+def test_pytorchs_names_are_read_too():
+    theirs = {**WEIGHTS, "extra": np.zeros(1, np.float32)}
+    found = model_names(WEIGHTS, theirs)
+    assert found.keys() == WEIGHTS.keys() and all(found[name] is value for name, value in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("turn", [np.transpose, np.asfortranarray, lambda a: a[::-1], lambda a: a[:, ::2]])
+def test_arrays_in_any_memory_order_are_saved_right(tmp_path, turn):
+    """safetensors 0.8.0 writes the memory of a transposed or Fortran-ordered array as if it were in C order."""
+    array = turn(np.arange(24, dtype=np.float32).reshape(4, 6))
+    assert not array.flags.c_contiguous
+    save_weights(tmp_path / "w.safetensors", {"w": array}, {})
+    (found,) = load_weights(tmp_path / "w.safetensors")[0].values()
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04" + bytes(40), "safetensors.torch.save_file"),
+        (b"\x80\x02}q\x00." + bytes(40), "pickles are not opened here"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "it is HDF5, as Keras writes it"),
+    ],
+)
+def test_weights_of_other_programs_get_a_hint(tmp_path, content, says):
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(DataError, match=says) as caught:
+        load_weights(tmp_path / "model.pth")
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_numpy_does_not_have_get_a_hint(tmp_path):
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(DataError, match="'bfloat16' not understood; save them as float32"):
+        load_weights(tmp_path / "w.safetensors")
 
 
 def test_digest_sees_names_shapes_and_bits():

@@ -19,7 +19,8 @@ def images(count=4, size=3, labels=None):
 
 def dataset(**changes):
     usual = {"name": "toy", "train": images(), "test": images(), "class_names": tuple("abcd"), "orientation": "upright"}
-    return Dataset(**usual | {"mean": 0.0, "std": 1.0, "digest": "", "official": False, "preparation": PREPARATIONS["digits"]} | changes)
+    rest = {"mean": 0.0, "std": 1.0, "digest": "", "official": False, "preparation": PREPARATIONS["digits"]}
+    return Dataset(**usual | rest | changes)
 
 
 def test_properties():

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from odyssey_run.assemble import GROUPS, PROVIDED, REGISTRIES, check
+from odyssey_run.assemble import BEGIN, GROUPS, PROVIDED, REGISTRIES, check
 from odyssey_run.binding import bind, parameters
 from odyssey_run.schema import RunConfig, SweepConfig
 from odyssey_run.tasks import TASKS
@@ -42,7 +42,8 @@ def test_component_lists_its_constructors_arguments(file):
     group, values = str(file.parent), yaml.safe_load((CONF / file).read_text())
     name = values.pop("name")
     assert name == file.stem
-    assert (values.pop("weights", ...) is None) == (group == "model")
+    for key in BEGIN:
+        assert (values.pop(key, ...) is None) == (group == "model")
     assert list(values) == list(parameters(REGISTRIES[group][name], PROVIDED.get(group, ())))
 
 

@@ -119,6 +119,15 @@ def test_export_for_torch_has_the_names_and_shapes_of_its_modules(trained, tmp_p
     }  # fmt: skip
 
 
+def test_export_for_torch_says_what_the_net_takes(trained, capsys):
+    capsys.readouterr()
+    assert cli.main(["task=export", f"run_id={trained}", "tracking=none"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "it takes (pixels / 255 - 0) / 1, float32 (N, 1, 28, 28)",
+        "pixels are of upright images, light on dark; 10 classes: 0123456789",
+    ]
+
+
 def test_export_for_onnx_agrees_with_its_runtime(trained, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")

@@ -84,7 +84,9 @@ def dataset():
     def images(n):
         return Images(np.zeros((n, 1, 2, 2), np.uint8), np.arange(n) % 2)
 
-    return Dataset("fake", images(N + M), images(50), ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"])
+    return Dataset(
+        "fake", images(N + M), images(50), ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"]
+    )
 
 
 DEFAULTS = {
