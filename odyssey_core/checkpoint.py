@@ -69,11 +69,16 @@ def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"cannot read weights from {path}: {error}{_foreign(Path(path))}") from None
-    except TypeError as error:  # a format that NumPy does not have
+    except TypeError as error:  # a number format that NumPy does not have
         raise DataError(f"cannot read weights from {path}: {error}; save them as float32") from None
+    # Once some package has taught NumPy such a format, it comes through.
+    if strange := [f"{name} is {value.dtype}" for name, value in arrays.items() if value.dtype.kind not in "iufb"]:
+        raise DataError(f"cannot read weights from {path}: {strange[0]}; save them as float32")
+    return arrays, metadata
 
 
 def _foreign(path: Path) -> str:
