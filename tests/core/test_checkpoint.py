@@ -114,7 +114,7 @@ def test_weights_of_other_programs_get_a_hint(tmp_path, content, says):
 def test_numbers_that_numpy_does_not_have_get_a_hint(tmp_path):
     header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with pytest.raises(DataError, match="bfloat16.*; save them as float32"):
+    with pytest.raises(DataError, match=r"bfloat16.*; save them as float32"):
         load_weights(tmp_path / "w.safetensors")
 
 
