@@ -31,7 +31,7 @@ class Classifier:
             are turned here.
         preparation: how a picture of one character is made into an image for it.
         module: the architecture.
-        parameters: the weights by their path in it, float32.
+        parameters: parameters and buffers by their path in it, float32.
         logits: the node of the graph that says it all, for one image.
 
     Raises:
@@ -52,7 +52,7 @@ class Classifier:
             ) from None
         arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
         self.module = MODELS[model](self.input_shape, len(self.class_names), **arguments)
-        nodes = self.module.parameters()
+        nodes = self.module.state()
         self.parameters = model_names({name: np.empty(p.shape) for name, p in nodes.items()}, dict(weights))
         for name, p in nodes.items():
             if self.parameters[name].shape != p.shape:

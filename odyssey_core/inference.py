@@ -22,7 +22,7 @@ class Inference:
         input_shape: (C, H, W) of the images.
         mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
         std: see mean.
-        weights: gives the parameters by path, float32; asked again after `forget`.
+        weights: gives the parameters and buffers by path, float32; asked again after `forget`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Inference:
 
     def _program(self, batch: int) -> Executable:
         if batch not in self._programs:
-            self._programs[batch] = self._backend.compile(self.graph(batch), self._model.parameters())
+            self._programs[batch] = self._backend.compile(self.graph(batch), self._model.state())
         if batch not in self._current:
             self._programs[batch].write(dict(self._weights()))
             self._current.add(batch)

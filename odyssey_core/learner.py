@@ -1,5 +1,6 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated
@@ -16,9 +17,8 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
 from odyssey_core.nn import Module
 from odyssey_core.optim import SGD, Optimizer, StepRule, Update
-from odyssey_core.random import uniform
 from odyssey_core.ranges import Range, check_ranges
-from odyssey_core.tensor import Shape, Tensor, topological
+from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
 BatchSize = Annotated[int, Range(1)]
 
@@ -64,7 +64,7 @@ class Learner:
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.backend, self.seed = optimizer, backend, seed
         self._rule = StepRule(clip_norm, ema)
-        self.parameters = model.parameters()
+        self.parameters, self._model = model.parameters(), model.state()
         amounts = augment.amounts() if augment else None
         logits = model(ops.images((batch_size, *input_shape), mean, std, amounts))
         losses = ops.cross_entropy(logits, ops.labels(batch_size), label_smoothing)
@@ -73,9 +73,13 @@ class Learner:
         self._updates = [
             Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
         ]
-        self._train = backend.compile([losses], self.parameters, self._updates, self._rule)
+        changed = after_step([losses])
+        buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
         self._inference = Inference(model, backend, input_shape, mean, std, self.weights)
-        self._start_from(initial_values(self.parameters, seed))
+        # What is run only after the first epoch is refused now, if the backend cannot run it.
+        backend.require([losses, *grads, *buffers.values(), *self._inference.graph(1)])
+        self._train = backend.compile([losses], self._model, self._updates, self._rule, buffers)
+        self._start_from(initial_values(self._model, seed))
 
     def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:
         """Runs one training step per row of ``order``, in one call that releases the GIL.
@@ -109,7 +113,7 @@ class Learner:
         """A step that changes no weight: the velocity of a rate of 0, from 0 on, is the gradient itself."""
         velocity = SGD(lr=0.0, momentum=0.5)
         return self.backend.compile(
-            [self._losses], self.parameters, [replace(u, optimizer=velocity) for u in self._updates]
+            [self._losses], self._model, [replace(u, optimizer=velocity) for u in self._updates]
         )
 
     def gradients(self, data: Images, order: np.ndarray, epoch: int = 0) -> dict[str, np.ndarray]:
@@ -131,29 +135,32 @@ class Learner:
         return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the parameters by path, float32: convolutions (out, in, k, k), linear layers (out, in).
+        """Copies of the parameters and buffers by path, float32: convolutions (out, in / groups, kernel height, kernel
+        width), linear layers (out, in).
 
-        Their averages over the steps where these are kept.
+        For parameters, their averages over the steps where these are kept.
         """
         state, slots = self._train.read(), self._rule.slots()
-        return {name: np.asarray(state["/".join((name, *slots))], np.float32) for name in self.parameters}
+        keys = {name: "/".join((name, *slots)) if name in self.parameters else name for name in self._model}
+        return {name: np.asarray(state[key], np.float32) for name, key in keys.items()}
 
     def load_weights(self, weights: dict[str, np.ndarray]) -> None:
-        """Sets the parameters, and their averages to the same.
+        """Sets the parameters and buffers, and the parameters' averages to the same.
 
         Raises:
             DataError: a name is missing or unknown, or a shape differs.
         """
-        self._check(weights, {name: p.shape for name, p in self.parameters.items()})
+        self._check(weights, {name: p.shape for name, p in self._model.items()})
         self._start_from(weights)
         self._inference.forget()
 
     def _start_from(self, weights: dict[str, np.ndarray]) -> None:
-        slots = {f"{name}/{slot}": value for name, value in weights.items() for slot in self._rule.slots()}
+        slots = {f"{name}/{slot}": weights[name] for name in self.parameters for slot in self._rule.slots()}
         self._train.write(weights | slots)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The parameters, the optimizer's slots and the averages, ``"conv1.weight/velocity"``, ``"conv1.weight/ema"``.
+        """Parameters, buffers, the optimizer's slots and the averages: ``"conv1.weight/velocity"``,
+        ``"conv1.weight/ema"``.
 
         With the number of steps that is all that a checkpoint needs to go on to the bit.
         """
@@ -190,8 +197,8 @@ class Learner:
             The layer whose activations went first, ``"conv2"``; where all are finite ``"the loss"`` or
             ``"the gradient of conv2.weight"``; None where everything is finite.
         """
-        step = NumpyBackend("float32").compile([self._losses], self.parameters, self._updates)
-        step.write({name: state[name] for name in self.parameters})
+        step = NumpyBackend("float32").compile([self._losses], self._model, self._updates)
+        step.write({name: state[name] for name in self._model})
         pixels = data.pixels.reshape(len(data.pixels), -1)
         with np.errstate(all="ignore"):
             values = step.values(Feed(order=row, pixels=pixels, labels=data.labels, seed=self.seed, epoch=epoch))
@@ -222,11 +229,6 @@ class Learner:
                 raise DataError(f"weights {name}: the model needs shape {shape}, got {values[name].shape}")
 
 
-def initial_values(parameters: dict, seed: int) -> dict[str, np.ndarray]:
-    """Uniform in [-bound, bound) for every parameter, each from the random stream of its own name."""
-    values = {}
-    for name, p in parameters.items():
-        size = int(np.prod(p.shape))
-        draw = uniform(size, seed=seed, stream=f"init/{name}") * np.float32(2) - np.float32(1)
-        values[name] = (draw * np.float32(p.attrs["bound"])).reshape(p.shape)
-    return values
+def initial_values(nodes: Mapping[str, Tensor], seed: int) -> dict[str, np.ndarray]:
+    """For every parameter and buffer by path what it holds at first, float32, from the random stream of its path."""
+    return {name: node.attrs["initial"].draw(node.shape, seed, f"init/{name}") for name, node in nodes.items()}

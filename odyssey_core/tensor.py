@@ -27,6 +27,13 @@ class Op:
         reduces: the result is summed over the batch, as a parameter's gradient is.
         batched: for an op without inputs, whether its leading axis is the batch.
         inference: ``(node, inputs) -> node``: what stands for the node when nothing is trained; None where it stays.
+        after_step: ``(node, latest) -> {buffer: node}``: the values that buffers among the inputs take after each
+            training step. ``latest`` gives for a buffer the node of its value before this node changes it.
+        multiply_adds: ``node -> number`` of multiply-adds for the whole batch; None where they are too few to count.
+        onnx: ``(emit, node, *inputs) -> result``: the operation in ONNX. ``emit(kind, *operands, **attributes)`` adds
+            an ONNX node and returns the name of its result; an operand is such a name or a number. None where ONNX has
+            no counterpart.
+        torch: the same for PyTorch: ``kind`` is a function's name behind ``torch.``, ``nn.functional.conv2d``.
     """
 
     name: str
@@ -35,6 +42,10 @@ class Op:
     reduces: bool = False
     batched: bool = False
     inference: Callable[[Tensor, tuple[Tensor, ...]], Tensor] | None = None
+    after_step: Callable[[Tensor, Callable[[Tensor], Tensor]], dict[Tensor, Tensor]] | None = None
+    multiply_adds: Callable[[Tensor], int] | None = None
+    onnx: Callable[..., str] | None = None
+    torch: Callable[..., Any] | None = None
 
     def __call__(self, *inputs: Tensor, **attrs: Any) -> Tensor:
         """A new node of this operation.
@@ -65,15 +76,29 @@ class Tensor:
         self.op, self.inputs, self.attrs, self.shape, self.batched = op, inputs, dict(attrs), tuple(shape), batched
         self.serial = next(Tensor._made)
 
-    def __add__(self, other: Tensor) -> Tensor:
-        from odyssey_core.ops import add
+    def __add__(self, other: Tensor | float) -> Tensor:
+        from odyssey_core.ops import add, scale_shift
 
-        return add(self, other)
+        return add(self, other) if isinstance(other, Tensor) else scale_shift(self, 1, other)
 
-    def __mul__(self, other: Tensor) -> Tensor:
-        from odyssey_core.ops import multiply
+    def __mul__(self, other: Tensor | float) -> Tensor:
+        from odyssey_core.ops import multiply, scale_shift
 
-        return multiply(self, other)
+        return multiply(self, other) if isinstance(other, Tensor) else scale_shift(self, other, 0)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __neg__(self) -> Tensor:
+        return self * -1
+
+    def __sub__(self, other: Tensor | float) -> Tensor:
+        return self + -other
+
+    def __rsub__(self, other: float) -> Tensor:
+        return -self + other
+
+    def __truediv__(self, other: float) -> Tensor:
+        return self * (1 / other)
 
     def __repr__(self) -> str:
         return f"Tensor({self.op.name}, shape={self.shape})"
@@ -104,6 +129,19 @@ def for_inference(outputs: Iterable[Tensor]) -> list[Tensor]:
         else:
             image[node] = node.op(*inputs, **node.attrs)
     return [image[x] for x in outputs]
+
+
+def after_step(outputs: Iterable[Tensor]) -> dict[Tensor, Tensor]:
+    """For every buffer that a training step changes, the node of its value after the step."""
+    changed: dict[Tensor, Tensor] = {}
+
+    def latest(buffer: Tensor) -> Tensor:
+        return changed.get(buffer, buffer)
+
+    for node in topological(outputs):
+        if node.op.after_step is not None:
+            changed.update(node.op.after_step(node, latest))
+    return changed
 
 
 def require_rank(op: str, what: str, x: Tensor, rank: int, layout: str) -> None:

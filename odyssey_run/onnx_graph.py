@@ -7,10 +7,10 @@ import numpy as np
 
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError
-from odyssey_core.tensor import Tensor, topological
+from odyssey_core.ops.leaves import IMAGES
+from odyssey_core.tensor import topological
 
 OPSET, IR = 17, 9  # of 2022: what runtimes of the last years read
-PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "add": "Add", "multiply": "Mul"}
 
 
 def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
@@ -29,33 +29,39 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
         raise ConfigError(
             "format: onnx needs a package that is not installed; pip install 'ml-odyssey[onnx]'"
         ) from None
-    names = {node: name for name, node in classifier.module.parameters().items()}
+    names = {node: name for name, node in classifier.module.state().items()}
     tensors = [numpy_helper.from_array(value, name) for name, value in classifier.parameters.items()]
     nodes = []
+
+    def named(operand: Any) -> str:
+        """The name of a result, or of a new constant."""
+        if isinstance(operand, str):
+            return operand
+        tensors.append(numpy_helper.from_array(_constant(operand), f"constant_{len(tensors)}"))
+        return tensors[-1].name
+
+    def emit(kind: str, *operands: Any, **attributes: Any) -> str:
+        """See `Op.onnx`."""
+        result = f"{kind}_{len(nodes)}"
+        nodes.append(helper.make_node(kind, [named(x) for x in operands], [result], **attributes))
+        return result
+
+    pixels = "pixels"
+    if classifier.orientation == "transposed":
+        pixels = emit("Transpose", pixels, perm=[0, 1, 3, 2])
     for node in topological([classifier.logits]):
         if node in names:
             continue
-        names[node] = "logits" if node is classifier.logits else f"{node.op.name}_{len(nodes)}"
-        inputs = [names[x] for x in node.inputs]
-        if node.op.name == "images":
-            stored = "pixels"
-            if classifier.orientation == "transposed":
-                stored = "stored"
-                nodes.append(helper.make_node("Transpose", ["pixels"], [stored], perm=[0, 1, 3, 2]))
-            nodes.append(helper.make_node("Cast", [stored], ["raw"], to=TensorProto.FLOAT))
-            for op, constant, source, result in (
-                ("Div", 255.0, "raw", "unit"),
-                ("Sub", node.attrs["mean"], "unit", "centred"),
-                ("Div", node.attrs["std"], "centred", names[node]),
-            ):
-                tensors.append(numpy_helper.from_array(np.float32(constant), f"{result}_by"))
-                nodes.append(helper.make_node(op, [source, f"{result}_by"], [result]))
-        else:
-            kind, attributes = _counterpart(node)
-            nodes.append(helper.make_node(kind, inputs, [names[node]], **attributes))
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *classifier.input_shape])
+        if node.op.onnx is None:
+            raise ConfigError(
+                f"format: onnx has no counterpart here for the operation {node.op.name}; choose format=torch"
+            )
+        operands = [pixels] if node.op is IMAGES else [names[x] for x in node.inputs]
+        names[node] = node.op.onnx(emit, node, *operands)
+    nodes[-1].output[0] = "logits"
+    taken = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *classifier.input_shape])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(classifier.class_names)])
-    graph = helper.make_graph(nodes, about["model"], [pixels], [logits], tensors)
+    graph = helper.make_graph(nodes, about["model"], [taken], [logits], tensors)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, producer_name="ml-odyssey", opset_imports=opset, ir_version=IR)
     helper.set_model_props(model, dict(about))
@@ -63,18 +69,6 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def _counterpart(node: Tensor) -> tuple[str, dict[str, Any]]:
-    """ONNX's operation for one of ours, and its attributes."""
-    op, attrs = node.op.name, node.attrs
-    if op in PLAIN:
-        return PLAIN[op], {}
-    if op == "reshape" and len(node.shape) == 2:
-        return "Flatten", {}
-    if op == "conv2d":
-        return "Conv", {"strides": [attrs["stride"]] * 2, "pads": [attrs["padding"]] * 4}
-    if op == "linear":
-        return "Gemm", {"transB": 1}
-    if op in ("max_pool2d", "avg_pool2d"):
-        kind = "MaxPool" if op == "max_pool2d" else "AveragePool"
-        return kind, {"kernel_shape": [attrs["kernel_size"]] * 2, "strides": [attrs["stride"]] * 2}
-    raise ConfigError(f"format: onnx has no counterpart here for the operation {op}; choose format=torch")
+def _constant(value: Any) -> np.ndarray:
+    """A number as float32, a list of sizes as int64: what ONNX's operations take."""
+    return np.asarray(value, np.int64 if isinstance(value, list) else np.float32)

@@ -1,18 +1,22 @@
 """What every backend offers, and what a step is fed with."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
-from odyssey_core.errors import DataError
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.ops import leaves
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
 NO_IMAGES = np.zeros((0, 0), np.uint8)
 NO_LABELS = np.zeros(0, np.int64)
+NO_BUFFERS: Mapping[str, Tensor] = MappingProxyType({})
+HELD = (leaves.PARAMETER, leaves.BUFFER, leaves.INPUT)  # whose values an executable is given
 
 
 @dataclass
@@ -60,15 +64,20 @@ class Backend(Protocol):
         parameters: dict[str, Tensor],
         updates: Sequence[Update] = (),
         rule: StepRule = PLAIN,
+        buffers: Mapping[str, Tensor] = NO_BUFFERS,
     ) -> Executable:
         """An executable that computes the outputs and then applies the updates, step by step.
 
         Args:
             outputs: batched nodes whose values each step returns.
-            parameters: every parameter that the graph uses, by name.
+            parameters: every parameter and every buffer that the graph uses, by name.
             updates: one for each parameter that is trained.
             rule: what a step does to these together. Its slots are zero until they are written, as parameters are.
+            buffers: for each buffer that a step changes, by name, the node whose value it takes.
         """
+
+    def require(self, outputs: Sequence[Tensor]) -> None:
+        """Raises ConfigError, naming the operations, unless this backend can run all that the outputs need."""
 
     def describe(self) -> str:
         """One line for people: name, threads, instruction set."""
@@ -96,8 +105,9 @@ class FeedBounds:
     def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update], rule: StepRule) -> "FeedBounds":
         """The bounds of a graph."""
         nodes = topological([*outputs, *(u.grad for u in updates)])
-        pixels = {math.prod(x.shape[1:]) for x in nodes if x.op.name == "images"}
-        classes = [x.inputs[0].shape[1] for x in nodes if x.op.name in ("cross_entropy", "cross_entropy_grad")]
+        pixels = {math.prod(x.shape[1:]) for x in nodes if x.op is leaves.IMAGES}
+        # A loss and its gradient take the logits first and then the labels.
+        classes = [x.inputs[0].shape[1] for x in nodes if any(y.op is leaves.LABELS for y in x.inputs)]
         return cls(
             batch_size=next(x.shape[0] for x in nodes if x.batched),
             pixels=pixels.pop() if pixels else None,
@@ -133,7 +143,15 @@ class FeedBounds:
                 raise DataError(f"{name}: expected shape {shape}, got {None if array is None else array.shape}")
 
 
+def require_ops(backend: str, what: str, outputs: Sequence[Tensor], known: Collection[str], instead: str = "") -> None:
+    """Raises ConfigError unless every operation behind the outputs is among those that a backend knows by name."""
+    names = {node.op.name for node in topological(outputs) if node.op not in HELD}
+    if missing := sorted(names - set(known)):
+        plural = "s" if len(missing) > 1 else ""
+        raise ConfigError(f"backend={backend} has no {what} for the operation{plural} {', '.join(missing)}{instead}")
+
+
 def input_nodes(outputs: Sequence[Tensor], updates: Sequence[Update]) -> list[Tensor]:
     """The graph's ``input`` nodes in the order of their columns in ``Feed.inputs``."""
     nodes = topological([*outputs, *(u.grad for u in updates)])
-    return sorted((x for x in nodes if x.op.name == "input"), key=lambda x: x.attrs["name"])
+    return sorted((x for x in nodes if x.op is leaves.INPUT), key=lambda x: x.attrs["name"])

@@ -22,7 +22,7 @@ def mlp(
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         hidden: widths of the hidden layers.
-        init: initializer of the weights: kaiming, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
         dropout: probability of zero after each hidden layer.
 
     Raises:
@@ -35,7 +35,7 @@ def mlp(
         layers |= {
             f"fc{i}": Linear(features, width, init=init),
             f"relu{i}": ReLU(),
-            f"dropout{i}": Dropout(dropout, f"dropout{i}"),
+            f"dropout{i}": Dropout(dropout),
         }
         features = width
     layers[f"fc{len(hidden) + 1}"] = Linear(features, classes, init=init)
@@ -48,6 +48,6 @@ def linear(input_shape: Shape, classes: int, *, init: str = "lecun") -> Sequenti
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
     """
     return Sequential({"flatten": Flatten(), "fc": Linear(math.prod(input_shape), classes, init=init)})

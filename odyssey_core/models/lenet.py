@@ -24,7 +24,7 @@ def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: 
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
         dropout: probability of zero after the two hidden linear layers.
 
     Raises:
@@ -45,10 +45,10 @@ def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: 
             "flatten": Flatten(),
             "fc1": Linear(16 * h2 * w2, 120, init=init),
             "relu3": ReLU(),
-            "dropout1": Dropout(dropout, "dropout1"),
+            "dropout1": Dropout(dropout),
             "fc2": Linear(120, 84, init=init),
             "relu4": ReLU(),
-            "dropout2": Dropout(dropout, "dropout2"),
+            "dropout2": Dropout(dropout),
             "fc3": Linear(84, classes, init=init),
         }
     )
@@ -66,7 +66,7 @@ def lenet5_1998(input_shape: Shape, classes: int, *, init: str = "lecun") -> Seq
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
 
     Raises:
         ShapeError: images too small for the three 5x5 convolutions.

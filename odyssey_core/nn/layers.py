@@ -1,102 +1,166 @@
-"""Layers: parameters and the operation they enter."""
+"""Layers with parameters or settings: each holds them and enters them into one operation of `ops`."""
+
+import math
 
 from odyssey_core import ops
+from odyssey_core.errors import ConfigError
+from odyssey_core.initial import Constant
 from odyssey_core.nn.initializers import INITIALIZERS
 from odyssey_core.nn.module import Module
 from odyssey_core.random import stream_of
 from odyssey_core.ranges import Share, check_ranges
 from odyssey_core.tensor import Tensor
 
+__all__ = [
+    "AvgPool2d", "BatchNorm2d", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "Linear", "MaxPool2d",
+]  # fmt: skip
+
 
 class Conv2d(Module):
-    """Two-dimensional convolution, see `ops.conv2d`; weight (out, in, k, k) drawn by ``init``, zero bias (out,)."""
+    """Two-dimensional convolution, (N, in, H, W) to (N, out, H', W'); see `ops.conv2d`.
+
+    Args:
+        in_channels: C, a multiple of ``groups``.
+        out_channels: O, a multiple of ``groups``.
+        kernel_size: of a square kernel, or (height, width).
+        stride: step of the window in both directions, at least 1.
+        padding: rows and columns of zeros on every side, or (rows, columns).
+        bias: whether there is a bias (O,), zero at first.
+        groups: parts that the channels are cut into; C for a depthwise convolution.
+        init: distribution of the weight (O, C / groups, height, width), a name in INITIALIZERS.
+
+    Raises:
+        ConfigError: an unknown initializer, or groups that do not divide the channels.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         stride: int = 1,
-        padding: int = 0,
+        padding: int | tuple[int, int] = 0,
         bias: bool = True,
+        groups: int = 1,
         init: str = "kaiming",
     ):
-        area = kernel_size * kernel_size
-        bound = INITIALIZERS[init](in_channels * area, out_channels * area)
-        self.weight = ops.parameter("weight", (out_channels, in_channels, kernel_size, kernel_size), bound)
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ConfigError(
+                f"conv2d: groups must divide {in_channels} input and {out_channels} output channels, got {groups}"
+            )
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        shape = (out_channels, in_channels // groups, *kernel)
+        area = math.prod(kernel)
+        initial = INITIALIZERS[init](shape[1] * area, out_channels // groups * area)
+        self.weight = ops.parameter("weight", shape, initial)
         self.bias = ops.parameter("bias", (out_channels,)) if bias else None
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.groups = stride, padding, groups
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+    def forward(self, x: Tensor) -> Tensor:
+        settings = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        return ops.conv2d(x, self.weight, self.bias, **settings)
 
 
 class Linear(Module):
-    """y = x weight^T + bias; weight (out, in) drawn by ``init``, zero bias (out,)."""
+    """y = x weight^T + bias, (N, in) to (N, out).
+
+    Args:
+        in_features: length of x.
+        out_features: length of y.
+        bias: whether there is a bias (out,), zero at first.
+        init: distribution of the weight (out, in), a name in INITIALIZERS.
+
+    Raises:
+        ConfigError: an unknown initializer.
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, init: str = "kaiming"):
-        bound = INITIALIZERS[init](in_features, out_features)
-        self.weight = ops.parameter("weight", (out_features, in_features), bound)
+        initial = INITIALIZERS[init](in_features, out_features)
+        self.weight = ops.parameter("weight", (out_features, in_features), initial)
         self.bias = ops.parameter("bias", (out_features,)) if bias else None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
 
 
+class BatchNorm2d(Module):
+    """Each channel of (N, C, H, W) with mean 0 and variance 1 over the images of a step, then scaled and shifted.
+
+    In inference the running averages stand for the statistics of a step: two buffers (C,), which are saved with the
+    weights and never trained. See `ops.batch_norm2d` for the formulas, which are PyTorch's.
+
+    Args:
+        channels: C.
+        momentum: weight of the newest statistics in the running averages, in [0, 1].
+        eps: added to the variance, above 0.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
+        self.weight = ops.parameter("weight", (channels,), Constant(1.0))
+        self.bias = ops.parameter("bias", (channels,))
+        self.running_mean = ops.buffer("running_mean", (channels,), Constant(0.0))
+        self.running_var = ops.buffer("running_var", (channels,), Constant(1.0))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        averages = self.running_mean, self.running_var
+        return ops.batch_norm2d(x, self.weight, self.bias, *averages, momentum=self.momentum, eps=self.eps)
+
+
 class MaxPool2d(Module):
-    """The maximum of each window, see `ops.max_pool2d`."""
+    """The maximum of each window, (N, C, H, W) to (N, C, H', W'); see `ops.max_pool2d`.
 
-    def __init__(self, kernel_size: int, stride: int | None = None):
-        self.kernel_size, self.stride = kernel_size, stride
+    Args:
+        kernel_size: side of the window, at least 1.
+        stride: step of the window, at least 1; by default its side.
+        padding: rows and columns on every side, at most half the side.
+    """
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.max_pool2d(x, self.kernel_size, self.stride)
+    operation = staticmethod(ops.max_pool2d)
 
+    def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
-class AvgPool2d(Module):
-    """The mean of each window, see `ops.avg_pool2d`."""
-
-    def __init__(self, kernel_size: int, stride: int | None = None):
-        self.kernel_size, self.stride = kernel_size, stride
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.avg_pool2d(x, self.kernel_size, self.stride)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operation(x, self.kernel_size, self.stride, self.padding)
 
 
-class ReLU(Module):
-    """max(x, 0)."""
+class AvgPool2d(MaxPool2d):
+    """The mean of each window, (N, C, H, W) to (N, C, H', W'); see `ops.avg_pool2d`. Arguments as `MaxPool2d`."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.relu(x)
-
-
-class Tanh(Module):
-    """The hyperbolic tangent."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.tanh(x)
+    operation = staticmethod(ops.avg_pool2d)
 
 
-class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+class GlobalAvgPool2d(Module):
+    """The mean of each channel, (N, C, H, W) to (N, C)."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.sigmoid(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.global_avg_pool2d(x)
 
 
 class Flatten(Module):
     """(N, ...) to (N, features)."""
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return ops.flatten(x)
 
 
 class Dropout(Module):
-    """Zeroes with probability p while training, see `ops.dropout`; ``name`` decides its random stream."""
+    """Zeroes each value with probability p while training, see `ops.dropout`; shapes stay.
 
-    def __init__(self, p: Share, name: str):
+    Its random stream belongs to its path in the model's tree, so that two of them never draw the same, and none changes
+    when another is added elsewhere.
+
+    Args:
+        p: probability of zero; 0 adds no operation.
+
+    Raises:
+        ConfigError: p out of range.
+    """
+
+    def __init__(self, p: Share):
         check_ranges(Dropout.__init__, {"p": p}, "dropout")
-        self.p, self.stream = p, stream_of(name)
+        self.p = p
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.dropout(x, self.p, self.stream) if self.p else x
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dropout(x, self.p, stream_of(self.path)) if self.p else x

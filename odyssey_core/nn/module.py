@@ -1,41 +1,96 @@
-"""What every layer is: a callable on graph nodes with a tree of named parameters."""
+"""What every layer is: a callable on graph nodes with a tree of named parameters and buffers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from odyssey_core.tensor import Tensor
+from odyssey_core.ops import leaves
+from odyssey_core.tensor import Op, Tensor
 
 
 class Module:
-    """A layer or a model. Parameters and sub-modules are its attributes; their names make the parameter's path."""
+    """A layer or a model: a subclass keeps its parameters and sub-modules as attributes and defines `forward`.
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The node computed from ``x``."""
+    Attributes that are lists, tuples or mappings of modules are searched as well. The names on the way make a path:
+    ``self.blocks = [Block(), ...]`` gives ``blocks.0.conv1.weight``.
+
+    Attributes:
+        path: where the module stands in the tree of the model that was called last; "" for the model itself.
+    """
+
+    path: str = ""
+
+    def __init_subclass__(cls) -> None:
+        if "__call__" in vars(cls):
+            raise TypeError(f"{cls.__name__}: define forward(self, x); __call__ belongs to Module")
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The node computed from the inputs by `forward`."""
+        if not self.path:
+            for path, module in self.modules():
+                module.path = path
+        return self.forward(*inputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The node computed from the inputs; defined by each layer and model."""
         raise NotImplementedError
 
     def children(self) -> Iterator[tuple[str, "Module | Tensor"]]:
-        """Parameters and sub-modules, in the order in which they were assigned."""
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module | Tensor))
+        """Parameters, buffers and sub-modules with their names, in the order in which they were assigned."""
+        return _members(vars(self).items(), "")
+
+    def modules(self, path: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module and every one below it with its path, a shared one by its last path."""
+        yield path, self
+        for name, value in self.children():
+            if isinstance(value, Module):
+                yield from value.modules(f"{path}.{name}" if path else name)
 
     def parameters(self) -> dict[str, Tensor]:
-        """Every parameter of the tree by its dotted path, ``{"conv1.weight": ...}``; a shared one by its first path."""
+        """What is trained, by path: ``{"conv1.weight": ...}``; a shared parameter by its first path."""
+        return self._leaves(leaves.PARAMETER)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What is kept with the parameters without being trained, by path: ``{"bn1.running_mean": ...}``."""
+        return self._leaves(leaves.BUFFER)
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by path: all values that the model needs, in the order of the tree."""
+        return self._leaves(leaves.PARAMETER, leaves.BUFFER)
+
+    def _leaves(self, *kinds: Op) -> dict[str, Tensor]:
         found: dict[Tensor, str] = {}
-        for name, value in self.children():
-            inner = {"": value} if isinstance(value, Tensor) else value.parameters()
-            for path, x in inner.items():
-                found.setdefault(x, f"{name}.{path}" if path else name)
+        for path, module in self.modules():
+            for name, value in module.children():
+                if isinstance(value, Tensor) and value.op in kinds:
+                    found.setdefault(value, f"{path}.{name}" if path else name)
         return {path: x for x, path in found.items()}
 
 
-class Sequential(Module):
-    """Modules called one after the other, each under its name."""
+def _members(items: Iterable[tuple[Any, Any]], prefix: str) -> Iterator[tuple[str, "Module | Tensor"]]:
+    for key, value in items:
+        name = f"{prefix}{key}"
+        if isinstance(value, Module | Tensor):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _members(value.items(), f"{name}.")
+        elif isinstance(value, list | tuple):
+            yield from _members(enumerate(value), f"{name}.")
 
-    def __init__(self, layers: Mapping[str, Module]):
-        self.layers = dict(layers)
+
+class Sequential(Module):
+    """Modules called one after the other.
+
+    Args:
+        layers: the modules by name, or a list, whose names are 0, 1, 2, ...
+    """
+
+    def __init__(self, layers: Mapping[str, Module] | Iterable[Module]):
+        self.layers = dict(layers) if isinstance(layers, Mapping) else {str(i): x for i, x in enumerate(layers)}
 
     def children(self) -> Iterator[tuple[str, Module]]:
         return iter(self.layers.items())
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers.values():
             x = layer(x)
         return x

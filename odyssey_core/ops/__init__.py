@@ -1,22 +1,23 @@
-"""The operations of the graph, one file per family: a shape rule with clear errors, a gradient rule."""
+"""The operations of the graph, one file per family: a shape rule with clear errors, a gradient rule, what the
+operation is called in ONNX and in PyTorch.
 
-from odyssey_core.ops import affine, conv, elementwise, leaves, loss, pool
-from odyssey_core.ops.affine import linear
-from odyssey_core.ops.conv import conv2d
-from odyssey_core.ops.elementwise import add, dropout, flatten, multiply, relu, sigmoid, tanh
-from odyssey_core.ops.leaves import batch_weight, images, input_, labels, parameter
-from odyssey_core.ops.loss import cross_entropy
-from odyssey_core.ops.pool import avg_pool2d, max_pool2d
+A family's ``__all__`` names the functions that build nodes; its `Op` objects are found in `OPS` by their names.
+"""
+
+# ruff: noqa: F403
+from odyssey_core.ops import activations, affine, conv, elementwise, leaves, loss, norm, pool, shapes
+from odyssey_core.ops.activations import *
+from odyssey_core.ops.affine import *
+from odyssey_core.ops.conv import *
+from odyssey_core.ops.elementwise import *
+from odyssey_core.ops.leaves import *
+from odyssey_core.ops.loss import *
+from odyssey_core.ops.norm import *
+from odyssey_core.ops.pool import *
+from odyssey_core.ops.shapes import *
 from odyssey_core.tensor import Op
 
-__all__ = [
-    "OPS", "add", "avg_pool2d", "batch_weight", "conv2d", "cross_entropy", "dropout", "flatten", "images", "input_",
-    "labels", "linear", "max_pool2d", "multiply", "parameter", "relu", "sigmoid", "tanh",
-]  # fmt: skip
+FAMILIES = (leaves, affine, conv, pool, norm, activations, elementwise, shapes, loss)
+OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in vars(family).values() if isinstance(op, Op)}
 
-OPS: dict[str, Op] = {
-    op.name: op
-    for family in (leaves, affine, conv, pool, elementwise, loss)
-    for op in vars(family).values()
-    if isinstance(op, Op)
-}
+__all__ = ["FAMILIES", "OPS", *(name for family in FAMILIES for name in family.__all__)]

@@ -1,7 +1,11 @@
 """The affine map, and the gradient of a bias."""
 
+import math
+
 from odyssey_core.errors import ShapeError
 from odyssey_core.tensor import Op, Shape, Tensor, require_rank
+
+__all__ = ["linear"]
 
 
 def check_bias(op: str, bias: Tensor | None, out: int) -> None:
@@ -28,9 +32,25 @@ def _gradient(node: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 GRAD_BIAS = Op("grad_bias", lambda grad: (grad.shape[1],), reduces=True)
-GRAD_INPUT = Op("linear_grad_input", lambda grad, weight: (grad.shape[0], weight.shape[1]))
-GRAD_WEIGHT = Op("linear_grad_weight", lambda x, grad: (grad.shape[1], x.shape[1]), reduces=True)
-LINEAR = Op("linear", _shape, _gradient)
+GRAD_INPUT = Op(
+    "linear_grad_input",
+    lambda grad, weight: (grad.shape[0], weight.shape[1]),
+    multiply_adds=lambda node: math.prod(node.inputs[0].shape) * node.shape[1],
+)
+GRAD_WEIGHT = Op(
+    "linear_grad_weight",
+    lambda x, grad: (grad.shape[1], x.shape[1]),
+    reduces=True,
+    multiply_adds=lambda node: math.prod(node.inputs[1].shape) * node.shape[1],
+)
+LINEAR = Op(
+    "linear",
+    _shape,
+    _gradient,
+    multiply_adds=lambda node: math.prod(node.shape) * node.inputs[1].shape[1],
+    onnx=lambda emit, node, *operands: emit("Gemm", *operands, transB=1),
+    torch=lambda emit, node, *operands: emit("nn.functional.linear", *operands),
+)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

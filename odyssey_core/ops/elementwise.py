@@ -1,24 +1,10 @@
-"""Operations on each element, and changes of shape."""
-
-import math
+"""Arithmetic on each element, and dropout."""
 
 from odyssey_core.errors import ShapeError
+from odyssey_core.ops.activations import of_one_shape
 from odyssey_core.tensor import Op, Shape, Tensor
 
-
-def _same_shape(name: str):
-    def shape(a: Tensor, b: Tensor) -> Shape:
-        if a.shape != b.shape or a.batched != b.batched:
-            raise ShapeError(f"{name}: operands must have the same shape, got {a.shape} and {b.shape}")
-        return a.shape
-
-    return shape
-
-
-def _reshape(x: Tensor, *, shape: Shape) -> Shape:
-    if math.prod(shape) != math.prod(x.shape) or shape[0] != x.shape[0]:
-        raise ShapeError(f"reshape: cannot make {shape} of {x.shape}; the batch axis and the size must stay")
-    return shape
+__all__ = ["add", "dropout", "multiply", "scale_shift"]
 
 
 def _dropout(x: Tensor, *, p: float, stream: int) -> Shape:
@@ -27,67 +13,80 @@ def _dropout(x: Tensor, *, p: float, stream: int) -> Shape:
     return x.shape
 
 
-# The derivatives of these three are functions of the result, so the input need not be kept.
-RELU_GRAD = Op("relu_grad", _same_shape("relu_grad"))
-TANH_GRAD = Op("tanh_grad", _same_shape("tanh_grad"))
-SIGMOID_GRAD = Op("sigmoid_grad", _same_shape("sigmoid_grad"))
-RELU = Op("relu", lambda x: x.shape, lambda node, grad: (RELU_GRAD(node, grad),))
-TANH = Op("tanh", lambda x: x.shape, lambda node, grad: (TANH_GRAD(node, grad),))
-SIGMOID = Op("sigmoid", lambda x: x.shape, lambda node, grad: (SIGMOID_GRAD(node, grad),))
-ADD = Op("add", _same_shape("add"), lambda node, grad: (grad, grad))
+def _scale_shift(framework: str):
+    add, mul = ("Add", "Mul") if framework == "onnx" else ("add", "mul")
+    return lambda emit, node, x: emit(add, emit(mul, x, node.attrs["scale"]), node.attrs["shift"])
+
+
+ADD = Op(
+    "add",
+    of_one_shape("add"),
+    lambda node, grad: (grad, grad),
+    onnx=lambda emit, node, a, b: emit("Add", a, b),
+    torch=lambda emit, node, a, b: emit("add", a, b),
+)
 MULTIPLY = Op(
     "multiply",
-    _same_shape("multiply"),
+    of_one_shape("multiply"),
     lambda node, grad: (multiply(grad, node.inputs[1]), multiply(grad, node.inputs[0])),
+    onnx=lambda emit, node, a, b: emit("Mul", a, b),
+    torch=lambda emit, node, a, b: emit("mul", a, b),
 )
-RESHAPE = Op("reshape", _reshape, lambda node, grad: (RESHAPE(grad, shape=node.inputs[0].shape),))
+SCALE_SHIFT = Op(
+    "scale_shift",
+    lambda x, *, scale, shift: x.shape,
+    lambda node, grad: (SCALE_SHIFT(grad, scale=node.attrs["scale"], shift=0.0),),
+    onnx=_scale_shift("onnx"),
+    torch=_scale_shift("torch"),
+)
 DROPOUT = Op(
     "dropout",
     _dropout,
     lambda node, grad: (DROPOUT(grad, **node.attrs),),
     inference=lambda node, inputs: inputs[0],
+    torch=lambda emit, node, x: emit("nn.functional.dropout", x, p=node.attrs["p"]),
 )
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
-    """a + b, both of one shape. Raises ShapeError otherwise: there is no broadcasting."""
+    """a + b, also written so; a - b is ``a + -b``. Both have one shape.
+
+    Raises:
+        ShapeError: the shapes differ: there is no broadcasting.
+    """
     return ADD(a, b)
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """a b element by element, both of one shape. Raises ShapeError otherwise: there is no broadcasting."""
+    """a b element by element, also written ``a * b``. Both have one shape.
+
+    Raises:
+        ShapeError: the shapes differ: there is no broadcasting.
+    """
     return MULTIPLY(a, b)
 
 
-def relu(x: Tensor) -> Tensor:
-    """max(x, 0); the derivative at 0 is 0."""
-    return RELU(x)
+def scale_shift(x: Tensor, scale: float, shift: float) -> Tensor:
+    """scale x + shift, of any shape; what ``x * 2``, ``x + 1``, ``1 - x``, ``-x`` and ``x / 4`` stand for.
 
-
-def tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
-    return TANH(x)
-
-
-def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return SIGMOID(x)
-
-
-def flatten(x: Tensor) -> Tensor:
-    """(N, ...) to (N, features)."""
-    return RESHAPE(x, shape=(x.shape[0], math.prod(x.shape[1:])))
+    The numbers are constants of the graph. x / c is computed as x times the float64 nearest to 1 / c.
+    """
+    return SCALE_SHIFT(x, scale=float(scale), shift=float(shift))
 
 
 def dropout(x: Tensor, p: float, stream: int) -> Tensor:
     """Zeroes each element with probability p and divides the others by 1 - p; the identity in inference.
 
-    Which elements fall is a function of (seed, stream, epoch, image, element), so the backward pass draws the same.
+    Which elements become zero is a function of (seed, stream, epoch, image, element), so the backward pass draws the
+    same.
 
     Args:
         x: (N, ...).
         p: probability of zero, in [0, 1).
         stream: number of the random stream; every dropout of a model has its own.
+
+    Raises:
+        ShapeError: p out of range.
 
     Source: Srivastava et al., "Dropout", JMLR 2014, scaled at training time ("inverted").
     """

@@ -1,17 +1,53 @@
-"""Nodes without inputs: parameters, what a step is fed with, and the seed of the backward pass."""
+"""Nodes without inputs: parameters, buffers, what a step is fed with, and the seed of the backward pass."""
 
+from odyssey_core.initial import Initial, Uniform
 from odyssey_core.tensor import Op, Shape, Tensor
 
-PARAMETER = Op("parameter", lambda *, name, shape, bound: shape)
+__all__ = ["batch_weight", "buffer", "images", "input_", "labels", "parameter"]
+
+
+def _images_in_onnx(emit, node: Tensor, pixels: str) -> str:
+    raw = emit("Cast", pixels, to=1)  # TensorProto.FLOAT
+    return emit("Div", emit("Sub", emit("Div", raw, 255.0), node.attrs["mean"]), node.attrs["std"])
+
+
+PARAMETER = Op("parameter", lambda *, name, shape, initial: shape)
+BUFFER = Op("buffer", lambda *, name, shape, initial: shape)
 INPUT = Op("input", lambda *, name, shape: shape, batched=True)
-IMAGES = Op("images", lambda *, shape, mean, std, augment: shape, batched=True)
+IMAGES = Op(
+    "images",
+    lambda *, shape, mean, std, augment: shape,
+    batched=True,
+    onnx=_images_in_onnx,
+)
 LABELS = Op("labels", lambda *, batch_size: (batch_size,), batched=True)
 BATCH_WEIGHT = Op("batch_weight", lambda *, batch_size: (batch_size,), batched=True)
 
+ZERO = Uniform(0.0)
 
-def parameter(name: str, shape: Shape, bound: float = 0.0) -> Tensor:
-    """A trainable array, drawn at first uniformly from [-bound, bound)."""
-    return PARAMETER(name=name, shape=tuple(shape), bound=float(bound))
+
+def parameter(name: str, shape: Shape, initial: Initial = ZERO) -> Tensor:
+    """A trainable array.
+
+    Args:
+        name: for messages; the module's attribute that holds it makes its path.
+        shape: of the array, without a batch axis.
+        initial: what it holds before training; zero by default.
+    """
+    return PARAMETER(name=name, shape=tuple(shape), initial=initial)
+
+
+def buffer(name: str, shape: Shape, initial: Initial) -> Tensor:
+    """An array that belongs to the model and is saved with it, but is never trained: it has no gradient.
+
+    The ``after_step`` rule of an operation that takes it as an input changes it after each training step.
+
+    Args:
+        name: for messages; the module's attribute that holds it makes its path.
+        shape: of the array, without a batch axis.
+        initial: what it holds before training.
+    """
+    return BUFFER(name=name, shape=tuple(shape), initial=initial)
 
 
 def input_(name: str, shape: Shape) -> Tensor:

@@ -1,37 +1,76 @@
-"""Softmax cross-entropy."""
+"""Losses: one number for each image, from logits and labels."""
 
 from odyssey_core.errors import ShapeError
 from odyssey_core.tensor import Op, Shape, Tensor, require_rank
 
+__all__ = ["cross_entropy", "squared_error"]
 
-def _shape(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Shape:
-    require_rank("cross_entropy", "logits", logits, 2, "(N, classes)")
-    if targets.shape != logits.shape[:1]:
-        raise ShapeError(f"cross_entropy: logits {logits.shape} need targets ({logits.shape[0]},), got {targets.shape}")
+
+def check_logits(loss: str, logits: Tensor, labels: Tensor) -> Shape:
+    """The shape of a loss of logits (N, classes) and labels (N,). Raises ShapeError where they do not fit."""
+    require_rank(loss, "logits", logits, 2, "(N, classes)")
+    if labels.shape != logits.shape[:1]:
+        raise ShapeError(f"{loss}: logits {logits.shape} need targets ({logits.shape[0]},), got {labels.shape}")
+    return labels.shape
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Shape:
     if not 0 <= label_smoothing < 1:
         raise ShapeError(f"cross_entropy: label_smoothing must be at least 0 and below 1, got {label_smoothing}")
-    return targets.shape
+    return check_logits("cross_entropy", logits, labels)
 
 
-CROSS_ENTROPY_GRAD = Op("cross_entropy_grad", lambda logits, targets, grad, *, label_smoothing: logits.shape)
-CROSS_ENTROPY = Op(
+def loss_op(name: str, shape, torch) -> tuple[Op, Op]:
+    """A loss, and the op of its gradient, ``name_grad(logits, labels, grad)``."""
+    grad_op = Op(f"{name}_grad", lambda logits, labels, grad, **attrs: logits.shape)
+    op = Op(name, shape, lambda node, grad: (grad_op(*node.inputs, grad, **node.attrs), None), torch=torch)
+    return op, grad_op
+
+
+CROSS_ENTROPY, CROSS_ENTROPY_GRAD = loss_op(
     "cross_entropy",
-    _shape,
-    lambda node, grad: (CROSS_ENTROPY_GRAD(*node.inputs, grad, **node.attrs), None),
+    _cross_entropy,
+    lambda emit, node, logits, labels: emit("nn.functional.cross_entropy", logits, labels, **node.attrs),
+)
+SQUARED_ERROR, SQUARED_ERROR_GRAD = loss_op(
+    "squared_error",
+    lambda logits, labels: check_logits("squared_error", logits, labels),
+    lambda emit, node, logits, labels: emit(
+        "nn.functional.mse_loss", logits, emit("nn.functional.one_hot", labels, node.inputs[0].shape[1])
+    ),
 )
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """-sum over k of q[k] log softmax(logits)[k], q = (1 - s) onehot(target) + s / classes, for each image.
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """-sum over k of q[k] log softmax(logits)[k], q = (1 - s) onehot(label) + s / classes, for each image.
 
     Args:
         logits: (N, classes).
-        targets: (N,) classes; an image with target -1 has loss 0 and no gradient.
+        labels: (N,) classes; an image with label -1 has loss 0 and no gradient.
         label_smoothing: s, in [0, 1).
 
     Returns:
         (N,) one loss per image, in nats.
 
+    Raises:
+        ShapeError: shapes that do not fit, or s out of range.
+
     Source: label smoothing as in Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
     """
-    return CROSS_ENTROPY(logits, targets, label_smoothing=float(label_smoothing))
+    return CROSS_ENTROPY(logits, labels, label_smoothing=float(label_smoothing))
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over k of (logits[k] - onehot(label)[k])^2, for each image.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) classes; an image with label -1 has loss 0 and no gradient.
+
+    Returns:
+        (N,) one loss per image.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+    """
+    return SQUARED_ERROR(logits, labels)

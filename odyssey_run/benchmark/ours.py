@@ -96,16 +96,16 @@ class Ours:
     def _graph(self, kind: str, batch: int) -> tuple[list[Tensor], dict[str, Tensor], list[Update]]:
         request, dataset = self._request, self._dataset
         model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
-        parameters = model.parameters()
+        parameters, values = model.parameters(), model.state()
         amounts = dataset.augment.amounts() if dataset.augment and kind == TRAIN else None
         logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
         if kind == INFER:
-            return for_inference([logits]), parameters, []
+            return for_inference([logits]), values, []
         losses = ops.cross_entropy(logits, ops.labels(batch), request.trainer.label_smoothing)
         optimizer = request.optim.build()
         grads = gradients(losses, list(parameters.values()))
         updates = [Update(name, p, grad, optimizer) for (name, p), grad in zip(parameters.items(), grads, strict=True)]
-        return [losses], parameters, updates
+        return [losses], values, updates
 
     def _feed(self, case: Case, steps: int) -> Feed:
         images = np.arange(steps * case.batch) % len(self._pixels)
@@ -120,7 +120,7 @@ class Ours:
 def layers_of(logits: Tensor) -> list[tuple[str, dict[str, Any]]]:
     """A model that is a chain, as operations with their sizes: ``("conv2d", {"weight": (6, 1, 5, 5), ...})``."""
     layers, node = [], logits
-    while node.op.name != "images":
+    while node.inputs:
         sizes = dict(node.attrs)
         if len(node.inputs) > 1:
             sizes |= {"weight": node.inputs[1].shape, "bias": len(node.inputs) > 2}

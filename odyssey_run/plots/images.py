@@ -10,6 +10,7 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset
 from odyssey_core.data.dataset import upright
+from odyssey_core.ops.conv import CONV2D
 from odyssey_core.tensor import topological
 from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores
@@ -91,8 +92,8 @@ def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
 
     Negative values are cut off.
     """
-    layer = next(x for x in topological([classifier.logits]) if x.op.name == "conv2d")
-    executable = BACKENDS["numpy"]().compile([layer], classifier.module.parameters())
+    layer = next(x for x in topological([classifier.logits]) if x.op is CONV2D)
+    executable = BACKENDS["numpy"]().compile([layer], classifier.module.state())
     executable.write(classifier.parameters)
     order = np.full((1, layer.shape[0]), -1, np.int64)
     order[0, 0] = 0

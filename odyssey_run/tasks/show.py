@@ -76,7 +76,7 @@ def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
     names = {node: name for name, node in model.parameters().items()}
     found = []
     for node in topological([model(ops.images((1, *input_shape)))]):
-        if node in names or node.op.name == "images":
+        if not node.inputs or not node.batched:  # parameters and images; statistics of a batch
             continue
         own = [x for x in node.inputs if x in names]
         name = names[own[0]].rpartition(".")[0] if own else node.op.name

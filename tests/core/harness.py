@@ -11,8 +11,9 @@ from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numpy import NumpyBackend
+from odyssey_core.ops import leaves
 from odyssey_core.optim import SGD, Update
-from odyssey_core.tensor import Tensor, topological
+from odyssey_core.tensor import Tensor, after_step, topological
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EMNIST = FIXTURES.parents[2] / "shared" / "data" / "emnist"
@@ -28,15 +29,26 @@ class Graph:
     Attributes:
         losses: (N,) node.
         parameters: by name.
+        buffers: by name.
         inputs: batched ``input`` nodes, by name; gradients are compared for these too.
         outputs: further batched nodes to compare.
-        pixels: whether the graph gathers images.
     """
 
     losses: Tensor
     parameters: dict[str, Tensor] = field(default_factory=dict)
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: Sequence[Tensor] = ()
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return self.parameters | self.buffers
+
+    @property
+    def changed(self) -> dict[str, Tensor]:
+        """For every buffer that a step changes, by name, the node of its value after it."""
+        after = after_step([self.losses])
+        return {name: after[node] for name, node in self.buffers.items() if node in after}
 
     @property
     def batch_size(self) -> int:
@@ -51,18 +63,23 @@ class Graph:
     def op_names(self) -> set[str]:
         """Every op of the graph, backward pass included."""
         of_parameters, of_inputs = self.differentiated()
-        nodes = topological([self.losses, *self.outputs, *of_parameters.values(), *of_inputs.values()])
+        grads = (*of_parameters.values(), *of_inputs.values())
+        nodes = topological([self.losses, *self.outputs, *grads, *self.changed.values()])
         return {node.op.name for node in nodes}
 
     def values(self, seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Random parameters and inputs, exact in float32 but held as float64."""
+        """Random values of parameters and buffers, and of inputs, exact in float32 but held as float64.
+
+        Buffers lie between 0.5 and 1.5: a variance among them must be above 0.
+        """
         rng = np.random.default_rng(seed)
 
         def draw(shape):
             return rng.uniform(-1, 1, shape).astype(np.float32).astype(np.float64)
 
         return (
-            {name: draw(p.shape) for name, p in self.parameters.items()},
+            {name: draw(p.shape) for name, p in self.parameters.items()}
+            | {name: 1 + draw(b.shape) / 2 for name, b in self.buffers.items()},
             {name: draw(x.shape) for name, x in self.inputs.items()},
         )
 
@@ -72,7 +89,7 @@ class Graph:
         order = np.arange(n, dtype=np.int64) * 5 % (2 * n + 1)
         order[n if alive is None else alive :] = -1
         rng = np.random.default_rng(seed)
-        gathered = [x for x in topological([self.losses]) if x.op.name == "images"]
+        gathered = [x for x in topological([self.losses]) if x.op is leaves.IMAGES]
         size = int(np.prod(gathered[0].shape[1:])) if gathered else 0
         flat = [np.asarray(inputs[name]).reshape(n, -1) for name in sorted(inputs)]
         return Feed(
@@ -88,16 +105,16 @@ class Graph:
 
 def classes_of(graph: Graph) -> int:
     """The fewest classes of the graph's losses: what labels must stay below."""
-    return min(x.inputs[0].shape[1] for x in topological([graph.losses]) if x.op.name == "cross_entropy")
+    return min(x.inputs[0].shape[1] for x in topological([graph.losses]) if leaves.LABELS in {y.op for y in x.inputs})
 
 
 def run(backend, graph: Graph, parameters: dict, feed: Feed) -> dict[str, np.ndarray]:
-    """Losses, outputs and all gradients, by name."""
+    """Losses, outputs, all gradients, and buffers after the step, by name."""
     of_parameters, of_inputs = graph.differentiated()
     nodes = [graph.losses, *graph.outputs, *of_inputs.values()]
     names = ["losses", *(f"output {i}" for i in range(len(graph.outputs))), *(f"d {n}" for n in of_inputs)]
     updates = [Update(n, graph.parameters[n], grad, GRADIENT_READER) for n, grad in of_parameters.items()]
-    executable = backend.compile(nodes, graph.parameters, updates)
+    executable = backend.compile(nodes, graph.state, updates, buffers=graph.changed)
     executable.write(parameters)
     rows = executable.run(feed)[0]
     found, column = {}, 0
@@ -106,6 +123,7 @@ def run(backend, graph: Graph, parameters: dict, feed: Feed) -> dict[str, np.nda
         found[name] = rows[:, column : column + size]
         column += size
     state = executable.read()
+    found |= {f"after the step {n}": state[n] for n in graph.changed}
     return found | {f"d {n}": state[f"{n}/velocity"] for n in of_parameters}
 
 

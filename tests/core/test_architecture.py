@@ -10,12 +10,13 @@ import odyssey_core
 ROOT = Path(odyssey_core.__file__).parent
 RUNNER_ONLY = {"hydra", "omegaconf", "mlflow", "odyssey_run"}
 # What each part of the core may import of the others; a part not named may import nothing above the foundations.
-FOUNDATIONS = {"errors", "ranges", "registry", "random", "tensor"}
+FOUNDATIONS = {"errors", "ranges", "registry", "random", "tensor", "initial"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "ranges": {"errors"},
     "random": set(),
+    "initial": {"random", "tensor"},
     "tensor": {"errors", "ops"},  # Tensor's operators import ops when they are used
     "checkpoint": {"errors"},
     "ops": FOUNDATIONS,

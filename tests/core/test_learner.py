@@ -265,7 +265,7 @@ def test_the_layer_that_overflows_is_named(layer, backend):
 
 
 class _Square(Module):
-    def __call__(self, x):
+    def forward(self, x):
         return x * x
 
 

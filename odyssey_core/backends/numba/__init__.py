@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Annotated
 
+from odyssey_core.backends.base import NO_BUFFERS, require_ops
 from odyssey_core.backends.numba import environment  # noqa: F401  (numba reads it once)
 from odyssey_core.backends.numba.cores import usable_cores
 from odyssey_core.optim import PLAIN
@@ -50,11 +51,18 @@ class NumbaBackend:
         lacking = " (install libgomp or the package tbb for more)" if self._lacking else ""
         return f"numba, {threads}{lacking}, {level}"
 
-    def compile(self, outputs, parameters, updates=(), rule=PLAIN):
+    def compile(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
         """See `Backend.compile`."""
         from odyssey_core.backends.numba.execute import NumbaExecutable
 
+        self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
         return NumbaExecutable(outputs, parameters, updates, rule, self.groups, self.threads, self.tiles)
+
+    def require(self, outputs):
+        """See `Backend.require`."""
+        from odyssey_core.backends.numba.lower import INSTEAD, KNOWN
+
+        require_ops("numba", "kernel", outputs, KNOWN, INSTEAD)
 
 
 def target_features() -> set[str]:

@@ -79,7 +79,7 @@ def _patches(pooled: Tensor, reader: Tensor) -> Patches:
     weights = reader.op.name == "conv2d_grad_weight"
     _, channels, height, width = (reader.inputs[0] if weights else reader).shape
     kernel = (reader if weights else reader.inputs[1]).shape[2:]
-    border = 2 * reader.attrs["padding"]
+    border = 2 * reader.attrs["padding"][0]
     # An input's gradient is added to in whole vectors, one channel's too.
     pixel = 1 if weights and channels == 1 else whole(channels)
     return Patches(pooled.shape[1:], kernel, reader.attrs["stride"], height + border, width + border, pixel)

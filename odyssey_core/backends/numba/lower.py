@@ -17,9 +17,11 @@ from odyssey_core.backends.numba.places import Operand, Place, Row, float_bits, 
 from odyssey_core.backends.numba.simd import LANES
 from odyssey_core.backends.numba.table import Instruction, Kernel, padded
 from odyssey_core.backends.numba.tiles import Tiles
-from odyssey_core.errors import ShapeError
+from odyssey_core.errors import ConfigError, ShapeError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological
+
+INSTEAD = "; choose backend=numpy, which computes the same, more slowly"
 
 
 class Lowering(PooledRows):
@@ -133,6 +135,12 @@ class Lowering(PooledRows):
         summed = node.op.reduces or (
             node.op.name == "add" and all(self.places[x].space == "gradient" for x in node.inputs)
         )
+        padding = node.attrs.get("padding", 0)
+        partial = node.attrs.get("groups", 1) > 1 or (
+            padding[0] != padding[1] if isinstance(padding, tuple) else padding > 0
+        )
+        if partial:
+            raise ConfigError(f"backend=numba has no kernel for {node.op.name} with {node.attrs}{INSTEAD}")
         if method is None or not (node.batched or summed):
             raise ShapeError(f"backend numba: cannot run {node.op.name} on {[x.shape for x in node.inputs]} here")
         method(node, outer)
@@ -192,7 +200,7 @@ class Lowering(PooledRows):
     def _emit_conv2d(self, node, outer):
         x, weight, *bias = node.inputs
         result = self._result(outer)
-        source, shape, border = self._bordered(x, node.attrs["padding"])
+        source, shape, border = self._bordered(x, node.attrs["padding"][0])
         operands = {
             "x": source,
             "weight": self._parameter(weight),
@@ -217,11 +225,11 @@ class Lowering(PooledRows):
         }
         sizes = self._sizes(node.shape, grad.shape, node.attrs["stride"])
         variant = self.tiles.outer(node.shape[1], 1)[0], *weight.shape[2:]
-        self._row(conv.CONV2D_GRAD_INPUT, operands, variant, **sizes, padding=node.attrs["padding"])
+        self._row(conv.CONV2D_GRAD_INPUT, operands, variant, **sizes, padding=node.attrs["padding"][0])
 
     def _emit_conv2d_grad_weight(self, node, outer):
         x, grad = node.inputs
-        source, shape, border = self._bordered(x, node.attrs["padding"])
+        source, shape, border = self._bordered(x, node.attrs["padding"][0])
         sizes = self._sizes(shape, grad.shape, node.attrs["stride"])
         out = node.shape[0]
         # The choice decides the order of additions, so it looks at shapes alone.
@@ -372,3 +380,6 @@ class Lowering(PooledRows):
             "dz": self._result(outer).shaped((classes, LANES)),
         }
         self._row(loss.CROSS_ENTROPY_GRAD, operands, classes=classes, **node.attrs)
+
+
+KNOWN = frozenset(name.removeprefix("_emit_") for name in dir(Lowering) if name.startswith("_emit_"))

@@ -88,6 +88,6 @@ class PooledRows:
             "gate": self._laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
             "y": result.shaped((*node.shape[1:], LANES)),
         }
-        sizes = {"channels": channels, "height": height, "width": width, "padding": node.attrs["padding"]}
+        sizes = {"channels": channels, "height": height, "width": width, "padding": node.attrs["padding"][0]}
         self._row(pooled.CHANNELS_FIRST, operands, **sizes)
         self._release(images)

@@ -1,19 +1,17 @@
 """The reference backend: walks the graph node by node with plain NumPy, in float32 or float64."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Literal
 
 import numpy as np
 
-from odyssey_core.backends.base import Feed, FeedBounds, input_nodes
-from odyssey_core.backends.numpy import functions
+from odyssey_core.backends.base import NO_BUFFERS, Feed, FeedBounds, input_nodes, require_ops
+from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
-
-NEEDS_FEED = {"images", "labels", "batch_weight", "dropout"}
-NEEDS_DTYPE = {"images", "batch_weight"}
 
 
 class NumpyBackend:
@@ -43,9 +41,14 @@ class NumpyBackend:
         parameters: dict[str, Tensor],
         updates: Sequence[Update] = (),
         rule: StepRule = PLAIN,
+        buffers: Mapping[str, Tensor] = NO_BUFFERS,
     ):
         """See `Backend.compile`."""
-        return Interpreter(list(outputs), dict(parameters), list(updates), rule, self.dtype)
+        return Interpreter(list(outputs), dict(parameters), list(updates), rule, dict(buffers), self.dtype)
+
+    def require(self, outputs: Sequence[Tensor]) -> None:
+        """See `Backend.require`."""
+        require_ops("numpy", "function", outputs, FUNCTIONS)
 
 
 @dataclass
@@ -56,10 +59,11 @@ class Interpreter:
     parameters: dict[str, Tensor]
     updates: list[Update]
     rule: StepRule
+    buffers: dict[str, Tensor]
     dtype: np.dtype
 
     def __post_init__(self) -> None:
-        self.order = topological([*self.outputs, *(u.grad for u in self.updates)])
+        self.order = topological([*self.outputs, *(u.grad for u in self.updates), *self.buffers.values()])
         self.inputs = input_nodes(self.outputs, self.updates)
         self.bounds = FeedBounds.of(self.outputs, self.updates, self.rule)
         shapes = {name: p.shape for name, p in self.parameters.items()}
@@ -93,12 +97,13 @@ class Interpreter:
                 value = u.optimizer.apply(self.state[u.name], grad, slots, own)
                 self.state[u.name] = value.astype(self.dtype)
                 self.rule.average(slots, self.state[u.name], around)
+            self.state |= {name: values[node] for name, node in self.buffers.items()}
         return results
 
     def values(self, feed: Feed) -> dict[Tensor, np.ndarray]:
         """The value of every node, for one step: ``order`` and ``inputs`` of the feed lack their first axis."""
         values = {node: self.state[name] for name, node in self.parameters.items()}
-        column = 0
+        extras, column = {"feed": feed, "dtype": self.dtype}, 0
         for node in self.inputs:
             size = int(np.prod(node.shape[1:]))
             values[node] = feed.inputs[:, column : column + size].reshape(node.shape).astype(self.dtype)
@@ -106,9 +111,7 @@ class Interpreter:
         for node in self.order:
             if node in values:
                 continue
-            extra = {"dtype": self.dtype} if node.op.name in NEEDS_DTYPE else {}
-            operands = [values[x] for x in node.inputs]
-            if node.op.name in NEEDS_FEED:
-                operands.append(feed)
-            values[node] = getattr(functions, node.op.name)(*operands, **node.attrs, **extra)
+            function, operands = FUNCTIONS[node.op.name], [values[x] for x in node.inputs]
+            given = {name: value for name, value in extras.items() if name in signature(function).parameters}
+            values[node] = function(*operands, **node.attrs, **given)
         return values

@@ -76,7 +76,7 @@ def _other_net():
             "relu": ReLU(),
             "pool2": AvgPool2d(2),
             "flatten": Flatten(),
-            "dropout": Dropout(0.5, "d"),
+            "dropout": Dropout(0.5),
             "fc": Linear(8, 5),
         }
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases import CASES as OF_OPS
 from harness import (
     GRADIENT_READER,
     FixedTiles,
@@ -16,11 +17,14 @@ from harness import (
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
+from odyssey_core.backends.base import HELD
 from odyssey_core.backends.numba.lower import Lowering
-from odyssey_core.backends.numpy import functions
-from odyssey_core.errors import ShapeError
+from odyssey_core.backends.numpy import NumpyBackend
+from odyssey_core.backends.numpy.functions import FUNCTIONS
+from odyssey_core.errors import ConfigError, ShapeError
 from odyssey_core.ops import OPS
 from odyssey_core.optim import Update
+from odyssey_core.tensor import Op
 
 TOLERANCE = 1e-5
 SMALL = FixedTiles(2, 2)
@@ -198,6 +202,8 @@ CASES = {
     "two losses": _two_losses,
     "two shapes of one value": _reshaped_twice,
 }
+# Of the shared cases those that the numba backend refuses, since it has no kernel for one of their operations.
+WITHOUT_KERNEL = set(OF_OPS) - {"conv2d one by one"}
 # Of these the gradient of a max-pool is lowered to lists of what is not zero.
 SPARSE = {
     "images", "relu fused", "pooled", "pooled, one channel", "pooled, many channels", "pooled, padding and stride",
@@ -209,31 +215,48 @@ SPARSE = {
 BATCHES = [(1, 1, 8), (15, 15, 8), (17, 16, 8), (33, 33, 2), (40, 31, 8)]
 
 
-def _compare(graph: Graph, groups: int, alive: int, tiles=None, feed=None, parameters=None) -> None:
+def _compare(graph: Graph, backend, alive: int, feed=None, parameters=None) -> None:
     drawn, inputs = graph.values(seed=5)
     parameters = parameters or drawn
     feed = feed or graph.feed(inputs, alive=alive, classes=classes_of(graph))
     expected = run(reference(), graph, parameters, feed)
-    got = run(numba_backend(groups, tiles), graph, parameters, feed)
+    got = run(backend, graph, parameters, feed)
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         assert got[name].shape == value.shape
-        here = slice(None) if name in ("losses",) or name.startswith("d ") else slice(alive)
+        of_images = name == "losses" or name.startswith("output")
+        here = slice(alive if of_images else None)
         error = relative_error(got[name][here], value[here])
         assert error <= TOLERANCE, f"{name}: relative error {error:.2e}"
 
 
 def test_every_op_has_a_case():
-    covered = set().union(*(build(2).op_names() for build in CASES.values()))
+    covered = set().union(*(build(2).op_names() for build in (CASES | OF_OPS).values()))
     assert covered == set(OPS)
 
 
-def test_both_backends_run_every_op():
-    leaves = {"parameter", "input"}
-    assert {name.removeprefix("_emit_") for name in dir(Lowering) if name.startswith("_emit_")} - {"elementwise"} == (
-        set(OPS) - {"parameter"}
-    )
-    assert [name for name in OPS if not hasattr(functions, name) and name not in leaves] == []
+def test_the_reference_runs_every_op():
+    assert set(FUNCTIONS) == {name for name, op in OPS.items() if op not in HELD}
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (numba_backend, "backend=numba has no kernel for the operation cube; choose backend=numpy, which"),
+        (reference, "backend=numpy has no function for the operation cube"),
+    ],
+)
+def test_an_op_of_ones_own_without_an_implementation_is_refused(backend, message):
+    cube = Op("cube", lambda x: x.shape)
+    losses = classify(cube(ops.input_("x", (2, 3))))
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        backend().require([losses])
+
+
+@pytest.mark.parametrize(("batch", "alive"), [(1, 1), (17, 17), (33, 33), (17, 16), (40, 31)], ids=str)
+@pytest.mark.parametrize("case", OF_OPS)
+def test_the_references_two_precisions_agree(case, batch, alive):
+    _compare(OF_OPS[case](batch), NumpyBackend("float32"), alive)
 
 
 def test_sparse_gradients_are_found():
@@ -251,12 +274,22 @@ def test_sparse_gradients_are_found():
 @pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
 @pytest.mark.parametrize("case", CASES)
 def test_numba_equals_the_reference(case, batch, alive, groups):
-    _compare(CASES[case](batch), groups, alive, SMALL)
+    _compare(CASES[case](batch), numba_backend(groups, SMALL), alive)
+
+
+@pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
+@pytest.mark.parametrize("case", OF_OPS)
+def test_numba_equals_the_reference_or_refuses(case, batch, alive, groups):
+    if case not in WITHOUT_KERNEL:
+        _compare(OF_OPS[case](batch), numba_backend(groups, SMALL), alive)
+        return
+    with pytest.raises(ConfigError, match=r"^backend=numba has no kernel for .*; choose backend=numpy"):
+        _compare(OF_OPS[case](batch), numba_backend(groups, SMALL), alive)
 
 
 @pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused", "pooled", "pooled images"])
 def test_with_the_tiles_of_this_machine(case):
-    _compare(CASES[case](17), 8, 17)
+    _compare(CASES[case](17), numba_backend(), 17)
 
 
 @pytest.mark.parametrize("tiles", [FixedTiles(3, 1), FixedTiles(4, 3)], ids=["3x1", "4x3"])
@@ -285,7 +318,7 @@ def test_constant_backgrounds_tie(kernel_size, stride, alive):
     feed.pixels.reshape(-1, 12, 12)[:, 4:7, 5:7] = 200
     h_values = run(reference(), graph, parameters, feed)["output 0"][:alive]
     assert (h_values == np.float32(0.25)).mean() > 0.1  # a third of the maps, mostly background
-    _compare(graph, 8, alive, SMALL, feed, parameters)
+    _compare(graph, numba_backend(8, SMALL), alive, feed, parameters)
 
 
 @pytest.mark.parametrize("backend", [reference, numba_backend], ids=["numpy", "numba"])
@@ -337,6 +370,6 @@ def test_sum_of_parameters_is_right_or_refused():
     """What numba cannot run it must refuse, never compute from stale memory."""
     graph = _sum_of_parameters(17)
     try:
-        _compare(graph, 8, 17, SMALL)
+        _compare(graph, numba_backend(8, SMALL), 17)
     except ShapeError as error:
         assert "cannot run add" in str(error)

@@ -6,6 +6,7 @@ import pytest
 from odyssey_core import ops
 from odyssey_core.errors import ConfigError, ShapeError
 from odyssey_core.models import MODELS
+from odyssey_core.nn import INITIALIZERS, Normal, Uniform
 
 
 def _count(model) -> int:
@@ -39,15 +40,27 @@ def test_lenet5_has_the_parameters_of_the_first_version():
         "fc1.weight": (120, 256), "fc1.bias": (120,), "fc2.weight": (84, 120), "fc2.bias": (84,),
         "fc3.weight": (47, 84), "fc3.bias": (47,),
     }  # fmt: skip
-    bounds = {name: p.attrs["bound"] for name, p in model.parameters().items()}
-    assert bounds["conv2.weight"] == math.sqrt(6 / 150)
-    assert bounds["fc1.bias"] == 0
+    initial = {name: p.attrs["initial"] for name, p in model.parameters().items()}
+    assert initial["conv2.weight"] == Uniform(math.sqrt(6 / 150))
+    assert initial["fc1.bias"] == Uniform(0.0)
 
 
-@pytest.mark.parametrize(("init", "bound"), [("kaiming", 6 / 20), ("xavier", 6 / 23), ("lecun", 3 / 20)])
-def test_initializers(init, bound):
+@pytest.mark.parametrize(
+    ("init", "initial"),
+    [
+        ("kaiming", Uniform(math.sqrt(6 / 20))),
+        ("kaiming_normal", Normal(math.sqrt(2 / 20))),
+        ("xavier", Uniform(math.sqrt(6 / 23))),
+        ("lecun", Uniform(math.sqrt(3 / 20))),
+    ],
+)
+def test_initializers(init, initial):
     model = MODELS["linear"](input_shape=(1, 4, 5), classes=3, init=init)
-    assert model.parameters()["fc.weight"].attrs["bound"] == math.sqrt(bound)
+    assert model.parameters()["fc.weight"].attrs["initial"] == initial
+
+
+def test_every_initializer_is_tested():
+    assert set(INITIALIZERS) == {"kaiming", "kaiming_normal", "xavier", "lecun"}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,0 +1,54 @@
+"""What a step is fed with."""
+
+import numpy as np
+
+from odyssey_core.backends.numpy.functions.windows import pad
+from odyssey_core.random import words
+
+
+def images(*, shape, mean, std, augment, feed, dtype):
+    pixels = feed.pixels[feed.order].reshape(shape).astype(dtype)
+    if augment is not None:
+        pixels = _distort(pixels, *_coordinates(feed, shape[2], shape[3], augment, dtype))
+    return np.where(feed.order[:, None, None, None] >= 0, (pixels / 255 - mean) / std, 0).astype(dtype)
+
+
+def _coordinates(feed, height, width, augment, dtype):
+    """Where each pixel is sampled: two (N, H, W) arrays, x and y in a frame with a border of one pixel."""
+    drawn = words(8, seed=feed.seed, stream="augment", epoch=feed.epoch, item=feed.order)
+    u = ((drawn >> np.uint32(8)).astype(dtype) * dtype.type(2**-23) - 1).T[..., None, None]
+    turn, scale, shear, shift = (dtype.type(a) for a in augment)
+    angle, size, k = turn * u[0], 1 + scale * u[1], shear * u[2]
+    square = angle * angle
+    # Taylor's series, good to float32 up to 45 degrees.
+    sine = angle * (1 - square / 6 * (1 - square / 20 * (1 - square / 42)))
+    cosine = 1 - square / 2 * (1 - square / 12 * (1 - square / 30 * (1 - square / 56)))
+    i, j = np.arange(height, dtype=dtype)[:, None], np.arange(width, dtype=dtype)
+    middle_y, middle_x = dtype.type((height - 1) / 2), dtype.type((width - 1) / 2)
+    i, j = i - middle_y, j - middle_x
+    x = size * cosine * j + size * (cosine * k - sine) * i + (middle_x + 1 + shift * u[3])
+    y = size * sine * j + size * (sine * k + cosine) * i + (middle_y + 1 + shift * u[4])
+    return np.clip(x, 0, width + 1), np.clip(y, 0, height + 1)
+
+
+def _distort(pixels, x, y):
+    n, _, height, width = pixels.shape
+    padded = pad(pixels, 1, 1)
+    x0, y0 = np.minimum(x.astype(int), width), np.minimum(y.astype(int), height)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    image = np.arange(n)[:, None, None]
+
+    def at(dy, dx):
+        return np.moveaxis(padded[image, :, y0 + dy, x0 + dx], -1, 1)
+
+    top, bottom = at(0, 0) + fx * (at(0, 1) - at(0, 0)), at(1, 0) + fx * (at(1, 1) - at(1, 0))
+    return top + fy * (bottom - top)
+
+
+def labels(*, batch_size, feed):
+    return np.where(feed.order >= 0, feed.labels[feed.order], -1)
+
+
+def batch_weight(*, batch_size, feed, dtype):
+    valid = feed.order >= 0
+    return (valid / max(valid.sum(), 1)).astype(dtype)
