@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from omegaconf import OmegaConf
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import claims
+from odyssey_run.evidence import VERIFIED, Recorded
 from odyssey_run.provenance import flatten
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.sender import make_client
-from odyssey_run.verification import REPRODUCED, TAG, Recorded
+from odyssey_run.verdict import REPRODUCED
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS, CONF = ROOT / "experiments", ROOT / "conf" / "experiment"
@@ -72,24 +72,28 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     store = resolve(TrackingConfig("mlflow", None, None, None), name)
     run = Recorded(make_client(store), run_id)
     with tempfile.TemporaryDirectory() as folder:
-        config = yaml.safe_load(run.file("config.yaml", folder).read_text())
+        evidence = run.gather(Path(folder))
+        config = evidence.config
+    if evidence.wrong:
+        raise ConfigError(f"run {run_id} is not what it states: {evidence.wrong[0]}")
     was, now = _decisive(config), recipe(name)
     if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
         raise ConfigError(f"run {run_id} is none of experiment={name} as it is now: {', '.join(other)} differ")
-    if run.tags.get(TAG) != REPRODUCED:
+    if run.tags.get(VERIFIED) != REPRODUCED:
         raise ConfigError(
-            f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(TAG)}; "
+            f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(VERIFIED)}; "
             f"run odyssey-run task=verify run_id={run_id}"
         )
-    runs = run.children() or [run]
+    runs = [child for child in run.children() if f"children/{child.key}" in evidence.stated] or [run]
     found = [_measured(each) for each in runs]
-    metrics = run.client.get_run(run_id).data.metrics
+    metrics = run.metrics
     tags = runs[0].tags
     begun = min(each.client.get_run(each.run_id).info.start_time for each in runs)
     return {
         "experiment": name,
         "run": run_id,
-        "verified": run.tags[TAG],
+        "run_digest": evidence.digest,
+        "verified": run.tags[VERIFIED],
         "date": datetime.fromtimestamp(begun / 1000, UTC).date().isoformat(),
         "claims": claims.report(claims.read(config["expect"]), metrics),
         "metrics": {key: {"mean": metrics[key], "std": metrics.get(f"{key}_std")} for key in _means(metrics)},

@@ -1,8 +1,11 @@
-"""Weights on disk: safetensors, written whole or not at all."""
+"""Arrays on disk: safetensors, written whole or not at all, and with a digest of all that they hold."""
 
 import hashlib
+import json
 import os
+import re
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from odyssey_core.errors import DataError
+
+CONTENT = "content_sha256"  # the key in the metadata; it covers the rest of them and every array
+_STRAY = re.compile(r"\..+\.[a-z0-9_]{8}")  # what `write_atomic` calls a file that is not whole yet
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -29,6 +35,11 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def stray_files(folder: Path) -> Iterator[Path]:
+    """What a process that was killed while it wrote left in a folder and in those below it."""
+    return (path for path in Path(folder).rglob(".*") if _STRAY.fullmatch(path.name) and path.is_file())
 
 
 def artifact_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -56,29 +67,43 @@ def model_names(weights: dict[str, np.ndarray], artifact: dict[str, np.ndarray])
     return {path: artifact[name] for name, path in back.items()}
 
 
-def save_weights(path: Path, weights: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes arrays with string metadata as safetensors, atomically."""
-    write_atomic(path, save({name: np.ascontiguousarray(v) for name, v in weights.items()}, metadata))
+def save_weights(path: Path, weights: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes arrays with string metadata as safetensors, atomically; the metadata get a digest of all of it."""
+    # safetensors 0.8.0 writes arrays that are not in C order scrambled.
+    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    write_atomic(path, save(arrays, {**metadata, CONTENT: content_digest(arrays, metadata)}))
 
 
-def load_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def load_weights(path: Path, foreign: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Reads what ``save_weights`` wrote.
 
+    Args:
+        path: of the file.
+        foreign: whether a file that another program wrote, which has no digest, will do.
+
     Raises:
-        DataError: the file is missing or is not whole safetensors.
+        DataError: the file is missing, is not whole safetensors, or is not what was written.
     """
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+            about = file.metadata() or {}
+    except (OSError, SafetensorError, ValueError, AttributeError, KeyError) as error:
         raise DataError(f"cannot read weights from {path}: {error}{_foreign(Path(path))}") from None
     except TypeError as error:  # a number format that NumPy does not have
         raise DataError(f"cannot read weights from {path}: {error}; save them as float32") from None
     # Once some package has taught NumPy such a format, it comes through.
     if strange := [f"{name} is {value.dtype}" for name, value in arrays.items() if value.dtype.kind not in "iufb"]:
         raise DataError(f"cannot read weights from {path}: {strange[0]}; save them as float32")
-    return arrays, metadata
+    if foreign and CONTENT not in about and "class_names" not in about:  # which no other program writes
+        return arrays, about
+    if about.get(CONTENT) != content_digest(arrays, about):
+        stated = about.get(CONTENT, "none")[:12]
+        raise DataError(
+            f"cannot use {path}: SHA-256 of its content is {content_digest(arrays, about)[:12]}, it states {stated}; "
+            "it is damaged, or was changed, or is not of this version of the program"
+        )
+    return arrays, about
 
 
 def _foreign(path: Path) -> str:
@@ -96,6 +121,18 @@ def _foreign(path: Path) -> str:
     if head == b"\x89HDF\r\n\x1a\n":
         return "; it is HDF5, as Keras writes it: convert it to safetensors with the names conv1.weight, conv1.bias"
     return ""
+
+
+def content_digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in order of name, and the metadata but for the digest itself."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        sha.update(value.tobytes())
+    told = {key: value for key, value in metadata.items() if key != CONTENT}
+    sha.update(json.dumps(told, sort_keys=True).encode())
+    return sha.hexdigest()
 
 
 def digest(weights: dict[str, np.ndarray]) -> str:

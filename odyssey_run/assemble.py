@@ -272,7 +272,10 @@ def _begin_with(request: Request, learner: Learner) -> tuple[str, str | None]:
     from odyssey_run import runs  # which knows requests
 
     path = Path(request.weights).expanduser()
-    found = load_weights(path)[0] if path.is_file() else runs.find(request.weights, request.tracking).weights
+    if path.is_file():
+        found = load_weights(path, foreign=True)[0]
+    else:
+        found = runs.find(request.weights, request.tracking).weights
     drawn = learner.weights()
     head = [*drawn][-1].rpartition(".")[0]
     kept = {name: value for name, value in drawn.items() if request.head and name.startswith(f"{head}.")}

@@ -1,5 +1,6 @@
 """What a run is expected to reach: ``expect: {test/accuracy: ">= 0.86"}``, and whether it did."""
 
+import json
 import math
 import operator
 import re
@@ -12,6 +13,7 @@ from odyssey_core.errors import ConfigError
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
+TAG = "odyssey.claims"
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,13 @@ def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, 
         }
         for claim in claims
     ]
+
+
+def all_held(rows: Sequence[Mapping[str, object]]) -> bool:
+    """Whether each of ``report``'s rows is."""
+    return all(row["verdict"] == HELD for row in rows)
+
+
+def encode(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """The file that a run keeps them in."""
+    return json.dumps(rows, indent=2).encode()

@@ -4,17 +4,18 @@ A run is alive while a process holds its journal. What is appended here is what 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run import provenance
 from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, RecordedRun, begun, open_run
-from odyssey_run.tracking.journal import FILE_NAME, Journal
+from odyssey_run.runs import RUNS, RecordedRun, begun, open_run, passing_over
+from odyssey_run.statements import conclude
+from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, Journal
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import RUN_TAG, Outbox, fault_of, reach
+from odyssey_run.tracking.sender import Outbox, fault_of, reach
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
@@ -31,7 +32,12 @@ def doctor(request: Request) -> int:
     lost = list(_running(client)) if client else []
     folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
     folders |= {folder for _, folder in lost if (folder / FILE_NAME).exists()}
-    for run in map(open_run, filter(begun, sorted(folders))):
+    runs = []
+    for folder in sorted(folders):
+        with passing_over():
+            if begun(folder):
+                runs.append(open_run(folder))
+    for run in runs:
         if run.status is None and _mark(run):
             command = run.tags["odyssey.command"]
             print(f"{run.name}  {DIED}; marked KILLED; to go on: {command} resume={run.name}")
@@ -39,7 +45,7 @@ def doctor(request: Request) -> int:
         if not (folder / FILE_NAME).exists() and not _alive(run.data.tags):
             client.set_terminated(run.info.run_id, "KILLED")
             print(f"{run.info.run_name}  {DIED} and {folder} is gone; marked KILLED in MLflow")
-    return _send(folders)
+    return _send([run.folder for run in runs])
 
 
 def end_lost(
@@ -100,15 +106,15 @@ def _mark(run: RecordedRun) -> bool:
         journal = Journal(run.folder / FILE_NAME)
     except ConfigError:
         return False
-    journal.append("end", status="KILLED", reason=DIED)
+    conclude(journal, "KILLED", DIED)
     journal.close()
     return True
 
 
-def _send(folders: set[Path]) -> int:
+def _send(folders: Iterable[Path]) -> int:
     """Sends every journal that has an end which MLflow has not got."""
     unsent: dict[str, tuple[Store, list[Path]]] = {}
-    for run in map(open_run, filter(begun, sorted(folders))):
+    for run in map(open_run, folders):
         last = [r["kind"] for r in run.records if r["kind"] in ("resume", "end", "sent")][-1:]
         if last == ["end"] and run.start["store"]:
             store = Store(**run.start["store"])

@@ -10,9 +10,8 @@ from odyssey_core.data import Dataset
 from odyssey_run import claims, model_folder, plots, summary
 from odyssey_run.assemble import Request
 from odyssey_run.plots.scores import Scores
-from odyssey_run.runs import series
 from odyssey_run.session import Session
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.journal import FILE_NAME, read, series
 
 EXAMPLES = 2  # images shown with the model
 

@@ -15,14 +15,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import odyssey_core
 from odyssey_core.data import Dataset
+from odyssey_run import sources
 from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
 MOST_DIFF = 1_000_000  # characters
-RUNNER_SOURCES = ("assemble.py", "binding.py", "schema.py", "trainer.py")  # these decide results, with odyssey_core
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -65,7 +64,7 @@ def tags(request: Request) -> dict[str, str]:
         "mlflow.user": _user(),
         "odyssey.command": shlex.join(["odyssey-run", *request.overrides]),
         "odyssey.config.sha256": identity(request.config),
-        "odyssey.code.sha256": code_digest(),
+        "odyssey.code.sha256": sources.digest(),
         **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
         **environment_tags(),
     }
@@ -108,18 +107,6 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
-
-
-@cache  # the code that is running, whatever becomes of its files
-def code_digest() -> str:
-    """SHA-256 of the source that decides results: odyssey_core, and the runner's assembly and trainer."""
-    core, runner = Path(odyssey_core.__file__).resolve().parent, Path(__file__).resolve().parent
-    sha = hashlib.sha256()
-    for package, paths in ((core, sorted(core.rglob("*.py"))), (runner, [runner / name for name in RUNNER_SOURCES])):
-        for path in paths:
-            sha.update(f"{package.name}/{path.relative_to(package).as_posix()}\n".encode())
-            sha.update(path.read_bytes())
-    return sha.hexdigest()
 
 
 def process() -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Runs that were recorded: found by name, folder, key or MLflow id, here or in MLflow, and read from their journal."""
 
-import json
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +15,9 @@ from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_run import statements
 from odyssey_run.schema import TrackingConfig
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.journal import FILE_NAME, parse, read, series, whole
 from odyssey_run.tracking.location import Store, resolve
 
 RUNS = Path("runs")  # in the working directory
@@ -66,11 +69,21 @@ class RecordedRun:
         """Name to (step, value), in the order of the journal."""
         return series(self.records)
 
+    @cached_property
+    def end(self) -> dict[str, Any]:
+        """The record of its end; empty while it runs or where it was cut off."""
+        last = [r for r in self.records if r["kind"] in ("resume", "end")][-1:]
+        return last[0] if last and last[0]["kind"] == "end" else {}
+
     @property
     def status(self) -> str | None:
         """FINISHED, FAILED or KILLED; None while it runs or where it was cut off."""
-        last = [r for r in self.records if r["kind"] in ("resume", "end")][-1:]
-        return last[0].get("status") if last else None
+        return self.end.get("status")
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not finish."""
+        return self.end.get("reason")
 
     @property
     def run_id(self) -> str | None:
@@ -116,16 +129,6 @@ class RecordedRun:
             raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
 
 
-def series(records: list[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
-    """The metrics in a journal: name to (step, value)."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for record in records:
-        if record["kind"] == "metrics":
-            for name, value in record["values"].items():
-                found.setdefault(name, []).append((record["step"], value))
-    return found
-
-
 def weights_file(model: str) -> Path:
     """Where a run keeps its weights, in its folder and among its artifacts."""
     return Path(f"{model}_weights") / f"{model}.safetensors"
@@ -142,40 +145,69 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
         ConfigError: no such run, or several.
         DataError: a run that was not recorded by this program, or whose files are damaged.
     """
-    if (Path(run_id) / FILE_NAME).is_file():
-        return open_folder(Path(run_id))
-    places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
-    fitting = [p for p in places if p.name == run_id] or [p for p in places if run_id in _ids(p)]
-    if len(fitting) > 1:
-        raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
-    if fitting:
-        return open_folder(fitting[0])
+    if folder := locate(run_id):
+        return open_folder(folder)
     store = resolve(tracking, "")
     if store is None or (store.database and not store.database.exists()):
-        here = ", ".join(p.name for p in places[-10:]) or "none"
+        here = ", ".join(path.parent.name for path in sorted(RUNS.rglob(FILE_NAME))[-10:]) or "none"
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor is there an MLflow store; the last runs: {here}")
     return _from_mlflow(run_id, store)
 
 
+def locate(run_id: str) -> Path | None:
+    """The folder of a run on this machine; None where there is none.
+
+    Args:
+        run_id: as `find` takes it.
+
+    Raises:
+        ConfigError: several.
+    """
+    if (Path(run_id) / FILE_NAME).is_file():
+        return Path(run_id)
+    places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
+    fitting = [p for p in places if p.name == run_id] or [p for p in places if _is_called(p, run_id)]
+    if len(fitting) > 1:
+        raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
+    return fitting[0] if fitting else None
+
+
 def begun(folder: Path) -> bool:
-    """Whether a run has written at least its first line there."""
+    """Whether a run has written at least its first line there.
+
+    Raises:
+        DataError: a first line that is none of this program.
+    """
     return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
 
 
 def open_run(folder: Path) -> RecordedRun:
-    """The run in a folder, without its weights."""
-    return RecordedRun(read(folder / FILE_NAME)[0], folder, {}, {})
+    """The run in a folder, without its weights.
+
+    Raises:
+        DataError: a journal that is damaged or is none of this program.
+    """
+    return RecordedRun(whole(read(folder / FILE_NAME)[0], folder / FILE_NAME), folder, {}, {})
 
 
 def first_record(journal: Path) -> dict[str, Any] | None:
-    """A journal's first record, without reading the others; None where not even that was written."""
+    """A journal's first record, without reading the others; None where not even that was written.
+
+    Raises:
+        DataError: a first line that is none of this program.
+    """
     with open(journal, "rb") as file:
         line = file.readline()
+    return whole(parse(line, journal), journal)[0] if line.endswith(b"\n") else None
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Where several runs are looked through: one whose journal is damaged costs a line and stops nothing else."""
     try:
-        record = json.loads(line)
-        return record if record["kind"] == "start" else None
-    except (ValueError, KeyError):
-        return None
+        yield
+    except DataError as error:
+        print(f"odyssey-run: {error}; it is passed over", file=sys.stderr)
 
 
 def open_folder(folder: Path) -> RecordedRun:
@@ -191,13 +223,43 @@ def _read(folder: Path, kept: Path | None) -> RecordedRun:
     if not begun(folder):
         raise DataError(f"{folder / FILE_NAME}: says nothing of how the run began")
     run = replace(open_run(folder), folder=kept)
-    path = folder / weights_file(run.config["model"]["name"])
-    return RecordedRun(run.records, kept, *load_weights(path)) if path.exists() else run
+    weights = weights_file(run.config["model"]["name"])
+    if not (folder / weights).exists():
+        return run
+    if run.end:
+        _check_stated(folder, run, weights)
+    return RecordedRun(run.records, kept, *load_weights(folder / weights))
 
 
-def _ids(folder: Path) -> set[str]:
-    records = read(folder / FILE_NAME)[0]
-    return {r["run"] for r in records if r["kind"] == "start"} | {r["run_id"] for r in records if "run_id" in r}
+def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
+    """What is read of a run that has ended is what it stated, and what ``task=verify`` held.
+
+    Raises:
+        DataError: something is not.
+    """
+    listed, journal = folder / statements.FILE, folder / FILE_NAME
+    if not listed.exists():
+        raise DataError(f"{folder}: has no {statements.FILE}; the run was not made with this version of the program")
+    content = listed.read_bytes()
+    stated = statements.decode(content, str(listed))
+    told = stated.get("journal") if isinstance(stated.get("journal"), dict) else {}
+    kept, begun_with = (folder / weights).read_bytes(), journal.read_bytes()[: told.get("bytes", 0)]
+    found = {
+        listed: (content, run.tags.get(statements.TAG)),
+        journal: (begun_with, told.get("sha256")),
+        folder / weights: (kept, stated.get(f"files/{weights.as_posix()}")),
+    }
+    for path, (now, was) in found.items():
+        if statements.sha256(now) != was:
+            line = f"{path}: SHA-256 is {statements.sha256(now)[:12]}, the run stated {str(was)[:12]}"
+            raise DataError(f"{line}; it was changed or damaged after the run")
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    with passing_over():
+        records = read(folder / FILE_NAME)[0]
+        return any(name in (r.get("run_id"), r.get("run") if r["kind"] == "start" else None) for r in records)
+    return False
 
 
 def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
@@ -212,6 +274,9 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
         raise DataError(f"run_id: {run_id} in {store.uri} has no {FILE_NAME}; it is unfinished, or not of this program")
     with tempfile.TemporaryDirectory() as place:
         for path in artifacts:
-            if path == FILE_NAME or path.endswith("_weights"):
+            if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
                 client.download_artifacts(run_id, path, place)
-        return _read(Path(place), None)
+        run = _read(Path(place), None)
+        if run.tags.get(statements.TAG) != client.get_run(run_id).data.tags.get(statements.TAG):
+            raise DataError(f"run_id: {run_id} in {store.uri} has another run digest than its {FILE_NAME} states")
+        return run

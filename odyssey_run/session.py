@@ -15,6 +15,7 @@ from odyssey_run import folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
 from odyssey_run.signals import StopRequest
+from odyssey_run.statements import CONFIG, LOG, conclude
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.uploader import Uploader
@@ -22,7 +23,7 @@ from odyssey_run.tracking.uploader import Uploader
 if TYPE_CHECKING:
     from odyssey_run.console import Screen
 
-CONFIG, LOG, DIFF = "config.yaml", "train.log", "uncommitted.diff"
+DIFF = "uncommitted.diff"
 
 
 class Session:
@@ -146,11 +147,10 @@ class Session:
         self.journal.append("model", path=name, step=step, register=self.request.tracking.register)
 
     def end(self, status: str, reason: str | None = None) -> None:
-        """Records how the run ended; nothing is recorded after it."""
-        for name in (CONFIG, LOG):
-            self.artifact(self.path / name)
-        self.journal.append("end", status=status, reason=reason)
+        """Records how the run ended and what it states; nothing is recorded after it, in the log neither."""
+        digest = conclude(self.journal, status, reason)
         self.ended = True
+        self.screen.field("digest", digest, "of all that the run states", log=False)
 
     def fail(self, error: BaseException) -> None:
         """Records that an exception ended the run."""

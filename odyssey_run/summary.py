@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from odyssey_run.runs import series
+from odyssey_run.tracking.journal import series
 
 
 def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]], report: bool) -> str:
@@ -16,7 +16,7 @@ def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any
     """
     start = next(r for r in records if r["kind"] == "start")
     config, tags = start["config"], start["tags"]
-    last = {name: points[-1][1] for name, points in series(list(records)).items()}
+    last = {name: points[-1][1] for name, points in series(records).items()}
     optim, trainer = config["optim"], config["trainer"]
     official = "" if tags.get("odyssey.data.official") == "true" else ", not the official files"
     lines = [

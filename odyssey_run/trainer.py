@@ -22,6 +22,7 @@ from odyssey_run.schema import TrainerConfig
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
 GROWTH = 4
 EVALUATION_IMAGES = 512  # per call
+NOT_FINITE = "loss is not finite"  # in the reason of a run that diverged, and of no other
 LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 
 
@@ -78,7 +79,9 @@ class Trainer:
         listeners: told in this order.
         stop: the number of the signal that asked to stop, or None.
         save: called with the trainer every ``config.checkpoint_s`` seconds and when it is stopped.
-        until: the step to end at, where that is before the planned end; schedules go by the plan.
+        until: the step to end at, where that is before the planned end; schedules go by the plan, and a time budget
+            is not asked: who gives the step knows where it ended.
+        cut: whether to end there as a signal would, with no test and, inside an epoch, no validation.
 
     Attributes:
         state: may be replaced before `run`, together with the learner's.
@@ -101,6 +104,7 @@ class Trainer:
         stop: Callable[[], int | None] = lambda: None,
         save: Callable[["Trainer"], None] = lambda trainer: None,
         until: int | None = None,
+        cut: bool = False,
     ):
         self.learner, self.dataset, self.config, self.schedule = learner, dataset, config, schedule
         self.seed, self.lr, self.train, self.validation = seed, lr, train, validation
@@ -109,6 +113,8 @@ class Trainer:
         self.steps = min(self.per_epoch * config.epochs, config.max_steps or self.per_epoch * config.epochs)
         self.state, self.clock = State(), Clock()
         self._last = min(self.steps, until or self.steps)
+        self._budget_s = None if until else config.time_budget_s
+        self._cut = cut
         self._portion = 1
         self._saved = self._ticked = time.perf_counter()
         self._cpu = time.process_time()
@@ -126,6 +132,8 @@ class Trainer:
             while state.step < self._last or state.losses:
                 self._epoch()
                 self._save_if_due()
+            if self._cut:
+                raise _Stopped
             weights = state.kept
             if self.config.keep == "best":
                 weights = state.best
@@ -166,9 +174,11 @@ class Trainer:
         while state.step < min(first + len(order), self._last):
             done = state.step - first
             self._call(order[done : min(done + self._portion, self._last - first)])
-            if self.config.time_budget_s and clock.train_s >= self.config.time_budget_s:
+            if self._budget_s and clock.train_s >= self._budget_s:
                 self._last = state.step
             self._save_if_due()
+        if self._cut and state.step < first + len(order):
+            raise _Stopped
         loss, accuracy = self._validate()
         if state.step == self._last:
             self._close_window()
@@ -263,7 +273,7 @@ class Trainer:
         self._close_window()
         state.step += 1
         first = f", first in {where}" if where else ""
-        raise _Diverged(f"train loss is not finite at step {state.step}{first}; lower optim.lr (now {self.lr})")
+        raise _Diverged(f"train {NOT_FINITE} at step {state.step}{first}; lower optim.lr (now {self.lr})")
 
     def _log(self, losses: np.ndarray, present: np.ndarray, rates: list[float]) -> None:
         """Takes steps into account: closes the windows of train/loss that end in them."""
@@ -301,7 +311,7 @@ class Trainer:
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         self.clock.evaluation_s += time.perf_counter() - begun
         if not math.isfinite(mean):
-            raise _Diverged(f"{what} loss is not finite after step {self.state.step}; lower optim.lr (now {self.lr})")
+            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; lower optim.lr (now {self.lr})")
         return mean, correct / len(order), correct
 
     def _check_stop(self) -> None:

@@ -16,9 +16,9 @@ from odyssey_core.errors import DataError
 from odyssey_run import claims, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
-from odyssey_run.runs import weights_file
+from odyssey_run.runs import open_run, weights_file
 from odyssey_run.session import Session, recording
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.journal import FILE_NAME, read, series
 from odyssey_run.trainer import Trainer
 
 CLAIMS, CLAIM_MISSED = "claims.json", 3
@@ -45,14 +45,28 @@ class Result:
 
 
 class _Recorder(Listener):
-    """Writes metrics to the journal and remembers the last of each."""
+    """Writes metrics to the journal."""
 
     def __init__(self, session: Session):
-        self.session, self.last = session, {}
+        self.session = session
 
     def metrics(self, step, values) -> None:
         self.session.metrics(step, values)
-        self.last.update(values)
+
+
+class _Saver:
+    """Writes checkpoints; one that cannot be written is told of once, and training goes on."""
+
+    def __init__(self, session: Session, identity: str):
+        self.session, self.identity, self._told = session, identity, False
+
+    def __call__(self, trainer: Trainer) -> None:
+        try:
+            resume.save(self.session.path, trainer, self.identity)
+        except OSError as error:
+            if not self._told:
+                self.session.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
+            self._told = True
 
 
 class _Vitals(Listener):
@@ -103,10 +117,12 @@ def train_one(
         listeners: told after the journal and the screen.
     """
     assembly = assemble(request)
-    recorder = _Recorder(session)
+    identity = provenance.identity(request.config)
+    recorder, checkpoint = _Recorder(session), None
     if found:
+        _check_data(found, assembly)
+        checkpoint = resume.load(found, identity)  # whatever is wrong with it, the run is as it was
         session.resume(found)
-        _check_data(session, assembly)
     else:
         tags = provenance.data_tags(assembly.dataset, assembly.backend)
         if assembly.start:
@@ -118,9 +134,12 @@ def train_one(
         assembly,
         (recorder, _Vitals(session), screen, *listeners),
         stop=lambda: session.asked.signum,
-        save=lambda trainer: resume.save(session.path, trainer),
+        save=_Saver(session, identity),
     )
-    if resume.load(session.path, trainer):
+    if checkpoint:
+        checkpoint.give(trainer)
+        if checkpoint.damaged:
+            screen.say(f"{checkpoint.damaged}; the checkpoint before it is used", "yellow")
         screen.say(f"resumed at step {trainer.state.step:,}")
     _introduce(request, assembly, session)
     screen.begin(trainer.steps)
@@ -131,11 +150,9 @@ def train_one(
     screen.end(outcome, len(assembly.dataset.test), weights)
     if outcome.status == "KILLED":
         session.artifact(session.path / resume.CHECKPOINT)
-    else:
-        (session.path / resume.CHECKPOINT).unlink(missing_ok=True)
     if outcome.status == "FINISHED":
         presentation.present(request, session, assembly.dataset, weights, outcome.step)
-    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, recorder.last)
+    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, last_metrics(session.path))
     return _conclude(request, session, result)
 
 
@@ -155,14 +172,20 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
     )
 
 
-def _check_data(session: Session, assembly: Assembly) -> None:
+def last_metrics(folder: Path) -> dict[str, float]:
+    """The last value of each metric of a run, but for what the process took."""
+    points = series(read(folder / FILE_NAME)[0])
+    return {name: values[-1][1] for name, values in points.items() if not name.startswith("system/")}
+
+
+def _check_data(found: Path, assembly: Assembly) -> None:
     """A run that went on with other data or from other weights would be the truth about neither."""
-    tags = session.start["tags"]
+    tags = open_run(found).start["tags"]
     for what, now in (("data", assembly.dataset.digest), ("start", assembly.start)):
         was = tags.get(f"odyssey.{what}.sha256")
         if was != now:
             made = f"{'data' if what == 'data' else 'first weights'} of SHA-256 {str(was)[:12]}"
-            raise DataError(f"resume: {session.path} was made with {made}, got {str(now)[:12]}; begin a new run")
+            raise DataError(f"resume: {found} was made with {made}, got {str(now)[:12]}; begin a new run")
 
 
 def _seeds(request: Request, session: Session, found: Path | None) -> Result:
@@ -201,9 +224,8 @@ def train_child(session: Session, *listeners: Listener) -> Result:
     journal = place / FILE_NAME
     records = read(journal)[0] if journal.exists() else []
     if any(r["kind"] == "end" and r["status"] == "FINISHED" for r in records):
-        metrics = {k: v for r in records if r["kind"] == "metrics" for k, v in r["values"].items()}
         steps = [r["step"] for r in records if r["kind"] == "metrics"]
-        return Result("FINISHED", 0, None, max(steps, default=0), metrics)
+        return Result("FINISHED", 0, None, max(steps, default=0), last_metrics(place))
     try:
         return train_one(session.request, session, place if records else None, listeners)
     except BaseException as error:
@@ -246,6 +268,7 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
         "input_shape": json.dumps(dataset.input_shape),
         "step": str(outcome.step),
         "sha256": digest(outcome.weights),
+        "config_sha256": provenance.identity(request.config),
     }
     file = path / weights_file(model)
     save_weights(file, artifact_names(outcome.weights), metadata)
@@ -257,11 +280,13 @@ def _conclude(request: Request, session: Session, result: Result) -> Result:
     if request.expect and result.status == "FINISHED":
         rows = claims.report(claims.read(request.expect), result.metrics)
         session.screen.claims(rows)
-        held = all(row["verdict"] == claims.HELD for row in rows)
-        write_atomic(session.path / CLAIMS, json.dumps(rows, indent=2).encode())
+        held = claims.all_held(rows)
+        write_atomic(session.path / CLAIMS, claims.encode(rows))
         session.artifact(session.path / CLAIMS)
-        session.tags({"odyssey.claims": "held" if held else "missed"})
+        session.tags({claims.TAG: claims.HELD if held else claims.MISSED})
         if not held:
             result = replace(result, exit_code=CLAIM_MISSED)
     session.end(result.status, result.reason)
+    if result.status != "KILLED":  # not before: the disk may be full
+        resume.remove(session.path)
     return result

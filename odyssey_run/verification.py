@@ -1,51 +1,40 @@
-"""Trains a recorded run again and says whether it told the truth.
+"""Trains a recorded run again and says whether it told the truth: every statement in its list is held.
 
-Everything it needs comes from MLflow: the configuration, the digests of code and data, every metric, the weights. The
-verdict goes back to the run, as a tag and a report.
+Everything it needs comes from MLflow, or from the run's folder alone. The verdict goes to a run of its own under the
+one that was verified, whose tag says it too; what each verdict covers is in docs/verification.md.
 """
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from odyssey_core.checkpoint import digest, load_weights, model_names
+from odyssey_core.checkpoint import CONTENT, load_weights
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
-from odyssey_run import provenance
-from odyssey_run.assemble import Request, assemble, check
+from odyssey_run import claims, provenance, runs, sources, statements, summary
+from odyssey_run.assemble import Assembly, Request, assemble, check
 from odyssey_run.events import Listener, Outcome
-from odyssey_run.runs import weights_file
+from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
 from odyssey_run.schema import VerifyConfig
-from odyssey_run.session import CONFIG
 from odyssey_run.signals import StopRequest
+from odyssey_run.statements import OF_THE_MACHINE, REPORT
+from odyssey_run.tracking.journal import series
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.sender import fault_of, reach
-from odyssey_run.training import make_trainer
+from odyssey_run.tracking.sender import reach
+from odyssey_run.trainer import NOT_FINITE
+from odyssey_run.training import CLAIMS, keep_weights, make_trainer
+from odyssey_run.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
 
-REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
-EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
-NOT_COMPARED = ("time/", "system/")
 TOLERANCE = 1e-3  # relative, for backends that promise no bits
-REPORT, TAG = "verification.md", "odyssey.verified"
+MOST_LINES = 5
+NOTE = 4000  # characters of a run's description
+CLAIMED = (f"tags/{claims.TAG}", f"files/{CLAIMS}")
 
 Points = dict[tuple[int, str], float]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a verification came to.
-
-    Args:
-        word: REPRODUCED, DIFFERS or CANNOT.
-        lines: why: what was compared, what differs first, or what is missing.
-    """
-
-    word: str
-    lines: tuple[str, ...]
 
 
 class _Points(Listener):
@@ -55,154 +44,256 @@ class _Points(Listener):
         self.points: Points = {}
 
     def metrics(self, step, values) -> None:
-        self.points |= {(step, name): value for name, value in values.items() if not name.startswith(NOT_COMPARED)}
+        self.points |= {(step, name): value for name, value in values.items() if not name.startswith(OF_THE_MACHINE)}
 
 
-class Recorded:
-    """A run as MLflow has it.
+def verify(
+    request: Request, run_id: str, config: VerifyConfig, badge: str | None = None, json: str | None = None
+) -> int:
+    """Verifies a run and every run under it.
 
     Args:
-        client: MLflow's.
-        run_id: its id.
-
-    Raises:
-        ConfigError: there is no such run.
-    """
-
-    def __init__(self, client: Any, run_id: str):
-        self.client, self.run_id = client, run_id
-        try:
-            run = client.get_run(run_id)
-        except Exception as error:  # of whatever kind of store
-            raise ConfigError(f"run_id: no run {run_id!r} in {client.tracking_uri}: {fault_of(error)}") from None
-        self.tags: Mapping[str, str] = run.data.tags
-        self.name, self.experiment = run.info.run_name, run.info.experiment_id
-        self._metrics = run.data.metrics
-
-    def children(self) -> list["Recorded"]:
-        """The runs nested under it, in the order in which they began."""
-        found = self.client.search_runs(
-            [self.experiment], f"tags.mlflow.parentRunId = '{self.run_id}'", order_by=["attributes.start_time ASC"]
-        )
-        return [Recorded(self.client, run.info.run_id) for run in found]
-
-    def points(self) -> tuple[Points, list[str]]:
-        """Every metric but times, and what is wrong with them."""
-        points: Points = {}
-        faults = []
-        for name in self._metrics:
-            if name.startswith(NOT_COMPARED):
-                continue
-            for m in self.client.get_metric_history(self.run_id, name):
-                if points.setdefault((m.step, name), m.value) != m.value:
-                    faults.append(f"{name} at step {m.step} is recorded twice, as {points[m.step, name]} and {m.value}")
-        return points, faults
-
-    def file(self, path: str, folder: str) -> Path:
-        """Downloads an artifact.
-
-        Raises:
-            DataError: it is not there.
-        """
-        try:
-            return Path(self.client.download_artifacts(self.run_id, path, folder))
-        except Exception as error:  # of whatever kind of store
-            raise DataError(f"artifact {path} is missing: {fault_of(error)}") from None
-
-    def write(self, verdict: Verdict, folder: str) -> None:
-        """Leaves the verdict with the run."""
-        report = Path(folder) / REPORT
-        lines = "\n".join(f"- {line}" for line in verdict.lines)
-        report.write_text(f"# {verdict.word}\n\n{lines}\n", encoding="utf-8")
-        self.client.log_artifact(self.run_id, str(report))
-        self.client.set_tag(self.run_id, TAG, verdict.word)
-
-
-def verify(request: Request, run_id: str, config: VerifyConfig) -> int:
-    """Verifies a run, or every run under a parent.
+        request: where runs are recorded; its threads and its folder of data.
+        run_id: a run's folder, name or MLflow id.
+        config: how much is compared.
+        badge: SVG file to write.
+        json: file to write the verdict to.
 
     Returns:
         0 REPRODUCED, 3 DIFFERS, 4 CANNOT: of several runs the worst.
 
     Raises:
-        ConfigError: there is no such run, or no store to look for it.
+        ConfigError: there is no such run.
     """
-    store = resolve(request.tracking, request.data.name)
-    if store is None or (store.database and not store.database.exists()):
-        where = "tracking=none" if store is None else f"{store.database}, which does not exist"
-        raise ConfigError(f"task=verify: needs the MLflow store that has the run, got {where}; set tracking.uri")
-    run = Recorded(reach(store), run_id)
-    runs = run.children() if "odyssey.seeds" in run.tags else [run]
-    words = []
-    for each in runs:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                verdict = compare(request, each, config, folder)
-            except OdysseyError as error:
-                verdict = Verdict(CANNOT, (str(error),))
-            words.append(verdict.word)
-            print(f"{verdict.word:<12}{each.name}  {each.run_id}")
-            print("".join(f"            {line}\n" for line in verdict.lines), end="", flush=True)
-            each.write(verdict, folder)
-    worst = max(words, key=lambda word: EXIT_CODES[word], default=CANNOT)
-    if runs != [run]:
-        run.client.set_tag(run.run_id, TAG, worst)
+    run = _find(request, run_id)
+    verdicts = []
+    for verdict in _verdicts(request, run, config):
+        print(verdict, flush=True)
+        verdicts.append(verdict)
+    worst = max((verdict.word for verdict in verdicts), key=EXIT_CODES.__getitem__)
+    if isinstance(run, Recorded):
+        _record(run, request, verdicts)
+    if badge:
+        badge_file(Path(badge), worst)
+    if json:
+        json_file(Path(json), verdicts)
     return EXIT_CODES[worst]
 
 
-def compare(request: Request, run: Recorded, config: VerifyConfig, folder: str) -> Verdict:
-    """Trains one run again and compares.
+def _find(request: Request, run_id: str) -> Recorded | InFolder:
+    """The run in MLflow, or in its folder where MLflow has none of it."""
+    store = resolve(request.tracking, request.data.name)
+    there = store is not None and (store.database is None or store.database.exists())
+    folder = runs.locate(run_id)
+    if folder is None:
+        if there:
+            return Recorded(reach(store), run_id)
+        where = "tracking=none" if store is None else f"{store.database}, which does not exist"
+        raise ConfigError(f"run_id: no run {run_id!r} in {runs.RUNS}/, and no MLflow store: {where}; set tracking.uri")
+    known = runs.open_run(folder).run_id
+    if known and there:
+        try:
+            return Recorded(reach(store), known)
+        except ConfigError as error:
+            print(f"{error}; its folder alone is verified")
+    return InFolder(folder)
+
+
+def _verdicts(request: Request, run: Recorded | InFolder, config: VerifyConfig) -> Iterator[Verdict]:
+    """On each of the runs under a run, and last on itself."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            evidence = run.gather(Path(place))
+            if not evidence.below:
+                yield compare(request, run, evidence, config)
+                return
+            verdicts = []
+            for child in run.children():
+                if f"children/{child.key}" in evidence.stated:
+                    for verdict in _verdicts(request, child, config):
+                        verdicts.append(verdict)
+                        yield verdict
+            yield _above(run, evidence, verdicts)
+        except OdysseyError as error:
+            yield Verdict(CANNOT, run.name, run.where, (str(error),))
+
+
+def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
+    """Holds one run's statements against what is there, against each other, and against training it again.
 
     Raises:
         OdysseyError: something that it needs is missing or has changed: it cannot be verified.
     """
-    again = _same(request, run, folder)
-    notes = _environment(run)
-    if run.tags.get("odyssey.code.sha256") != provenance.code_digest():
-        line = f"the code is another (SHA-256 {provenance.code_digest()[:12]}, the run's {_short(run, 'code')})"
+    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+    if evidence.wrong:
+        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
+    asked = evidence.config
+    if (task := asked["task"]["name"]) != "train":
+        raise DataError(f"it is a run of task={task}; verify the run that trained")
+    again = _same(request, asked)
+    notes = _environment(evidence)
+    if evidence.tags.get("odyssey.code.sha256") != sources.digest():
+        line = f"the code is another (SHA-256 {sources.digest()[:12]}, the run's {_short(evidence, 'code')})"
         if not config.any_code:
-            return Verdict(CANNOT, (f"{line}; verify.any_code=true compares all the same", *notes))
+            raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
         notes.append(line)
     assembly = assemble(again)
-    if run.tags.get("odyssey.data.sha256") != assembly.dataset.digest:
-        line = f"the data is another (SHA-256 {assembly.dataset.digest[:12]}, the run's {_short(run, 'data')})"
-        return Verdict(CANNOT, (f"{line}; data.root= may name the folder with the right files", *notes))
-    if run.tags.get("odyssey.start.sha256") != assembly.start:
-        return Verdict(CANNOT, (f"{again.weights} does not hold the weights that the run began with", *notes))
-    if "odyssey.step" not in run.tags:
-        return Verdict(CANNOT, ("the run has not ended, or not by itself: it says not at which step", *notes))
-    last = int(run.tags["odyssey.step"])
-    expected, faults = run.points()
-    if faults:
-        return Verdict(DIFFERS, (*faults, *notes))
-    listener, whole = _Points(), config.steps is None or config.steps >= last
+    if evidence.tags.get("odyssey.data.sha256") != assembly.dataset.digest:
+        line = f"the data is another (SHA-256 {assembly.dataset.digest[:12]}, the run's {_short(evidence, 'data')})"
+        raise DataError(f"{line}; data.root= may name the folder with the right files")
+    if evidence.tags.get("odyssey.start.sha256") != assembly.start:
+        raise DataError(f"{again.weights} does not hold the weights that the run began with")
+    if wrong := differences(*_derived(evidence, asked, assembly), "computed again"):
+        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
+    return _train_again(again, assembly, evidence, config, verdict, notes)
+
+
+def _train_again(
+    again: Request, assembly: Assembly, evidence: Evidence, config: VerifyConfig, verdict: Verdict, notes: list[str]
+) -> Verdict:
+    stated, last = evidence.stated, _last_step(evidence)
+    # A run that was stopped ended where it was, with no test; one that diverged does so again.
+    cut = stated["status"] != "FINISHED" and NOT_FINITE not in (stated["reason"] or "")
+    whole = config.steps is None or config.steps >= last
     until = last if whole else config.steps
+    listener = _Points()
     with StopRequest() as asked:
-        outcome = make_trainer(again, assembly, (listener,), stop=lambda: asked.signum, until=until).run()
-    if outcome.status == "KILLED":
-        raise KeyboardInterrupt
+        rest = {"stop": lambda: asked.signum, "until": until, "cut": cut or not whole}
+        outcome = make_trainer(again, assembly, (listener,), **rest).run() if until else None
+        if asked.signum is not None:
+            raise KeyboardInterrupt
     exact = again.backend.name == "numba"
+    expected = {key: value for key, value in _points(stated).items() if key[0] <= until or whole}
     found = listener.points
-    if not whole:
-        expected = {key: value for key, value in expected.items() if key[0] <= until}
-        found = {key: value for key, value in found.items() if key in expected}
-    wrong = differences(expected, found, 0.0 if exact else TOLERANCE)
-    if whole and not wrong:
-        wrong = _weights(run, again, outcome, folder, exact)
+    if cut or not whole:  # where in its last step a run was stopped is not known
+        found = {key: value for key, value in found.items() if key[0] < until or key in expected}
+    wrong = differing(expected, found, 0.0 if exact else TOLERANCE)
+    if whole and outcome and not wrong:
+        if not cut:
+            ended = {"status": outcome.status, "reason": outcome.reason}
+            wrong += differences({key: stated[key] for key in ended}, ended, "training again says")
+        wrong += _weights(evidence, again, assembly, outcome, exact)
     if wrong:
-        return Verdict(DIFFERS, (*wrong, *notes))
+        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
     bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
-    what = f"{len(expected)} metrics{' and the weights' if whole else ''}"
-    return Verdict(REPRODUCED, (f"{what} over {until:,} steps, {bits}", *notes))
+    kept = " and the weights" if whole and "odyssey.weights.sha256" in evidence.tags else ""
+    lines = [f"{len(expected)} metrics{kept} over {until:,} steps, {bits}"]
+    return replace(verdict, lines=(*lines, *notes), **_held(evidence, whole))
 
 
-def _same(request: Request, run: Recorded, folder: str) -> Request:
+def _last_step(evidence: Evidence) -> int:
+    try:
+        return int(evidence.tags["odyssey.step"])
+    except (KeyError, ValueError):
+        raise DataError(f"tags/odyssey.step: expected a number, got {evidence.tags.get('odyssey.step')!r}") from None
+
+
+def _points(stated: Mapping[str, Any]) -> Points:
+    """The points that training again gives, as they are stated."""
+    names = [n for n in stated if n.startswith("metrics/") and statements.how(n) == statements.TRAINED]
+    return {(step, name.removeprefix("metrics/")): value for name in names for step, value, _ in stated[name]}
+
+
+def _held(evidence: Evidence, whole: bool = True) -> dict[str, Any]:
+    """How many statements were held in which way, and those that are only stated."""
+    ways = Counter(map(statements.how, evidence.stated))
+    names = tuple(name for name in sorted(evidence.stated) if statements.how(name) == statements.STATED)
+    if not whole:
+        ways.pop(statements.TRAINED, None)
+    return {"held": {way: ways[way] for way in statements.HELD if ways[way]}, "stated": names}
+
+
+def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Statements that follow from others or from the data, as they are stated and as they are computed again."""
+    own, found = _parameters(evidence, config)
+    data = provenance.data_tags(assembly.dataset, "")
+    found |= {f"tags/{name}": value for name, value in data.items() if name.startswith("odyssey.data.")}
+    if evidence.stated["status"] == "FINISHED":
+        found |= _claims(config, _last(evidence))
+        rows = claims.report(claims.read(config["expect"]), _last(evidence))
+        note = summary.note(evidence.records, rows, f"files/{REPORT}" in evidence.stated)
+        found["tags/mlflow.note.content"] = note
+    weights = evidence.stated.get(f"files/{runs.weights_file(config['model']['name']).as_posix()}")
+    kept = [name for name in evidence.stated if name.startswith("models/") and name.endswith(".safetensors")]
+    found |= dict.fromkeys(kept, weights)
+    prefixes = ("tags/odyssey.data.", *CLAIMED)
+    own |= {n: v for n, v in evidence.stated.items() if n in found or n.startswith(prefixes)}
+    return own, found
+
+
+def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
+    """The verdict on a run above others: on its own statements, on theirs, and on what is computed from them."""
+    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+    if evidence.wrong:
+        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
+    if failed := [each for each in below if each.word != REPRODUCED]:
+        worst = max((each.word for each in failed), key=EXIT_CODES.__getitem__)
+        return replace(
+            verdict, word=worst, lines=(f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}",)
+        )
+    config = evidence.config
+    stated, found = _parameters(evidence, config)
+    if "sweep" not in config:
+        for part in (_of_seeds(evidence, config, below), _configurations(config, below)):
+            stated, found = stated | part[0], found | part[1]
+    if wrong := differences(stated, found, "computed again"):
+        return replace(verdict, word=DIFFERS, lines=_most(wrong))
+    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **_held(evidence))
+
+
+def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is stated of the configuration, and what it says."""
+    found = {f"params/{key}": value[: statements.MAX_PARAM] for key, value in provenance.flatten(config).items()}
+    found["tags/odyssey.config.sha256"] = provenance.identity(config)
+    return {n: v for n, v in evidence.stated.items() if n.startswith("params/") or n in found}, found
+
+
+def _of_seeds(
+    evidence: Evidence, config: dict[str, Any], below: Sequence[Verdict]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The means over a run's seeds, and what is stated of them."""
+    stated = evidence.stated
+    if stated["status"] != "FINISHED":
+        return {}, {}
+    own = {n.removeprefix("metrics/"): points for n, points in stated.items() if n.startswith("metrics/")}
+    means = claims.means([_last(each.evidence) for each in below])
+    found: dict[str, Any] = {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
+    found |= _claims(config, {name: points[-1][1] for name, points in own.items()})
+    found["tags/odyssey.seeds"] = str(config["seeds"])
+    count = sum(name.startswith("children/") for name in stated)
+    names = [name for name in stated if name in found or name in CLAIMED]
+    return {n: stated[n] for n in names} | {"number of runs": count}, found | {"number of runs": config["seeds"]}
+
+
+def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configurations of the runs of several seeds, as they are and as the run above has them."""
+    own = [each.evidence.config for each in below]
+    rest = {"seeds": 1, "expect": {}, "resume": None}
+    expected = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(own))]
+    own.sort(key=lambda each: each["seed"])
+    return {"configurations of its runs": own}, {"configurations of its runs": expected}
+
+
+def _last(evidence: Evidence) -> dict[str, float]:
+    """The last value of each metric, but for what the process took."""
+    points = series(evidence.records)
+    return {name: values[-1][1] for name, values in points.items() if not name.startswith("system/")}
+
+
+def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
+    """What a run with these metrics states of its claims."""
+    rows = claims.report(claims.read(config["expect"]), metrics)
+    held = claims.HELD if claims.all_held(rows) else claims.MISSED
+    return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
+
+
+def _same(request: Request, config: dict[str, Any]) -> Request:
     """The run's own request, but for where its data lies and how many threads train it.
 
     Raises:
-        DataError: the configuration is missing, or is not one of this program's any more.
+        ConfigError: the configuration is not one of this program's any more.
     """
-    config = yaml.safe_load(run.file(CONFIG, folder).read_text())
+    config = {group: dict(value) if isinstance(value, dict) else value for group, value in config.items()}
     threads, root = request.config["backend"].get("threads"), request.config["data"].get("root")
     if "threads" in config["backend"]:
         config["backend"]["threads"] = threads
@@ -211,8 +302,8 @@ def _same(request: Request, run: Recorded, folder: str) -> Request:
     return replace(check({**config, "task": {"name": "train"}}), expect={}, resume=None)
 
 
-def differences(expected: Points, found: Points, tolerance: float) -> list[str]:
-    """What is not the same, the first step first; at most three lines and how many more there are."""
+def differing(expected: Points, found: Points, tolerance: float) -> list[str]:
+    """A line for each point that is not the same, the first step first."""
     wrong = []
     for step, name in sorted(expected.keys() | found.keys()):
         was, now = expected.get((step, name)), found.get((step, name))
@@ -220,33 +311,70 @@ def differences(expected: Points, found: Points, tolerance: float) -> list[str]:
             wrong.append(f"{name} at step {step}: {'not recorded' if was is None else was}, trained again {now}")
         elif was != now and not abs(was - now) <= tolerance * max(abs(was), abs(now)):
             wrong.append(f"{name} at step {step}: recorded {was!r}, trained again {now!r} ({now - was:+.3g})")
-    return wrong if len(wrong) <= 3 else [*wrong[:3], f"and {len(wrong) - 3} more"]
+    return wrong
 
 
-def _weights(run: Recorded, again: Request, outcome: Outcome, folder: str, exact: bool) -> list[str]:
-    """What is wrong with the weights that the run kept."""
-    path = weights_file(again.model.name)
-    arrays, _ = load_weights(run.file(path.as_posix(), folder))
-    kept = model_names(outcome.weights, arrays)
-    if not exact:
-        apart = [n for n, w in outcome.weights.items() if not np.allclose(w, kept[n], TOLERANCE, TOLERANCE)]
-        return [f"weights {name} differ by more than {TOLERANCE:g}" for name in apart]
+def _most(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first lines and how many more there are."""
+    return (*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []))
+
+
+def _weights(evidence: Evidence, again: Request, assembly: Assembly, outcome: Outcome, exact: bool) -> list[str]:
+    """What is wrong with the weights file that the run kept, held against the one that training again gives."""
+    path = runs.weights_file(again.model.name)
+    if f"files/{path.as_posix()}" not in evidence.stated:
+        return [f"files/{path.as_posix()}: stated nothing"] if evidence.stated["status"] == "FINISHED" else []
+    kept, about = load_weights(evidence.folder / path)
+    with tempfile.TemporaryDirectory() as place:
+        arrays, expected = load_weights(keep_weights(again, assembly, outcome, Path(place)))
     wrong = []
-    for name, value in outcome.weights.items():
-        if value.tobytes() != np.ascontiguousarray(kept[name], np.float32).tobytes():
-            apart = float(np.max(np.abs(value - kept[name])))
+    if kept.keys() != arrays.keys():
+        return [f"weights in {path}: trained again {sorted(arrays)}, recorded {sorted(kept)}"]
+    for name, value in arrays.items():
+        other = kept[name]
+        if value.shape != other.shape or value.dtype != other.dtype:
+            wrong.append(
+                f"weights {name} in {path}: {other.dtype} {other.shape}, trained again {value.dtype} {value.shape}"
+            )
+        elif value.tobytes() != other.tobytes() if exact else not np.allclose(value, other, TOLERANCE, TOLERANCE):
+            apart = float(np.max(np.abs(value - other)))
             wrong.append(f"weights {name} in {path}: differ by up to {apart:.3g}")
-    if not wrong and run.tags.get("odyssey.weights.sha256") != digest(outcome.weights):
+    content = (CONTENT, *(() if exact else ("sha256",)))
+    told = [{k: v for k, v in facts.items() if k not in content} for facts in (about, expected)]
+    wrong += differences(*told, f"{path.name} of training again says")
+    if exact and evidence.tags.get("odyssey.weights.sha256") != expected["sha256"]:
         wrong.append("the recorded SHA-256 of the weights is not that of the weights")
     return wrong
 
 
-def _environment(run: Recorded) -> list[str]:
+def _environment(evidence: Evidence) -> list[str]:
     """What is not as it was where the run was made: no reason to differ, but the first place to look."""
+    tags = evidence.tags
     now = provenance.environment_tags()
-    other = [(name, run.tags[name], value) for name, value in now.items() if run.tags.get(name, value) != value]
-    return [f"{name.removeprefix('odyssey.')} was {was}, is {value}" for name, was, value in other]
+    other = [(name, tags[name], value) for name, value in now.items() if tags.get(name, value) != value]
+    notes = [f"{name.removeprefix('odyssey.')} was {was}, is {value}" for name, was, value in other]
+    if tags.get("odyssey.git.dirty") == "true":
+        notes.append("the code of the run had changes that were not committed: uncommitted.diff among its artifacts")
+    return notes
 
 
-def _short(run: Recorded, what: str) -> str:
-    return run.tags.get(f"odyssey.{what}.sha256", "unknown")[:12]
+def _short(evidence: Evidence, what: str) -> str:
+    return evidence.tags.get(f"odyssey.{what}.sha256", "unknown")[:12]
+
+
+def _record(run: Recorded, request: Request, verdicts: Sequence[Verdict]) -> None:
+    """Leaves the verdicts in a run of verification's own, under the one that was verified, and as a tag on each.
+
+    Nothing is written as an artifact: where those go is said by the store, which may be somebody else's.
+    """
+    tags = {
+        "mlflow.parentRunId": run.run_id,
+        "mlflow.note.content": "\n\n".join(verdict.markdown() for verdict in verdicts)[:NOTE],
+        VERIFIES: run.run_id,
+        VERIFIED: verdicts[-1].word,
+        **provenance.tags(request),
+    }
+    made = run.client.create_run(run.experiment, tags=tags, run_name=f"verify {run.name}")
+    for verdict in verdicts:
+        run.client.set_tag(verdict.where, VERIFIED, verdict.word)
+    run.client.set_terminated(made.info.run_id)

@@ -37,7 +37,7 @@ def draw(
         What was written: the folder of pictures and tables, and the report.
     """
     from odyssey_run.plots import confusion, curves, images, report, style
-    from odyssey_run.runs import series
+    from odyssey_run.tracking.journal import series
 
     points, names = series(records), scores.class_names
     with style.styled():

@@ -12,6 +12,7 @@ import numpy as np
 
 from odyssey_run.plots.lookalikes import reason
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
+from odyssey_run.statements import MARK, PENDING
 
 PAIRS = 12
 CAPTIONS = {
@@ -91,7 +92,9 @@ def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, fl
         "trained": f"{trained:,.1f} s, {last['time/images_per_s']:,.0f} images/s" if trained else "",
         "command": tags.get("odyssey.command", ""),
     }
-    return "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v)
+    facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v)
+    # Known when the run has ended: `statements.conclude` puts it in.
+    return f"{facts}<dt>run digest</dt><dd {MARK.decode()}{PENDING.decode()}/dd>"
 
 
 def _arguments(values: Mapping[str, Any]) -> str:

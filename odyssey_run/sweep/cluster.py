@@ -20,7 +20,7 @@ from typing import Any
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
-from odyssey_run import provenance
+from odyssey_run import sources
 from odyssey_run.runs import begun, first_record
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, inherit
@@ -111,7 +111,7 @@ class Cluster:
             except BaseException as error:
                 done.set_exception(error)
 
-        remote = self._executor.submit(_run, job, provenance.code_digest(), self._client.id, self._prune)
+        remote = self._executor.submit(_run, job, sources.digest(), self._client.id, self._prune)
         self._submitted[job["folder"]] = remote, report
         remote.add_done_callback(collect)
         return done
@@ -157,7 +157,7 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
     from odyssey_run.sweep import worker
     from odyssey_run.tracking.uploader import Uploader
 
-    if provenance.code_digest() != code:
+    if sources.digest() != code:
         raise ConfigError(f"the worker on {socket.gethostname()} has another version of ml-odyssey; install this one")
     folder, own = Path(job["folder"]), get_worker()
     asked, answers = _running[client, job["folder"]] = StopRequest(), queue.SimpleQueue()

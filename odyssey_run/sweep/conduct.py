@@ -19,6 +19,7 @@ from odyssey_run.overrides import CommandLine
 from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
+from odyssey_run.statements import conclude
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
 from odyssey_run.sweep.ledger import Ledger, Result, place, slug
@@ -261,7 +262,7 @@ class Conductor:
         """Writes the end that a dead worker could not."""
         with suppress(ConfigError):  # its process lives after all, and will say how it ends
             journal = inherit(path / FILE_NAME)
-            journal.append("end", status=status, reason=reason)
+            conclude(journal, status, reason)
             journal.close()
             if self.session.uploader:  # a dead worker's own is gone with it
                 self.session.uploader.follow(path / FILE_NAME)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from odyssey_run import provenance
+from odyssey_run import provenance, sources
 from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, begun, first_record, open_run
+from odyssey_run.runs import RUNS, begun, first_record, open_run, passing_over
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME
 
@@ -61,19 +61,20 @@ class Ledger:
         self._data: dict[str, str] = {}
         self._known: dict[tuple[str, str], list[Path]] = {}
         for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if look else ():
-            if start := first_record(path):
-                tags = start["tags"]
-                key = (tags["odyssey.config.sha256"], tags["odyssey.code.sha256"])
-                self._known.setdefault(key, []).append(path.parent)
+            with passing_over():
+                if start := first_record(path):
+                    key = tuple(start["tags"].get(f"odyssey.{what}.sha256") for what in ("config", "code"))
+                    self._known.setdefault(key, []).append(path.parent)
 
     def find(self, point: Point) -> Result | None:
         """What the point came to where it, or the same run under another name, is over."""
-        key = (provenance.identity(point.request.config), provenance.code_digest())
+        key = (provenance.identity(point.request.config), sources.digest())
         for folder in self._known.get(key, ()):
-            run = open_run(folder)
-            over = run.status == "FINISHED" or (PRUNED in run.tags and folder.parent == self._pruned)
-            if over and run.tags.get("odyssey.data.sha256") == self._digest(point.request):
-                return self.result(point, folder)
+            with passing_over():
+                run = open_run(folder)
+                over = run.status == "FINISHED" or (PRUNED in run.tags and folder.parent == self._pruned)
+                if over and run.tags.get("odyssey.data.sha256") == self._digest(point.request):
+                    return self.result(point, folder)
         return None
 
     def result(self, point: Point, folder: Path) -> Result:
@@ -102,13 +103,14 @@ class Ledger:
         """How long runs of this model on this data took before, for as many epochs."""
         found = []
         for folder in (folder for folders in self._known.values() for folder in folders):
-            run = open_run(folder)
-            config, last = run.config, run.metrics.get("time/run_s")
-            alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
-            if last and run.status == "FINISHED" and all(a == b for a, b in alike):
-                steps = config["trainer"]["max_steps"], request.trainer.max_steps
-                share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
-                found.append(last[-1][1] * share)
+            with passing_over():
+                run = open_run(folder)
+                config, last = run.config, run.metrics.get("time/run_s")
+                alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
+                if last and run.status == "FINISHED" and all(a == b for a, b in alike):
+                    steps = config["trainer"]["max_steps"], request.trainer.max_steps
+                    share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
+                    found.append(last[-1][1] * share)
         return sum(found) / len(found) if found else None
 
     def _digest(self, request: Request) -> str:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import folder, provenance
+from odyssey_run import folder, provenance, sources
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults, bind
 from odyssey_run.overrides import CommandLine, parser_for
@@ -90,7 +90,7 @@ class Composer:
         self.axes = tuple(axis for override in swept if (axis := self._axis(override, options)))
         self._composed: dict[Assignment, DictConfig] = {}
         self._values: dict[tuple[str, str], Any] = {}
-        self._code = provenance.code_digest()
+        self._code = sources.digest()
         self._metric = ""
 
     def _axis(self, override: Override, options: Mapping[str, list[str]]) -> Axis | None:
@@ -198,7 +198,7 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     fixed = json.loads(json.dumps(first.config))
     for axis in axes:
         _forget(fixed, axis.key.split("."))
-    told = [provenance.code_digest(), provenance.identity(fixed), first.seeds, sweep.strategy, sweep.seed, sweep.metric]
+    told = [sources.digest(), provenance.identity(fixed), first.seeds, sweep.strategy, sweep.seed, sweep.metric]
     digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
     swept = "-".join(dict.fromkeys(axis.key.rpartition(".")[2] for axis in axes))
     return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"

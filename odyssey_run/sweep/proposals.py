@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import provenance
+from odyssey_run import sources
 from odyssey_run.schema import SweepConfig
 from odyssey_run.sweep.plan import Composer, Unit
 from odyssey_run.sweep.space import Assignment, Axis
@@ -100,7 +100,7 @@ class Tpe:
     def _open(self, file: Path):
         optuna, config = self._optuna, self._config
         storage = f"sqlite:///{file.absolute()}"
-        name = provenance.code_digest()[:12]  # what other code made of a point says little
+        name = sources.digest()[:12]  # what other code made of a point says little
         optuna.create_study(
             storage=storage,
             study_name=name,

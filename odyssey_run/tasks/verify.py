@@ -1,4 +1,4 @@
-"""``task=verify run_id=...``: trains a recorded run again, from MLflow alone, and compares it bit by bit."""
+"""``task=verify run_id=...``: holds all that a recorded run states, and trains it again, bit by bit."""
 
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
 
-def verify(request: "Request", run_id: str, verify: VerifyConfig) -> int:
+def verify(request: "Request", run_id: str, verify: VerifyConfig, badge: str | None, json: str | None) -> int:
     """See ``odyssey_run.verification.verify``, imported late so that a mistake is answered at once."""
     from odyssey_run import verification
 
-    return verification.verify(request, run_id, verify)
+    return verification.verify(request, run_id, verify, badge, json)

@@ -17,6 +17,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ except ImportError:  # Windows: two processes at one run are not kept apart ther
 
 FILE_NAME = "journal.jsonl"
 STATUSES = ("FINISHED", "FAILED", "KILLED")
+RUN_TAG = "odyssey.run"  # a run's key, among its tags in MLflow
+MAX_PARAM = 6000  # characters of a parameter that MLflow takes
+# What a record of a kind holds at least; one of somebody else's run may hold anything.
+_FIELDS: dict[str, dict[str, type]] = {
+    "start": {"run": str, "name": str, "config": dict, "params": dict, "tags": dict, "process": dict},
+    "resume": {"process": dict},
+    "metrics": {"step": int, "values": dict},
+    "tags": {"values": dict},
+    "artifact": {"path": str, "folder": str},
+    "model": {"path": str, "step": int},
+    "end": {"status": str},
+}
+_VALUES = {"metrics": ("values", (int, float)), "tags": ("values", str)}
+_GROUPS = ("model", "data", "optim", "trainer", "backend")
 
 
 class Journal:
@@ -62,13 +77,19 @@ class Journal:
 
         Raises:
             ValueError: nan or inf, which JSON and MLflow have no place for.
+            OSError: the disk is full; the journal is as it was before.
         """
-        record = {"kind": kind, "time": time.time_ns() // 1_000_000, **values}
+        record = {"kind": kind, "time": now(), **values}
         line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            size, rest = os.fstat(self._file).st_size, memoryview(line)
+            try:
+                while rest:
+                    rest = rest[os.write(self._file, rest) :]
+            except OSError:
+                if os.fstat(self._file).st_size == size + len(line) - len(rest):  # nobody else wrote behind it
+                    os.ftruncate(self._file, size)
+                raise
 
     def close(self) -> None:
         """Forces what was written to the disk."""
@@ -93,6 +114,11 @@ def inherit(path: Path, patience: float = 5.0) -> Journal:
             time.sleep(0.05)
 
 
+def now() -> int:
+    """Milliseconds since 1970, as records carry them."""
+    return time.time_ns() // 1_000_000
+
+
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """The whole records from a byte offset on, and the offset behind the last of them.
 
@@ -103,14 +129,80 @@ def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         file.seek(offset)
         content = file.read()
     whole = content.rfind(b"\n") + 1
+    return parse(content[:whole], path, offset), offset + whole
+
+
+def parse(content: bytes, path: Path, offset: int = 0) -> list[dict[str, Any]]:
+    """The records in a journal's lines.
+
+    Raises:
+        DataError: a line that is no record.
+    """
     records = []
-    for number, line in enumerate(content[:whole].splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         try:
             record = json.loads(line)
             records.append({"kind": record["kind"], **record})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DataError(
                 f"{path}: line {number} from byte {offset} is no journal record: {line[:60]!r}; "
                 "the file was changed by something else"
             ) from None
-    return records, offset + whole
+    return records
+
+
+def whole(records: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The same records, where they are those of a run from its start on.
+
+    Raises:
+        DataError: a record lacks something, or has it of another type.
+    """
+    if not records or records[0]["kind"] != "start":
+        raise DataError(f"{path}: says nothing of how the run began")
+    for number, record in enumerate(records, 1):
+        if fault := _fault(record):
+            raise DataError(f"{path}: record {number} is no {record['kind']!r} of this program: {fault}")
+    return records
+
+
+def _fault(record: Mapping[str, Any]) -> str | None:
+    kind = record["kind"]
+    for name, expected in {"time": int, **_FIELDS.get(kind, {})}.items():
+        if not isinstance(record.get(name), expected):
+            return f"expected {name} of type {expected.__name__}, got {str(record.get(name))[:40]!r}"
+    name, expected = _VALUES.get(kind, ("tags", str) if kind == "start" else (None, None))
+    if name and any(not isinstance(value, expected) for value in record[name].values()):
+        return f"{name} holds a value of another type"
+    if kind == "start":
+        config = record["config"]
+        if lost := [g for g in _GROUPS if not isinstance(config.get(g), dict) or not _named(config[g])]:
+            return f"its config has no {lost[0]}"
+    if kind == "end" and record["status"] not in STATUSES:
+        return f"expected one of {', '.join(STATUSES)}, got {record['status'][:40]!r}"
+    return None
+
+
+def _named(group: Mapping[str, Any]) -> bool:
+    return isinstance(group.get("name", ""), str)
+
+
+def series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """The metrics in a journal: name to (step, value)."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        if record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                found.setdefault(name, []).append((record["step"], value))
+    return found
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file or folder that a journal names in its run's folder.
+
+    Raises:
+        DataError: it lies elsewhere.
+    """
+    place = folder / name
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder / FILE_NAME}: names {name[:200]!r}, which is outside {folder}")
+    return place

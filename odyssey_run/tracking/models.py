@@ -1,9 +1,11 @@
 """What MLflow keeps beside runs: the models they left, the registry's versions of them, the data they read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from odyssey_run.tracking.journal import series
 
 SHOWN = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")  # on a model's page
 DIGEST = 32  # characters; MLflow takes 36
@@ -62,16 +64,27 @@ def _register(client: Any, uri: str, run_id: str, name: str, model_id: str) -> N
         client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(versions)})
 
 
-def dataset(tags: Mapping[str, str]) -> Any:
-    """The data that a run's tags name, as its input; None where they name none.
+def shown(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics on the page of a model: the last value of each in the journal."""
+    return {name: points[-1][1] for name, points in series(records).items() if name in SHOWN}
+
+
+def facts(tags: Mapping[str, str]) -> dict[str, str]:
+    """The data that a run's tags name, as the page of a run shows it; empty where they name none.
 
     With our digest of every pixel and label: MLflow's own would cover the first dozen images alone.
     """
+    found = {key.removeprefix("odyssey.data."): value for key, value in tags.items() if key.startswith("odyssey.data.")}
+    if "sha256" not in found:
+        return {}
+    told = json.dumps(found)
+    return {"name": found["name"], "digest": found["sha256"][:DIGEST], "source": told, "profile": told}
+
+
+def dataset(tags: Mapping[str, str]) -> Any:
+    """The same as an input of a run, for MLflow; None where the tags name none."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    facts = {key.removeprefix("odyssey.data."): value for key, value in tags.items() if key.startswith("odyssey.data.")}
-    if "sha256" not in facts:
+    if not (told := facts(tags)):
         return None
-    told = json.dumps(facts)
-    data = Dataset(facts["name"], facts["sha256"][:DIGEST], "odyssey", told, profile=told)
-    return DatasetInput(data, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(Dataset(source_type="odyssey", **told), [InputTag("mlflow.data.context", "training")])

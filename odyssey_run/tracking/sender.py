@@ -25,7 +25,7 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.tracking import models
-from odyssey_run.tracking.journal import Journal, read
+from odyssey_run.tracking.journal import MAX_PARAM, RUN_TAG, Journal, inside, read
 from odyssey_run.tracking.location import Store
 
 try:
@@ -36,8 +36,6 @@ except ImportError:  # Windows: starting several runs at once on an empty store 
 INTERVAL = 1.0  # seconds between batches
 MAX_FAULT = 200  # characters of MLflow's message
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow's own limits
-MAX_PARAM = 6000  # characters
-RUN_TAG = "odyssey.run"
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
 UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
 
@@ -94,7 +92,7 @@ class Sender:
 
     def _send_artifact(self, records: list[dict[str, Any]]) -> None:
         for record in records:
-            path = self.journal.path.parent / record["path"]
+            path = inside(self.journal.path.parent, record["path"])
             if path.is_dir():
                 self._client.log_artifacts(self.run_id, str(path), record["path"])
             elif path.exists():  # else a checkpoint that a resumed run has left behind
@@ -103,7 +101,7 @@ class Sender:
     def _send_model(self, records: list[dict[str, Any]]) -> None:
         before = [r for r in read(self.journal.path)[0] if r["kind"] == "metrics"]
         for record in records:
-            folder = self.journal.path.parent / record["path"]
+            folder = inside(self.journal.path.parent, record["path"])
             models.log(self._client, self.store.uri, self.run_id, self.experiment_id, folder, record, before)
 
     def _send_end(self, records: list[dict[str, Any]]) -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from odyssey_core import checkpoint
-from odyssey_core.checkpoint import artifact_names, digest, load_weights, model_names, save_weights, write_atomic
+from odyssey_core.checkpoint import (
+    CONTENT,
+    artifact_names,
+    digest,
+    load_weights,
+    model_names,
+    save_weights,
+    write_atomic,
+)
 from odyssey_core.errors import DataError
 
 WEIGHTS = {
@@ -21,6 +29,7 @@ def test_what_is_saved_is_read_back(tmp_path):
     path = tmp_path / "new folder" / "w.safetensors"
     save_weights(path, WEIGHTS, {"mean": "0.5", "classes": "äb"})
     values, metadata = load_weights(path)
+    assert len(metadata.pop(CONTENT)) == 64
     assert metadata == {"mean": "0.5", "classes": "äb"}
     assert values.keys() == WEIGHTS.keys()
     for name, value in WEIGHTS.items():
@@ -41,6 +50,43 @@ def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(DataError, match="cannot read weights from"):
             load_weights(path)
+
+
+def test_one_changed_byte_anywhere_is_never_read_as_weights(tmp_path):
+    """Of every byte of the file a bit is flipped in turn: what is then read is what was written, or a clear error."""
+    path = tmp_path / "w.safetensors"
+    save_weights(path, WEIGHTS, {"mean": "0.5", "class_names": "[]"})
+    whole, (values, about) = path.read_bytes(), load_weights(path)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        for foreign in (False, True):
+            try:
+                found, metadata = load_weights(path, foreign)
+            except DataError as error:
+                assert str(path) in str(error)
+            else:  # a space of the header's padding
+                assert metadata == about
+                assert {name: v.tobytes() for name, v in found.items()} == {n: v.tobytes() for n, v in values.items()}
+
+
+def test_a_file_of_another_program_has_no_digest_and_is_read_where_that_will_do(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "w.safetensors"
+    save_file({"fc1.weight": np.ones((2, 3), np.float32)}, path, {"format": "pt"})
+    assert load_weights(path, foreign=True)[0]["fc1.weight"].shape == (2, 3)
+    with pytest.raises(DataError, match="it states none; it is damaged, or was changed, or is not of this version"):
+        load_weights(path)
+
+
+def test_stray_files_are_those_of_a_write_that_was_cut_off(tmp_path):
+    for name in (".checkpoint.safetensors.a1_b2c3d", "sub/.config.yaml.abcdefgh", ".hidden", "x.abcdefgh", ".a.b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {path.relative_to(tmp_path).as_posix() for path in checkpoint.stray_files(tmp_path)}
+    assert found == {".checkpoint.safetensors.a1_b2c3d", "sub/.config.yaml.abcdefgh"}
 
 
 @pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])

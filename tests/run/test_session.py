@@ -1,5 +1,6 @@
 """Whole runs of a small model on bundled data: what they leave, how they end."""
 
+import hashlib
 import json
 import os
 import re
@@ -40,7 +41,13 @@ def test_a_run_leaves_what_it_says(tmp_path, capsys):
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file() and p.parent.name != "model"}
     assert left - {f"runs/{run.name}/uncommitted.diff"} == {
         f"runs/{run.name}/{file}"
-        for file in ("config.yaml", "journal.jsonl", "lenet5_weights/lenet5.safetensors", "train.log")
+        for file in (
+            "config.yaml",
+            "journal.jsonl",
+            "lenet5_weights/lenet5.safetensors",
+            "statements.json",
+            "train.log",
+        )
     }
     found = records(run)
     assert found["start"][0]["config"] == yaml.safe_load((run / "config.yaml").read_text())
@@ -55,7 +62,9 @@ def test_a_run_leaves_what_it_says(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert str(run.relative_to(tmp_path)) in out
-    assert (run / "train.log").read_text() == out
+    digest = hashlib.sha256((run / "statements.json").read_bytes()).hexdigest()
+    assert out == f"{(run / 'train.log').read_text()}digest   {digest}  of all that the run states\n"
+    assert found["tags"][-1]["values"] == {"odyssey.run.sha256": digest}
 
 
 def test_the_weights_can_be_used_alone(tmp_path):
