@@ -1,6 +1,7 @@
 """A trained model made ready to say what images show; it needs nothing but its weights file."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from odyssey_core.data.preparation import of_metadata
 from odyssey_core.errors import DataError
 from odyssey_core.inference import Inference
 from odyssey_core.models import MODELS
+
+LARGEST = 4096  # pixels of a side
 
 
 class Classifier:
@@ -44,19 +47,21 @@ class Classifier:
             self.input_shape = tuple(json.loads(about["input_shape"]))
             self.orientation = about["orientation"]
             arguments, mean, std = json.loads(about["model_config"]), float(about["mean"]), float(about["std"])
-            model = about["model"]
             self.preparation = of_metadata(about)
-        except (KeyError, ValueError, TypeError) as error:
+            _check(self.class_names, self.input_shape, self.orientation, mean, std)
+            arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
+            self.module = MODELS[about["model"]](self.input_shape, len(self.class_names), **arguments)
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
             ) from None
-        arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-        self.module = MODELS[model](self.input_shape, len(self.class_names), **arguments)
         nodes = self.module.state()
         self.parameters = model_names({name: np.empty(p.shape) for name, p in nodes.items()}, dict(weights))
         for name, p in nodes.items():
             if self.parameters[name].shape != p.shape:
                 raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
+            if not np.isfinite(self.parameters[name]).all():
+                raise DataError(f"weights {name}: not all are finite numbers")
         self._inference = Inference(
             self.module, backend or BACKENDS["numba"](), self.input_shape, mean, std, lambda: self.parameters
         )
@@ -104,6 +109,18 @@ class Classifier:
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(N, classes) float64, each row summing to 1, for upright pixels (N, C, H, W) uint8."""
         return softmax(self.evaluate(Images(pixels, np.zeros(len(pixels), np.int64)))[0])
+
+
+def _check(names: tuple, shape: tuple, orientation: str, mean: float, std: float) -> None:
+    """Raises ValueError for metadata that no data set has."""
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("class_names: expected a list of texts")
+    if len(shape) != 3 or not all(isinstance(n, int) and 0 < n <= LARGEST for n in shape):
+        raise ValueError(f"input_shape: expected (C, H, W), each from 1 to {LARGEST}, got {shape}")
+    if orientation not in ("upright", "transposed"):
+        raise ValueError(f"orientation: expected upright or transposed, got {orientation}")
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ValueError(f"mean and std: expected numbers, std above 0, got {mean} and {std}")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

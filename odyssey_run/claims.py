@@ -12,6 +12,7 @@ from odyssey_core.errors import ConfigError
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
 TAG = "odyssey.claims"
 
@@ -41,10 +42,15 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
     """The claims of a configuration.
 
     Raises:
-        ConfigError: a condition that is not a relation and a number.
+        ConfigError: a condition that is not a relation and a number, or is on what the machine decides.
     """
     claims = []
     for metric, condition in expect.items():
+        if str(metric).startswith(OF_THE_MACHINE):
+            raise ConfigError(
+                f"expect.{metric}: depends on the machine and on what else it does, so it is recorded and not held; "
+                "expect what training decides, such as test/accuracy"
+            )
         found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
         try:
             bound = float(found[2]) if found else math.nan

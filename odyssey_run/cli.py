@@ -1,5 +1,6 @@
 """The command ``odyssey-run``: Hydra composes, the checker answers for every mistake, a task runs."""
 
+import errno
 import os
 import sys
 from argparse import Namespace
@@ -22,12 +23,14 @@ from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
 from odyssey_run.origin import told
+from odyssey_run.streams import lasting
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
 CONFIG_MODULE = "odyssey_run.conf"
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HELP = """\
 odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
 
@@ -52,13 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its exceptions instead of printing them and exiting with 1
-    try:
-        return _run(argv)
-    except (OdysseyError, HydraException, OmegaConfBaseException) as error:
-        return report(error)
-    except KeyboardInterrupt:
-        print("odyssey-run: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    with lasting():
+        try:
+            return _run(argv)
+        except (OdysseyError, HydraException, OmegaConfBaseException) as error:
+            return report(error)
+        except KeyboardInterrupt:
+            print("odyssey-run: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            print(f"odyssey-run: {error}; make room and try again", file=sys.stderr)
+            return FAILED
 
 
 def report(error: Exception) -> int:

@@ -3,7 +3,7 @@
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from odyssey_run import events
 from odyssey_run.events import Listener, Outcome
+from odyssey_run.streams import Lasting
 
 MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
 COLUMNS = (
@@ -35,26 +36,27 @@ class Screen(Listener):
     """
 
     def __init__(self, log: Path, quiet: bool = False):
-        self.console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, quiet=quiet)
+        self.console = Console(file=Lasting(sys.stdout), highlight=False, emoji=False, markup=False, quiet=quiet)
         self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
         self._bar: Progress | None = None
 
     def say(self, text: str = "", style: str | None = None, log: bool = True) -> None:
         """One line, never wrapped, so that an address can be copied."""
         if log:
-            self._log.write(text + "\n")
+            self.log(text)
         self.console.print(Text(text, style or ""), soft_wrap=True)
 
     def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
         """One line of a summary: a name, what it is, and something aside."""
         if log:
-            self._log.write(f"{name:<9}{text}{'  ' + note if note else ''}\n")
+            self.log(f"{name:<9}{text}{'  ' + note if note else ''}")
         line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
         self.console.print(line, soft_wrap=True)
 
     def log(self, text: str) -> None:
-        """A line for the log alone."""
-        self._log.write(text + "\n")
+        """A line for the log alone; where it cannot be written, what it tells is in the journal all the same."""
+        with suppress(OSError):
+            self._log.write(text + "\n")
 
     def trace(self, error: BaseException) -> None:
         """Where an exception came from, in the log alone."""
@@ -106,7 +108,7 @@ class Screen(Listener):
         if epoch.epoch % every == 0 or epoch.epoch in (1, epoch.epochs):
             self.say(line)
         else:
-            self._log.write(line + "\n")
+            self.log(line)
 
     def stop_bar(self) -> None:
         """Takes the bar away."""
@@ -146,7 +148,8 @@ class Screen(Listener):
     def close(self) -> None:
         """Ends the log."""
         self.stop_bar()
-        self._log.close()
+        with suppress(OSError):
+            self._log.close()
 
 
 class _Figures(ProgressColumn):

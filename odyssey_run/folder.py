@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from odyssey_core.checkpoint import stray_files
 from odyssey_core.errors import ConfigError
 from odyssey_run.runs import RUNS
+from odyssey_run.statements import CONFIG, LOG
 from odyssey_run.tracking.journal import FILE_NAME
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ def check_writable(request: "Request") -> None:
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
     target = Path(wanted) if wanted else RUNS / (name or "x")
-    if (wanted or name) and (target / FILE_NAME).exists():
-        raise ConfigError(f"run.{'dir' if wanted else 'name'}: {target} already holds a run; choose another")
+    if (wanted or name) and (held := _holds(target)):
+        raise ConfigError(f"run.{'dir' if wanted else 'name'}: {target} already holds {held}; choose another")
     place = target.absolute()
     while not place.exists():
         place = place.parent
@@ -41,6 +43,17 @@ def check_writable(request: "Request") -> None:
         raise ConfigError(
             f"run.dir: cannot write to {place}: {error.strerror or error}; start elsewhere or set run.dir=FOLDER"
         ) from None
+
+
+def _holds(target: Path) -> str | None:
+    """What is in a folder that a run would mix with; a run that was killed before its first line left nothing."""
+    if not target.is_dir():
+        return None
+    names = {path.name for path in target.iterdir()} - {path.name for path in stray_files(target)}
+    if FILE_NAME in names and (target / FILE_NAME).stat().st_size:
+        return "a run"
+    others = sorted(names - {FILE_NAME, CONFIG, LOG}) if FILE_NAME in names else sorted(names)
+    return f"other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else None
 
 
 def make(request: "Request", base: str, wanted: Path | None = None) -> tuple[Path, str]:

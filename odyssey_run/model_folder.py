@@ -3,6 +3,7 @@
 Written by hand, since importing MLflow to do so would hold a run up by two seconds; a test has MLflow read it.
 """
 
+import hashlib
 import json
 import platform
 import uuid
@@ -51,8 +52,9 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Pat
         "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
         EXAMPLE: json.dumps(images).encode(),
         SERVING_EXAMPLE: json.dumps({"inputs": images}).encode(),
-        "MLmodel": yaml.safe_dump(_description(example.shape[1:], classes), sort_keys=False).encode(),
     }
+    description = _description(example.shape[1:], classes, hashlib.sha256(contents[WEIGHTS]).hexdigest())
+    contents["MLmodel"] = yaml.safe_dump(description, sort_keys=False).encode()
     for name, content in contents.items():
         write_atomic(model / name, content)
     return model
@@ -63,7 +65,7 @@ def as_served(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
-def _description(shape: tuple[int, ...], classes: int) -> dict:
+def _description(shape: tuple[int, ...], classes: int, weights: str) -> dict:
     sizes = list(shape[1:] if shape[0] == 1 else shape)
     inputs = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *sizes]}}]
     outputs = [
@@ -75,7 +77,7 @@ def _description(shape: tuple[int, ...], classes: int) -> dict:
             "python_function": {
                 "loader_module": "odyssey_run.serving",
                 "data": WEIGHTS,
-                "config": {"backend": "numba"},
+                "config": {"backend": "numba", "weights_sha256": weights},
                 "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
                 "python_version": platform.python_version(),
                 "streamable": False,

@@ -1,8 +1,9 @@
 """What a finished run leaves for people to look at and use: pictures and a report, a model for MLflow, a note."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
@@ -13,7 +14,21 @@ from odyssey_run.plots.scores import Scores
 from odyssey_run.session import Session
 from odyssey_run.tracking.journal import FILE_NAME, read, series
 
+if TYPE_CHECKING:
+    from odyssey_run.console import Screen
+
 EXAMPLES = 2  # images shown with the model
+
+
+@contextmanager
+def harmless(screen: "Screen") -> Iterator[None]:
+    """Where a run is shown: what fails here costs a warning, and does not decide what becomes of the run."""
+    try:
+        yield
+    except Exception as error:  # of whatever draws or writes
+        screen.stop_bar()
+        screen.trace(error)
+        screen.say(f"not all of the description, the model and the report could be made: {error!r}", "yellow")
 
 
 def present(request: Request, session: Session, dataset: Dataset, weights: Path, step: int) -> None:

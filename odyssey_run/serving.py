@@ -1,7 +1,9 @@
 """What MLflow calls to load and ask a model that `model_folder` wrote: its loader module."""
 
+import hashlib
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -13,8 +15,15 @@ from odyssey_core.errors import DataError
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "ServedModel":
-    """MLflow's entry: the model in a weights file; ``model_config={"backend": "numpy"}`` chooses the reference."""
-    backend = (model_config or {}).get("backend", "numba")
+    """MLflow's entry: the model in a weights file; ``model_config={"backend": "numpy"}`` chooses the reference.
+
+    Raises:
+        DataError: the file is not the one that the folder's MLmodel was written for.
+    """
+    config = {"backend": "numba", **(model_config or {})}
+    found, backend = hashlib.sha256(Path(path).read_bytes()).hexdigest(), config["backend"]
+    if found != config.get("weights_sha256", found):
+        raise DataError(f"{path}: SHA-256 is {found[:12]}, MLmodel has {config['weights_sha256'][:12]}; it was changed")
     options = {"threads": 1} if backend == "numba" else {}  # a server answers many requests, each on its own thread
     return ServedModel(Classifier(*load_weights(path), BACKENDS[backend](**options)))
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,9 @@ class Session:
             stopped = isinstance(error, KeyboardInterrupt)
             self.screen.stop_bar()
             self.screen.trace(error)
-            self.end("KILLED" if stopped else "FAILED", str(error) if isinstance(error, OdysseyError) else repr(error))
+            reason = str(error) if isinstance(error, OdysseyError) else repr(error)
+            with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
+                self.end("KILLED" if stopped else "FAILED", reason)
 
     def close(self) -> None:
         """Closes what is open."""

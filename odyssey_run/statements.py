@@ -14,6 +14,7 @@ from typing import Any
 
 from odyssey_core.checkpoint import stray_files, write_atomic
 from odyssey_core.errors import DataError
+from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, inside, now, parse, read, series, whole
 
@@ -24,7 +25,6 @@ MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 # How a statement can be held, the strongest first.
 TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with its digest", "only stated"
 HELD = (TRAINED, DERIVED, COMPARED)
-OF_THE_MACHINE = ("time/", "system/")  # metrics
 _TRAINED = ("status", "reason", "tags/odyssey.weights.sha256", "tags/odyssey.step")
 _DERIVED = (
     "data",

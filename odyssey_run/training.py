@@ -151,7 +151,8 @@ def train_one(
     if outcome.status == "KILLED":
         session.artifact(session.path / resume.CHECKPOINT)
     if outcome.status == "FINISHED":
-        presentation.present(request, session, assembly.dataset, weights, outcome.step)
+        with presentation.harmless(screen):
+            presentation.present(request, session, assembly.dataset, weights, outcome.step)
     result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, last_metrics(session.path))
     return _conclude(request, session, result)
 

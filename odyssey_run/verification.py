@@ -17,11 +17,12 @@ from odyssey_core.checkpoint import CONTENT, load_weights
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_run import claims, provenance, runs, sources, statements, summary
 from odyssey_run.assemble import Assembly, Request, assemble, check
+from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
 from odyssey_run.schema import VerifyConfig
 from odyssey_run.signals import StopRequest
-from odyssey_run.statements import OF_THE_MACHINE, REPORT
+from odyssey_run.statements import REPORT
 from odyssey_run.tracking.journal import series
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.sender import reach
@@ -267,7 +268,7 @@ def _of_seeds(
 
 def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configurations of the runs of several seeds, as they are and as the run above has them."""
-    own = [each.evidence.config for each in below]
+    own = [each.evidence.records[0]["config"] for each in below]
     rest = {"seeds": 1, "expect": {}, "resume": None}
     expected = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(own))]
     own.sort(key=lambda each: each["seed"])

@@ -21,8 +21,8 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     small = 9 if classes <= 20 else 7
     ticks = range(classes)
     axes.set(xticks=ticks, yticks=ticks, xlabel="answer", ylabel="truth", title="Which class is taken for which")
-    axes.set_xticklabels(names, fontsize=small)
-    axes.set_yticklabels(names, fontsize=small)
+    axes.set_xticklabels(map(style.plain, names), fontsize=small)
+    axes.set_yticklabels(map(style.plain, names), fontsize=small)
     axes.tick_params(length=0, labeltop=True, labelright=True, pad=2)
     axes.grid(False)
     edges = np.arange(0.5, classes - 1)
@@ -53,7 +53,7 @@ def classes(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     axes.plot(100 * values["recall"][order], rows, "D", color=style.BLUE, markersize=3.5, label="recall")
     for row in rows[unknown[order]]:
         axes.text(1, row, "no test images", va="center", fontsize=7, color=style.GREY)
-    axes.set_yticks(rows, [names[i] for i in order], fontsize=8)
+    axes.set_yticks(rows, [style.plain(names[i]) for i in order], fontsize=8)
     axes.set(title="How well each class is known", xlabel="%", ylim=(-0.7, len(names) - 0.3), xlim=(0, 100))
     axes.grid(axis="y", visible=False)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.005), bbox_transform=drawn.transFigure)

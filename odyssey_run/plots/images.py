@@ -52,7 +52,7 @@ def mistakes(scores: Scores) -> Figure | None:
     axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)
     axes.set_title("The surest mistakes", pad=20)
     for n, (x, y) in zip(chosen, corners, strict=True):
-        truth, answer = names[scores.labels[n]], names[scores.predicted[n]]
+        truth, answer = style.plain(names[scores.labels[n]]), style.plain(names[scores.predicted[n]])
         axes.text(x + w / 2, y - 1.5, f"is {truth}", ha="center", va="bottom", fontsize=8.5)
         sure = f"read as {answer}\n{min(99.9, 100 * scores.confidence[n]):.1f} % sure"
         axes.text(x + w / 2, y + h + 1, sure, ha="center", va="top", fontsize=7.5, color=style.VERMILLION)
@@ -112,7 +112,7 @@ def prediction(found: "Prediction") -> Figure:
     names, shares = zip(*found.answers[:5], strict=True)
     rows = range(len(names))[::-1]
     bars.barh(rows, [100 * share for share in shares], color=style.BLUE)
-    bars.set_yticks(rows, names)
+    bars.set_yticks(rows, map(style.plain, names))
     for row, share in zip(rows, shares, strict=True):
         bars.text(100 * share + 1, row, f"{share:.1%}", va="center", fontsize=8)
     bars.set(xlim=(0, 118), xticks=[0, 50, 100], xlabel="probability (%)")
@@ -136,6 +136,6 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255, aspect="auto")
     axes.set_title(f"{dataset.name}: first training images of each class")
     for (_, y), name, count in zip(corners[::shown], dataset.class_names, counts, strict=True):
-        axes.text(-10, y + h / 2, name, ha="right", va="center", fontweight="bold")
+        axes.text(-10, y + h / 2, style.plain(name), ha="right", va="center", fontweight="bold")
         axes.text(whole.shape[1] + 8, y + h / 2, f"{count:,}", va="center", fontsize=8, color=style.GREY)
     return drawn

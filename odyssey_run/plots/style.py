@@ -43,8 +43,14 @@ def figure(height: float, width: float = WIDTH, *, left=0.62, right=0.12, top=0.
 
 
 def styled() -> object:
-    """A context in which figures are made in the house style."""
-    return mpl.rc_context(SETTINGS)
+    """A context in which figures are made in the house style, whatever a matplotlibrc on this machine asks for."""
+    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    return mpl.rc_context(defaults | SETTINGS)
+
+
+def plain(text: str) -> str:
+    """Text that Matplotlib is not to read as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def save(drawn: Figure, path: Path) -> Path:

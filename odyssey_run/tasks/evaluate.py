@@ -53,7 +53,8 @@ def evaluate(request: "Request", run_id: str) -> int:
         correct = f"{scores.correct:,} of {len(dataset.test):,}, loss {loss:.4f}"
         screen.field("test", f"accuracy {scores.accuracy:.2%}", correct)
         if request.plots.enabled:
-            presentation.draw(session, run.records, classifier, scores, dataset)
+            with presentation.harmless(screen):
+                presentation.draw(session, run.records, classifier, scores, dataset)
         session.end("FINISHED")
     return 0
 

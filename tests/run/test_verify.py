@@ -1,27 +1,15 @@
 """``task=verify``: what it confirms, and what it finds out."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from stored import RUN, artifact, command, copied, restate, runs, sql
 
 from odyssey_run import cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
-RUN = (
-    "plots.enabled=false",
-    "data=digits",
-    "model=mlp",
-    "trainer.epochs=6",
-    "trainer.log_every=20",
-    "optim=adam",
-    "trainer.ema=0.9",
-)
 HIDDEN = {  # AVX-512 and what comes with it, where the machine has it
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx2,+fma,+avx,+bmi,+bmi2,+popcnt,+f16c,+sse4.2",
@@ -41,29 +29,6 @@ def verify(place, capsys, monkeypatch):
         return capsys.readouterr().out
 
     return run
-
-
-def command(folder: Path, *arguments: str, code: int = 0, **environment: str) -> str:
-    """Runs the program; returns what it said."""
-    path = os.pathsep.join(filter(None, [environment.pop("PYTHONPATH", ""), *sys.path]))
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path} | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def runs(folder: Path):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    found = client.search_runs([e.experiment_id for e in client.search_experiments()], "", order_by=["start_time"])
-    return client, found
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +55,8 @@ def write_mnist(folder: Path, dataset) -> None:
 
 @pytest.fixture
 def place(tmp_path, made):
-    """A copy of it, with the paths in the store changed to the copy's."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "mlflow.db") as store:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(made), str(tmp_path)))
-    store.close()
-    _, (run,) = runs(tmp_path)
+    """A copy of it, and the run's id."""
+    _, (run,) = runs(copied(made, tmp_path))
     return tmp_path, run.info.run_id
 
 
@@ -123,30 +81,38 @@ def test_a_prefix(verify):
 
 
 def test_an_edited_metric(place, verify):
-    import sqlite3
+    folder, run_id = place
+    sql(folder, "UPDATE metrics SET value = value + 1e-9 WHERE key = 'train/loss' AND step = 40")
+    out = verify(code=3)
+    assert "DIFFERS" in out
+    assert "metrics/train/loss at step 40: stated " in out
+    assert runs(folder)[1][0].data.tags["odyssey.verified"] == "DIFFERS"
 
-    folder, _ = place
-    with sqlite3.connect(folder / "mlflow.db") as store:
-        store.execute("UPDATE metrics SET value = value + 1e-9 WHERE key = 'train/loss' AND step = 40")
-    store.close()
+    def tell(records):
+        for record in records:
+            if record["kind"] == "metrics" and record["step"] == 40 and "train/loss" in record["values"]:
+                record["values"]["train/loss"] += 1e-9
+
+    restate(folder, run_id, tell)  # so that only training again can tell
     out = verify(code=3)
     assert "DIFFERS" in out
     assert "train/loss at step 40: recorded " in out
     assert "(-1e-09)" in out
-    assert runs(folder)[1][0].data.tags["odyssey.verified"] == "DIFFERS"
 
 
 def test_edited_weights(place, verify):
     from odyssey_core.checkpoint import load_weights, save_weights
 
-    folder, _ = place
-    (path,) = (folder / "mlartifacts").rglob("mlp_weights/mlp.safetensors")
+    folder, run_id = place
+    path = artifact(folder, run_id, "mlp_weights/mlp.safetensors")
     arrays, about = load_weights(path)
     arrays["fc1_weights"] = arrays["fc1_weights"].copy()
     arrays["fc1_weights"][0, 0] += 1
     save_weights(path, arrays, about)
-    out = verify(code=3)
-    assert "weights fc1.weight in mlp_weights/mlp.safetensors: differ by up to 1\n" in out
+    assert "files/mlp_weights/mlp.safetensors: stated " in verify(code=3)
+    shutil.copy(path, artifact(folder, run_id, "model/weights.safetensors"))
+    restate(folder, run_id)
+    assert "weights fc1_weights in mlp_weights/mlp.safetensors: differ by up to 1\n" in verify(code=3)
 
 
 def test_a_flipped_byte_in_the_data(place, verify):
@@ -186,7 +152,8 @@ def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
     _, found = runs(tmp_path)
     (parent,) = [run for run in found if "odyssey.seeds" in run.data.tags]
     out = command(tmp_path, "task=verify", f"run_id={parent.info.run_id}")
-    assert out.count("REPRODUCED") == 2
+    assert out.count("REPRODUCED") == 3
+    assert "its 2 runs, and what follows from them" in out
     assert {run.data.tags["odyssey.verified"] for run in runs(tmp_path)[1]} == {"REPRODUCED"}
 
 

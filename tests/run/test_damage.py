@@ -1,0 +1,239 @@
+"""Files that were damaged, and files that somebody else made: nothing is used silently, nothing is a traceback."""
+
+import json
+import random
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stored import artifact, copied, restate, runs
+
+from odyssey_core.checkpoint import load_weights, save_weights
+from odyssey_core.errors import DataError, OdysseyError
+from odyssey_run import api, cli, resume
+from odyssey_run.runs import open_folder
+from odyssey_run.tracking.journal import FILE_NAME
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RUN = ("plots.enabled=false", "data=digits", "model=mlp", "trainer.validation_size=100", "trainer.log_every=5")
+RUN += ("optim=adam", "run.dir=run", "backend.threads=1")
+STEPS, CASES = 40, 60
+
+
+def damage(content: bytes, seed: int) -> bytes:
+    """One bit, a block of noughts, a piece cut off, a piece of itself put elsewhere, something between, or nothing."""
+    draw = random.Random(seed)
+    place, size = draw.randrange(len(content)), draw.randrange(1, 200)
+    return (
+        content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :],
+        content[:place] + bytes(size) + content[place + size :],
+        content[:place],
+        content[:place] + content[:size] + content[place + size :],
+        content[:place] + draw.randbytes(size) + content[place:],
+        b"",
+    )[seed % 6]
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    return {name: w.tobytes() for name, w in load_weights(folder / "mlp_weights" / "mlp.safetensors")[0].items()}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was killed with two checkpoints, and the weights that it ends with where nothing happens."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        steps = f"trainer.max_steps={STEPS}"
+        assert cli.main([*RUN, steps, "run.dir=whole", "tracking=none"]) == 0
+
+        class Killed(BaseException):
+            """As kill -9: nothing more is written."""
+
+        saves, whole = [], resume.save
+
+        def save(*arguments: object) -> None:
+            whole(*arguments)
+            saves.append(1)
+            if len(saves) == 3:
+                raise Killed
+
+        patch.setattr(resume, "save", save)
+        patch.setattr("odyssey_run.session.Session.fail", lambda self, error: None)
+        with pytest.raises(Killed):
+            cli.main([*RUN, steps, "trainer.checkpoint_s=0", "tracking=none"])
+    return folder / "run", weights_of(folder / "whole")
+
+
+def resumed(folder: Path, capsys) -> tuple[int, str]:
+    steps = f"trainer.max_steps={STEPS}"
+    code = cli.main([*RUN, steps, "trainer.checkpoint_s=0", "tracking=none", "resume=auto"])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+@pytest.mark.parametrize("case", range(CASES // 2))
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, stopped, case, capsys):
+    folder, weights = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / resume.CHECKPOINT
+    path.write_bytes(damage(path.read_bytes(), case))
+    code, said = resumed(tmp_path / "run", capsys)
+    assert code == 0, said
+    assert "the checkpoint before it is used" in said
+    assert weights_of(tmp_path / "run") == weights
+
+
+def test_without_a_whole_checkpoint_the_run_is_left_as_it_was(tmp_path, stopped, capsys):
+    folder, weights = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    for name in (resume.CHECKPOINT, resume.BEFORE):
+        (tmp_path / "run" / name).write_bytes(b"no")
+    before = (tmp_path / "run" / FILE_NAME).read_bytes()
+    code, said = resumed(tmp_path / "run", capsys)
+    assert code == cli.MISTAKE
+    assert said.count("\n") == 1
+    assert "remove what is damaged to begin again at step 0" in said
+    assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
+    for name in (resume.CHECKPOINT, resume.BEFORE):
+        (tmp_path / "run" / name).unlink()
+    assert resumed(tmp_path / "run", capsys)[0] == 0
+    assert weights_of(tmp_path / "run") == weights
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, stopped, capsys):
+    folder, _ = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    for name in (resume.CHECKPOINT, resume.BEFORE):
+        arrays, about = load_weights(tmp_path / "run" / name)
+        save_weights(tmp_path / "run" / name, arrays, about | {"config_sha256": "0"})
+    code, said = resumed(tmp_path / "run", capsys)
+    assert code == cli.MISTAKE
+    assert "is of another configuration than the run" in said
+
+
+def test_a_new_run_reads_no_checkpoint(tmp_path, stopped, mistake):
+    (tmp_path / "run").mkdir()
+    shutil.copy(stopped[0] / resume.CHECKPOINT, tmp_path / "run")
+    (line,) = mistake(*RUN, "tracking=none")
+    assert line == "run.dir: run already holds other files (checkpoint.safetensors); choose another"
+
+
+@pytest.mark.parametrize("case", range(CASES // 2))
+def test_damaged_weights_answer_nothing(tmp_path, stopped, case, capsys):
+    shutil.copytree(stopped[0].parent / "whole", tmp_path / "whole")
+    (tmp_path / "photo.png").touch()
+    path = tmp_path / "whole" / "mlp_weights" / "mlp.safetensors"
+    path.write_bytes(damage(path.read_bytes(), case))
+    with pytest.raises(DataError, match="it was changed or damaged after the run"):
+        open_folder(tmp_path / "whole")
+    with pytest.raises(DataError, match="cannot"):
+        load_weights(path)
+    for task in ("task=evaluate", "task=export format=torch", "task=predict inputs=photo.png"):
+        assert cli.main([*task.split(), "run_id=whole", "tracking=none"]) == cli.MISTAKE
+        said = capsys.readouterr().err
+        assert "it was changed or damaged after the run" in said
+        assert "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A run that MLflow has and its folder."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert cli.main([*RUN[:-2], "run.name=one", "trainer.max_steps=10", "backend.threads=1"]) == 0
+    return folder
+
+
+NASTY = ("", "abc", "-1", "nan", "1e999", "[]", "{}", "null", '"\\ud800"', "[" * 5000, "../../x", "$x^{", "\x00")
+CONFIGS = (b"\xff\xfe", b"- a\n- b\n", b"a: [", b"", b"3", b"&a [*a]", b"? !!python/name:os.system", b"[" * 3000)
+
+
+def twisted(value: object, draw: random.Random) -> object:
+    """A value of a journal with one part of it replaced, removed or added."""
+    inside: object = value
+    while True:
+        keys = list(inside) if isinstance(inside, dict) else []
+        key = draw.choice(keys) if keys else None
+        if key is None:
+            return value
+        if isinstance(inside[key], dict) and inside[key] and draw.random() < 0.8:
+            inside = inside[key]
+            continue
+        if draw.random() < 0.3:
+            del inside[key]
+        else:
+            inside[key] = draw.choice([None, 3, -1, 1e300, [], {}, "x", draw.choice(NASTY), [[]], True])
+        return value
+
+
+def foreign(folder: Path, run_id: str, case: int) -> None:
+    """Makes something of a run that no run of this program would be."""
+    draw = random.Random(case)
+    weights = artifact(folder, run_id, "mlp_weights/mlp.safetensors")
+    if case % 4 == 0:
+        path = artifact(folder, run_id, draw.choice([FILE_NAME, "statements.json", "config.yaml"]))
+        path.write_bytes(damage(path.read_bytes(), case // 4))
+    elif case % 4 == 1:
+        artifact(folder, run_id, "config.yaml").write_bytes(CONFIGS[case // 4 % len(CONFIGS)])
+    elif case % 4 == 2:
+        arrays, about = load_weights(weights)
+        about[draw.choice(list(about))] = draw.choice(NASTY)
+        if draw.random() < 0.3:
+            arrays[draw.choice(list(arrays))] = np.full((2, 3), np.nan, np.float32)
+        save_weights(weights, arrays, about)
+        shutil.copy(weights, artifact(folder, run_id, "model/weights.safetensors"))
+    with suppress(OdysseyError, KeyError, TypeError, ValueError, AttributeError):  # what cannot even be stated
+        restate(
+            folder, run_id, (lambda records: twisted(draw.choice(records), draw)) if case % 4 == 3 else lambda r: None
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(CASES))
+def test_foreign_evidence_is_answered_in_lines(tmp_path, store, case, capsys):
+    client, (run,) = runs(copied(store, tmp_path))
+    foreign(tmp_path, run.info.run_id, case)
+    shutil.rmtree(tmp_path / "runs")
+    for task in ("task=verify", "task=evaluate", "task=export format=torch out=x"):
+        code = cli.main([*task.split(), f"run_id={run.info.run_id}", "backend.threads=1", "plots.enabled=false"])
+        assert code in (2, 3, 4) or task != "task=verify", capsys.readouterr().out
+    if client.get_run(run.info.run_id).data.tags.get("odyssey.verified") == "REPRODUCED":
+        pytest.fail(capsys.readouterr().out)
+    # The same in a folder, beside a run that is well.
+    shutil.copytree(artifact(tmp_path, run.info.run_id, FILE_NAME).parent, tmp_path / "runs" / "bad")
+    for arguments in (("task=verify", "run_id=runs/bad"), ("task=doctor", "tracking=none"), (*RUN, "resume=auto")):
+        cli.main([*arguments, "trainer.max_steps=3"] if "resume=auto" in arguments else list(arguments))
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', '{"kind":"start","time":1,"config":[]}'])
+def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
+    for name in ("a", "z"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+    shutil.copytree(stopped[0].parent / "whole", tmp_path / "runs" / "good")
+    assert api.load(open_folder(tmp_path / "runs" / "good").key).status == "FINISHED"
+    assert cli.main(["task=doctor", "tracking=none"]) == 0
+    assert cli.main([*RUN[:-2], "trainer.max_steps=3", "tracking=none", "resume=auto"]) == 0
+    said = capsys.readouterr().err
+    assert f"runs/a/{FILE_NAME}" in said
+    assert "it is passed over" in said
+
+
+def test_a_journal_names_no_file_outside_its_folder(tmp_path, stopped):
+    from odyssey_run import statements
+
+    shutil.copytree(stopped[0].parent / "whole", tmp_path / "run")
+    (tmp_path / "secret").write_text("secret")
+    journal = tmp_path / "run" / FILE_NAME
+    for name in ("../secret", str(tmp_path / "secret")):
+        record = {"kind": "artifact", "time": 1, "path": name, "folder": ""}
+        content = journal.read_bytes() + json.dumps(record).encode() + b"\n"
+        with pytest.raises(DataError, match="which is outside"):
+            statements.of_run(tmp_path / "run", content, {"status": "FINISHED", "reason": None, "time": 1}, {})

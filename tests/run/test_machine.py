@@ -1,0 +1,180 @@
+"""A run whose machine lets it down: nobody reads what it prints, the disk is full, a picture fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from quick import QUICK
+
+from odyssey_core.checkpoint import load_weights, stray_files
+from odyssey_run import cli
+from odyssey_run.runs import open_folder
+from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+
+COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
+LONG = ("plots.enabled=false", "data=digits", "model=mlp", "tracking=none", "trainer.epochs=60", "trainer.log_every=5")
+LONG += ("trainer.checkpoint_s=0.05", "trainer.ema=0.9", "optim=adam", "run.dir=run")
+
+
+def run(folder: Path, shell: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs the program in a shell; ``{}`` in the shell's line stands for it."""
+    line = shell.format(" ".join([*COMMAND, *arguments]))
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "{} | head -1",
+        "{} 2>&1 | head -1",
+        "{} > /dev/full",
+        "{} > /dev/full 2>&1",
+        "{} >&-",
+        "{} >&- 2>&- <&-",
+        "{} | (read -r line; exec sleep 0)",
+        "{} | tee >(head -1) >/dev/null",
+    ],
+)
+def test_training_goes_on_when_nobody_reads(tmp_path, shell):
+    done = run(tmp_path, f"set -o pipefail; {shell}", *LONG)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "BrokenPipe" not in done.stderr, done.stderr
+    assert open_folder(tmp_path / "run").status == "FINISHED"
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argument", ["--help", "--cfg job", "--version", "task=show"])
+def test_what_only_prints_ends_quietly_too(tmp_path, argument):
+    done = run(tmp_path, "set -o pipefail; {} | head -1", argument)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_closed_before_the_start_is_not_taken_for_a_file(run_python):
+    script = """
+import os, sys
+os.close(0); os.close(1)
+sys.stdin = sys.stdout = None
+from odyssey_run.streams import lasting
+with lasting():
+    with open(sys.argv[1], "w") as file:
+        print("lost")
+        assert file.fileno() > 2, file.fileno()
+        file.write("kept")
+"""
+    place = Path("kept.txt").absolute()
+    run_python(script, str(place))
+    assert place.read_text() == "kept"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that had all the room it wanted: the bytes in its folder, and its weights."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run(folder, "{}", *LONG)
+    assert done.returncode == 0, done.stderr
+    return sum(path.stat().st_size for path in (folder / "run").rglob("*")), weights_of(folder / "run")
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    return {name: w.tobytes() for name, w in load_weights(folder / "mlp_weights" / "mlp.safetensors")[0].items()}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Mounts a file system of a size, and makes it larger."""
+    place = tmp_path / "small"
+    place.mkdir()
+
+    def mount(size: int, again: bool = False) -> Path:
+        options = f"{'remount,' if again else ''}size={size}"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs leave to mount a file system")
+        return place
+
+    yield mount
+    subprocess.run(["umount", "-l", str(place)], capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenths", range(1, 11))
+def test_a_full_disk_costs_nothing_but_time(small, whole, tenths):
+    size, weights = whole
+    folder = small(size * tenths // 10 if tenths < 10 else 3 * 4096)
+    done = run(folder, "{}", *LONG)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    small(64_000_000, again=True)
+    done = run(folder, "{}", *LONG, "resume=auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert weights_of(folder / "run") == weights
+    assert open_folder(folder / "run").status == "FINISHED"
+    assert not list(stray_files(folder))
+    assert not list(folder.glob("run/checkpoint*"))
+
+
+def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / FILE_NAME)
+    journal.append("tags", values={"a": "1"})
+    write, left = os.write, [10]
+
+    def full(handle: int, content: bytes) -> int:
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        done = write(handle, bytes(content)[: left[0]])
+        left[0] -= done
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", full)
+        with pytest.raises(OSError, match="No space left"):
+            journal.append("tags", values={"b": "2"})
+    journal.append("tags", values={"c": "3"})
+    journal.close()
+    assert [record["values"] for record in read(tmp_path / FILE_NAME)[0]] == [{"a": "1"}, {"c": "3"}]
+
+
+def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
+    from odyssey_run import plots
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("latex could not be found")
+
+    monkeypatch.setattr(plots, "draw", fail)
+    assert cli.main([*QUICK, "plots.enabled=true", "run.dir=run"]) == 0
+    assert open_folder(tmp_path / "run").status == "FINISHED"
+    assert "the report could be made: RuntimeError('latex could not be found')" in capsys.readouterr().out
+    assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    from odyssey_run import resume
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resume, "save_weights", fail)
+    assert cli.main([*QUICK, "trainer.checkpoint_s=0", "trainer.max_steps=6", "run.dir=run"]) == 0
+    assert capsys.readouterr().out.count("no checkpoint could be written: [Errno 28] No space left") == 1
+
+
+def test_a_folder_that_holds_anything_else_is_refused_and_left_as_it_is(tmp_path, mistake):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.yaml").write_text("mine")
+    (line,) = mistake(*QUICK, "run.dir=own")
+    assert line == "run.dir: own already holds other files (config.yaml); choose another"
+    assert [(path.name, path.read_text()) for path in own.iterdir()] == [("config.yaml", "mine")]
+
+
+def test_a_folder_that_a_run_was_killed_in_before_its_first_line_is_used(tmp_path):
+    for name in (FILE_NAME, "train.log", ".config.yaml.abcdefgh"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    assert cli.main([*QUICK, "run.dir=run"]) == 0
+    assert not list(stray_files(tmp_path))
