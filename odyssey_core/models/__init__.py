@@ -2,6 +2,10 @@
 
 from odyssey_core.models.dense import linear, mlp
 from odyssey_core.models.lenet import lenet5, lenet5_1998
+from odyssey_core.models.resnet import resnet8
 from odyssey_core.registry import Registry
 
-MODELS = Registry("model", {"lenet5": lenet5, "lenet5_1998": lenet5_1998, "mlp": mlp, "linear": linear})
+MODELS = Registry(
+    "model",
+    {"lenet5": lenet5, "lenet5_1998": lenet5_1998, "mlp": mlp, "linear": linear, "resnet8": resnet8},
+)

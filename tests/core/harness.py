@@ -16,7 +16,6 @@ from odyssey_core.optim import SGD, Update
 from odyssey_core.tensor import Tensor, after_step, topological
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-EMNIST = FIXTURES.parents[2] / "shared" / "data" / "emnist"
 
 # With lr 0 nothing moves, and after one step the velocity is the gradient itself, without cancellation.
 GRADIENT_READER = SGD(lr=0.0, momentum=0.5)

@@ -24,7 +24,7 @@ ALLOWED = {
     "flops": {"tensor"},
     "optim": FOUNDATIONS,
     "nn": FOUNDATIONS | {"ops"},
-    "models": FOUNDATIONS | {"nn"},
+    "models": FOUNDATIONS | {"nn", "ops"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"ops", "backends", "data", "nn"},

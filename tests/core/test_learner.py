@@ -1,11 +1,11 @@
-"""Training as a whole: against PyTorch on real EMNIST, one backend against the other, and what a learner refuses."""
+"""Training as a whole: against PyTorch on digits, one backend against the other, and what a learner refuses."""
 
 import json
 
 import numpy as np
 import pytest
 from fixtures import formulas
-from harness import EMNIST, FIXTURES, numba_backend
+from harness import FIXTURES, numba_backend, relative_error
 
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
@@ -40,30 +40,48 @@ def _train(learner, data, order, epoch=0, first_step=0, lr=None):
     return learner.train(data, order, epoch=epoch, first_step=first_step, lr=lr)
 
 
-@pytest.fixture(scope="module")
-def emnist():
-    if not EMNIST.is_dir():
-        pytest.skip(f"no EMNIST at {EMNIST}")
-    images, labels = formulas.emnist_train(EMNIST)
-    stored = json.loads((FIXTURES / "torch_lenet5.json").read_text())
-    if (len(images), int(labels.sum())) != (stored["images"], stored["label_sum"]):
-        pytest.skip("another EMNIST than the stored losses were made from")
-    return Images(images, labels), np.array(stored["losses"])
+def _stored(name: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """PyTorch's losses and running averages, and the weights that it began with."""
+    stored = json.loads((FIXTURES / f"torch_{name}.json").read_text())
+    return stored, formulas.weights({path: tuple(shape) for path, shape in stored["shapes"].items()})
 
 
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
-def test_lenet5_loses_what_pytorchs_loses(emnist, backend):
-    data, expected = emnist
-    steps = {"numba": formulas.LENET5_STEPS, "numpy": 20}[backend]
-    optimizer = OPTIMIZERS["sgd"](lr=formulas.LENET5_LR, momentum=formulas.LENET5_MOMENTUM)
-    learner = Learner(
-        MODELS["lenet5"](input_shape=(1, 28, 28), classes=47), optimizer, BACKENDS[backend](),
-        input_shape=(1, 28, 28), batch_size=formulas.LENET5_BATCH,
-    )  # fmt: skip
-    learner.load_weights(formulas.lenet5_weights())
-    losses = _train(learner, data, formulas.lenet5_order(len(data))[:steps]).mean(axis=1)
-    error = np.abs(losses - expected[:steps]) / expected[:steps]
+def _learns_like_pytorch(learner: Learner, data: Images, stored: dict, steps: int) -> None:
+    losses = _train(learner, data, formulas.order(len(data))[:steps]).mean(axis=1)
+    expected = np.array(stored["losses"][:steps])
+    error = np.abs(losses - expected) / expected
     assert error.max() <= 1e-4, f"step {error.argmax()}: {losses[error.argmax()]} for {expected[error.argmax()]}"
+
+
+@pytest.mark.parametrize(("backend", "steps"), [("numba", formulas.STEPS), ("numpy", formulas.FIRST_STEPS)])
+def test_lenet5_loses_what_pytorchs_loses(backend, steps):
+    stored, weights = _stored("lenet5")
+    learner = Learner(
+        MODELS["lenet5"](input_shape=(1, 28, 28), classes=10),
+        OPTIMIZERS["sgd"](lr=formulas.LENET5_LR, momentum=formulas.MOMENTUM), BACKENDS[backend](),
+        input_shape=(1, 28, 28), batch_size=formulas.BATCH,
+    )  # fmt: skip
+    learner.load_weights(weights)
+    _learns_like_pytorch(learner, Images(*formulas.large_digits()), stored, steps)
+
+
+@pytest.mark.parametrize(
+    ("backend", "steps"),
+    [("numpy", formulas.FIRST_STEPS), pytest.param("numpy", formulas.STEPS, marks=pytest.mark.slow)],
+)
+def test_resnet8_loses_what_pytorchs_loses(backend, steps):
+    """Steps through batch norm, and the running averages after them."""
+    stored, weights = _stored("resnet8")
+    learner = Learner(
+        MODELS["resnet8"](input_shape=(1, 8, 8), classes=10, width=8),
+        OPTIMIZERS["sgd"](lr=formulas.RESNET8_LR, momentum=formulas.MOMENTUM), BACKENDS[backend](),
+        input_shape=(1, 8, 8), batch_size=formulas.BATCH,
+    )  # fmt: skip
+    learner.load_weights(weights)
+    _learns_like_pytorch(learner, Images(*formulas.digits()), stored, steps)
+    found = learner.weights()
+    for name, expected in stored["averages"][str(steps)].items():
+        assert relative_error(found[name], np.array(expected)) <= 1e-5, name
 
 
 @pytest.mark.parametrize("optimizer", [("sgd", {"lr": 0.05, "momentum": 0.9}), ("adamw", {"lr": 0.01})], ids=str)

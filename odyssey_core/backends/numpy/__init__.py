@@ -97,7 +97,7 @@ class Interpreter:
                 value = u.optimizer.apply(self.state[u.name], grad, slots, own)
                 self.state[u.name] = value.astype(self.dtype)
                 self.rule.average(slots, self.state[u.name], around)
-            self.state |= {name: values[node] for name, node in self.buffers.items()}
+            self.state |= {name: values[node].astype(self.dtype) for name, node in self.buffers.items()}
         return results
 
     def values(self, feed: Feed) -> dict[Tensor, np.ndarray]:

@@ -22,7 +22,16 @@ COUNTS = [
     ("mlp", (1, 28, 28), 47, {"hidden": (100,)}, 78500 + 4747),
     ("mlp", (1, 2, 2), 3, {"hidden": ()}, 15),
     ("linear", (1, 28, 28), 10, {}, 7850),
-]
+    # Convolutions and batch norms of the stem and the three stages, 1x1 shortcuts of the last two; the linear layer.
+    (
+        "resnet8", (3, 32, 32), 10, {},
+        432 + 32 + (2 * 2304 + 64) + (4608 + 9216 + 512 + 192) + (18432 + 36864 + 2048 + 384) + 650,
+    ),
+    (
+        "resnet8", (1, 8, 8), 10, {"width": 4},
+        36 + 8 + (2 * 144 + 16) + (288 + 576 + 32 + 48) + (1152 + 2304 + 128 + 96) + 170,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "shape", "classes", "config", "count"), COUNTS)

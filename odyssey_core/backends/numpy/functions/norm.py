@@ -42,5 +42,5 @@ def running_mean(old, mean, *, momentum):
 
 
 def running_variance(old, variance, of_images, *, momentum, pixels):
-    values = np.count_nonzero(of_images) * pixels
+    values = int(np.count_nonzero(of_images)) * pixels
     return (1 - momentum) * old + momentum * variance * (values / max(values - 1, 1))
