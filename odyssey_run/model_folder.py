@@ -26,7 +26,7 @@ FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
 REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
 
 
-def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Path:
+def write(folder: Path, weights: Path, example: np.ndarray, classes: int, backend: str) -> Path:
     """Writes the model; returns its folder.
 
     Args:
@@ -34,6 +34,7 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Pat
         weights: the weights file.
         example: (n, C, H, W) uint8 images, upright.
         classes: how many the model tells apart.
+        backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
     """
     model = folder / FOLDER
     images = as_served(example).tolist()
@@ -53,7 +54,7 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int) -> Pat
         EXAMPLE: json.dumps(images).encode(),
         SERVING_EXAMPLE: json.dumps({"inputs": images}).encode(),
     }
-    description = _description(example.shape[1:], classes, hashlib.sha256(contents[WEIGHTS]).hexdigest())
+    description = _description(example.shape[1:], classes, backend, hashlib.sha256(contents[WEIGHTS]).hexdigest())
     contents["MLmodel"] = yaml.safe_dump(description, sort_keys=False).encode()
     for name, content in contents.items():
         write_atomic(model / name, content)
@@ -65,7 +66,7 @@ def as_served(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
-def _description(shape: tuple[int, ...], classes: int, weights: str) -> dict:
+def _description(shape: tuple[int, ...], classes: int, backend: str, weights: str) -> dict:
     sizes = list(shape[1:] if shape[0] == 1 else shape)
     inputs = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *sizes]}}]
     outputs = [
@@ -77,7 +78,7 @@ def _description(shape: tuple[int, ...], classes: int, weights: str) -> dict:
             "python_function": {
                 "loader_module": "odyssey_run.serving",
                 "data": WEIGHTS,
-                "config": {"backend": "numba", "weights_sha256": weights},
+                "config": {"backend": backend, "weights_sha256": weights},
                 "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
                 "python_version": platform.python_version(),
                 "streamable": False,

@@ -46,7 +46,8 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     rows = claims.report(claims.read(request.expect), last)
     session.tags({"mlflow.note.content": summary.note(records, rows, request.plots.enabled)})
     examples = dataset.upright_test.pixels[:EXAMPLES]
-    session.model(model_folder.write(session.path, weights, examples, dataset.classes), step)
+    model = model_folder.write(session.path, weights, examples, dataset.classes, request.backend.name)
+    session.model(model, step)
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())

@@ -1,0 +1,96 @@
+"""A net with batch norm through the runner: resumed, exported, served; what its backend cannot do is said first."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from quick import QUICK
+from safetensors.numpy import load_file
+
+from odyssey_core.backends import BACKENDS
+from odyssey_core.data import DATASETS
+from odyssey_run import cli, runs
+from odyssey_run.resume import CHECKPOINT
+from odyssey_run.schema import TrackingConfig
+
+NONE = TrackingConfig("none", None, None, None)
+RESNET = (*QUICK, "model=resnet8", "model.width=2", "trainer.batch_size=8")
+
+
+@pytest.fixture
+def trained():
+    """A run of three steps."""
+    assert cli.main([*RESNET, "run.name=net"]) == 0
+    return runs.find("net", NONE)
+
+
+def test_buffers_are_in_the_weights_and_in_the_export(trained, tmp_path):
+    classifier = trained.classifier(BACKENDS["numpy"]())
+    averages = {name: value for name, value in classifier.parameters.items() if "running" in name}
+    assert len(averages) == 2 * 9
+    assert all((value != ("var" in name)).any() for name, value in averages.items()), "three steps have moved them"
+    assert cli.main(["task=export", "run_id=net", "format=torch", "tracking=none"]) == 0
+    exported = load_file(tmp_path / "net.safetensors")
+    assert exported.keys() == classifier.parameters.keys()
+    for name, value in averages.items():
+        np.testing.assert_array_equal(exported[name], value)
+
+
+def test_export_for_onnx_answers_as_the_run_does(trained, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    assert cli.main(["task=export", "run_id=net", "format=onnx", "tracking=none"]) == 0
+    pixels = DATASETS["digits"]().test.pixels[:50]
+    (logits,) = runtime.InferenceSession(tmp_path / "net.onnx").run(None, {"pixels": pixels})
+    classifier = trained.classifier(BACKENDS["numpy"]())
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(
+        classifier.probabilities(pixels), expected / expected.sum(axis=1, keepdims=True), atol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, and of what it imports
+def test_the_served_model_runs_on_the_backend_of_the_run(trained):
+    import mlflow
+
+    model = mlflow.pyfunc.load_model(trained.folder / "model")
+    assert model.model_config["backend"] == "numpy"
+    pixels = DATASETS["digits"]().test.pixels[:20]
+    found = model.predict(pixels[:, 0])
+    expected = trained.classifier(BACKENDS["numpy"]()).probabilities(pixels)
+    np.testing.assert_array_equal(found["probabilities"], expected)
+
+
+@pytest.mark.slow
+def test_killed_it_resumes_to_the_same_bits(tmp_path):
+    command = [*RESNET, "trainer.max_steps=80", "trainer.checkpoint_s=0"]
+    assert cli.main([*command, "run.name=whole"]) == 0
+    process = subprocess.Popen([sys.executable, "-m", "odyssey_run.cli", *command, "run.name=cut"], cwd=tmp_path)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "runs" / "cut" / CHECKPOINT).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() < 0, "it was killed before its end"
+    assert cli.main([*command, "run.name=cut", "resume=auto"]) == 0
+    whole, cut = (runs.find(name, NONE).about["sha256"] for name in ("whole", "cut"))
+    assert cut == whole
+
+
+def test_verify_reproduces_it(trained, capsys):
+    assert cli.main(["task=verify", "run_id=net", "tracking=none"]) == 0
+    assert "REPRODUCED" in capsys.readouterr().out
+
+
+def test_show_counts_what_is_trained(capsys):
+    assert cli.main(["task=show", *RESNET]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (norm,) = [line.split() for line in lines if line.startswith("blocks.2.shortcut.1 ")]
+    assert norm[1:] == ["8×7×7", "16", "0.000"]
+    assert not [line for line in lines if "channel_mean" in line or "batch_weight" in line]
+    total = 18 + 4 + (2 * 36 + 8) + (72 + 144 + 8 + 24) + (288 + 576 + 32 + 48) + 90
+    assert next(line for line in lines if line.startswith("all")).split()[1] == f"{total:,}"
