@@ -14,6 +14,7 @@ from odyssey_core.data.dataset import Images, upright
 from odyssey_core.data.preparation import of_metadata
 from odyssey_core.errors import DataError
 from odyssey_core.inference import Inference
+from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 
 LARGEST = 4096  # pixels of a side
@@ -34,6 +35,7 @@ class Classifier:
             are turned here.
         preparation: how a picture of one character is made into an image for it.
         module: the architecture.
+        loss: what it was trained by; cross-entropy where the metadata name none.
         parameters: parameters and buffers by their path in it, float32.
         logits: the node of the graph that says it all, for one image.
 
@@ -51,6 +53,7 @@ class Classifier:
             _check(self.class_names, self.input_shape, self.orientation, mean, std)
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
             self.module = MODELS[about["model"]](self.input_shape, len(self.class_names), **arguments)
+            self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
@@ -63,12 +66,12 @@ class Classifier:
             if not np.isfinite(self.parameters[name]).all():
                 raise DataError(f"weights {name}: not all are finite numbers")
         self._inference = Inference(
-            self.module, backend or BACKENDS["numba"](), self.input_shape, mean, std, lambda: self.parameters
+            self.module, backend or BACKENDS["numba"](), self.input_shape, mean, std, lambda: self.parameters, self.loss
         )
         self.logits = self._inference.graph(1)[0]
 
     def evaluate(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (N, classes) and cross-entropy (N,), both float32, of upright images.
+        """Logits (N, classes) and losses (N,), both float32, of upright images.
 
         Raises:
             DataError: images of another size, or labels beyond the model's classes.

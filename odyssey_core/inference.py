@@ -7,6 +7,7 @@ import numpy as np
 from odyssey_core import ops
 from odyssey_core.backends.base import Backend, Executable, Feed
 from odyssey_core.data.dataset import Images
+from odyssey_core.losses import Loss
 from odyssey_core.nn import Module
 from odyssey_core.tensor import Shape, Tensor, for_inference
 
@@ -23,6 +24,7 @@ class Inference:
         mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
         std: see mean.
         weights: gives the parameters and buffers by path, float32; asked again after `forget`.
+        loss: its `Loss.in_evaluation` is computed beside the logits.
     """
 
     def __init__(
@@ -33,8 +35,9 @@ class Inference:
         mean: float,
         std: float,
         weights: Callable[[], Mapping[str, np.ndarray]],
+        loss: Loss,
     ):
-        self._model, self._backend, self._weights = model, backend, weights
+        self._model, self._backend, self._weights, self._loss = model, backend, weights, loss.in_evaluation()
         self._shape, self._normalisation = input_shape, (mean, std)
         self._programs: dict[int, Executable] = {}
         self._current: set[int] = set()
@@ -46,10 +49,10 @@ class Inference:
     def graph(self, batch: int) -> list[Tensor]:
         """The nodes of the logits (batch, classes) and the losses (batch,)."""
         logits = self._model(ops.images((batch, *self._shape), *self._normalisation))
-        return for_inference([logits, ops.cross_entropy(logits, ops.labels(batch))])
+        return for_inference([logits, self._loss(logits, ops.labels(batch))])
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names.
+        """Logits (n, classes) and losses (n,), both float32, of the images that ``order`` (n,) int64 names.
 
         Raises:
             DataError: an index outside the data, or a label beyond the model's classes.

@@ -15,12 +15,14 @@ from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
+from odyssey_core.losses import CrossEntropy, Loss
 from odyssey_core.nn import Module
 from odyssey_core.optim import SGD, Optimizer, StepRule, Update
 from odyssey_core.ranges import Range, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
 BatchSize = Annotated[int, Range(1)]
+CROSS_ENTROPY = CrossEntropy()
 
 
 class Learner:
@@ -34,7 +36,7 @@ class Learner:
         batch_size: images per step.
         mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
         std: see mean.
-        label_smoothing: of the training loss; evaluation reports the plain cross-entropy.
+        loss: what is trained by; evaluation reports its `Loss.in_evaluation`.
         seed: decides the initial weights, dropout's masks and the distortions.
         augment: distortion of the images in training; evaluation sees them as they are.
         clip_norm: see `optim.StepRule`.
@@ -55,7 +57,7 @@ class Learner:
         batch_size: BatchSize,
         mean: float = 0.0,
         std: float = 1.0,
-        label_smoothing: float = 0.0,
+        loss: Loss = CROSS_ENTROPY,
         seed: int = 0,
         augment: Augment | None = None,
         clip_norm: float | None = None,
@@ -67,7 +69,7 @@ class Learner:
         self.parameters, self._model = model.parameters(), model.state()
         amounts = augment.amounts() if augment else None
         logits = model(ops.images((batch_size, *input_shape), mean, std, amounts))
-        losses = ops.cross_entropy(logits, ops.labels(batch_size), label_smoothing)
+        losses = loss(logits, ops.labels(batch_size))
         grads = gradients(losses, list(self.parameters.values()))
         self._losses = losses
         self._updates = [
@@ -75,7 +77,7 @@ class Learner:
         ]
         changed = after_step([losses])
         buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
-        self._inference = Inference(model, backend, input_shape, mean, std, self.weights)
+        self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([losses, *grads, *buffers.values(), *self._inference.graph(1)])
         self._train = backend.compile([losses], self._model, self._updates, self._rule, buffers)
@@ -105,7 +107,7 @@ class Learner:
         return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (n, classes) and cross-entropy (n,), both float32, of the images that ``order`` (n,) int64 names."""
+        """Logits (n, classes) and losses (n,), both float32, of the images that ``order`` (n,) int64 names."""
         return self._inference.evaluate(data, order)
 
     @cached_property

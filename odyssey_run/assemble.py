@@ -15,6 +15,7 @@ from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, INPUT_SHAPE, Dataset, stratified_split
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_core.learner import Learner
+from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
 from odyssey_core.random import permutation
@@ -30,6 +31,7 @@ BEGIN = ("weights", "head")  # of the group model: what training begins with, no
 REGISTRIES: dict[str, Registry] = {
     "model": MODELS,
     "data": DATASETS,
+    "loss": LOSSES,
     "optim": OPTIMIZERS,
     "scheduler": SCHEDULERS,
     "backend": BACKENDS,
@@ -81,6 +83,7 @@ class Request:
     weights: str | None
     head: bool
     data: Component
+    loss: Component
     optim: Component
     scheduler: Component
     backend: Component
@@ -102,7 +105,7 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
     faults += wrong
     parts: dict[str, Any] = {"task": task}
     for group, schema in GROUPS.items():
-        arguments, wrong = bind(schema, root.get(group, {}), group)
+        arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=_elsewhere(root, group))
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = schema(**arguments)
@@ -114,7 +117,7 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
         values = {key: value for key, value in root.get(group, {}).items() if group != "model" or key not in BEGIN}
-        component, wrong = _component(group, registry, values)
+        component, wrong = _component(group, registry, values, _elsewhere(root, group))
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = component
@@ -155,6 +158,12 @@ def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: froze
     return [] if group in silent or group not in root else faults
 
 
+def _elsewhere(root: Mapping[str, Any], group: str) -> dict[str, str]:
+    """The keys of the other groups with their full paths."""
+    others = {name: keys for name, keys in root.items() if isinstance(keys, dict) and name != group}
+    return {key: f"{name}.{key}" for name, keys in others.items() for key in keys if key != "name"}
+
+
 def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
     return _shipped(group, str(values.get("name"))) == values
 
@@ -165,14 +174,16 @@ def _shipped(group: str, name: str) -> dict[str, Any] | None:
     return yaml.safe_load(file.read_text()) if file.is_file() else None
 
 
-def _component(group: str, registry: Registry, values: Mapping[str, Any]) -> tuple[Component | None, list[str]]:
+def _component(
+    group: str, registry: Registry, values: Mapping[str, Any], elsewhere: Mapping[str, str]
+) -> tuple[Component | None, list[str]]:
     name = values.get("name")
     try:
         target = registry[name]
     except ConfigError as error:
         return None, [f"{group}.name: {error}"]
     arguments = {key: value for key, value in values.items() if key != "name"}
-    arguments, faults = bind(target, arguments, group, PROVIDED.get(group, ()))
+    arguments, faults = bind(target, arguments, group, PROVIDED.get(group, ()), elsewhere)
     return Component(name, target, arguments), faults
 
 
@@ -253,7 +264,7 @@ def assemble(request: Request) -> Assembly:
         batch_size=config.batch_size,
         mean=dataset.mean,
         std=dataset.std,
-        label_smoothing=config.label_smoothing,
+        loss=request.loss.build(),
         seed=request.seed,
         augment=dataset.augment,
         clip_norm=config.clip_norm,

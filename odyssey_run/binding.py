@@ -142,7 +142,11 @@ def _evaluated(target: Callable[..., Any], annotation: Any) -> Any:
 
 
 def bind(
-    target: Callable[..., Any], values: Mapping[str, Any], path: str, provided: tuple[str, ...] = ()
+    target: Callable[..., Any],
+    values: Mapping[str, Any],
+    path: str,
+    provided: tuple[str, ...] = (),
+    elsewhere: Mapping[str, str] = types.MappingProxyType({}),
 ) -> tuple[dict[str, Any], list[str]]:
     """Holds ``values`` against the signature of ``target``.
 
@@ -151,6 +155,7 @@ def bind(
         values: from YAML.
         path: of ``values`` in the configuration, for messages; "" at its root.
         provided: parameters that the program fills in and no key may set.
+        elsewhere: full paths of keys of other groups, to be proposed where one of them stands here.
 
     Returns:
         The keyword arguments, converted, and one line for every unknown key, missing key and wrong value.
@@ -159,7 +164,7 @@ def bind(
     arguments, faults = {}, []
     for key, value in values.items():
         if key not in known:
-            faults.append(unknown_key(key, path, known))
+            faults.append(unknown_key(key, path, known, elsewhere.get(key)))
         elif value == MISSING:
             faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
         elif isinstance(value, dict) and (group := _dataclass_in(known[key].annotation)):
@@ -183,10 +188,11 @@ def _dataclass_in(annotation: Any) -> Any:
     return next((x for x in (annotation, *get_args(annotation)) if is_dataclass(x)), None)
 
 
-def unknown_key(key: str, path: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """The message for a key that configures nothing."""
+def unknown_key(key: str, path: str, known: Mapping[str, Any] | Sequence[str], meant: str | None = None) -> str:
+    """The message for a key that configures nothing; ``meant`` is the full path of a key of another group."""
     near = get_close_matches(str(key), list(known), n=1)
-    hint = f"; did you mean {_join(path, near[0])}?" if near else ""
+    meant = meant or (_join(path, near[0]) if near else None)
+    hint = f"; did you mean {meant}?" if meant else ""
     return f"unknown key {_join(path, key)}; {path or 'the configuration'} has {', '.join(known) or 'no keys'}{hint}"
 
 

@@ -23,7 +23,6 @@ class TrainerConfig:
         validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
             or a tenth where there are fewer than 50,000.
         train_size: train on so many images alone, drawn by the seed; null trains on all.
-        label_smoothing: probability spread evenly over the classes.
         clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
         ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.
         monitor: the metric that says which weights are best.
@@ -39,7 +38,6 @@ class TrainerConfig:
     log_every: Annotated[int, Range(1)]
     validation_size: Annotated[int, Range(0)] | None
     train_size: Annotated[int, Range(1)] | None
-    label_smoothing: Share
     clip_norm: ClipNorm | None
     ema: Share | None
     monitor: Literal["val/accuracy", "val/loss"]
@@ -166,6 +164,7 @@ class RunConfig:
     tracking: dict[str, Any]
     model: dict[str, Any]
     data: dict[str, Any]
+    loss: dict[str, Any]
     optim: dict[str, Any]
     scheduler: dict[str, Any]
     backend: dict[str, Any]

@@ -260,6 +260,8 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
     metadata = {
         "model": model,
         "model_config": json.dumps(request.model.arguments),
+        "loss": request.loss.name,
+        "loss_config": json.dumps(request.loss.arguments),
         "dataset": dataset.name,
         "mean": repr(dataset.mean),
         "std": repr(dataset.std),

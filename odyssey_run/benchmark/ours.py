@@ -101,7 +101,7 @@ class Ours:
         logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
         if kind == INFER:
             return for_inference([logits]), values, []
-        losses = ops.cross_entropy(logits, ops.labels(batch), request.trainer.label_smoothing)
+        losses = request.loss.build()(logits, ops.labels(batch))
         optimizer = request.optim.build()
         grads = gradients(losses, list(parameters.values()))
         updates = [Update(name, p, grad, optimizer) for (name, p), grad in zip(parameters.items(), grads, strict=True)]

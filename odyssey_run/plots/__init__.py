@@ -42,7 +42,7 @@ def draw(
     points, names = series(records), scores.class_names
     with style.styled():
         pictures = {
-            "learning": curves.learning(points),
+            "learning": curves.learning(points, classifier.loss.label),
             "confusion": confusion.matrix(scores.confusion, names),
             "classes": confusion.classes(scores.confusion, names),
             "mistakes": images.mistakes(scores),

@@ -10,14 +10,19 @@ from odyssey_run.plots import style
 Series = Mapping[str, Sequence[tuple[int, float]]]
 
 
-def learning(series: Series) -> Figure:
-    """Loss and accuracy above the schedule of the learning rate, by optimizer step."""
+def learning(series: Series, loss_label: str) -> Figure:
+    """Loss and accuracy above the schedule of the learning rate, by optimizer step.
+
+    Args:
+        series: points of each metric.
+        loss_label: what the loss is, with its unit.
+    """
     drawn = style.figure(5.4, left=0.75, hspace=0.3)
     loss, accuracy, rate = drawn.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
     _line(loss, series, "train/loss", "training", style.BLUE, linewidth=1)
     _line(loss, series, "val/loss", "validation", style.VERMILLION, marker="o", markersize=3)
     _line(loss, series, "test/loss", "test", "black", marker="*", markersize=9, linestyle="none")
-    loss.set(title="Loss", ylabel="cross-entropy (nats)", ylim=(0, None))
+    loss.set(title="Loss", ylabel=loss_label, ylim=(0, None))
     _line(accuracy, series, "val/accuracy", "validation", style.VERMILLION, 100, marker="o", markersize=3)
     _line(accuracy, series, "test/accuracy", "test", "black", 100, marker="*", markersize=9, linestyle="none")
     for _, value in series.get("test/accuracy", [])[-1:]:

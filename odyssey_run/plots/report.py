@@ -82,7 +82,7 @@ def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, fl
     config, tags = start["config"], start["tags"]
     last = {name: values[-1][1] for name, values in points.items()}
     trained = last.get("time/train_s")
-    groups = ("model", "data", "optim", "scheduler", "trainer")
+    groups = ("model", "data", "loss", "optim", "scheduler", "trainer")
     rows = {group: _arguments(config[group]) for group in groups if group in config} | {
         "seed": str(config["seed"]),
         "backend": tags.get("odyssey.backend", config["backend"]["name"]),

@@ -17,7 +17,7 @@ class Scores:
         pixels: (N, H, W) uint8, upright.
         labels: (N,) int64, the truth.
         logits: (N, K) float32.
-        losses: (N,) float32 cross-entropy.
+        losses: (N,) float32, as evaluation reports them.
         class_names: K.
         data: name of the data set.
         words: whether its classes are characters that stand in words.

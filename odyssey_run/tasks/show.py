@@ -61,7 +61,7 @@ def show(request: "Request", show: ShowConfig) -> int:
     print(
         f"activations  {4 * values / 1024:,.0f} KiB an image, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}"
     )
-    losses = ops.cross_entropy(model(ops.images((1, *dataset.input_shape))), ops.labels(1))
+    losses = request.loss.build()(model(ops.images((1, *dataset.input_shape))), ops.labels(1))
     step = flops([losses, *gradients(losses, list(model.parameters().values()))])
     print(f"training     {step / 1e6:,.3f} MFLOP an image, forward and back")
     if show.listing:

@@ -24,12 +24,13 @@ ALLOWED = {
     "flops": {"tensor"},
     "optim": FOUNDATIONS,
     "nn": FOUNDATIONS | {"ops"},
+    "losses": FOUNDATIONS | {"ops"},
     "models": FOUNDATIONS | {"nn", "ops"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "ranges", "registry", "random", "checkpoint"},
-    "inference": FOUNDATIONS | {"ops", "backends", "data", "nn"},
-    "classifier": FOUNDATIONS | {"inference", "backends", "checkpoint", "data", "models"},
-    "learner": FOUNDATIONS | {"inference", "ops", "autodiff", "backends", "data", "nn", "optim"},
+    "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn"},
+    "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models"},
+    "learner": FOUNDATIONS | {"losses", "inference", "ops", "autodiff", "backends", "data", "nn", "optim"},
 }
 # A kernel may build on another one's shapes and loops.
 KERNELS = {"simd", "tile", "table", "mathematics", "random", "kernels"}

@@ -13,6 +13,7 @@ from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import MOST
 from odyssey_core.learner import Learner
+from odyssey_core.losses import CrossEntropy
 from odyssey_core.models import MODELS
 from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
 from odyssey_core.optim import OPTIMIZERS
@@ -94,7 +95,7 @@ def test_both_backends_learn_the_same(optimizer):
     for backend in BACKENDS:
         model = MODELS["mlp"](input_shape=(1, 4, 5), classes=3, hidden=(7,), dropout=0.25)
         learner = _learner(
-            backend, model, 9, optimizer, mean=0.3, std=0.4, label_smoothing=0.1, seed=5,
+            backend, model, 9, optimizer, mean=0.3, std=0.4, loss=CrossEntropy(0.1), seed=5,
         )  # fmt: skip
         losses = _train(learner, data, order, epoch=1)
         assert losses.shape == order.shape

@@ -11,20 +11,22 @@ from odyssey_run import cli
 from odyssey_run.tasks import TASKS
 
 ONE_FAULT = {
-    ("model=lenet6",): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp; did you mean 'lenet5'?",
-    ("model=null",): "unknown model 'null'; known: lenet5, lenet5_1998, linear, mlp",
+    (
+        "model=lenet6",
+    ): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; did you mean 'lenet5'?",
+    ("model=null",): "unknown model 'null'; known: lenet5, lenet5_1998, linear, mlp, resnet8",
     ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, glyphs, mnist; did you mean 'emnist'?",
-    ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp; "
+    ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; "
     "did you mean 'lenet5'?",
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
-    "validation_size, train_size, label_smoothing, clip_norm, ema, monitor, keep, patience, time_budget_s, "
+    "validation_size, train_size, clip_norm, ema, monitor, keep, patience, time_budget_s, "
     "checkpoint_s; did you mean trainer.epochs?",
     (
         "modle=mlp",
     ): "unknown key modle; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
-    "model, data, optim, scheduler, backend, task; did you mean model?",
+    "model, data, loss, optim, scheduler, backend, task; did you mean model?",
     ("seeds=0",): "seeds: expected an integer at least 1, got 0",
     ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
     '">= 0.86", got 0.9',
@@ -50,7 +52,7 @@ ONE_FAULT = {
     (
         "run_id=abc",
     ): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
-    "model, data, optim, scheduler, backend, task; did you mean run?",
+    "model, data, loss, optim, scheduler, backend, task; did you mean run?",
     ("optim.lr=abc",): "optim.lr: expected a number from 0 to 1e+38, got the text 'abc'",
     ("optim.lr=true",): "optim.lr: expected a number from 0 to 1e+38, got True",
     ("optim.lr=nan",): "optim.lr: expected a number from 0 to 1e+38, got nan",
@@ -60,7 +62,14 @@ ONE_FAULT = {
     ("trainer.batch_size=0",): "trainer.batch_size: expected an integer at least 1, got 0",
     ("trainer.batch_size=1.5",): "trainer.batch_size: expected an integer at least 1, got 1.5",
     ("trainer.max_steps=0",): "trainer.max_steps: expected an integer at least 1 or null, got 0",
-    ("trainer.label_smoothing=1",): "trainer.label_smoothing: expected a number from 0 to below 1, got 1",
+    ("trainer.label_smoothing=0.1",): "unknown key trainer.label_smoothing; trainer has epochs, batch_size, max_steps, "
+    "log_every, validation_size, train_size, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; "
+    "did you mean loss.label_smoothing?",
+    ("optim.warmup=0.1", "scheduler=cosine"): "unknown key optim.warmup; optim has lr, momentum, nesterov, "
+    "weight_decay; did you mean scheduler.warmup?",
+    ("loss=crossentropy",): "unknown loss 'crossentropy'; known: cross_entropy, mse; did you mean 'cross_entropy'?",
+    ("loss=mse", "+loss.label_smoothing=0.1"): "unknown key loss.label_smoothing; loss has no keys",
+    ("loss.label_smoothing=1",): "loss.label_smoothing: expected a number from 0 to below 1, got 1",
     ("seed=-1",): "seed: expected an integer from 0 to 9223372036854775807, got -1",
     ("model=mlp", "model.hidden=[32,a]"): "model.hidden: expected a list of an integer at least 1 each, got [32, 'a']",
     (

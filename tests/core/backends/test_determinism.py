@@ -12,6 +12,7 @@ from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import digest
 from odyssey_core.data.dataset import Images
 from odyssey_core.learner import Learner
+from odyssey_core.losses import CrossEntropy
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS
 from odyssey_core.random import words
@@ -28,7 +29,7 @@ for threads in map(int, sys.argv[1:]):
     assert backend.threads == threads, backend.threads
     learner = Learner(
         MODELS["lenet5"](input_shape=SHAPE, classes=47, dropout=0.25), OPTIMIZERS["sgd"](lr=0.05, momentum=0.9),
-        backend, input_shape=SHAPE, batch_size=BATCH, mean=0.17, std=0.33, label_smoothing=0.1, seed=3,
+        backend, input_shape=SHAPE, batch_size=BATCH, mean=0.17, std=0.33, loss=CrossEntropy(0.1), seed=3,
         clip_norm=0.5, ema=0.9,
     )
     losses = learner.train(data, order, epoch=1, first_step=0, lr=np.full(STEPS, 0.05, np.float32))

@@ -1,0 +1,52 @@
+"""Every registered loss: values worked out by hand, both uses, and one step that learns."""
+
+import math
+
+import numpy as np
+import pytest
+
+from odyssey_core.backends.numpy import NumpyBackend
+from odyssey_core.data.dataset import Images
+from odyssey_core.errors import ConfigError
+from odyssey_core.learner import Learner
+from odyssey_core.losses import LOSSES
+from odyssey_core.models import MODELS
+from odyssey_core.optim import OPTIMIZERS
+
+# Logits (1, 0, -1) of an image of class 0: the loss of training and the loss of evaluation.
+TOTAL = math.e + 1 + 1 / math.e
+BY_HAND = [
+    ("cross_entropy", {}, math.log(TOTAL) - 1, math.log(TOTAL) - 1),
+    ("cross_entropy", {"label_smoothing": 0.3}, math.log(TOTAL) - 0.7 * 1 - 0.1 * (1 + 0 - 1), math.log(TOTAL) - 1),
+    ("mse", {}, (0**2 + 0**2 + 1**2) / 3, (0**2 + 0**2 + 1**2) / 3),
+]
+
+
+def _learner(name, settings) -> Learner:
+    model = MODELS["linear"](input_shape=(1, 1, 1), classes=3)
+    learner = Learner(
+        model, OPTIMIZERS["sgd"](lr=0.1), NumpyBackend(), input_shape=(1, 1, 1), batch_size=1,
+        loss=LOSSES[name](**settings),
+    )  # fmt: skip
+    learner.load_weights({"fc.weight": np.zeros((3, 1)), "fc.bias": np.array([1.0, 0.0, -1.0])})
+    return learner
+
+
+def test_every_loss_is_tested():
+    assert {case[0] for case in BY_HAND} == set(LOSSES)
+
+
+@pytest.mark.parametrize(("name", "settings", "training", "evaluation"), BY_HAND)
+def test_a_loss_by_hand(name, settings, training, evaluation):
+    learner = _learner(name, settings)
+    data, one = Images(np.zeros((1, 1, 1, 1), np.uint8), np.array([0])), np.array([0])
+    assert learner.evaluate(data, one)[1][0] == pytest.approx(evaluation, rel=1e-6)
+    losses = [learner.train(data, one[None], epoch=0, first_step=i, lr=np.array([0.1]))[0, 0] for i in range(20)]
+    assert losses[0] == pytest.approx(training, rel=1e-6)
+    assert losses[-1] < losses[0]
+    assert LOSSES[name].label
+
+
+def test_a_smoothing_out_of_range_is_refused():
+    with pytest.raises(ConfigError, match=r"loss\.label_smoothing: expected a number from 0 to below 1, got 1"):
+        LOSSES["cross_entropy"](label_smoothing=1.0)
