@@ -73,7 +73,7 @@ def sweep(
             proposals = Tpe(folder, config, composer)
         request = plan.parent_request(first, units[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
-        with recording(request, resuming=begun(folder)) as session:
+        with recording(request, resuming=folder.exists()) as session:  # what is proposed is kept there
             return Conductor(config, session, folder, executor, proposals, ledger).run()
     finally:
         if executor:

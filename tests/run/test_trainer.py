@@ -96,7 +96,7 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-def make(learner, ear, schedule=None, stop=lambda: None, until=None, save=lambda trainer: None, **config):
+def make(learner, ear, schedule=None, stop=lambda: None, until=None, cut=False, save=lambda trainer: None, **config):
     return Trainer(
         learner,
         dataset(),
@@ -109,6 +109,7 @@ def make(learner, ear, schedule=None, stop=lambda: None, until=None, save=lambda
         listeners=(ear,),
         stop=stop,
         until=until,
+        cut=cut,
         save=save,
     )
 
@@ -253,3 +254,22 @@ def test_checkpoints_come_when_they_are_due_and_when_a_run_is_stopped():
 def test_a_norm_is_exact():
     assert trainer_module.norm(np.array([[3e20, 4e20]], np.float32)) == pytest.approx(5e20, rel=1e-7)  # beyond float32
     assert trainer_module.norm(np.array([1.0] + [2**-27] * 64, np.float32)) > 1  # lost one by one in float64's sum
+
+
+def test_a_run_is_cut_where_a_signal_stopped_it():
+    """In the middle of an epoch nothing follows; at the end of one comes what always does, and no test."""
+    ear = Ear()
+    outcome = make(FakeLearner(), ear, until=8, cut=True).run()
+    assert (outcome.status, outcome.step) == ("KILLED", 8)
+    assert [step for step, key, _ in ear.points if key == "train/loss"] == [4, 8]
+    assert {step for step, key, _ in ear.points if key == "val/loss"} == {5}
+    ear = Ear()
+    outcome = make(FakeLearner(), ear, until=10, cut=True).run()
+    assert (outcome.status, outcome.step) == ("KILLED", 10)
+    assert {step for step, key, _ in ear.points if key == "val/loss"} == {5, 10}
+    assert not [key for _, key, _ in ear.points if key.startswith("test/")]
+
+
+def test_who_gives_the_last_step_asks_no_clock():
+    outcome = make(FakeLearner(), Ear(), until=12, time_budget_s=1e-9).run()
+    assert (outcome.status, outcome.step) == ("FINISHED", 12)
