@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ class InFolder:
 
     def __init__(self, folder: Path):
         self.folder, self.where, self.name = folder, str(folder), folder.name
-        self.key = (first_record(folder / FILE_NAME) or {}).get("run")
+        self.key = None
+        with suppress(DataError):  # told when it is looked into
+            self.key = (first_record(folder / FILE_NAME) or {}).get("run")
 
     def children(self) -> list["InFolder"]:
         """The runs in its folder."""

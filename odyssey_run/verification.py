@@ -7,6 +7,7 @@ one that was verified, whose tag says it too; what each verdict covers is in doc
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,9 @@ def _find(request: Request, run_id: str) -> Recorded | InFolder:
             return Recorded(reach(store), run_id)
         where = "tracking=none" if store is None else f"{store.database}, which does not exist"
         raise ConfigError(f"run_id: no run {run_id!r} in {runs.RUNS}/, and no MLflow store: {where}; set tracking.uri")
-    known = runs.open_run(folder).run_id
+    known = None
+    with suppress(DataError):  # told when it is looked into
+        known = runs.open_run(folder).run_id
     if known and there:
         try:
             return Recorded(reach(store), known)

@@ -1,11 +1,11 @@
 """Runs that told the truth, of every kind and ending: ``task=verify`` says REPRODUCED."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,17 +25,25 @@ def verified(folder: Path, run: str = "one", *arguments: str, **environment: str
 
 
 def stopped(folder: Path, *arguments: str, by: int = signal.SIGTERM) -> int:
-    """Starts a long run and stops it after its second epoch; returns the exit code."""
-    process = subprocess.Popen(
-        [*COMMAND, *LONG, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )  # fmt: skip
-    epochs = 0
-    for line in process.stdout:
-        epochs += bool(re.match(r"\s*\d+/\d+\s", line))
-        if epochs == 2:
-            process.send_signal(by)
+    """Starts a long run and stops it after two more epochs; returns the exit code."""
+    journal = folder / "runs" / "one" / "journal.jsonl"
+    before = epochs(journal)
+    with open(folder / "out", "w") as out:
+        process = subprocess.Popen(
+            [*COMMAND, *LONG, *arguments], cwd=folder, stdout=out, stderr=out,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while epochs(journal) < before + 2:
+        assert process.poll() is None, (folder / "out").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(by)
     return process.wait(timeout=120)
+
+
+def epochs(journal: Path) -> int:
+    return journal.read_bytes().count(b'"val/loss"') if journal.exists() else 0
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])

@@ -14,13 +14,13 @@ from odyssey_run.runs import open_folder
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
-LONG = ("plots.enabled=false", "data=digits", "model=mlp", "tracking=none", "trainer.epochs=60", "trainer.log_every=5")
-LONG += ("trainer.checkpoint_s=0.05", "trainer.ema=0.9", "optim=adam", "run.dir=run")
+LONG = ("plots.enabled=false", "data=digits", "model=mlp", "tracking=none", "trainer.epochs=12", "trainer.log_every=5")
+LONG += ("trainer.checkpoint_s=0.02", "trainer.ema=0.9", "optim=adam", "run.dir=run")
 
 
 def run(folder: Path, shell: str, *arguments: str) -> subprocess.CompletedProcess:
     """Runs the program in a shell; ``{}`` in the shell's line stands for it."""
-    line = shell.format(" ".join([*COMMAND, *arguments]))
+    line = shell.replace("{}", " ".join([*COMMAND, *arguments]))
     return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
@@ -39,7 +39,7 @@ def run(folder: Path, shell: str, *arguments: str) -> subprocess.CompletedProces
     ],
 )
 def test_training_goes_on_when_nobody_reads(tmp_path, shell):
-    done = run(tmp_path, f"set -o pipefail; {shell}", *LONG)
+    done = run(tmp_path, f"{shell}; exit ${{PIPESTATUS[0]}}", *LONG)
     assert "Traceback" not in done.stderr, done.stderr
     assert "BrokenPipe" not in done.stderr, done.stderr
     assert open_folder(tmp_path / "run").status == "FINISHED"
@@ -49,7 +49,7 @@ def test_training_goes_on_when_nobody_reads(tmp_path, shell):
 @pytest.mark.slow
 @pytest.mark.parametrize("argument", ["--help", "--cfg job", "--version", "task=show"])
 def test_what_only_prints_ends_quietly_too(tmp_path, argument):
-    done = run(tmp_path, "set -o pipefail; {} | head -1", argument)
+    done = run(tmp_path, "{} | head -1; exit ${PIPESTATUS[0]}", argument)
     assert (done.returncode, done.stderr) == (0, "")
 
 
