@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import NAMES, Range
+from odyssey_run.masking import masked
 
 MISSING = "???"  # OmegaConf's mark of a value that must be set
 _NAMES = NAMES | {str: "text", bool: "true or false", type(None): "null"}
@@ -28,7 +29,7 @@ class Faults(ConfigError):
     """
 
     def __init__(self, lines: Sequence[str]):
-        self.lines = tuple(lines)
+        self.lines = masked(tuple(lines))
         super().__init__("\n".join(self.lines))
 
 

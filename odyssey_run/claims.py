@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from odyssey_core.errors import ConfigError
+from odyssey_run.tracking.names import metric_fault
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
@@ -42,10 +43,13 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
     """The claims of a configuration.
 
     Raises:
-        ConfigError: a condition that is not a relation and a number, or is on what the machine decides.
+        ConfigError: a name that MLflow does not take, a condition that is not a relation and a number, or one on what
+            the machine decides.
     """
     claims = []
     for metric, condition in expect.items():
+        if fault := metric_fault(str(metric)):
+            raise ConfigError(f"expect.{metric}: {fault}")
         if str(metric).startswith(OF_THE_MACHINE):
             raise ConfigError(
                 f"expect.{metric}: depends on the machine and on what else it does, so it is recorded and not held; "

@@ -5,9 +5,11 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
+from odyssey_run.masking import masked
 from odyssey_run.origin import told
 from odyssey_run.streams import lasting
 
@@ -40,7 +43,8 @@ odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
   odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value
   odyssey-run --hydra-help                              the other flags
 
-Exit codes: 0 finished, 1 failed, 2 a mistake in what was asked for, 130 interrupted.
+Exit codes: 0 finished, 1 failed, 2 a mistake in what was asked for, 3 a claim was missed, 5 finished but MLflow has not
+all of it, 128 + N stopped by signal N (129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM).
 """
 
 
@@ -60,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         except (OdysseyError, HydraException, OmegaConfBaseException) as error:
             return report(error)
-        except KeyboardInterrupt:
-            print("odyssey-run: interrupted", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            for line in ("interrupted", *getattr(error, "__notes__", ())):
+                print(f"odyssey-run: {line}", file=sys.stderr)
             return INTERRUPTED
         except OSError as error:
             if error.errno not in FULL:
@@ -73,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def report(error: Exception) -> int:
     """One line on stderr for every fault; returns the exit code of a mistake."""
     lines = error.lines if isinstance(error, Faults) else [_one_line(error)]
-    for line in lines:
-        print(f"odyssey-run: {line}", file=sys.stderr)
+    for line in (*lines, *getattr(error, "__notes__", ())):
+        print(f"odyssey-run: {masked(line)}", file=sys.stderr)
     return MISTAKE
 
 
@@ -153,11 +158,14 @@ def _hydra(argv: list[str]) -> int:
     """Everything that Hydra does itself: ``--cfg``, ``--info``, shell completion."""
     saved = sys.argv
     sys.argv = [saved[0], *argv]
+    said = StringIO()
     try:
-        hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(print)()
+        with redirect_stdout(said):
+            hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(print)()
     except SystemExit as stop:
         return int(stop.code or 0)
     finally:
+        print(masked(said.getvalue()), end="")
         sys.argv = saved
         GlobalHydra.instance().clear()
     return OK

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from odyssey_run import events
 from odyssey_run.events import Listener, Outcome
+from odyssey_run.masking import masked
 from odyssey_run.streams import Lasting
 
 MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
@@ -44,10 +45,11 @@ class Screen(Listener):
         """One line, never wrapped, so that an address can be copied."""
         if log:
             self.log(text)
-        self.console.print(Text(text, style or ""), soft_wrap=True)
+        self.console.print(Text(masked(text), style or ""), soft_wrap=True)
 
     def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
         """One line of a summary: a name, what it is, and something aside."""
+        text = masked(text)
         if log:
             self.log(f"{name:<9}{text}{'  ' + note if note else ''}")
         line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
@@ -56,7 +58,7 @@ class Screen(Listener):
     def log(self, text: str) -> None:
         """A line for the log alone; where it cannot be written, what it tells is in the journal all the same."""
         with suppress(OSError):
-            self._log.write(text + "\n")
+            self._log.write(masked(text) + "\n")
 
     def trace(self, error: BaseException) -> None:
         """Where an exception came from, in the log alone."""

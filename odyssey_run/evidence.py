@@ -11,10 +11,11 @@ import yaml
 
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run import statements
+from odyssey_run.masking import masked
 from odyssey_run.runs import first_record
 from odyssey_run.statements import CONFIG, FILE, TAG
+from odyssey_run.tracking.client import fault_of
 from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, inside, parse, whole
-from odyssey_run.tracking.sender import fault_of
 
 VERIFIED, VERIFIES = "odyssey.verified", "odyssey.verifies"  # tags: the verdict on a run; of what run it is
 SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow, beside parameters, tags and metrics
@@ -115,9 +116,12 @@ class Recorded:
         try:
             self._run = client.get_run(run_id)
         except Exception as error:  # of whatever kind of store
-            raise ConfigError(f"run_id: no run {run_id!r} in {client.tracking_uri}: {fault_of(error)}") from None
+            where = masked(client.tracking_uri)
+            raise ConfigError(f"run_id: no run {run_id!r} in {where}: {fault_of(error)}") from None
         if self._run.info.lifecycle_stage != "active":
-            raise ConfigError(f"run_id: {run_id} in {client.tracking_uri} was deleted; restore it there first")
+            raise ConfigError(
+                f"run_id: {run_id} was deleted in MLflow; mlflow runs restore --run-id {run_id} undoes it"
+            )
         self.tags: Mapping[str, str] = self._run.data.tags
         self.metrics: Mapping[str, float] = self._run.data.metrics
         self.name, self.experiment = self._run.info.run_name, self._run.info.experiment_id

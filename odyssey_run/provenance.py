@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.data import Dataset
-from odyssey_run import sources
+from odyssey_run import command, sources
 from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
@@ -62,7 +61,7 @@ def tags(request: Request) -> dict[str, str]:
         "mlflow.source.name": "odyssey-run",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
-        "odyssey.command": shlex.join(["odyssey-run", *request.overrides]),
+        command.TAG: command.line(request.overrides),
         "odyssey.config.sha256": identity(request.config),
         "odyssey.code.sha256": sources.digest(),
         **{f"odyssey.process.{name}": str(value) for name, value in process().items()},

@@ -263,15 +263,17 @@ def _is_called(folder: Path, name: str) -> bool:
 
 
 def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
-    from odyssey_run.tracking.sender import fault_of, make_client
+    from odyssey_run.tracking.client import fault_of, make_client
 
     try:
         client = make_client(store)
         artifacts = {item.path for item in client.list_artifacts(run_id)}
     except Exception as error:  # whatever a store or a server answers with
-        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.uri}: {fault_of(error)}") from None
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.shown}: {fault_of(error)}") from None
     if FILE_NAME not in artifacts:
-        raise DataError(f"run_id: {run_id} in {store.uri} has no {FILE_NAME}; it is unfinished, or not of this program")
+        raise DataError(
+            f"run_id: {run_id} in {store.shown} has no {FILE_NAME}; it is unfinished, or not of this program"
+        )
     with tempfile.TemporaryDirectory() as place:
         for path in artifacts:
             if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):

@@ -11,19 +11,24 @@ import yaml
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, OdysseyError
-from odyssey_run import folder, provenance
+from odyssey_run import command, folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
+from odyssey_run.masking import masked
 from odyssey_run.signals import StopRequest
 from odyssey_run.statements import CONFIG, LOG, conclude
+from odyssey_run.tracking import names
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
-from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.location import Store, check_driver, resolve
 from odyssey_run.tracking.uploader import Uploader
 
 if TYPE_CHECKING:
     from odyssey_run.console import Screen
 
 DIFF = "uncommitted.diff"
+CHECKPOINTS = "checkpoint*.safetensors"
+UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
+MOST_REFUSALS = 3  # told on the terminal
 
 
 class Session:
@@ -42,7 +47,9 @@ class Session:
         name: for people.
         key: tells the run from all others, in the journal and as a tag in MLflow.
         start: what the journal's first line says.
+        status: how it ended; None before.
         asked: the signal that asked to stop.
+        unsent: MLflow has not all of it.
     """
 
     def __init__(
@@ -62,7 +69,8 @@ class Session:
         self.start: dict[str, Any] = {}
         self.journal: Journal | None = None
         self.screen: Screen | None = None
-        self.ended = False
+        self.status: str | None = None
+        self.unsent = False
         self._known: set[tuple[int, str]] = set()
 
     def begin(self, base: str, tags: Mapping[str, str]) -> None:
@@ -73,23 +81,25 @@ class Session:
             tags: for MLflow, beside those of the program and the machine.
 
         Raises:
-            ConfigError: the folder cannot be made.
+            ConfigError: the folder cannot be made, or MLflow will not take the run.
         """
         request = self.request
+        silent = self._ask()
         self.path, self.name = folder.make(request, base, self.place)
-        self._open()
-        write_atomic(self.path / CONFIG, yaml.safe_dump(request.config, sort_keys=False, allow_unicode=True).encode())
+        self._open(silent)
+        config = masked(request.config)
+        write_atomic(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
         process = provenance.process()
         self.key = f"{self.name}-{process['pid']}-{self.path.stat().st_ctime_ns}"
         self.start = {
             "run": self.key,
             "parent": self.parent,
             "name": self.name,
-            "config": request.config,
-            "params": provenance.flatten(request.config),
+            "config": config,
+            "params": provenance.flatten(config),
             "tags": {**provenance.tags(request), "odyssey.folder": str(self.path.absolute()), **tags, **self.own_tags},
             "process": process,
-            "store": vars(self.uploader.store) if self.uploader else None,
+            "store": self._named_store(),
         }
         self.journal.append("start", **self.start)
         if not self.parent and (diff := provenance.uncommitted()):
@@ -101,23 +111,54 @@ class Session:
         """Goes on in the folder of a run that did not finish.
 
         Raises:
-            ConfigError: another process is still at it.
+            ConfigError: another process is still at it, or MLflow will not take the rest of it.
         """
         self.path = path
-        self._open()
         records = read(path / FILE_NAME)[0]
         self.start = next(r for r in records if r["kind"] == "start")
+        self._check_store(records)
+        self._open(self._ask((mlflow_ids(records) or {}).get("run_id")))
         self.name, self.key = self.start["name"], self.start["run"]
         self._known = {(r["step"], k) for r in records if r["kind"] == "metrics" for k in r["values"]}
-        self.journal.append("resume", process=provenance.process())
+        self.journal.append("resume", process=provenance.process(), store=self._named_store())
         self._follow()
 
-    def _open(self) -> None:
+    def _ask(self, run_id: str | None = None) -> str | None:
+        """Why MLflow does not answer, where it does not. Raises ConfigError where it will not take the run."""
+        return self.uploader.ask(run_id) if self.uploader else None
+
+    def _open(self, silent: str | None) -> None:
         from odyssey_run.console import Screen  # beside MLflow's import
 
         self.journal = Journal(self.path / FILE_NAME)
         self.asked.__enter__()
         self.screen = Screen(self.path / LOG, self.quiet)
+        if silent:
+            where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"
+            self.screen.say(f"{where}; the run is kept here; to send it later: {self.doctor}", "yellow")
+
+    @property
+    def doctor(self) -> str:
+        """The command that sends the run later."""
+        uri = self.uploader.store.shown
+        return command.line(
+            ["task=doctor", *([command.override("tracking.uri", uri)] if self.request.tracking.uri else [])]
+        )
+
+    def _named_store(self) -> dict[str, str] | None:
+        """Where the run is sent, as its journal says it: never with a password."""
+        if self.uploader is None:
+            return None
+        return {"uri": self.uploader.store.named_in(self.path), "experiment": self.uploader.store.experiment}
+
+    def _check_store(self, records: list[dict[str, Any]]) -> None:
+        """One store has all of a run, or none has."""
+        before, now = recorded_store(records), self._named_store()
+        if before and now and before["uri"] != now["uri"]:
+            raise ConfigError(
+                f"tracking.uri: {self.path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
+                "with its password if it has one, or go on with tracking=none"
+            )
 
     def _follow(self) -> None:
         if self.uploader:
@@ -149,18 +190,30 @@ class Session:
     def end(self, status: str, reason: str | None = None) -> None:
         """Records how the run ended and what it states; nothing is recorded after it, in the log neither."""
         digest = conclude(self.journal, status, reason)
-        self.ended = True
+        self.status = status
         self.screen.field("digest", digest, "of all that the run states", log=False)
 
     def fail(self, error: BaseException) -> None:
         """Records that an exception ended the run."""
-        if self.journal and not self.ended:
+        if self.journal and not self.status:
             stopped = isinstance(error, KeyboardInterrupt)
             self.screen.stop_bar()
             self.screen.trace(error)
             reason = str(error) if isinstance(error, OdysseyError) else repr(error)
             with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
                 self.end("KILLED" if stopped else "FAILED", reason)
+
+    @property
+    def onward(self) -> str | None:
+        """The command that goes on with a run that was stopped; None where nothing is left to do."""
+        if self.status in (None, "FINISHED"):
+            return None
+        stopped = self.status == "KILLED" or "sweep" in self.start["config"]
+        return command.onward(self.start, self.path) if stopped or any(self.path.rglob(CHECKPOINTS)) else None
+
+    def code(self, code: int) -> int:
+        """The exit code of the process: what came of the run, and where that is well whether MLflow has it."""
+        return code or (UNSENT if self.unsent else 0)
 
     def close(self) -> None:
         """Closes what is open."""
@@ -185,6 +238,9 @@ def check_places(request: Request, resuming: bool = False, experiment: str | Non
     faults, store = [], None
     try:
         store = resolve(request.tracking, experiment or request.data.name)
+        if store:
+            faults += _wrong_names(store, request)
+            check_driver(store)
     except ConfigError as error:
         faults.append(str(error))
     try:
@@ -195,6 +251,14 @@ def check_places(request: Request, resuming: bool = False, experiment: str | Non
     if faults:
         raise Faults(faults)
     return store
+
+
+def _wrong_names(store: Store, request: Request) -> Iterator[str]:
+    """A line for each name that MLflow will not take; a run's own is checked with its folder."""
+    if fault := names.experiment_fault(store.experiment):
+        yield f"tracking.experiment: {fault}, got {store.experiment[:60]!r}"
+    if request.tracking.register is not None and (fault := names.model_fault(request.tracking.register)):
+        yield f"tracking.register: {fault}, got {request.tracking.register[:60]!r}"
 
 
 @contextmanager
@@ -210,9 +274,13 @@ def recording(request: Request, resuming: bool = False, experiment: str | None =
     try:
         yield session
         _upload(session)
+        if session.onward:
+            session.screen.say(f"to go on: {session.onward}", log=False)
     except BaseException as error:
         session.fail(error)
         _upload(session, patience=5.0)
+        if session.onward:
+            error.add_note(f"to go on: {session.onward}")
         raise
     finally:
         session.close()
@@ -236,18 +304,30 @@ def _upload(session: Session, patience: float | None = None) -> None:
     with screen.waiting("sending the run to MLflow"):
         complete = uploader.close(patience)
     journal = session.path / FILE_NAME
+    session.unsent = session.unsent or not complete or bool(uploader.refused)
+    for line in [*uploader.refused[:MOST_REFUSALS], *(["and more"] if len(uploader.refused) > MOST_REFUSALS else [])]:
+        print(f"odyssey-run: MLflow does not take {line}; it is in {journal}", file=sys.stderr)
     if not complete:
-        where = f"MLflow at {uploader.store.uri}"
-        line = f"{where} has not all of this run ({uploader.fault}); it is whole in {journal}"
-        print(f"odyssey-run: {line}; odyssey-run task=doctor sends it later", file=sys.stderr)
+        where = f"MLflow at {uploader.store.shown} has not all of this run ({uploader.fault})"
+        print(f"odyssey-run: {where}; it is whole in {journal}; to send it later: {session.doctor}", file=sys.stderr)
         return
-    ids = mlflow_ids(read(journal)[0])
+    records = read(journal)[0]
+    for record in records:
+        if "registered" in record:
+            screen.field("model", f"version {record['version']} of {record['registered']}", "in MLflow's registry")
+    if (ids := mlflow_ids(records)) is None:
+        return
     address = uploader.store.address(ids["experiment_id"], ids["run_id"])
-    if command := uploader.store.command():
-        screen.field("look", command, "in this folder, then open", log=False)
+    if look := uploader.store.command():
+        screen.field("look", look, "in this folder, then open", log=False)
         screen.field("", address, log=False)
     else:
         screen.field("look", address, log=False)
+
+
+def recorded_store(records: list[dict[str, Any]]) -> dict[str, str] | None:
+    """Where a journal's run is sent: ``uri`` as `Store.named_in` gives it, and ``experiment``; None for nowhere."""
+    return next((r["store"] for r in reversed(records) if r.get("store")), None)
 
 
 def mlflow_ids(records: list[dict[str, Any]]) -> dict[str, str] | None:

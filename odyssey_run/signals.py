@@ -1,14 +1,19 @@
-"""SIGINT and SIGTERM as a question that the trainer asks between calls."""
+"""The signals that ask a run to stop, as a question that the trainer asks between calls."""
 
 import signal
 import threading
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C; what a system or a scheduler stops a job with; a closed terminal; Ctrl-\; SLURM's warning before its limit.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class StopRequest:
-    """While entered, the first signal is kept in ``signum`` and a second one stops at once (KeyboardInterrupt)."""
+    """While entered, the first signal is kept in ``signum``; Ctrl-C after it stops at once (KeyboardInterrupt).
+
+    Whoever closes a terminal or a job may send several: others after the first change nothing.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -16,7 +21,10 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                if number != getattr(signal, "SIGHUP", None) or before != signal.SIG_IGN:  # nohup
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -24,6 +32,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.signum = self.signum or signum

@@ -89,7 +89,7 @@ def train(request: Request) -> int:
     """Trains what was asked for, or goes on with it.
 
     Returns:
-        The exit code: 0 finished, 1 failed, 3 a claim was missed, 128 + the signal's number when stopped.
+        The exit code: 0 finished, 1 failed, 3 a claim was missed, 5 MLflow has not all of it, 128 + a signal's number.
 
     Raises:
         OdysseyError: a mistake in what was asked for; nothing has been written then.
@@ -102,7 +102,8 @@ def run(request: Request) -> tuple[Result, Path]:
     found = resume.find(request)
     way = _seeds if request.seeds > 1 else train_one
     with recording(request, resuming=found is not None) as session:
-        return way(request, session, found), session.path
+        result = way(request, session, found)
+    return replace(result, exit_code=session.code(result.exit_code)), session.path
 
 
 def train_one(

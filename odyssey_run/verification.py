@@ -24,9 +24,9 @@ from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorde
 from odyssey_run.schema import VerifyConfig
 from odyssey_run.signals import StopRequest
 from odyssey_run.statements import REPORT
+from odyssey_run.tracking.client import reach
 from odyssey_run.tracking.journal import series
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.sender import reach
 from odyssey_run.trainer import NOT_FINITE
 from odyssey_run.training import CLAIMS, keep_weights, make_trainer
 from odyssey_run.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
@@ -303,7 +303,9 @@ def _same(request: Request, config: dict[str, Any]) -> Request:
         config["backend"]["threads"] = threads
     if root is not None and "root" in config["data"]:
         config["data"]["root"] = root
-    return replace(check({**config, "task": {"name": "train"}}), expect={}, resume=None)
+    again = check({**config, "task": {"name": "train"}})
+    # Its own store is recorded without a password.
+    return replace(again, expect={}, resume=None, tracking=request.tracking)
 
 
 def differing(expected: Points, found: Points, tolerance: float) -> list[str]:

@@ -43,6 +43,13 @@ class SchedulerLost(ConfigError):
         super().__init__("sweep.address: the scheduler is gone; start it, and the same command goes on")
 
 
+class Sealed(dict):
+    """A job that says nothing of itself: Dask writes the arguments of what failed to its logs, passwords among them."""
+
+    def __repr__(self) -> str:
+        return f"Sealed(folder={self['folder']!r})"
+
+
 class Cluster:
     """The Executor idea on Dask distributed: submit a job, get a future.
 
@@ -111,7 +118,7 @@ class Cluster:
             except BaseException as error:
                 done.set_exception(error)
 
-        remote = self._executor.submit(_run, job, sources.digest(), self._client.id, self._prune)
+        remote = self._executor.submit(_run, Sealed(job), sources.digest(), self._client.id, self._prune)
         self._submitted[job["folder"]] = remote, report
         remote.add_done_callback(collect)
         return done
@@ -215,6 +222,6 @@ async def _flush(client: str) -> str | None:
     import asyncio
 
     uploader = _uploaders.pop(client, None)
-    if uploader is None or await asyncio.to_thread(uploader.close):
+    if uploader is None or (await asyncio.to_thread(uploader.close) and not uploader.refused):
         return None
-    return f"{uploader.store.uri}: {uploader.fault}"
+    return f"{uploader.store.shown}: {'; '.join(uploader.refused) or uploader.fault}"

@@ -49,7 +49,8 @@ def sweep(
         check: of what was composed.
 
     Returns:
-        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 128 + the signal's number when stopped.
+        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 5 where MLflow has not all of it,
+        128 + the signal's number when stopped.
 
     Raises:
         Faults: a mistake in what was asked for; nothing has run then.
@@ -74,7 +75,8 @@ def sweep(
         request = plan.parent_request(first, units[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
         with recording(request, resuming=folder.exists()) as session:  # what is proposed is kept there
-            return Conductor(config, session, folder, executor, proposals, ledger).run()
+            code = Conductor(config, session, folder, executor, proposals, ledger).run()
+        return session.code(code)
     finally:
         if executor:
             executor.close()
@@ -102,7 +104,7 @@ def _check_store(config: SweepConfig, request: Request) -> None:
     store = resolve(request.tracking, request.data.name)
     if config.executor == "dask" and store and store.database:
         raise ConfigError(
-            f"sweep.executor=dask: workers on other machines cannot write to {store.uri}; "
+            f"sweep.executor=dask: workers on other machines cannot write to {store.shown}; "
             "start mlflow server and set tracking.uri=http://HOST:PORT, or tracking=none"
         )
 
@@ -331,6 +333,7 @@ class Conductor:
             print(f"odyssey-run: {line}", file=sys.stderr)
         for fault in self._drain():
             print(f"odyssey-run: MLflow has not all of the runs: {fault}", file=sys.stderr)
+            session.unsent = True
         number = session.asked.signum
         if number is not None:
             session.end("KILLED", f"stopped by {signal.Signals(number).name}")

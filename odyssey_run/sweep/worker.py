@@ -39,6 +39,9 @@ class Relay:
     def __init__(self, store: Store, follow: Callable[[Path], None]):
         self.store, self.follow = store, follow
 
+    def ask(self, run_id: str | None) -> None:
+        """Nothing: the sweep has asked."""
+
 
 class _Watch(Listener):
     """Asks after each epoch whether the run is worth going on with."""

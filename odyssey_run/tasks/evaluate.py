@@ -56,7 +56,7 @@ def evaluate(request: "Request", run_id: str) -> int:
             with presentation.harmless(screen):
                 presentation.draw(session, run.records, classifier, scores, dataset)
         session.end("FINISHED")
-    return 0
+    return session.code(0)
 
 
 def fitted(dataset: Dataset, classifier: "Classifier") -> Images:

@@ -1,7 +1,11 @@
 """``task=ui``: MLflow's pages on the store that runs are sent to."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from odyssey_core.errors import ConfigError
@@ -10,34 +14,56 @@ from odyssey_core.ranges import Range
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
+HOST = "127.0.0.1"
+STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
 
 def ui(request: "Request", port: Annotated[int, Range(1, 65535)]) -> int:
     """Starts MLflow's server until it is interrupted, or says where it already runs.
 
     Returns:
-        The server's exit code.
+        0 where it was interrupted, else the server's exit code.
 
     Raises:
-        ConfigError: no store, or none yet.
+        ConfigError: no store, or none yet, or a port that is taken.
     """
-    from odyssey_run.tracking.location import resolve
+    from odyssey_run.tracking.location import check_driver, resolve
 
     store = resolve(request.tracking, request.data.name)
     if store is None:
         raise ConfigError("tracking: none keeps no store to look at; leave it out, or set tracking.uri")
     page = "/#/experiments?workflowType=machine_learning"
     if store.command() is None:
-        print(f"{store.uri.rstrip('/')}{page}")
+        print(f"{store.shown.rstrip('/')}{page}")
         return 0
     if store.database and not store.database.exists():
         raise ConfigError(f"tracking.uri: no runs yet in {store.database}; train one first, or set tracking.uri")
-    print(f"http://127.0.0.1:{port}{page}  (in about 8 s; Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--port", str(port)]
-    command += ["--workers", "1"]  # four, its own choice, take a minute to start on two cores
-    server = subprocess.Popen(command)
+    check_driver(store)
+    _check_free(port)
+    print(f"http://{HOST}:{port}{page}  (in about 8 s; Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
+    # One worker and no queue of jobs: 2 processes in place of 15. The address, which may hold a password, is not for a
+    # command line that everybody can read.
+    command += ["--workers", "1"]
+    small = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": store.uri}
+    apart = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is ours to answer
+    for number in STOPPED:
+        signal.signal(number, signal.default_int_handler)
+    server = subprocess.Popen(command, env=os.environ | small, **apart)
     try:
         return server.wait()
     except KeyboardInterrupt:
-        return server.wait()
+        return 0
     finally:
-        server.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL) if os.name == "posix" else server.kill()
+        server.wait()
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((HOST, port))
+        except OSError as error:
+            raise ConfigError(f"port: {port} is not free ({error.strerror}); choose another: port=5001") from None

@@ -8,9 +8,13 @@ Kinds of records, each with ``time`` in milliseconds since the epoch:
     tags       more of them
     artifact   a file or folder that was written: path (in the run's folder) and folder (among MLflow's artifacts)
     model      a folder that MLflow can load: path, step, and the name to register it under or null
-    tracking   what MLflow answered: first that a run is being made, then its run_id and experiment_id
+    tracking   what MLflow answered: first that a run is being made, then its run_id and experiment_id; the version
+               of a registered model
+    refused    what MLflow will never take, and its reason
     end        status FINISHED, FAILED or KILLED, and the reason
-    sent       everything up to the end has reached MLflow
+    sent       everything up to the end, but for what was refused, has reached MLflow
+
+No record holds a password: addresses are masked.
 """
 
 import json
@@ -22,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_run.masking import masked
 
 try:
     import fcntl
@@ -79,7 +84,7 @@ class Journal:
             ValueError: nan or inf, which JSON and MLflow have no place for.
             OSError: the disk is full; the journal is as it was before.
         """
-        record = {"kind": kind, "time": now(), **values}
+        record = masked({"kind": kind, "time": now(), **values})
         line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             size, rest = os.fstat(self._file).st_size, memoryview(line)

@@ -9,28 +9,22 @@ from odyssey_run.tracking.journal import series
 
 SHOWN = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")  # on a model's page
 DIGEST = 32  # characters; MLflow takes 36
+NOTE = "mlflow.note.content"  # the tag that is shown as a description
 VERSIONS = "mlflow.modelVersions"  # the tag by which a model's page knows its versions
 
+Records = Sequence[Mapping[str, Any]]
 
-def log(
-    client: Any,
-    uri: str,
-    run_id: str,
-    experiment_id: str,
-    folder: Path,
-    record: Mapping[str, Any],
-    metrics: Sequence[Mapping[str, Any]],
-) -> None:
-    """Makes a folder a model of a run, and a registered version where that was asked for; does nothing twice.
+
+def log(client: Any, run_id: str, experiment_id: str, folder: Path, record: Mapping[str, Any], records: Records) -> str:
+    """Makes a folder a model of a run; does nothing twice. Returns MLflow's id of the model.
 
     Args:
         client: MLflow's.
-        uri: of its store.
         run_id: of the run, as MLflow has it.
         experiment_id: likewise.
         folder: with an MLmodel file.
         record: the journal's, of the kind ``model``.
-        metrics: the journal's records of the kind ``metrics`` before it.
+        records: the journal's; its metrics are shown with the model.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -40,14 +34,24 @@ def log(
     if model.status != "READY":
         client.log_model_artifacts(model.model_id, str(folder))
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record["step"])])
+        metrics = [r for r in records if r["kind"] == "metrics"]
         last = {k: (v, r["time"], r["step"]) for r in metrics for k, v in r["values"].items() if k in SHOWN}
         client.log_batch(run_id, [Metric(k, *point, model_id=model.model_id) for k, point in last.items()])
         client.finalize_logged_model(model.model_id, "READY")
-    if record["register"]:
-        _register(client, uri, run_id, record["register"], model.model_id)
+    return model.model_id
 
 
-def _register(client: Any, uri: str, run_id: str, name: str, model_id: str) -> None:
+def register(client: Any, uri: str, run_id: str, name: str, model_id: str, records: Records) -> int:
+    """Makes a model a version in the registry, once, with the note of its run; returns the version.
+
+    Args:
+        client: MLflow's.
+        uri: of its store.
+        run_id: of the run, as MLflow has it.
+        name: in the registry.
+        model_id: MLflow's.
+        records: the journal's.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -58,10 +62,14 @@ def _register(client: Any, uri: str, run_id: str, name: str, model_id: str) -> N
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    if not client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
-        made = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-        versions = [{"name": name, "version": made.version}]
-        client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(versions)})
+    if known := client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
+        return int(known[0].version)
+    notes = [r["values"][NOTE] for r in records if r["kind"] == "tags" and NOTE in r["values"]]
+    source, note = f"models:/{model_id}", (notes or [None])[-1]
+    made = client.create_model_version(name, source, run_id, description=note, model_id=model_id)
+    versions = [{"name": name, "version": made.version}]
+    client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(versions)})
+    return int(made.version)
 
 
 def shown(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:

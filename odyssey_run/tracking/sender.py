@@ -1,43 +1,31 @@
 """The one way from a journal to MLflow: late, twice or after a crash, with the same run at the end.
 
-`uploader` starts this module as a process of its own: MLflow takes two seconds of a core to import and open a store,
-most of which pass beside the main process's own start, and holds no interpreter lock that training needs. What is left
-of them disturbs the first second of training: one epoch of EMNIST, beside them, took 0.7 s longer, and the whole run
-1.4 s less than one whose sender gave way until training was over.
-
 Everything sent carries the journal's own times, so that sending it again changes nothing: MLflow drops a metric whose
 time, step and value it has, a parameter with the value it has, and overwrites an artifact.
+
+What MLflow will not take holds up nothing behind it. A refusal is noted in the journal, with its reason, and told once;
+a failure that may pass is tried again beside the rest; where there is no answer at all, everything waits.
 """
 
-import contextlib
-import gc
-import json
-import os
-import secrets
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.errors import ConfigError
 from odyssey_run.tracking import models
-from odyssey_run.tracking.journal import MAX_PARAM, RUN_TAG, Journal, inside, read
+from odyssey_run.tracking.client import alone, fault_of, refuses, silent
+from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, read
 from odyssey_run.tracking.location import Store
 
-try:
-    import fcntl
-except ImportError:  # Windows: starting several runs at once on an empty store is not guarded there
-    fcntl = None  # type: ignore[assignment]
-
-INTERVAL = 1.0  # seconds between batches
-MAX_FAULT = 200  # characters of MLflow's message
 PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow's own limits
-# What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
-UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
+FILES = ("artifact", "model")  # kinds of records that are sent elsewhere than the others, and fail by themselves
+THE_RUN = "the run"
+
+Record = dict[str, Any]
+
+
+class _Gone(Exception):
+    """The run was deleted in MLflow."""
 
 
 class Sender:
@@ -49,20 +37,31 @@ class Sender:
         client: MLflow's.
 
     Attributes:
-        done: MLflow has everything up to the end of the run.
+        refused: what MLflow will never take, and why; a line each, those alone that were not known before.
     """
 
     def __init__(self, journal: Journal, store: Store, client: Any):
         self.journal, self.store = journal, store
         self.run_id: str | None = None
         self.experiment_id: str | None = None
-        self.done = False
+        self.refused: list[str] = []
         self._client = client
         self._offset = 0
-        self._tried = False
+        self._tried = self._ended = self._gone = False
+        self._known: set[str] = set()  # what was refused, here or in an earlier process
+        self._later: list[tuple[str, list[Record]]] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether MLflow has everything that it will ever take, up to the end of the run."""
+        return self._ended and not self._later
 
     def send(self) -> None:
-        """Sends what the journal holds beyond what was sent. Raises whatever MLflow raises; may be called again."""
+        """Sends what the journal holds beyond what was sent.
+
+        Raises:
+            Exception: whatever MLflow raises, where something has not arrived that still may; to be called again.
+        """
         records, offset = read(self.journal.path, self._offset)
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
@@ -70,44 +69,148 @@ class Sender:
                 self._tried = True
                 self.run_id = record.get("run_id", self.run_id)
                 self.experiment_id = record.get("experiment_id", self.experiment_id)
-        for kind, group in groupby(records, key=lambda record: record["kind"]):
-            handler = getattr(self, f"_send_{kind}", None)
-            if handler:
-                handler(list(group))
+            elif record["kind"] == "refused":
+                self._known.add(record["what"])
+        failed = self._deliver_all(records)
         self._offset = offset
+        if failed:
+            raise failed
 
-    def _send_start(self, records: list[dict[str, Any]]) -> None:
+    def _deliver_all(self, records: list[Record]) -> Exception | None:
+        """Sends records and what an earlier attempt left; returns why the first of those that wait does."""
+        later, self._later, failed, stuck = self._later, [], None, False
+        try:
+            for kind, group in [*later, *_portions(records)]:
+                if kind in FILES and stuck:
+                    self._later.append((kind, group))
+                    continue
+                try:
+                    self._deliver(kind, group)
+                except _Gone:
+                    raise
+                except Exception as error:
+                    if kind == "start" or (silent(error) and kind not in FILES):
+                        self._later = later  # what is new comes again, with the same offset
+                        raise
+                    self._later.append((kind, group))
+                    failed, stuck = failed or error, stuck or silent(error)
+        except _Gone:
+            self._set_aside(THE_RUN, "it was deleted in MLflow")
+            self._gone, self._later, failed = True, [], None
+            self._ended = self._ended or any(record["kind"] == "end" for record in records)
+        return failed
+
+    def _deliver(self, kind: str, records: list[Record]) -> None:
+        if self._gone and kind not in ("resume", "end"):
+            return
+        if handler := getattr(self, f"_send_{kind}", None):
+            handler(records)
+
+    def _set_aside(self, what: str, reason: str) -> None:
+        if what not in self._known:
+            self._known.add(what)
+            self.journal.append("refused", what=what, reason=reason)
+            self.refused.append(f"{what} of {self.journal.path.parent.name}: {reason}")
+
+    def _offer(self, what: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
+        """Calls MLflow; a refusal is noted.
+
+        Raises:
+            _Gone: it refuses because the run is no more.
+        """
+        try:
+            call(*arguments, **named)
+        except Exception as error:
+            if not refuses(error):
+                raise
+            self._check_alive()
+            self._set_aside(what, fault_of(error))
+
+    def _check_alive(self) -> None:
+        try:
+            stage = self._client.get_run(self.run_id).info.lifecycle_stage
+        except Exception as error:
+            if refuses(error):
+                raise _Gone from None
+            raise
+        if stage == "deleted":
+            raise _Gone
+
+    def _offer_batch(self, kind: str, items: list[Any]) -> None:
+        """Sends params, metrics or tags together; where MLflow refuses some, the others by themselves."""
+        try:
+            self._client.log_batch(self.run_id, **{f"{kind}s": items})
+        except Exception as error:
+            if not refuses(error):
+                raise
+            if len(items) > 1:
+                self._check_alive()
+                middle = len(items) // 2
+                self._offer_batch(kind, items[:middle])
+                self._offer_batch(kind, items[middle:])
+            else:
+                self._offer(f"{kind} {items[0].key}", self._client.log_batch, self.run_id, **{f"{kind}s": items})
+
+    def _send_start(self, records: list[Record]) -> None:
         for record in records:
             self._open_run(record)
 
-    def _send_resume(self, records: list[dict[str, Any]]) -> None:
-        self.done = False
-        self._client.update_run(self.run_id, status="RUNNING")
+    def _send_resume(self, records: list[Record]) -> None:
+        self._ended = False
+        if not self._gone:
+            self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
 
-    def _send_tags(self, records: list[dict[str, Any]]) -> None:
+    def _send_tags(self, records: list[Record]) -> None:
         from mlflow.entities import RunTag
 
-        tags = [RunTag(key, value) for record in records for key, value in record["values"].items()]
-        self._client.log_batch(self.run_id, tags=tags)
+        tags = {key: value for record in records for key, value in record["values"].items()}
+        self._offer_batch("tag", [RunTag(key, value) for key, value in tags.items()])
 
-    def _send_artifact(self, records: list[dict[str, Any]]) -> None:
+    def _send_metrics(self, records: list[Record]) -> None:
+        from mlflow.entities import Metric
+
+        points = [Metric(k, v, r["time"], r["step"]) for r in records for k, v in r["values"].items()]
+        for i in range(0, len(points), METRICS_A_BATCH):
+            self._offer_batch("metric", points[i : i + METRICS_A_BATCH])
+
+    def _send_artifact(self, records: list[Record]) -> None:
         for record in records:
-            path = inside(self.journal.path.parent, record["path"])
-            if path.is_dir():
-                self._client.log_artifacts(self.run_id, str(path), record["path"])
-            elif path.exists():  # else a checkpoint that a resumed run has left behind
-                self._client.log_artifact(self.run_id, str(path), record["folder"] or None)
+            if path := self._own(record):
+                if path.is_dir():
+                    self._offer(record["path"], self._client.log_artifacts, self.run_id, str(path), record["path"])
+                elif path.exists():  # else a checkpoint that a resumed run has left behind
+                    folder = record["folder"] or None
+                    self._offer(record["path"], self._client.log_artifact, self.run_id, str(path), folder)
 
-    def _send_model(self, records: list[dict[str, Any]]) -> None:
-        before = [r for r in read(self.journal.path)[0] if r["kind"] == "metrics"]
+    def _send_model(self, records: list[Record]) -> None:
+        before = read(self.journal.path)[0]
         for record in records:
-            folder = inside(self.journal.path.parent, record["path"])
-            models.log(self._client, self.store.uri, self.run_id, self.experiment_id, folder, record, before)
+            if folder := self._own(record):
+                self._offer(record["path"], self._log_model, folder, record, before)
 
-    def _send_end(self, records: list[dict[str, Any]]) -> None:
-        self._client.log_artifact(self.run_id, str(self.journal.path))
-        self._client.set_terminated(self.run_id, records[-1]["status"], records[-1]["time"])
-        self.done = True
+    def _log_model(self, folder: Path, record: Record, before: list[Record]) -> None:
+        model_id = models.log(self._client, self.run_id, self.experiment_id, folder, record, before)
+        if (name := record["register"]) is None:
+            return
+        version = models.register(self._client, self.store.uri, self.run_id, name, model_id, before)
+        if not any(r.get("registered") == name and r.get("version") == version for r in before):
+            self.journal.append("tracking", registered=name, version=version)
+
+    def _own(self, record: Record) -> Path | None:
+        """The file or folder that a record names; None, noted, where any of it lies outside the run's folder."""
+        folder = self.journal.path.parent.resolve()
+        path = folder / record["path"]
+        inside = [path, *(path.rglob("*") if path.is_dir() else ())]
+        if all(each.resolve().is_relative_to(folder) for each in inside):
+            return path
+        self._set_aside(record["path"][:200], "it is outside the run's folder")
+        return None
+
+    def _send_end(self, records: list[Record]) -> None:
+        if not self._gone:
+            last = records[-1]
+            self._offer("the end", self._client.set_terminated, self.run_id, last["status"], last["time"])
+        self._ended = True
 
     def note_sent(self) -> None:
         """Writes to the journal that MLflow has everything, once."""
@@ -115,14 +218,7 @@ class Sender:
         if kinds[-1:] == ["end"]:
             self.journal.append("sent")
 
-    def _send_metrics(self, batches: list[dict[str, Any]]) -> None:
-        from mlflow.entities import Metric
-
-        points = [Metric(k, v, r["time"], r["step"]) for r in batches for k, v in r["values"].items()]
-        for i in range(0, len(points), METRICS_A_BATCH):
-            self._client.log_batch(self.run_id, metrics=points[i : i + METRICS_A_BATCH])
-
-    def _open_run(self, start: dict[str, Any]) -> None:
+    def _open_run(self, start: Record) -> None:
         from mlflow.entities import Param
 
         if self.run_id is None:
@@ -132,16 +228,16 @@ class Sender:
             self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
         params = [Param(key, value[:MAX_PARAM]) for key, value in start["params"].items()]
         for i in range(0, len(params), PARAMS_A_BATCH):
-            self._client.log_batch(self.run_id, params=params[i : i + PARAMS_A_BATCH])
+            self._offer_batch("param", params[i : i + PARAMS_A_BATCH])
         if data := models.dataset(start["tags"]):
-            self._client.log_inputs(self.run_id, [data])
+            self._offer("the data", self._client.log_inputs, self.run_id, [data])
 
     def _find(self, key: str) -> str | None:
         """MLflow's id of a run of ours."""
         known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{key}'")
         return known[0].info.run_id if known else None
 
-    def _create(self, start: dict[str, Any]) -> str:
+    def _create(self, start: Record) -> str:
         self.journal.append("tracking", state="creating")
         self._tried = True
         tags = {**start["tags"], RUN_TAG: start["run"]}
@@ -153,7 +249,7 @@ class Sender:
         from mlflow.exceptions import MlflowException
 
         name = self.store.experiment
-        with _alone(self.store.database):
+        with alone(self.store.database):
             known = self._client.get_experiment_by_name(name)
             if known is not None:
                 return known.experiment_id
@@ -167,220 +263,12 @@ class Sender:
                 return known.experiment_id
 
 
-class Outbox:
-    """The journals that one process sends: of one run, or of all runs of a sweep.
-
-    Args:
-        store: where to send.
-        client: MLflow's, if it is already made; otherwise it is when something is first sent.
-
-    Attributes:
-        fault: why the last attempt failed.
-    """
-
-    def __init__(self, store: Store, client: Any = None):
-        self.store, self.fault, self._client = store, None, client
-        self._open: dict[Path, tuple[Sender, int | None]] = {}  # with the lock on its folder
-        self._waiting: list[Path] = []
-        self._closing = threading.Event()
-        self._deadline = float("inf")
-
-    def follow(self, path: Path) -> None:
-        """Begins to send a journal; safe to call from another thread."""
-        self._waiting.append(path)
-
-    def close(self, patience: float) -> None:
-        """Lets ``run`` end once all is sent, or after so many seconds of failures."""
-        self._deadline = min(self._deadline, time.monotonic() + patience)
-        self._closing.set()
-
-    def run(self) -> bool:
-        """Sends about once a second until closed; returns whether MLflow has every run to its end."""
-        while True:
-            closing = self._closing.is_set()
-            try:
-                self._send()
-                self.fault = None
-            except Exception as error:  # whatever the tracking does, the training goes on
-                self.fault = fault_of(error)
-                if isinstance(error, ImportError):  # a database driver that is not installed does not come later
-                    self._deadline = 0.0
-            if closing and (self.fault is None or time.monotonic() > self._deadline):
-                return not self._open and not self._waiting
-            time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
-
-    def _send(self) -> None:
-        if self._client is None:
-            self._client = make_client(self.store)
-        while self._waiting:
-            path = self._waiting[0]
-            if path not in self._open:  # a run that another worker goes on with is told of again
-                # A killed run's own process may still be sending what the run wrote: it is waited for.
-                lock = _lock(path.parent)
-                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), lock)
-            self._waiting.pop(0)
-        failed = None
-        for path, (sender, lock) in list(self._open.items()):
-            try:
-                sender.send()
-                if sender.done:
-                    sender.note_sent()
-                    sender.journal.close()
-                    _unlock(lock)
-                    del self._open[path]
-            except Exception as error:  # one run's fault is not its neighbours'
-                failed = error
-        if failed:
-            raise failed
-
-
-def import_mlflow() -> type:
-    """MLflow's client class. Its settings are read at import: no telemetry, no minutes of retries within one call."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import logging
-
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient
-
-
-def make_client(store: Store) -> Any:
-    """MLflow's client for a store."""
-    client = import_mlflow()
-    with _alone(store.database):  # the client makes the tables of an empty store
-        if store.database and not store.database.exists():
-            _make_tables(client, store.database)
-        return client(store.uri)
-
-
-def reach(store: Store) -> Any:
-    """MLflow's client for a store that must be there.
-
-    Raises:
-        ConfigError: it does not open.
-    """
-    try:
-        return make_client(store)
-    except Exception as error:  # whatever a database or a server answers with
-        raise ConfigError(f"tracking.uri: {store.uri} does not open: {fault_of(error)}") from None
-
-
-def _make_tables(client: type, database: Path) -> None:
-    """A file with all of MLflow's tables or none: one killed among them leaves a store that never opens again."""
-    for left in database.parent.glob(f".{database.name}.*"):
-        left.unlink()
-    temporary = database.with_name(f".{database.name}.{secrets.token_hex(4)}")  # MLflow remembers what it opened
-    client(f"sqlite:///{temporary}").search_experiments()
-    os.replace(temporary, database)
-
-
-def fault_of(error: Exception) -> str:
-    """One line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_FAULT]
-
-
-@contextlib.contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """One process at a time: several that open an empty SQLite store together crash in its migrations."""
-    lock = None if database is None else _lock(database.parent)
-    try:
-        yield
-    finally:
-        _unlock(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Waits for the lock on a folder itself, so that no lock file is left behind."""
-    if fcntl is None:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
-
-
-def _unlock(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
-
-
-def main(store: Store) -> None:
-    """The process: hears of journals and at last of its patience from stdin, answers with a JSON object at its end.
-
-    Where stdin ends early the main process is gone: what it wrote until then is sent.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
-    said = _Said()
-    client = None
-    # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
-    with contextlib.suppress(Exception):  # told when something is sent
-        _import_lightly(store)
-        if store.database is None or store.database.exists():
-            client = make_client(store)
-    said.begun.wait()
-    if said.paths:
-        outbox = Outbox(store, client)
-        said.tell(outbox)
-        done = outbox.run()
-        print(json.dumps({"done": done, "fault": outbox.fault}), flush=True)
-    os._exit(0)  # without a third of a second of tidying up what MLflow imported
-
-
-class _Said:
-    """What the main process says, heard beside the imports: paths of journals, then the patience at its end."""
-
-    def __init__(self) -> None:
-        self.paths: list[Path] = []
-        self.begun, self.over = threading.Event(), threading.Event()
-        self._patience = 0.0
-        self._outbox: Outbox | None = None
-        self._lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            word, _, rest = line.rstrip("\n").partition(" ")
-            if word == "close":
-                self._patience = float(rest)
-                break
-            with self._lock:
-                self.paths.append(Path(rest))
-                if self._outbox:
-                    self._outbox.follow(self.paths[-1])
-            self.begun.set()
-        self.over.set()
-        self.begun.set()
-        with self._lock:
-            if self._outbox:
-                self._outbox.close(self._patience)
-
-    def tell(self, outbox: Outbox) -> None:
-        """Passes on what was said and what will be."""
-        with self._lock:
-            self._outbox = outbox
-            for path in self.paths:
-                outbox.follow(path)
-            if self.over.is_set():
-                outbox.close(self._patience)
-
-
-def _import_lightly(store: Store) -> None:
-    """Imports MLflow as if what it does not need were not installed."""
-    absent = [name for name in UNNEEDED if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
-    gc.disable()
-    try:
-        import_mlflow()
-        if store.artifact_location is not None:  # a database: the client would import this, with the store locked
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-    except ImportError:  # another MLflow needs one of them after all
-        for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:
-            del sys.modules[name]
-    finally:
-        gc.freeze()  # it all stays: looking through it once takes a quarter of a second
-        gc.enable()
+def _portions(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """What is sent together, and the journal itself before the end."""
+    for kind, group in groupby(records, key=lambda record: record["kind"]):
+        if kind == "end":
+            yield "artifact", [{"path": FILE_NAME, "folder": ""}]
+        if kind in FILES:
+            yield from ((kind, [record]) for record in group)
+        else:
+            yield kind, list(group)

@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from mlflow_server import free_port, serve, stop
 
 from odyssey_run.runs import open_folder
 from odyssey_run.tracking.journal import read
@@ -162,9 +162,7 @@ def test_eight_at_once_on_an_empty_store(tmp_path):
 
 
 def test_a_server_that_goes_away_and_comes_back(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = serve(tmp_path, port)
     uri = f"http://127.0.0.1:{port}"
     process = launch(tmp_path, *LONG, "trainer.epochs=400", "trainer.log_every=10", f"tracking.uri={uri}")
@@ -187,29 +185,3 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path):
         assert len(sent) == 400
     finally:
         stop(server)
-
-
-def serve(folder: Path, port: int) -> subprocess.Popen:
-    """MLflow's own server, answering."""
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        str(folder / "there"),
-    ]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return server
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-
-
-def stop(server: subprocess.Popen) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()

@@ -1,18 +1,22 @@
 """The journal's way into a real MLflow store: once, twice, after a crash, without an answer."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.session import mlflow_ids
+from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.journal import Journal, read
-from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.sender import Outbox, Sender, make_client
+from odyssey_run.tracking.location import Store, absolute, resolve
+from odyssey_run.tracking.outbox import Outbox
+from odyssey_run.tracking.sender import Sender
 from odyssey_run.tracking.uploader import Uploader
 
 pytestmark = [
@@ -132,7 +136,7 @@ def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
 
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "log_artifact", "set_terminated"])
 def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
-    monkeypatch.setattr("odyssey_run.tracking.sender.INTERVAL", 0.01)
+    monkeypatch.setattr("odyssey_run.tracking.outbox.INTERVAL", 0.01)
     failures = iter([True, True])
 
     class Flaky:
@@ -252,7 +256,7 @@ def test_tables_are_made_whole_or_not_at_all(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("odyssey_run.tracking.sender.os.replace", killed)
+        patched.setattr("odyssey_run.tracking.client.os.replace", killed)
         with pytest.raises(KeyboardInterrupt):
             make_client(store_in(tmp_path))
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
@@ -316,3 +320,211 @@ def test_where_runs_go(tmp_path):
     assert (found.uri, found.experiment) == (f"sqlite:///{tmp_path}/other.db", "theirs")
     assert found.command() == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/other.db'"
     assert resolve(TrackingConfig("none", None, None, None), "emnist", {}) is None
+
+
+def refusals(journal: Journal) -> dict[str, str]:
+    return {r["what"]: r["reason"] for r in read(journal.path)[0] if r["kind"] == "refused"}
+
+
+def outbox_of(journal: Journal, store: Store, client=None, patience: float = 0.0) -> Outbox:
+    """One that has sent what it could."""
+    outbox = Outbox(store, client)
+    outbox.follow(journal.path)
+    outbox.close(patience)
+    outbox.complete = outbox.run()
+    return outbox
+
+
+def test_what_mlflow_refuses_holds_up_nothing_and_is_told_once(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    journal.append("metrics", step=6, values={"acc@1": 0.5, "train/loss": 0.1, "a/../b": 1.0})
+    journal.append("tags", values={"x" * 300: "too long", "kept": "yes"})
+    end(journal)
+    outbox = outbox_of(journal, store)
+    assert (outbox.complete, outbox.fault) == (True, None)
+    assert set(refusals(journal)) == {"metric acc@1", "metric a/../b", f"tag {'x' * 300}"}
+    assert len(outbox.refused) == 3
+    assert outbox.refused[0].startswith("metric acc@1 of run: Invalid value")
+    client, (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+    assert [step for step, _, _ in history(client, run.info.run_id)] == [1, 2, 3, 4, 5, 6]
+    assert run.data.tags["kept"] == "yes"
+    again = outbox_of(journal, store)
+    assert (again.complete, again.refused, len(refusals(journal))) == (True, [], 3)
+
+
+def test_parameters_that_mlflow_refuses_are_the_only_ones_that_are_missing(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    lines = journal.path.read_bytes().replace(b'"p77"', b'"expect.acc@1"').replace(b'"p3"', b'"a[0]"')
+    journal.path.write_bytes(lines)
+    end(journal)
+    assert outbox_of(journal, store).complete
+    _, (run,) = runs(store)
+    assert len(run.data.params) == 150
+    assert set(refusals(journal)) == {"param expect.acc@1", "param a[0]"}
+
+
+class Faulty:
+    """A client one of whose methods fails."""
+
+    def __init__(self, client, name, error):
+        self._client, self._name, self._error = client, name, error
+
+    def __getattr__(self, name):
+        def fail(*_arguments, **_named):
+            raise self._error
+
+        return fail if name == self._name else getattr(self._client, name)
+
+
+def failures():
+    from mlflow.exceptions import MlflowException
+
+    return {
+        "log_artifact": OSError("no space left on the artifact store"),
+        "log_batch": MlflowException("an error of the server's own"),
+    }
+
+
+@pytest.mark.parametrize("call", ["log_artifact", "log_batch"])
+def test_what_may_come_later_holds_up_nothing_and_comes_later(tmp_path, store, call):
+    journal = write_run(tmp_path / "run")
+    end(journal)
+    outbox = outbox_of(journal, store, Faulty(make_client(store), call, failures()[call]))
+    assert not outbox.complete
+    assert outbox.fault == str(failures()[call])
+    client, (run,) = runs(store)
+    assert run.info.status == ("FINISHED" if call == "log_artifact" else "RUNNING")
+    assert len(history(client, run.info.run_id)) == (5 if call == "log_artifact" else 0)
+    assert send_all(journal, store)
+    client, (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+    assert len(history(client, run.info.run_id)) == 5
+    assert client.list_artifacts(run.info.run_id)
+    assert refusals(journal) == {}
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_noted_once_and_left_out(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    client = make_client(store)
+    sender = Sender(journal, store, client)
+    sender.send()
+    client.delete_run(sender.run_id)
+    journal.append("metrics", step=6, values={"train/loss": 0.1})
+    sender.send()
+    assert refusals(journal) == {"the run": "it was deleted in MLflow"}
+    assert sender.refused == ["the run of run: it was deleted in MLflow"]
+    end(journal)
+    sender.send()
+    assert sender.done
+    sender.note_sent()
+    assert read(journal.path)[0][-1]["kind"] == "sent"
+    again = outbox_of(journal, store)
+    assert (again.complete, again.refused, len(refusals(journal))) == (True, [], 1)
+    client.restore_run(sender.run_id)  # a change of mind
+    assert send_all(journal, store)
+    _, (run,) = runs(store)
+    assert run.info.status == "FINISHED"
+
+
+def test_no_file_outside_the_folder_is_sent(tmp_path, store):
+    (tmp_path / "secret.txt").write_text("mine")
+    journal = write_run(tmp_path / "run")
+    folder = tmp_path / "run"
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "plots").mkdir()
+    (folder / "plots/link.txt").symlink_to(tmp_path / "secret.txt")
+    for path in ("../secret.txt", str(tmp_path / "secret.txt"), "link.txt", "plots", ".."):
+        journal.append("artifact", path=path, folder="")
+    journal.append("model", path="..", step=1, register=None)
+    end(journal)
+    assert outbox_of(journal, store).complete
+    client, (run,) = runs(store)
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"config.yaml", "conf", "journal.jsonl"}
+    assert run.info.status == "FINISHED"
+    assert set(refusals(journal).values()) == {"it is outside the run's folder"}
+    assert "mine" not in "".join(p.read_text() for p in (tmp_path / "mlartifacts").rglob("*") if p.is_file())
+
+
+def test_a_registered_version_says_what_it_is(tmp_path, store):
+    journal = write_run(tmp_path / "run")
+    (tmp_path / "run/model").mkdir()
+    (tmp_path / "run/model/MLmodel").write_text("flavors: {}\n")
+    journal.append("tags", values={"mlflow.note.content": "**lenet5** on **emnist**"})
+    journal.append("model", path="model", step=5, register="reader")
+    end(journal)
+    assert send_all(journal, store)
+    assert send_all(journal, store)
+    client = make_client(store)
+    (version,) = client.search_model_versions("name = 'reader'")
+    assert (int(version.version), version.description) == (1, "**lenet5** on **emnist**")
+    noted = [r for r in read(journal.path)[0] if "registered" in r]
+    assert [(r["registered"], r["version"]) for r in noted] == [("reader", 1)]
+
+
+def move(folder: Path, to: Path, copied: bool) -> None:
+    shutil.copytree(folder, to) if copied else folder.rename(to)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_artifacts_follow_a_folder_that_was_moved_or_copied(tmp_path, empty_store, copied):
+    before, after = tmp_path / "be fore", tmp_path / "after"
+    before.mkdir()
+    (before / "mlflow.db").write_bytes(empty_store)
+    journal = write_run(before / "run")
+    end(journal)
+    assert send_all(journal, store_in(before))
+    journal.close()
+    move(before, after, copied)
+    client, (run,) = runs(store_in(after))
+    assert run.info.artifact_uri.startswith((after / "mlartifacts").as_uri())
+    client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    second = write_run(after / "second")
+    end(second)
+    assert send_all(second, store_in(after))
+    assert before.exists() == copied
+    assert len(list(after.glob("mlartifacts/*"))) == 2
+    if copied:
+        assert len(list(before.glob("mlartifacts/*"))) == 1
+        assert runs(store_in(before))[1][0].info.artifact_uri.startswith((before / "mlartifacts").as_uri())
+
+
+def test_artifacts_that_were_put_elsewhere_on_purpose_stay_there(tmp_path, store):
+    elsewhere = (tmp_path / "big disk/mlartifacts").as_uri()
+    journal = write_run(tmp_path / "run")
+    end(journal)
+    assert send_all(journal, replace(store, artifact_location=elsewhere))
+    (tmp_path / "mlartifacts").mkdir()
+    _, (run,) = runs(store)
+    assert run.info.artifact_uri.startswith(elsewhere)
+
+
+@pytest.mark.parametrize("name", ["what?", "100%41", "a#b c'd", "naïve"])
+def test_a_folder_of_any_name_keeps_its_store(tmp_path, name, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    store = resolve(tracking(), "emnist", {})
+    journal = write_run(folder / "run")
+    end(journal)
+    assert send_all(journal, store)
+    assert {path.name for path in folder.iterdir()} == {"run", "mlflow.db", "mlartifacts"}
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    client, (run,) = runs(store)
+    assert client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+
+
+def test_what_a_journal_calls_its_store(tmp_path):
+    default = resolve(tracking(), "emnist", {})
+    assert default.named_in(tmp_path / "runs/a") == "sqlite:///../../mlflow.db"
+    assert default.named_in(Path("runs/s/a")) == "sqlite:///../../../mlflow.db"
+    assert default.named_in(Path("/elsewhere/a")) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert absolute("sqlite:///../../mlflow.db", tmp_path / "runs/a") == f"sqlite:///{tmp_path}/mlflow.db"
+    server = resolve(tracking("http://maria:pw@host"), "emnist", {})
+    assert server.named_in(tmp_path) == "http://maria:***@host" == absolute("http://maria:***@host", tmp_path)
+
+
+def test_the_advised_command_shows_the_right_store(tmp_path):
+    (tmp_path / "mlruns").mkdir()
+    found = resolve(tracking(), "emnist", {}).command()
+    assert found == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/mlflow.db'"

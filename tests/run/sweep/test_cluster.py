@@ -15,9 +15,9 @@ from small import SMALL, processes, wait_for
 from odyssey_core.errors import ConfigError
 from odyssey_run.mending import end_lost
 from odyssey_run.runs import begun, open_run
+from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.journal import RUN_TAG
 from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.sender import make_client
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's own, and those of what it imports

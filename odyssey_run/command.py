@@ -1,0 +1,41 @@
+"""The command behind a run, and the one that goes on with it: to be pasted."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TAG = "odyssey.command"
+_PLAIN = re.compile(r"[A-Za-z_][\w/\-+.$%*@?|:]*")  # what Hydra takes as text without quotes
+
+
+def line(words: Sequence[str]) -> str:
+    """A command line of this program.
+
+    Args:
+        words: all that was typed behind the program's name, flags among it.
+    """
+    return shlex.join(["odyssey-run", *words])
+
+
+def override(key: str, value: str) -> str:
+    """A value as it is typed: in quotes where Hydra would take it apart or for a number."""
+    return f"{key}={value}" if _PLAIN.fullmatch(value) else f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def onward(start: Mapping[str, Any], folder: Path) -> str:
+    """The command that goes on with a run.
+
+    A sweep goes on by its own command, and so does whatever is no training: it begins again.
+
+    Args:
+        start: the first record of its journal.
+        folder: where it is.
+    """
+    words, config = shlex.split(start["tags"][TAG])[1:], start["config"]
+    if "sweep" in config or config["task"]["name"] != "train":
+        return line(words)
+    name = "auto" if config["run"]["dir"] else folder.name  # the folder is named already
+    return line([*(word for word in words if not word.lstrip("+").startswith("resume=")), override("resume", name)])

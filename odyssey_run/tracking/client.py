@@ -1,0 +1,198 @@
+"""MLflow's client for a store, made without its costs and traps, and what its errors mean."""
+
+import contextlib
+import os
+import re
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from odyssey_core.errors import ConfigError
+from odyssey_run.masking import masked
+from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, sqlite_uri
+
+try:
+    import fcntl
+except ImportError:  # Windows: starting several runs at once on an empty store is not guarded there
+    fcntl = None  # type: ignore[assignment]
+
+MAX_FAULT = 200  # characters of MLflow's message
+ANSWER = 10  # seconds to wait for a database
+# What MLflow answers with to what it will never take, however often it is sent.
+REFUSALS = {
+    "ALREADY_EXISTS",
+    "BAD_REQUEST",
+    "ENDPOINT_NOT_FOUND",
+    "FEATURE_DISABLED",
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "NOT_FOUND",
+    "NOT_IMPLEMENTED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_CONFLICT",
+    "RESOURCE_DOES_NOT_EXIST",
+}
+DENIALS = {"CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "UNAUTHENTICATED"}
+HOST_REFUSED = (
+    "; an mlflow server that is called by a host's name must know it: "
+    "mlflow server --host 0.0.0.0 --allowed-hosts 'HOST:*' --cors-allowed-origins http://HOST:PORT"
+)
+_REASON = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")  # in what requests wraps around the system's own words
+# Where MLflow's tables hold places of artifacts.
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def import_mlflow() -> type:
+    """MLflow's client class. Its settings are read at import: no telemetry, no minutes of retries within one call."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient
+
+
+def make_client(store: Store) -> Any:
+    """MLflow's client for a store."""
+    client = import_mlflow()
+    if store.database is None and store.artifact_location is not None:
+        _knock(store)
+    with alone(store.database):  # the client makes the tables of an empty store
+        if store.database and store.database.exists():
+            follow_folder(store.database)
+        elif store.database:
+            _make_tables(client, store.database)
+        return client(store.uri)
+
+
+def reach(store: Store) -> Any:
+    """MLflow's client for a store that must be there and answer.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    check_driver(store)
+    try:
+        client = make_client(store)
+        client.search_experiments(max_results=1)
+        return client
+    except Exception as error:  # whatever a database or a server answers with
+        raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
+
+
+def fault_of(error: BaseException) -> str:
+    """One line, with what to do where that is known, and without passwords."""
+    text = masked(str(error).strip())
+    if "Max retries exceeded" in text and (found := _REASON.search(text)):
+        return found[1]
+    first = (text.splitlines() or [type(error).__name__])[0][:MAX_FAULT]
+    return first + HOST_REFUSED if "Invalid Host header" in text else first
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether MLflow will never take what it answered to in this way."""
+    return getattr(error, "error_code", None) in REFUSALS
+
+
+def silent(error: BaseException) -> bool:
+    """Whether nothing else would get through now: there is no answer, or none but to those who may ask."""
+    code = getattr(error, "error_code", None)
+    return code in DENIALS or code == "TEMPORARILY_UNAVAILABLE" or isinstance(error, OSError | ImportError)
+
+
+def _knock(store: Store) -> None:
+    """Fails at once where a database does not answer: MLflow's client tries for two minutes."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(store.uri, poolclass=sqlalchemy.NullPool)
+    try:
+        engine.connect().close()
+    except sqlalchemy.exc.OperationalError as error:
+        raise ConnectionError(str(error.orig).strip().replace("\n", " ")) from None
+
+
+def _make_tables(client: type, database: Path) -> None:
+    """A file with all of MLflow's tables or none: one killed among them leaves a store that never opens again."""
+    for left in database.parent.glob(f".{database.name}.*"):
+        left.unlink()
+    temporary = database.with_name(f".{database.name}.{secrets.token_hex(4)}")  # MLflow remembers what it opened
+    client(sqlite_uri(temporary)).search_experiments()
+    os.replace(temporary, database)
+
+
+def follow_folder(database: Path) -> None:
+    """Makes a store that was moved or copied with its artifacts look for them where they are now.
+
+    MLflow keeps absolute places. Without this, runs would be written into the folder of before, and the models and
+    pictures of older ones not be found.
+    """
+    here = database.parent / ARTIFACT_FOLDER
+    if not here.is_dir():
+        return
+    with contextlib.closing(sqlite3.connect(database, timeout=ANSWER)) as connection:
+        try:
+            found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+            for before in (place for (place,) in found if place and place.endswith(f"/{ARTIFACT_FOLDER}")):
+                if before != here.as_uri() and _went_along(connection, before, database):
+                    _rewrite(connection, before, here.as_uri())
+            connection.commit()
+        except sqlite3.DatabaseError:  # it is none of MLflow's, which MLflow will say
+            return
+
+
+def _went_along(connection: sqlite3.Connection, before: str, database: Path) -> bool:
+    """Whether what was at a place is beside the database now: the old folder is gone, or has the same database."""
+    old = Path(unquote(urlsplit(before).path))
+    if old.exists() and not (old.parent / database.name).exists():
+        return False  # somebody's choice
+    query = "SELECT substr(artifact_uri, ?) FROM runs WHERE substr(artifact_uri, 1, ?) = ?"
+    runs = connection.execute(query, (len(before) + 2, len(before) + 1, f"{before}/")).fetchall()
+    return not runs or any((database.parent / ARTIFACT_FOLDER / unquote(rest)).exists() for (rest,) in runs)
+
+
+def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> None:
+    for table, column in _PLACES:
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+            (now, len(before) + 1, before, len(before) + 1, f"{before}/"),
+        )
+
+
+@contextlib.contextmanager
+def alone(database: Path | None) -> Iterator[None]:
+    """One process at a time: several that open an empty SQLite store together crash in its migrations."""
+    handle = None if database is None else lock(database.parent)
+    try:
+        yield
+    finally:
+        unlock(handle)
+
+
+def lock(folder: Path) -> int | None:
+    """Waits for the lock on a folder itself, so that no lock file is left behind."""
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def unlock(handle: int | None) -> None:
+    """Lets go of it."""
+    if handle is not None:
+        os.close(handle)

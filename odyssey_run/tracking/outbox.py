@@ -1,0 +1,208 @@
+"""The process that sends journals. `uploader` starts this module as a process of its own: MLflow takes two seconds of a
+core to import and open a store, most of which pass beside the main process's own start, and holds no interpreter lock
+that training needs. What is left of them would disturb the first second of training, which waits for the answer to
+whether MLflow will take the run.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from odyssey_run.signals import SIGNALS
+from odyssey_run.tracking import preflight
+from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, lock, make_client, refuses, unlock
+from odyssey_run.tracking.journal import Journal
+from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.sender import Sender
+
+INTERVAL = 1.0  # seconds between batches
+# What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
+UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
+
+
+class Outbox:
+    """The journals that one process sends: of one run, or of all runs of a sweep.
+
+    Args:
+        store: where to send.
+        client: MLflow's, if it is already made; otherwise it is when something is first sent.
+
+    Attributes:
+        fault: why the last attempt failed.
+        refused: what MLflow will never take of the runs that were sent to their end, and why.
+    """
+
+    def __init__(self, store: Store, client: Any = None):
+        self.store, self.fault, self._client = store, None, client
+        self.refused: list[str] = []
+        self._open: dict[Path, tuple[Sender, int | None]] = {}  # with the lock on its folder
+        self._waiting: list[Path] = []
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+
+    def follow(self, path: Path) -> None:
+        """Begins to send a journal; safe to call from another thread."""
+        self._waiting.append(path)
+
+    def close(self, patience: float) -> None:
+        """Lets ``run`` end once all is sent, or after so many seconds of failures."""
+        self._deadline = min(self._deadline, time.monotonic() + patience)
+        self._closing.set()
+
+    def run(self) -> bool:
+        """Sends about once a second until closed; returns whether MLflow has every run to its end."""
+        while True:
+            closing = self._closing.is_set()
+            try:
+                self._send()
+                self.fault = None
+            except Exception as error:  # whatever the tracking does, the training goes on
+                self.fault = fault_of(error)
+                if isinstance(error, ImportError):  # a database driver that is not installed does not come later
+                    self._deadline = 0.0
+            if closing and (self.fault is None or time.monotonic() > self._deadline):
+                complete = not self._open and not self._waiting
+                for path in list(self._open):
+                    self._let_go(path)
+                return complete
+            time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
+
+    def _send(self) -> None:
+        if self._client is None:
+            self._client = make_client(self.store)
+        while self._waiting:
+            path = self._waiting[0]
+            if path not in self._open:  # a run that another worker goes on with is told of again
+                # A killed run's own process may still be sending what the run wrote: it is waited for.
+                handle = lock(path.parent)
+                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), handle)
+            self._waiting.pop(0)
+        failed = None
+        for path, (sender, _) in list(self._open.items()):
+            try:
+                sender.send()
+            except Exception as error:  # one run's fault is not its neighbours'
+                failed = error
+            self.refused += sender.refused
+            sender.refused = []
+            if sender.done:
+                sender.note_sent()
+                self._let_go(path)
+        if failed:
+            raise failed
+
+    def _let_go(self, path: Path) -> None:
+        sender, handle = self._open.pop(path)
+        sender.journal.close()
+        unlock(handle)
+
+
+def main(store: Store) -> None:
+    """The process: hears of journals and at last of its patience from stdin, answers with a JSON object a line.
+
+    Where stdin ends early the main process is gone: what it wrote until then is sent.
+    """
+    for number in SIGNALS:  # theirs to answer who gave the runs, also where all processes of a job are told
+        signal.signal(number, signal.SIG_IGN)
+    said = _Said()
+    client = None
+    # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
+    with contextlib.suppress(Exception):  # told when something is asked or sent
+        _import_lightly(store)
+        if store.database is None or store.database.exists():
+            client = make_client(store)
+    while (question := said.questions.get()) is not None:
+        _tell("asked", **_answer(store, client, question or None))
+    if said.paths:
+        outbox = Outbox(store, client)
+        said.tell(outbox)
+        done = outbox.run()
+        _tell("closed", done=done, fault=outbox.fault, refused=outbox.refused)
+    os._exit(0)  # without a third of a second of tidying up what MLflow imported
+
+
+def _tell(kind: str, **values: Any) -> None:
+    print(json.dumps({"kind": kind, **values}), flush=True)
+
+
+def _answer(store: Store, client: Any, run_id: str | None) -> dict[str, Any]:
+    """What MLflow says to a run that is not begun: what it will not take, or why it does not answer."""
+    if store.database and not store.database.exists():  # an empty store takes everything
+        return {"faults": [], "silent": None}
+    try:
+        return {"faults": preflight.faults(client or make_client(store), store, run_id), "silent": None}
+    except Exception as error:
+        if refuses(error) or getattr(error, "error_code", None) in DENIALS:
+            return {"faults": [f"tracking.uri: MLflow at {store.shown} refuses: {fault_of(error)}"], "silent": None}
+        return {"faults": [], "silent": fault_of(error)}
+
+
+class _Said:
+    """What the main process says, heard beside the imports: questions, paths of journals, the patience at its end.
+
+    Attributes:
+        questions: the run that each is about, or an empty text; None when the first journal is there, or nothing comes.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.questions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._over = False
+        self._patience = 0.0
+        self._outbox: Outbox | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            word, _, rest = line.rstrip("\n").partition(" ")
+            if word == "close":
+                self._patience = float(rest)
+                break
+            if word == "ask":
+                self.questions.put(rest)
+                continue
+            with self._lock:
+                self.paths.append(Path(rest))
+                if self._outbox:
+                    self._outbox.follow(self.paths[-1])
+            self.questions.put(None)
+        with self._lock:
+            self._over = True
+            if self._outbox:
+                self._outbox.close(self._patience)
+        self.questions.put(None)
+
+    def tell(self, outbox: Outbox) -> None:
+        """Passes on what was said and what will be."""
+        with self._lock:
+            self._outbox = outbox
+            for path in self.paths:
+                outbox.follow(path)
+            if self._over:
+                outbox.close(self._patience)
+
+
+def _import_lightly(store: Store) -> None:
+    """Imports MLflow as if what it does not need were not installed."""
+    absent = [name for name in UNNEEDED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
+    gc.disable()
+    try:
+        import_mlflow()
+        if store.artifact_location is not None:  # a database: the client would import this, with the store locked
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    except ImportError:  # another MLflow needs one of them after all
+        for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:
+            del sys.modules[name]
+    finally:
+        gc.freeze()  # it all stays: looking through it once takes a quarter of a second
+        gc.enable()

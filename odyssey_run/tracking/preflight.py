@@ -1,0 +1,78 @@
+"""What MLflow would say to a run, asked before anything is trained."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from odyssey_run.tracking.client import fault_of
+from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store
+
+LOCAL = ("", "file")
+
+
+def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
+    """One line for each thing that would keep a run, or its files, from arriving.
+
+    Args:
+        client: MLflow's.
+        store: where the run would go.
+        run_id: of a run that is gone on with.
+
+    Raises:
+        Exception: whatever MLflow raises where it does not answer.
+    """
+    found = []
+    how = f"MLFLOW_TRACKING_URI='{store.shown}' mlflow"
+    experiment = client.get_experiment_by_name(store.experiment)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        found.append(
+            f"tracking.experiment: {store.experiment!r} was deleted in MLflow; bring it back with "
+            f"{how} experiments restore --experiment-id {experiment.experiment_id}, or choose another"
+        )
+    elif run_id and _is_deleted(client, run_id):
+        found.append(
+            f"resume: run {run_id} was deleted in MLflow; bring it back with {how} runs restore --run-id {run_id}, "
+            "or go on with tracking=none"
+        )
+    location = experiment.artifact_location if experiment else store.artifact_location
+    if location is None:  # the server decides, and has decided for its own first experiment
+        location = client.get_experiment("0").artifact_location
+    if fault := _out_of_reach(location, store):
+        found.append(f"tracking.uri: the artifacts of {store.experiment!r} lie in {location}, {fault}")
+    return found
+
+
+def _is_deleted(client: Any, run_id: str) -> bool:
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "deleted"
+    except Exception as error:
+        if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+            return True
+        raise
+
+
+def _out_of_reach(location: str, store: Store) -> str | None:
+    """Why files cannot be written to a place; a server's own disk is none of ours, whatever its path."""
+    parts = urlsplit(location)
+    if parts.scheme in LOCAL:
+        place = Path(unquote(parts.path) if parts.scheme else location).absolute()
+        while not place.exists():
+            place = place.parent
+        if place.is_dir() and os.access(place, os.W_OK):
+            return None
+        hint = (
+            ""
+            if store.artifact_location
+            else "; start mlflow server with --artifacts-destination, which passes them on"
+        )
+        return f"and {place} cannot be written{hint}"
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        get_artifact_repository(location, tracking_uri=store.uri).list_artifacts(ARTIFACT_FOLDER)
+    except OSError:  # no answer now
+        return None
+    except Exception as error:  # a package that is missing, keys that are, or are not the right ones
+        return f"which is out of reach: {fault_of(error)}"
+    return None
