@@ -446,7 +446,9 @@ def test_no_file_outside_the_folder_is_sent(tmp_path, store):
     assert "mine" not in "".join(p.read_text() for p in (tmp_path / "mlartifacts").rglob("*") if p.is_file())
 
 
-def test_a_registered_version_says_what_it_is(tmp_path, store):
+def test_a_registered_version_says_what_it_is(tmp_path, store, monkeypatch):
+    # The registry goes by a setting of the whole process, which other tests must not find.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
     journal = write_run(tmp_path / "run")
     (tmp_path / "run/model").mkdir()
     (tmp_path / "run/model/MLmodel").write_text("flavors: {}\n")
