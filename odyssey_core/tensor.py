@@ -33,7 +33,8 @@ class Op:
         onnx: ``(emit, node, *inputs) -> result``: the operation in ONNX. ``emit(kind, *operands, **attributes)`` adds
             an ONNX node and returns the name of its result; an operand is such a name or a number. None where ONNX has
             no counterpart.
-        torch: the same for PyTorch: ``kind`` is a function's name behind ``torch.``, ``nn.functional.conv2d``.
+        torch: the same for PyTorch: ``kind`` is a function's name behind ``torch.``, ``nn.functional.conv2d``. A loss
+            becomes the mean over the images.
     """
 
     name: str

@@ -21,7 +21,12 @@ IMAGES = Op(
     onnx=_images_in_onnx,
 )
 LABELS = Op("labels", lambda *, batch_size: (batch_size,), batched=True)
-BATCH_WEIGHT = Op("batch_weight", lambda *, batch_size: (batch_size,), batched=True)
+BATCH_WEIGHT = Op(
+    "batch_weight",
+    lambda *, batch_size: (batch_size,),
+    batched=True,
+    torch=lambda emit, node: "",  # PyTorch's batches are as long as there are images
+)
 
 ZERO = Uniform(0.0)
 

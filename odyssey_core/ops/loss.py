@@ -36,7 +36,7 @@ SQUARED_ERROR, SQUARED_ERROR_GRAD = loss_op(
     "squared_error",
     lambda logits, labels: check_logits("squared_error", logits, labels),
     lambda emit, node, logits, labels: emit(
-        "nn.functional.mse_loss", logits, emit("nn.functional.one_hot", labels, node.inputs[0].shape[1])
+        "mean", emit("square", emit("sub", logits, emit("nn.functional.one_hot", labels, node.inputs[0].shape[1])))
     ),
 )
 

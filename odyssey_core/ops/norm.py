@@ -52,8 +52,9 @@ def _inference(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
 
 
 # Means over the images of the step and over their pixels; a place without an image has weight 0.
-CHANNEL_MEAN = Op("channel_mean", _statistic, reduces=True)
-CHANNEL_VARIANCE = Op("channel_variance", _statistic, reduces=True)
+# PyTorch's batch_norm computes both by itself.
+CHANNEL_MEAN = Op("channel_mean", _statistic, reduces=True, torch=lambda emit, node, *operands: "")
+CHANNEL_VARIANCE = Op("channel_variance", _statistic, reduces=True, torch=lambda emit, node, *operands: "")
 RUNNING_MEAN = Op("running_mean", lambda old, mean, *, momentum: old.shape)
 RUNNING_VARIANCE = Op("running_variance", lambda old, variance, of_images, *, momentum, pixels: old.shape, reduces=True)
 BATCH_NORM2D_GRAD_WEIGHT = Op(

@@ -15,6 +15,7 @@ from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.peak import Peak
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_core.data import Dataset
+from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
 from odyssey_run.benchmark.config import BenchmarkConfig
 from odyssey_run.benchmark.ours import INFER, TRAIN, Case, Ours
@@ -142,7 +143,6 @@ def _start(
 ) -> list[Peer]:
     """A process for each peer and number of threads."""
     given: dict[str, Any] = {
-        "layers": ours.layers,
         "input_shape": dataset.input_shape,
         "classes": dataset.classes,
         "optim": request.optim.name,
@@ -150,10 +150,15 @@ def _start(
     }
     peers = []
     for name in config.peers:
-        if installed(name):
-            peers += [Peer(name, threads, given) for threads in counts]
-        else:
+        if not installed(name):
             say(f"{name} is not installed and left out; pip install {name} to measure beside it")
+            continue
+        try:
+            given |= ours.in_torch()
+        except ConfigError as error:
+            say(f"{name} is left out: {error}")
+            continue
+        peers += [Peer(name, threads, given) for threads in counts]
     for peer in peers:
         stack.callback(peer.close)
     return peers

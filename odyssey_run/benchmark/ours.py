@@ -1,8 +1,9 @@
 """Our side of the benchmark: programs of one model for several batch sizes and numbers of threads."""
 
+import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,11 +12,12 @@ from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.timing import RowTime, time_rows
+from odyssey_core.counterparts import torch_steps
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
 from odyssey_core.learner import initial_values
 from odyssey_core.optim import PLAIN, StepRule, Update
-from odyssey_core.tensor import Tensor, for_inference
+from odyssey_core.tensor import Tensor, after_step, for_inference
 from odyssey_run.assemble import Request
 
 TRAIN, INFER = "training", "inference"
@@ -31,6 +33,15 @@ class Case:
     threads: int
 
 
+class Graph(NamedTuple):
+    """What a backend compiles; see `Backend.compile`."""
+
+    outputs: list[Tensor]
+    values: dict[str, Tensor]
+    updates: list[Update]
+    buffers: dict[str, Tensor]
+
+
 class Ours:
     """Runs the model of a request.
 
@@ -43,7 +54,6 @@ class Ours:
 
     Attributes:
         flops: of useful work in one image, for training and inference.
-        layers: the model as a peer builds it, see `layers_of`.
         parameters: how many numbers the model has.
     """
 
@@ -53,19 +63,34 @@ class Ours:
         self._programs: dict[Case, Any] = {}
         self._rates: dict[Case, float] = {}
         self._pixels = dataset.train.pixels.reshape(len(dataset.train), -1)
-        (logits,), parameters, _ = self._graph(INFER, 1)
-        losses, _, updates = self._graph(TRAIN, 1)
-        self.layers = layers_of(logits)
-        self.parameters = sum(int(np.prod(p.shape)) for p in parameters.values())
-        self.flops = {INFER: flops([logits]), TRAIN: flops([*losses, *(u.grad for u in updates)])}
+        inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
+        steps = {INFER: inference.outputs, TRAIN: [*training.outputs, *(u.grad for u in training.updates)]}
+        self.flops = {kind: flops(nodes) for kind, nodes in steps.items()}
+        self.parameters = sum(math.prod(u.parameter.shape) for u in training.updates)
+
+    def in_torch(self) -> dict[str, Any]:
+        """What PyTorch is told: shapes of parameters and buffers by path, the steps of training and of inference.
+
+        Raises:
+            ConfigError: an operation that PyTorch has no counterpart for.
+        """
+        inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
+        shapes = {name: node.shape for name, node in training.values.items()}
+        trained = {u.name for u in training.updates}
+        return {
+            "parameters": {name: shape for name, shape in shapes.items() if name in trained},
+            "buffers": {name: shape for name, shape in shapes.items() if name not in trained},
+            INFER: torch_steps(inference.outputs, inference.values),
+            TRAIN: torch_steps(training.outputs, training.values),
+        }
 
     def prepare(self, case: Case) -> None:
         """Compiles what a case needs and runs it once."""
         backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
-        outputs, parameters, updates = self._graph(case.kind, case.batch)
-        rule = self._rule if updates else PLAIN
-        program = self._programs[case] = backend.compile(outputs, parameters, updates, rule)
-        program.write(initial_values(parameters, self._request.seed))
+        graph = self._graph(case.kind, case.batch)
+        rule = self._rule if graph.updates else PLAIN
+        program = self._programs[case] = backend.compile(*graph[:3], rule, graph.buffers)
+        program.write(initial_values(graph.values, self._request.seed))
         self._rates[case] = 100.0
         for _ in range(3):
             self.measure(case, 0.01)
@@ -93,19 +118,21 @@ class Ours:
         feed.scalars = np.zeros_like(feed.scalars)
         return time_rows(self._programs.pop(case), feed)
 
-    def _graph(self, kind: str, batch: int) -> tuple[list[Tensor], dict[str, Tensor], list[Update]]:
+    def _graph(self, kind: str, batch: int) -> Graph:
         request, dataset = self._request, self._dataset
         model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
         parameters, values = model.parameters(), model.state()
         amounts = dataset.augment.amounts() if dataset.augment and kind == TRAIN else None
         logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
         if kind == INFER:
-            return for_inference([logits]), values, []
+            return Graph(for_inference([logits]), values, [], {})
         losses = request.loss.build()(logits, ops.labels(batch))
         optimizer = request.optim.build()
         grads = gradients(losses, list(parameters.values()))
         updates = [Update(name, p, grad, optimizer) for (name, p), grad in zip(parameters.items(), grads, strict=True)]
-        return [losses], values, updates
+        changed = after_step([losses])
+        buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
+        return Graph([losses], values, updates, buffers)
 
     def _feed(self, case: Case, steps: int) -> Feed:
         images = np.arange(steps * case.batch) % len(self._pixels)
@@ -115,15 +142,3 @@ class Ours:
                 [(*optimizer.scalars(i, optimizer.lr), *self._rule.scalars(i)) for i in range(steps)], np.float32
             )
         return Feed(images.reshape(steps, case.batch), self._pixels, self._dataset.train.labels, scalars)
-
-
-def layers_of(logits: Tensor) -> list[tuple[str, dict[str, Any]]]:
-    """A model that is a chain, as operations with their sizes: ``("conv2d", {"weight": (6, 1, 5, 5), ...})``."""
-    layers, node = [], logits
-    while node.inputs:
-        sizes = dict(node.attrs)
-        if len(node.inputs) > 1:
-            sizes |= {"weight": node.inputs[1].shape, "bias": len(node.inputs) > 2}
-        layers.append((node.op.name, sizes))
-        node = node.inputs[0]
-    return layers[::-1]

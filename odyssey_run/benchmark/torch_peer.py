@@ -5,6 +5,7 @@ A step works on one batch that lies there as float32, already normalised: nothin
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -12,25 +13,50 @@ import time
 import torch
 from torch import nn
 
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
 
-def build(layers):
-    """The layers as torch's modules."""
-    found = []
-    for name, sizes in layers:
-        weight = sizes.get("weight", [])
-        if name == "conv2d":
-            out, into, *kernel = weight
-            found.append(nn.Conv2d(into, out, kernel, sizes["stride"], sizes["padding"], bias=sizes["bias"]))
-        elif name == "linear":
-            found.append(nn.Linear(weight[1], weight[0], bias=sizes["bias"]))
-        elif name in ("max_pool2d", "avg_pool2d"):
-            kind = nn.MaxPool2d if name == "max_pool2d" else nn.AvgPool2d
-            found.append(kind(sizes["kernel_size"], sizes["stride"]))
-        elif name == "reshape":
-            found.append(nn.Flatten())
-        else:
-            found.append({"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[name]())
-    return nn.Sequential(*found)
+
+def function(name):
+    """``nn.functional.conv2d`` of torch."""
+    found = torch
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+class Net(nn.Module):
+    """Steps, as `odyssey_core.counterparts` writes them down, over parameters and buffers of its own."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.names = {path: path.replace(".", "_") for path in (*given["parameters"], *given["buffers"])}
+        for path, shape in given["parameters"].items():
+            fan_in = max(1, math.prod(shape[1:]))
+            setattr(self, self.names[path], nn.Parameter(torch.empty(shape).uniform_(0, fan_in**-0.5)))
+        for path, shape in given["buffers"].items():
+            self.register_buffer(self.names[path], torch.ones(shape))
+        self.steps = {
+            kind: [(result, function(name), operands, arguments) for result, name, operands, arguments in given[kind]]
+            for kind in ("training", "inference")
+        }
+
+    def forward(self, kind, images, labels):
+        found = {path: getattr(self, name) for path, name in self.names.items()}
+        found |= {"images": images, "labels": labels}
+
+        def value(operand):
+            if isinstance(operand, list):
+                return [value(x) for x in operand]
+            return found.get(operand) if isinstance(operand, str) else operand
+
+        for result, call, operands, arguments in self.steps[kind]:
+            found[result] = call(*map(value, operands), **arguments)
+        return found[result]
 
 
 class Model:
@@ -39,9 +65,8 @@ class Model:
     def __init__(self, given, mode):
         self.format = torch.channels_last if mode == "channels_last" else torch.contiguous_format
         self.shape, self.classes = given["input_shape"], given["classes"]
-        model = build(given["layers"]).to(memory_format=self.format)
-        optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[given["optim"]]
-        self.optimizer = optimizer(model.parameters(), **given["optim_arguments"])
+        model = Net(given).to(memory_format=self.format)
+        self.optimizer = OPTIMIZERS[given["optim"]](model.parameters(), **given["optim_arguments"])
         # Each batch size compiled by itself infers a fifth faster than one compilation for all of them.
         self.model = torch.compile(model, dynamic=False) if mode == "compiled" else model
 
@@ -50,14 +75,15 @@ class Model:
 
     def train(self, images, labels):
         self.optimizer.zero_grad()
-        nn.functional.cross_entropy(self.model(images), labels).backward()
+        self.model("training", images, labels).backward()
         self.optimizer.step()
 
     def measure(self, kind, batch, seconds):
         """Images/s over about so many seconds."""
         images, labels = self.images(batch), torch.randint(self.classes, (batch,))
         with torch.inference_mode(kind == "inference"):
-            step = (lambda: self.train(images, labels)) if kind == "training" else (lambda: self.model(images))
+            training = kind == "training"
+            step = (lambda: self.train(images, labels)) if training else (lambda: self.model(kind, images, labels))
             step()
             steps, begun = 0, time.perf_counter()
             while (now := time.perf_counter() - begun) < seconds:

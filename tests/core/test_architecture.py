@@ -22,6 +22,7 @@ ALLOWED = {
     "ops": FOUNDATIONS,
     "autodiff": FOUNDATIONS | {"ops"},
     "flops": {"tensor"},
+    "counterparts": FOUNDATIONS | {"ops"},
     "optim": FOUNDATIONS,
     "nn": FOUNDATIONS | {"ops"},
     "losses": FOUNDATIONS | {"ops"},

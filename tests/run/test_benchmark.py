@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+import odyssey_run
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.peak import Peak
 from odyssey_run import cli
 from odyssey_run.benchmark import peers, report
 from odyssey_run.benchmark.measure import Figures
-from odyssey_run.benchmark.ours import INFER, TRAIN, Case
+from odyssey_run.benchmark.ours import INFER, TRAIN, Case, Ours
 
 SHORT = (
     "task=benchmark", "data=digits", "tracking=none", "benchmark.rounds=1", "benchmark.seconds=0.01",
@@ -91,3 +92,21 @@ def test_a_peer_that_dies_is_a_fault(tmp_path, monkeypatch):
     with pytest.raises(peers.PeerFault, match="torch: its process ended with 3"):
         peer.measure(Case(TRAIN, 32, 1), "eager", 0.01)
     peer.close()
+
+
+def test_what_pytorch_is_told_of_a_net_with_branches():
+    """As JSON: a residual sum has two operands, batch norm trains in one of the two and takes averages in the other."""
+    request = odyssey_run.compose("data=digits", "model=resnet8", "model.width=2", "tracking=none")
+    told = json.loads(json.dumps(Ours(request, request.data.build()).in_torch()))
+    assert told["parameters"]["fc.weight"] == [10, 8]
+    assert told["buffers"]["bn1.running_var"] == [2]
+    assert told[TRAIN][0] == [
+        "result_0", "nn.functional.conv2d", ["images", "conv1.weight"], {"stride": 1, "padding": [1, 1], "groups": 1},
+    ]  # fmt: skip
+    norms = {kind: [step for step in told[kind] if step[1] == "nn.functional.batch_norm"] for kind in (TRAIN, INFER)}
+    operands = ["result_0", "bn1.running_mean", "bn1.running_var", "bn1.weight", "bn1.bias"]
+    assert norms[TRAIN][0][2:] == [operands, {"training": True, "momentum": 0.1, "eps": 1e-05}]
+    assert norms[INFER][0][2:] == [operands, {"eps": 1e-05}]
+    assert [len(step[2]) for step in told[TRAIN] if step[1] == "add"] == [2, 2, 2]
+    assert told[TRAIN][-1][1] == "nn.functional.cross_entropy"
+    assert told[INFER][-1][1] == "nn.functional.linear"
