@@ -7,6 +7,8 @@ OdysseyError
 └── ProgramError   an instruction table that fails its check
 """
 
+LONGEST = 100  # characters of what a user wrote that a message repeats
+
 
 class OdysseyError(Exception):
     """Base of all errors whose message says what, expected, got and what to do."""
@@ -26,3 +28,8 @@ class DataError(OdysseyError):
 
 class ProgramError(OdysseyError):
     """An instruction that would leave the arena or contradict a shape; names the row."""
+
+
+def shortened(text: str) -> str:
+    """What a user wrote, as far as a message repeats it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]} ... {text[-15:]}"

@@ -1,11 +1,11 @@
 """Registries: one literal table per package, from a name in YAML to the thing it names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from odyssey_core.errors import ConfigError
+from odyssey_core.errors import ConfigError, shortened
 
 
 class Registry(Mapping[str, Any]):
@@ -24,7 +24,7 @@ class Registry(Mapping[str, Any]):
         self._table = dict(table)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        if name not in self._table:
+        if not isinstance(name, str) or name not in self._table:
             raise ConfigError(unknown(self.kind, name, self._table))
         entry = self._table[name]
         if isinstance(entry, str):
@@ -51,6 +51,14 @@ class Registry(Mapping[str, Any]):
 
 def unknown(kind: str, name: object, known: Mapping[str, Any] | list[str]) -> str:
     """The message for a name that is not among the known ones, with the nearest where there is one."""
-    near = get_close_matches(str(name), list(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}{hint}"
+    near = nearest(str(name), known)
+    hint = f"; did you mean {near!r}?" if near else ""
+    shown = repr(shortened(name)) if isinstance(name, str) else shortened(repr(name))
+    return f"unknown {kind} {shown}; known: {', '.join(sorted(known))}{hint}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, whatever the case of its letters; None where none is."""
+    lowered = {each.lower(): each for each in known}
+    near = get_close_matches(shortened(name).lower(), lowered, n=1)
+    return lowered[near[0]] if near else None

@@ -5,18 +5,28 @@ run.metrics["val/accuracy"]  # [(step, value), ...]
 labels, probabilities = run.predict(pixels)
 """
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from odyssey_run.api import RecordedRun, Request, compose, load, train
+    from odyssey_run.api import OdysseyError, RecordedRun, Request, UnfinishedRun, compose, load, train
 
-__all__ = ["RecordedRun", "Request", "compose", "load", "train"]
+__all__ = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the public names when they are used: the command, too, imports this package."""
+    if name == "__version__":
+        try:
+            return version("ml-odyssey")
+        except PackageNotFoundError:  # run from its sources, without having been installed
+            return "unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from odyssey_run import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,29 +1,62 @@
 """The public names of the runner, for notebooks and scripts. Arguments are what the command line takes."""
 
+from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run import cli, runs, training
 from odyssey_run.assemble import Request
 from odyssey_run.runs import RecordedRun
 
-__all__ = ["RecordedRun", "Request", "compose", "load", "train"]
+__all__ = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
 
 
-def compose(*overrides: str) -> Request:
+class UnfinishedRun(OdysseyError):
+    """A run that was begun and did not come to its end.
+
+    Args:
+        run: what it left.
+    """
+
+    def __init__(self, run: RecordedRun):
+        self.run = run
+        end = next((record for record in reversed(run.records) if record["kind"] == "end"), {})
+        hint = f'; train(..., "resume={run.name}") goes on with it' if run.status == "KILLED" else ""
+        super().__init__(f"{run.name} ended {run.status}: {end.get('reason')}; see {run.folder}{hint}")
+
+
+def compose(*overrides: str, config_dir: str | None = None) -> Request:
     """The checked request that ``odyssey-run`` would run: ``compose("data=emnist", "optim.lr=0.1").config``.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
 
     Raises:
         OdysseyError: everything that is wrong, at once.
     """
-    return cli.compose(overrides)
+    _check_texts("compose", overrides)
+    return cli.compose(overrides, config_dir)
 
 
-def train(*overrides: str) -> RecordedRun:
+def train(*overrides: str, config_dir: str | None = None) -> RecordedRun:
     """Trains as ``odyssey-run`` does, with the same folder, screen and MLflow run.
 
+    Args:
+        overrides: as on the command line.
+        config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
+
     Raises:
+        UnfinishedRun: the run failed or was stopped; it is in the exception's ``run``.
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    _, folder = training.run(compose(*overrides))
-    return runs.open_folder(folder)
+    _check_texts("train", overrides)
+    request = cli.compose(overrides, config_dir)
+    if request.task.name != "train":
+        name = request.task.name
+        raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
+    _, folder = training.run(request)
+    run = runs.open_folder(folder)
+    if run.status != "FINISHED":
+        raise UnfinishedRun(run)
+    return run
 
 
 def load(run_id: str, *overrides: str) -> RecordedRun:
@@ -36,4 +69,21 @@ def load(run_id: str, *overrides: str) -> RecordedRun:
     Raises:
         OdysseyError: no such run.
     """
-    return runs.find(run_id, compose(*overrides).tracking)
+    _check_texts("load", overrides)
+    return runs.find(str(run_id), compose(*overrides).tracking)
+
+
+def _check_texts(function: str, arguments: tuple[object, ...]) -> None:
+    """Refuses what is on no command line, and the flags of one."""
+    for argument in arguments:
+        if not isinstance(argument, str):
+            spread = f"; a list is spread: {function}(*overrides)" if isinstance(argument, list | tuple) else ""
+            kind = type(argument).__name__
+            raise ConfigError(f'{function}: expected text such as "optim.lr=0.1", got a {kind}{spread}')
+        if argument in ("-m", "--multirun"):
+            raise ConfigError(f"{function}: makes one run; call it once for each value, or use odyssey-run -m ...")
+        if argument.startswith("-"):
+            flag = shortened(argument)
+            raise ConfigError(
+                f"{function}: flags are for the command line, got {flag}; --config-dir is config_dir=FOLDER"
+            )

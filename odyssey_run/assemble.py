@@ -1,7 +1,7 @@
 """From a composed configuration to the objects of a run: names to registries, keys to constructors' arguments."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,17 +12,19 @@ import yaml
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import digest, load_weights, model_names
-from odyssey_core.data import DATASETS, INPUT_SHAPE, Dataset, stratified_split
-from odyssey_core.errors import ConfigError, DataError, OdysseyError
+from odyssey_core.data import DATASETS, Dataset, stratified_split
+from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.learner import Learner
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
 from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
-from odyssey_run import claims
-from odyssey_run.binding import Faults, bind, parameters
-from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, TrackingConfig, TrainerConfig
+from odyssey_run import combinations
+from odyssey_run.binding import MISSING, Faults, bind, fits, parameters, takes_text, unknown_key
+from odyssey_run.composition import set_value
+from odyssey_run.overrides import EMPTY_GROUPS
+from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
 from odyssey_run.tasks import TASKS
 
 # What a constructor is given by the program; no key in YAML may set it.
@@ -98,14 +100,18 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         silent: groups whose faults say nothing.
 
     Raises:
-        Faults: everything that is wrong, at once.
+        Faults: everything that is wrong, at once; nothing where only the silent groups are.
     """
-    task, of_task, faults = _task(config)
-    root, wrong = bind(RunConfig, {key: value for key, value in config.items() if key not in of_task}, "")
+    paths = list(_paths(config))
+    task, of_task, faults = _task(config, paths)
+    own = {key: value for key, value in config.items() if key not in of_task}
+    if "task" in silent:  # keys at the root may belong to the one that was meant
+        faults, own = [], {key: value for key, value in own.items() if key in parameters(RunConfig)}
+    root, wrong = bind(RunConfig, own, "", also=(*of_task, "sweep", *EMPTY_GROUPS), elsewhere=paths)
     faults += wrong
     parts: dict[str, Any] = {"task": task}
     for group, schema in GROUPS.items():
-        arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=_elsewhere(root, group))
+        arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=paths)
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = schema(**arguments)
@@ -116,20 +122,80 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
         if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
-        values = {key: value for key, value in root.get(group, {}).items() if group != "model" or key not in BEGIN}
-        component, wrong = _component(group, registry, values, _elsewhere(root, group))
+        component, wrong = _component(group, registry, root.get(group, {}), paths)
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = component
     sound = {name: part for name, part in parts.items() if name not in silent}
-    faults += [*_construction_faults(sound, root.get("expect", {})), *_combination_faults(sound)]
-    if faults:
+    faults += combinations.faults(sound, root)
+    if faults or silent:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
     return Request(config=config, overrides=overrides, weights=weights, head=head, **values, **parts)
 
 
-def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]]:
+def _paths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of all keys that there are, which an unknown one is compared with."""
+    yield from (name for name in parameters(RunConfig) if name not in {**GROUPS, **REGISTRIES, "task": None})
+    for group, schema in GROUPS.items():
+        yield from (f"{group}.{name}" for name in parameters(schema))
+    for group in REGISTRIES:
+        values = config.get(group)
+        name = values.get("name") if isinstance(values, Mapping) else None
+        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or {})
+
+
+def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
+    """Gives keys that take any text what was typed, where the grammar of values made something else of it or nothing:
+    a name of digits alone, a file name with brackets.
+
+    Args:
+        config: changed in place.
+        typed: text by key.
+        unread: fault by key, of values that could not be read.
+
+    Returns:
+        The faults of ``unread`` that stand, since their keys do not take any text.
+    """
+    standing = {}
+    for key, text in typed.items():
+        value = _at(config, key)
+        if key in unread:
+            annotation = _annotation(config, key)  # None for a key that configures nothing, which is told as such
+            if annotation is not None and not takes_text(annotation):
+                standing[key] = unread[key]
+        elif value is not None and not isinstance(value, str):
+            annotation = _annotation(config, key)
+            if takes_text(annotation) and not fits(value, annotation):
+                set_value(config, key, text)
+    return standing
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _annotation(config: Mapping[str, Any], path: str) -> Any:
+    """What a key takes; None for a key that configures nothing."""
+    group, _, key = path.partition(".")
+    if (group == "expect" and key) or (group == "model" and key in BEGIN):
+        return str
+    if not key:
+        task = TASKS.get(config["task"].get("name"))
+        known = {**parameters(RunConfig), **(parameters(task, PROVIDED["task"]) if task else {})}
+        key = group
+    elif group in REGISTRIES:
+        target = REGISTRIES[group].get(_at(config, f"{group}.name"))
+        known = parameters(target, PROVIDED.get(group, ())) if target else {}
+    else:
+        known = parameters(schema) if (schema := {**GROUPS, "sweep": SweepConfig}.get(group)) else {}
+    return known[key].annotation if key in known else None
+
+
+def _task(config: dict[str, Any], paths: list[str]) -> tuple[Component | None, set[str], list[str]]:
     """The task, the keys at the root that are its arguments, and what is wrong with them."""
     name = config["task"].get("name")
     try:
@@ -137,7 +203,13 @@ def _task(config: dict[str, Any]) -> tuple[Component | None, set[str], list[str]
     except ConfigError as error:
         return None, set(), [f"task.name: {error}"]
     own = parameters(target, PROVIDED["task"])
-    arguments, faults = bind(target, {k: v for k, v in config.items() if k in own}, "", PROVIDED["task"])
+    missing = [key for key in own if config.get(key) == MISSING]
+    given = {key: value for key, value in config.items() if key in own and key not in missing}
+    arguments, faults = bind(target, given, "", (*PROVIDED["task"], *missing))
+    faults += [f"task={name} needs {key}=VALUE; odyssey-run --help task={name} says what it is" for key in missing]
+    grouped = [(key, p.annotation) for key, p in own.items() if is_dataclass(p.annotation)]
+    elsewhere = [*paths, *own, *(f"{key}.{field.name}" for key, group in grouped for field in fields(group))]
+    faults += [unknown_key(k, "task", ["name"], elsewhere, v) for k, v in config["task"].items() if k != "name"]
     return Component(name, target, arguments), set(own), faults
 
 
@@ -158,60 +230,28 @@ def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: froze
     return [] if group in silent or group not in root else faults
 
 
-def _elsewhere(root: Mapping[str, Any], group: str) -> dict[str, str]:
-    """The keys of the other groups with their full paths."""
-    others = {name: keys for name, keys in root.items() if isinstance(keys, dict) and name != group}
-    return {key: f"{name}.{key}" for name, keys in others.items() for key in keys if key != "name"}
-
-
 def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
     return _shipped(group, str(values.get("name"))) == values
 
 
 @cache
 def _shipped(group: str, name: str) -> dict[str, Any] | None:
-    file = files("odyssey_run.conf") / group / f"{name}.yaml"
-    return yaml.safe_load(file.read_text()) if file.is_file() else None
+    if name not in REGISTRIES[group]:
+        return None
+    return yaml.safe_load((files("odyssey_run.conf") / group / f"{name}.yaml").read_text())
 
 
 def _component(
-    group: str, registry: Registry, values: Mapping[str, Any], elsewhere: Mapping[str, str]
+    group: str, registry: Registry, values: Mapping[str, Any], paths: list[str]
 ) -> tuple[Component | None, list[str]]:
-    name = values.get("name")
+    name, also = values.get("name"), BEGIN if group == "model" else ()
     try:
         target = registry[name]
     except ConfigError as error:
         return None, [f"{group}.name: {error}"]
-    arguments = {key: value for key, value in values.items() if key != "name"}
-    arguments, faults = bind(target, arguments, group, PROVIDED.get(group, ()), elsewhere)
+    arguments = {key: value for key, value in values.items() if key not in ("name", *also)}
+    arguments, faults = bind(target, arguments, group, PROVIDED.get(group, ()), also, paths)
     return Component(name, target, arguments), faults
-
-
-def _construction_faults(parts: dict[str, Any], expect: dict[str, Any]) -> list[str]:
-    """What the constructors that load nothing find wrong; parts that are wrong already are left out."""
-    faults = []
-    for needed, construct in (
-        (("optim",), lambda: parts["optim"].build()),
-        (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
-        (("model",), lambda: parts["model"].build(input_shape=INPUT_SHAPE, classes=2)),
-        ((), lambda: claims.read(expect)),
-    ):
-        try:
-            if all(parts.get(name) for name in needed):
-                construct()
-        except OdysseyError as error:
-            faults.append(str(error))
-    return faults
-
-
-def _combination_faults(parts: dict[str, Any]) -> list[str]:
-    """What is right by itself and wrong together."""
-    trainer, faults = parts.get("trainer"), []
-    if trainer and trainer.validation_size == 0:
-        for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
-            if value:
-                faults.append(f"trainer.{key}: needs a validation set, got trainer.validation_size 0")
-    return faults
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@
 """
 
 import inspect
-import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from odyssey_core.errors import ConfigError
+from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.ranges import NAMES, Range
+from odyssey_core.registry import nearest
 from odyssey_run.masking import masked
 
 MISSING = "???"  # OmegaConf's mark of a value that must be set
@@ -25,7 +24,7 @@ class Faults(ConfigError):
     """Everything that is wrong with a request, together.
 
     Args:
-        lines: one message a fault; at least one.
+        lines: one message a fault.
     """
 
     def __init__(self, lines: Sequence[str]):
@@ -68,7 +67,7 @@ def fit(value: Any, annotation: Any) -> Any:
         if isinstance(value, dict):
             return value
     elif annotation is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -147,7 +146,8 @@ def bind(
     values: Mapping[str, Any],
     path: str,
     provided: tuple[str, ...] = (),
-    elsewhere: Mapping[str, str] = types.MappingProxyType({}),
+    also: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """Holds ``values`` against the signature of ``target``.
 
@@ -156,7 +156,8 @@ def bind(
         values: from YAML.
         path: of ``values`` in the configuration, for messages; "" at its root.
         provided: parameters that the program fills in and no key may set.
-        elsewhere: full paths of keys of other groups, to be proposed where one of them stands here.
+        also: keys of the same group that are no parameters and not among the values, for messages.
+        elsewhere: paths of the keys of other targets, to name the one that an unknown key may be.
 
     Returns:
         The keyword arguments, converted, and one line for every unknown key, missing key and wrong value.
@@ -165,11 +166,11 @@ def bind(
     arguments, faults = {}, []
     for key, value in values.items():
         if key not in known:
-            faults.append(unknown_key(key, path, known, elsewhere.get(key)))
+            faults.append(unknown_key(key, path, [*known, *also], elsewhere, value))
         elif value == MISSING:
             faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
         elif isinstance(value, dict) and (group := _dataclass_in(known[key].annotation)):
-            inner, wrong = bind(group, value, _join(path, key))
+            inner, wrong = bind(group, value, _join(path, key), elsewhere=elsewhere)
             faults += wrong
             if not wrong:
                 arguments[key] = group(**inner)
@@ -177,29 +178,66 @@ def bind(
             try:
                 arguments[key] = fit(value, known[key].annotation)
             except Misfit as expected:
-                faults.append(f"{_join(path, key)}: expected {expected}, got {_shown(value)}")
+                faults.append(f"{_join(path, key)}: expected {expected}, got {shown(value, known[key].annotation)}")
     for key, parameter in known.items():
         if key not in values and parameter.default is inspect.Parameter.empty:
             faults.append(f"{_join(path, key)}: expected {describe(parameter.annotation)}, got nothing; set it")
     return arguments, faults
 
 
+def takes_text(annotation: Any) -> bool:
+    """Whether any text fits an annotation."""
+    choices = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return str in choices
+
+
 def _dataclass_in(annotation: Any) -> Any:
     """The dataclass that an annotation is, or that it allows beside null."""
-    return next((x for x in (annotation, *get_args(annotation)) if is_dataclass(x)), None)
+    return next((x for x in (annotation, *get_args(annotation)) if isinstance(x, type) and is_dataclass(x)), None)
 
 
-def unknown_key(key: str, path: str, known: Mapping[str, Any] | Sequence[str], meant: str | None = None) -> str:
-    """The message for a key that configures nothing; ``meant`` is the full path of a key of another group."""
-    near = get_close_matches(str(key), list(known), n=1)
-    meant = meant or (_join(path, near[0]) if near else None)
-    hint = f"; did you mean {meant}?" if meant else ""
-    return f"unknown key {_join(path, key)}; {path or 'the configuration'} has {', '.join(known) or 'no keys'}{hint}"
+def unknown_key(
+    key: object, path: str, known: Mapping[str, Any] | Sequence[str], elsewhere: Sequence[str] = (), value: Any = None
+) -> str:
+    """The message for a key that configures nothing.
+
+    Args:
+        key: what was written.
+        path: of the group it was written in; "" at the root.
+        known: keys of the group.
+        elsewhere: paths of all keys that there are.
+        value: what it was set to.
+    """
+    name, near = str(key).lower(), nearest(str(key), known)
+    names = {name, *(str(inner).lower() for inner in value)} if isinstance(value, Mapping) else {name}
+    leaves = {leaf.rpartition(".")[2]: leaf for leaf in reversed(elsewhere)}
+    same = next((leaf for inner, leaf in leaves.items() if inner.lower() in names), None)
+    alike = nearest(name, leaves)
+    found = same or (_join(path, near) if near else alike and leaves[alike])
+    hint = f"; did you mean {found}?" if found else ""
+    place = path or "the configuration"
+    return f"unknown key {shortened(_join(path, key))}; {place} has {', '.join(known) or 'no keys'}{hint}"
 
 
 def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _shown(value: Any) -> str:
-    return f"the text {value!r}" if isinstance(value, str) else "null" if value is None else str(value)
+def shown(value: Any, annotation: Any = None) -> str:
+    """A value that does not fit, as a message repeats it, and how to write it where that is plain."""
+    if isinstance(value, str):
+        return f"the text {shortened(masked(value))!r}"
+    if isinstance(value, float) and value.is_integer() and fits(int(value), annotation):
+        return f"{value:g}; write {int(value)}" if abs(value) >= 1e6 else f"{value}; write {int(value)}"
+    if isinstance(value, int | float) and not isinstance(value, bool) and fits(str(value), annotation):
+        return f"the number {value}; in quotes it is text: '\"{value}\"'"
+    return "null" if value is None else shortened(masked(str(value)))
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether `fit` takes a value."""
+    try:
+        fit(value, annotation)
+    except Misfit:
+        return False
+    return True

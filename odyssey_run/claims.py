@@ -5,17 +5,20 @@ import math
 import operator
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from odyssey_core.errors import ConfigError
-from odyssey_run.tracking.names import metric_fault
+from odyssey_core.errors import shortened
+from odyssey_core.registry import nearest
+from odyssey_run.binding import Faults
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
 TAG = "odyssey.claims"
+METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", "train/loss", "train/lr")
+NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
 
 
 @dataclass(frozen=True)
@@ -43,30 +46,59 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
     """The claims of a configuration.
 
     Raises:
-        ConfigError: a name that MLflow does not take, a condition that is not a relation and a number, or one on what
-            the machine decides.
+        Faults: conditions that are not a relation and a number, or on what the machine decides.
     """
-    claims = []
+    claims, faults = [], []
     for metric, condition in expect.items():
-        if fault := metric_fault(str(metric)):
-            raise ConfigError(f"expect.{metric}: {fault}")
         if str(metric).startswith(OF_THE_MACHINE):
-            raise ConfigError(
-                f"expect.{metric}: depends on the machine and on what else it does, so it is recorded and not held; "
-                "expect what training decides, such as test/accuracy"
+            faults.append(
+                f"expect.{shortened(str(metric))}: depends on the machine and on what else it does, so it is recorded "
+                "and not held; expect what training decides, such as test/accuracy"
             )
+            continue
         found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
         try:
             bound = float(found[2]) if found else math.nan
         except ValueError:
             bound = math.nan
-        if not math.isfinite(bound):
-            raise ConfigError(
-                f'expect.{metric}: expected a relation ({", ".join(OPERATORS)}) and a number, such as ">= 0.86", '
-                f"got {condition!r}"
+        if math.isfinite(bound):
+            claims.append(Claim(str(metric), found[1], bound))
+        else:
+            faults.append(
+                f"expect.{shortened(str(metric))}: expected a relation ({', '.join(OPERATORS)}) and a number, such as "
+                f'">= 0.86", got {shortened(repr(condition))}'
             )
-        claims.append(Claim(str(metric), found[1], bound))
+    if faults:
+        raise Faults(faults)
     return claims
+
+
+def metrics(weights: Iterable[str], validated: bool, seeds: int) -> list[str]:
+    """The metrics of training that a run records, which can be claimed.
+
+    Args:
+        weights: names of the model's arrays with more than one axis.
+        validated: whether there are validation images.
+        seeds: of how many runs the mean is taken; of two or more there is the standard deviation too.
+    """
+    names = [*METRICS, *(f"{norm}/{name}" for name in weights for norm in NORMS)]
+    names = [name for name in names if validated or not name.startswith("val/")]
+    return [*names, *(f"{name}_std" for name in names if seeds > 1)]
+
+
+def unknown(expect: Mapping[str, object], known: Sequence[str]) -> list[str]:
+    """A fault for each claim on a metric that the run does not record."""
+    faults = []
+    for name in expect:
+        if str(name).startswith(OF_THE_MACHINE):
+            continue
+        if name in METRICS and name not in known:
+            faults.append(f"expect: {name} needs a validation set, got trainer.validation_size 0")
+        elif name not in known:
+            near = next((n for n in known if n.endswith(f"/{name}")), None) or nearest(str(name), known)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(METRICS)}"
+            faults.append(f"expect: no metric is called {shortened(str(name))}; {hint}")
+    return faults
 
 
 def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -3,27 +3,25 @@
 import errno
 import os
 import sys
-from argparse import Namespace
+import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
 from functools import partial
-from importlib.resources import files
 from io import StringIO
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
+import odyssey_run
 from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.registry import unknown
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
+from odyssey_run.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
 from odyssey_run.masking import masked
 from odyssey_run.origin import told
 from odyssey_run.streams import lasting
@@ -31,9 +29,9 @@ from odyssey_run.streams import lasting
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
-CONFIG_MODULE = "odyssey_run.conf"
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LONGEST_LINE = 500  # characters
 HELP = """\
 odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
 
@@ -41,11 +39,22 @@ odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
   odyssey-run model=lenet5 data=emnist optim.lr=0.01
   odyssey-run --cfg job optim=adamw                     print the composed config, run nothing
   odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value
-  odyssey-run --hydra-help                              the other flags
+  odyssey-run --config-dir FOLDER experiment=mine       with configuration files of your own
 
-Exit codes: 0 finished, 1 failed, 2 a mistake in what was asked for, 3 a claim was missed, 5 finished but MLflow has not
-all of it, 128 + N stopped by signal N (129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM).
+Other flags: --resolve and --package KEY with --cfg job; --info defaults|searchpath|plugins; --version;
+--shell-completion install=bash.
+
+Exit codes: 0 finished; 1 failed; 2 a mistake in what was asked for; 3 a claim of expect= was missed, or task=verify
+found a difference; 4 task=verify could not compare; 5 finished, but MLflow has not all of it; 128 + N stopped by signal
+N (129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM).
 """
+# Flags of Hydra's that would do nothing here, or something else, and what does it.
+REFUSED = {
+    ("--config-path", "-cp"): "files of your own are added by --config-dir FOLDER",
+    ("--config-name", "-cn"): "a configuration of your own is FOLDER/experiment/NAME.yaml, chosen by --config-dir "
+    "FOLDER experiment=NAME",
+    ("--experimental-rerun",): "a run is made again by the command that task=doctor and its report name",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,14 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        The exit code: 0 finished, 1 failed, 2 a mistake in what was asked for, 130 interrupted.
+        The exit code, as `HELP` lists them.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its exceptions instead of printing them and exiting with 1
     with lasting():
         try:
             return _run(argv)
-        except (OdysseyError, HydraException, OmegaConfBaseException) as error:
+        except OdysseyError as error:
             return report(error)
         except KeyboardInterrupt as error:
             for line in ("interrupted", *getattr(error, "__notes__", ())):
@@ -75,87 +83,162 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FAILED
 
 
-def report(error: Exception) -> int:
+def report(error: OdysseyError) -> int:
     """One line on stderr for every fault; returns the exit code of a mistake."""
-    lines = error.lines if isinstance(error, Faults) else [_one_line(error)]
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+    lines = error.lines if isinstance(error, Faults) else [" ".join(str(error).split())]
     for line in (*lines, *getattr(error, "__notes__", ())):
-        print(f"odyssey-run: {masked(line)}", file=sys.stderr)
+        print(f"odyssey-run: {_cut(masked(line))}", file=sys.stderr)
     return MISTAKE
 
 
+def _cut(line: str) -> str:
+    """A line as long as a person reads, with its beginning and its end."""
+    most = LONGEST_LINE - len("odyssey-run:  ... ")
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-(most // 2) :]}"
+
+
 def _run(argv: list[str]) -> int:
-    parser = get_args_parser()
-    parser.error = _misused  # type: ignore[method-assign]
-    args = parser.parse_intermixed_args(argv)
-    if args.help:
-        return _help(args)
-    if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
+    args = _arguments(argv)
+    if args.version:
+        print(f"odyssey-run {odyssey_run.__version__}")
+        return OK
+    if args.hydra_help or args.shell_completion:
         return _hydra(argv)
-    folders = _config_folders(args)
-    options = command_line.group_options(folders)
-    line = command_line.read(args.overrides, options)
-    if args.multirun and not args.cfg:
+    files = ConfigFiles(args.config_dir)
+    if args.help:
+        return _help(args, files)
+    line = command_line.read(args.overrides, files.options, args.multirun)
+    typed = (*(("--config-dir", args.config_dir) if args.config_dir else ()), *args.overrides)
+    if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep import sweep
 
-        return sweep(
-            line, tuple(args.overrides), options, partial(_compose, args), partial(check_config, folders=folders)
+        return sweep(line, typed, files.options, files.compose, partial(check_config, files=files))
+    if args.multirun:
+        raise ConfigError("--cfg and --info show one configuration: leave -m out, or use -m sweep.dry_run=true")
+    if args.info:
+        if line.faults:
+            raise Faults(line.faults)
+        return _hydra(
+            ["--info", args.info, *(f"--config-dir={args.config_dir}" for _ in files.folders[1:]), *line.groups]
         )
-    if not args.multirun:
-        stray = [text for text in args.overrides if text.lstrip("+~").startswith(("sweep=", "sweep."))]
-        line = replace(line, faults=(*line.faults, *(f"{text}: says how to sweep; give -m too" for text in stray)))
-        # Composed here, not by hydra.main, which composes twice and answers a mistake a third of a second later.
-        config = _compose(args, line.overrides)
-        request = check_config(config, line, tuple(args.overrides), folders)
-        if not args.cfg:
-            return request.task.target(request, **request.task.arguments)
-    if line.faults:
-        raise Faults(line.faults)
-    flags = [argument for argument in argv if argument not in args.overrides]
-    return _hydra([*flags, *line.overrides])
+    config = _compose(files, line)
+    request = check_config(config, line, typed, files)
+    if args.cfg:
+        return _show(config, args)
+    return request.task.target(request, **request.task.arguments)
+
+
+def _arguments(argv: list[str]) -> Namespace:
+    """The flags, and the overrides between them.
+
+    Raises:
+        ConfigError: a flag that there is not, or one that would do nothing.
+    """
+    parser = ArgumentParser(prog="odyssey-run", add_help=False, allow_abbrev=False)
+    parser.error = _misused  # type: ignore[method-assign]
+    parser.add_argument("overrides", nargs="*")
+    for names in (("--help", "-h"), ("--version",), ("--hydra-help",), ("--resolve",), ("--run", "-r")):
+        parser.add_argument(*names, action="store_true")
+    for names in (("--multirun", "-m"), ("--shell-completion", "-sc")):
+        parser.add_argument(*names, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job"])
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--config-dir", "-cd")
+    infos = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("--info", "-i", const="all", nargs="?", choices=infos)
+    for names in REFUSED:
+        parser.add_argument(*names, dest=names[0])
+    args = parser.parse_intermixed_args(argv)
+    for names, instead in REFUSED.items():
+        if getattr(args, names[0]) is not None:
+            raise ConfigError(f"{names[0]}: is not used here; {instead}")
+    if (args.resolve or args.package) and not args.cfg:
+        raise ConfigError("--resolve and --package say how to print a configuration: add --cfg job")
+    return args
 
 
 def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
-def compose(overrides: Sequence[str]) -> "Request":
+def compose(overrides: Sequence[str], config_dir: str | None = None) -> "Request":
     """The checked request of a command line that holds only overrides.
+
+    Args:
+        overrides: as they would be typed.
+        config_dir: a folder with configuration files of the user's own.
 
     Raises:
         OdysseyError: everything that is wrong with it.
     """
-    args = Namespace(config_dir=None, config_name=None)
-    folders = _config_folders(args)
-    line = command_line.read(overrides, command_line.group_options(folders))
-    try:
-        return check_config(_compose(args, line.overrides), line, tuple(overrides), folders)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
+    files = ConfigFiles(config_dir)
+    line = command_line.read(overrides, files.options)
+    typed = (*(("--config-dir", config_dir) if config_dir else ()), *overrides)
+    return check_config(_compose(files, line), line, typed, files)
+
+
+def _compose(files: ConfigFiles, line: command_line.CommandLine) -> dict[str, Any]:
+    """The composed configuration with what was typed in it.
+
+    Raises:
+        Faults: what was typed cannot be put in.
+    """
+    if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
+        raise Faults(line.faults)
+    config, faults = files.compose(line.groups), []
+    for key, value in line.values.items():
+        try:
+            set_value(config, key, value)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise Faults([*line.faults, *faults])
+    return config
 
 
 def check_config(
-    config: DictConfig, line: command_line.CommandLine, typed: tuple[str, ...], folders: list[Path]
+    config: dict[str, Any], line: command_line.CommandLine, typed: tuple[str, ...], files: ConfigFiles
 ) -> "Request":
     """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
 
     Raises:
         Faults: of both, with the files that wrong values were set in.
     """
-    from odyssey_run.assemble import check  # not for --help: it imports the core
+    from odyssey_run.assemble import as_typed, check  # not for --help: it imports the core
 
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    values.pop("sweep", None)
+    values, broken = resolved(config)
+    unread = as_typed(values, line.texts, line.unread)
+    wrong = {**broken, **unread}
+    values = {key: value for key, value in values.items() if key != "sweep"}
     try:
-        request = check(values, typed, line.groups)
+        request = check(values, typed, line.silent)
     except Faults as faults:
-        raise Faults([*line.faults, *(told(each, typed, values, folders) for each in faults.lines)]) from None
-    if line.faults:
-        raise Faults(line.faults)
+        lines = [told(each, typed, values, files.folders) for each in faults.lines]
+        lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
+        raise Faults([*line.faults, *wrong.values(), *lines]) from None
+    if line.faults or wrong:
+        raise Faults([*line.faults, *wrong.values()])
     return request
 
 
+def _show(config: dict[str, Any], args: Namespace) -> int:
+    """``--cfg job``: the configuration as YAML."""
+    node = OmegaConf.create(resolved(config)[0] if args.resolve else config)
+    if args.package:
+        keys = [str(key) for key in config]
+        part = OmegaConf.select(node, args.package) if args.package.partition(".")[0] in keys else None
+        if part is None:
+            raise ConfigError(unknown("--package", args.package, keys))
+        node = part
+        print(f"# @package {args.package}")
+    print(masked(OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else str(node)))
+    return OK
+
+
 def _hydra(argv: list[str]) -> int:
-    """Everything that Hydra does itself: ``--cfg``, ``--info``, shell completion."""
+    """What Hydra does itself: ``--info``, ``--hydra-help`` and shell completion."""
     saved = sys.argv
     sys.argv = [saved[0], *argv]
     said = StringIO()
@@ -171,47 +254,24 @@ def _hydra(argv: list[str]) -> int:
     return OK
 
 
-def _compose(args: Namespace, overrides: Sequence[str]) -> DictConfig:
-    search = [f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]"] if args.config_dir else []
-    with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        return hydra.compose(args.config_name or "config", [*search, *overrides])
-
-
-def _help(args: Namespace) -> int:
+def _help(args: Namespace, files: ConfigFiles) -> int:
     """Groups, and the files of the chosen options as they are: their comments explain them.
 
     Hydra's own help reads every file of every group, which takes a second.
     """
-    folders = _config_folders(args)
     chosen = dict(text.split("=", 1) for text in args.overrides if "=" in text)
     print(HELP)
     print("Groups, choose one of each (group=option):")
-    for group, options in sorted(command_line.group_options(folders).items()):
+    for group, options in sorted(files.options.items()):
         print(f"  {group:<12}{', '.join(options)}")
     print("\nValues, set any (group.name=value, and seed= run.name= run.dir=):")
-    for default in yaml.safe_load((folders[0] / "config.yaml").read_text())["defaults"]:
+    for default in yaml.safe_load((HOUSE / "config.yaml").read_text())["defaults"]:
         for group, option in default.items() if isinstance(default, dict) else ():
-            file = folders[0] / group / f"{chosen.get(group, option)}.yaml"
+            file = HOUSE / group / f"{chosen.get(group, option)}.yaml"
             if file.exists():
                 print(f"  {group}:")
                 print("".join(f"    {line}\n" for line in file.read_text().splitlines()), end="")
     return OK
-
-
-def _config_folders(args: Namespace) -> list[Path]:
-    own = Path(str(files(CONFIG_MODULE)))
-    return [own, *([Path(args.config_dir)] if args.config_dir else [])]
-
-
-def _one_line(error: Exception) -> str:
-    """A message of Hydra's or OmegaConf's without its layout; with the key and the cause, where it has them."""
-    parts = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, OdysseyError):
-        return " ".join(parts)
-    key = getattr(error, "full_key", None)
-    text = f"{key}: {parts[0]}" if key and parts else " ".join(parts) or type(error).__name__
-    cause = error.__cause__
-    return f"{text}: {_one_line(cause)}" if isinstance(cause, OmegaConfBaseException) else text
 
 
 if __name__ == "__main__":

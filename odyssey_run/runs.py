@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -15,12 +15,20 @@ from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.registry import unknown
 from odyssey_run import statements
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.tracking.journal import FILE_NAME, parse, read, series, whole
 from odyssey_run.tracking.location import Store, resolve
 
 RUNS = Path("runs")  # in the working directory
+
+
+class _Metrics(dict[str, list[tuple[int, float]]]):
+    """Metrics by name; a name that there is not raises a KeyError that says which there are."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(unknown("metric", name, self))
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class RecordedRun:
     @cached_property
     def metrics(self) -> dict[str, list[tuple[int, float]]]:
         """Name to (step, value), in the order of the journal."""
-        return series(self.records)
+        return _Metrics(series(self.records))
 
     @cached_property
     def end(self) -> dict[str, Any]:

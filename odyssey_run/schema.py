@@ -10,6 +10,8 @@ from odyssey_core.learner import BatchSize
 from odyssey_core.optim.optimizer import ClipNorm
 from odyssey_core.ranges import Range, Share
 
+SEEDS = Range(0, 2**63 - 1)
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
@@ -101,7 +103,7 @@ class SweepConfig:
         metric: what points are compared by.
         direction: null minimizes a loss and maximizes an accuracy.
         seed: of what random and tpe draw.
-        prune: whether a run is stopped whose metric is below the median of the others at the same epoch; for tpe.
+        prune: whether a run is stopped whose metric after an epoch is worse than the median of finished runs; for tpe.
         jobs: runs at once; null for one a core, or one for each thread of a cluster.
         executor: ``local`` processes, or the workers of a ``dask`` scheduler.
         address: of the scheduler, ``tcp://HOST:PORT``.
@@ -112,7 +114,7 @@ class SweepConfig:
 
     strategy: Literal["grid", "random", "tpe"]
     name: str | None
-    trials: Annotated[int, Range(1)] | None
+    trials: Annotated[int, Range(1, 10_000)] | None
     metric: Literal["val/accuracy", "val/loss", "test/accuracy", "test/loss", "train/loss"]
     direction: Literal["maximize", "minimize"] | None
     seed: Annotated[int, Range(0, 2**32 - 1)]
@@ -154,8 +156,8 @@ class RunConfig:
         expect: metric to condition, ``{test/accuracy: ">= 0.86"}``; a missed one ends with exit code 3.
     """
 
-    seed: Annotated[int, Range(0, 2**63 - 1)]
-    seeds: Annotated[int, Range(1)]
+    seed: Annotated[int, SEEDS]
+    seeds: Annotated[int, Range(1, 1000)]
     resume: str | None
     expect: dict[str, Any]
     run: dict[str, Any]

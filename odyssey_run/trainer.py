@@ -119,6 +119,7 @@ class Trainer:
         self._saved = self._ticked = time.perf_counter()
         self._cpu = time.process_time()
 
+    @np.errstate(all="ignore")  # numbers that are not finite are looked for, and told
     def run(self) -> Outcome:
         """Trains to the end, to a signal, or to a loss that is not finite.
 

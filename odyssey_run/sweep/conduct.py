@@ -42,8 +42,8 @@ def sweep(
     """Runs all points that a command means and that are not done yet.
 
     Args:
-        line: the command, made composable.
-        typed: the command as it is.
+        line: what was asked for.
+        typed: the same as typed.
         options: of every group.
         compose: Hydra's.
         check: of what was composed.
@@ -55,7 +55,7 @@ def sweep(
     Raises:
         Faults: a mistake in what was asked for; nothing has run then.
     """
-    composer = Composer(compose, check, line, options)
+    composer = Composer(compose, check, line, typed, options)
     config = composer.sweep()
     executor = None if config.dry_run else _executor(config)
     try:
@@ -96,7 +96,10 @@ def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
     if config.strategy == "grid":
         return composer.units(space.grid(composer.axes))
     if config.strategy == "random":
-        return composer.units(space.drawn(composer.axes, config.trials, config.seed))
+        drawn = list(dict.fromkeys(space.drawn(composer.axes, config.trials, config.seed)))
+        if len(drawn) < config.trials:
+            print(f"{config.trials} points were drawn, {len(drawn)} of them different; each is run once")
+        return composer.units(iter(drawn))
     return composer.units(space.corners(composer.axes))
 
 
@@ -321,6 +324,8 @@ class Conductor:
         failed = [result for result in self.results.values() if result.status in wrong]
         best = rows[0] if rows and rows[0].status == "FINISHED" else None
         show_top(screen, rows, self.config, self._found)
+        if (different := len({unit.assignment for unit in self.units})) < len(self.units):
+            screen.say(f"{len(self.units)} points were proposed, {different} of them different; each was run once")
         if best:
             for path in publish(self.folder, rows, self.config):
                 session.artifact(path)

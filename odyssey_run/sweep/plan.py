@@ -1,26 +1,29 @@
 """From a command line to points: everything is composed and checked before anything runs."""
 
+import copy
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
 
 from odyssey_core.errors import ConfigError
 from odyssey_run import folder, provenance, sources
-from odyssey_run.assemble import Request
+from odyssey_run.assemble import Request, as_typed
 from odyssey_run.binding import Faults, bind
+from odyssey_run.composition import resolved, set_value
 from odyssey_run.overrides import CommandLine, parser_for
 from odyssey_run.schema import SweepConfig
 from odyssey_run.sweep import space
 from odyssey_run.sweep.space import Assignment, Axis
 
-Compose = Callable[[Sequence[str]], DictConfig]
-Check = Callable[[DictConfig, CommandLine, tuple[str, ...]], Request]
+Config = dict[str, Any]
+Compose = Callable[[Sequence[str]], Config]
+Check = Callable[[Config, CommandLine, tuple[str, ...]], Request]
 NAME_LENGTH = 60
 
 
@@ -70,9 +73,10 @@ class Composer:
     """Makes units. Hydra composes once for each combination of groups; values are set in what it made.
 
     Args:
-        compose: Hydra's, of overrides.
+        compose: Hydra's, of options of groups.
         check: of what was composed.
-        line: what was typed, made composable.
+        line: what was asked for.
+        typed: the same as typed.
         options: of every group.
 
     Attributes:
@@ -80,22 +84,28 @@ class Composer:
         faults: what is wrong with the axes.
     """
 
-    def __init__(self, compose: Compose, check: Check, line: CommandLine, options: Mapping[str, list[str]]):
+    def __init__(
+        self,
+        compose: Compose,
+        check: Check,
+        line: CommandLine,
+        typed: Sequence[str],
+        options: Mapping[str, list[str]],
+    ):
         self._compose, self._check, self.line = compose, check, line
         self._parse = parser_for(options)
-        parsed = [self._parse(text) for text in line.overrides]
-        swept = [override for override in parsed if override.is_sweep_override()]
-        self._fixed = [override.input_line for override in parsed if not override.is_sweep_override()]
         self.faults: list[str] = []
-        self.axes = tuple(axis for override in swept if (axis := self._axis(override, options)))
-        self._composed: dict[Assignment, DictConfig] = {}
+        self.axes = tuple(axis for override in line.axes if (axis := self._axis(override, options)))
+        swept = {override.key_or_group for override in line.axes}
+        self._fixed = [text for text in typed if text.lstrip("+").partition("=")[0] not in swept]
+        self._composed: dict[Assignment, Config] = {}
         self._values: dict[tuple[str, str], Any] = {}
         self._code = sources.digest()
         self._metric = ""
 
     def _axis(self, override: Override, options: Mapping[str, list[str]]) -> Axis | None:
         try:
-            if override.is_hydra_override() or override.key_or_group.partition(".")[0] in ("sweep", "tracking", "run"):
+            if override.key_or_group.partition(".")[0] in ("sweep", "tracking", "run"):
                 raise ConfigError(f"{override.key_or_group}: is the same for all runs of a sweep; give one value")
             return space.axis(override, override.key_or_group in options)
         except ConfigError as error:
@@ -109,9 +119,10 @@ class Composer:
             Faults: what is wrong with that.
         """
         first = tuple((axis.key, axis.corners()[0]) for axis in self.axes)
-        arguments, faults = bind(
-            SweepConfig, OmegaConf.to_container(self._config(first)["sweep"], resolve=True), "sweep"
-        )
+        values, broken = resolved(self._config(first))
+        unread = as_typed(values, self.line.texts, self.line.unread)
+        arguments, faults = bind(SweepConfig, values["sweep"], "sweep")
+        faults = [*(wrong for key, wrong in {**broken, **unread}.items() if key.startswith("sweep.")), *faults]
         faults = [*self.line.faults, *self.faults, *faults]
         if not faults:
             config = SweepConfig(**arguments)
@@ -134,20 +145,15 @@ class Composer:
             raise Faults(faults)
         points, expect = [], request.expect
         seeds = range(request.seed, request.seed + request.seeds)
-        before = OmegaConf.to_container(config) if len(seeds) > 1 else {}
         for seed in seeds:
             own = assignment
             if len(seeds) > 1:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
-                for key, value in (("seed", seed), ("seeds", 1)):
-                    OmegaConf.update(config, key, value)
-                request = self._check(config, self.line, self._typed((*own, ("seeds", "1")), without=("expect",)))
+                typed = self._typed((*own, ("seeds", "1")), without=("expect",))
                 # What is expected is expected of their mean.
-                request = replace(request, config={**request.config, "expect": {}}, expect={})
+                request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed)
             both = f"{provenance.identity(request.config)} {self._code}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
-        for key in ("seed", "seeds") if before else ():
-            OmegaConf.update(config, key, before[key])
         return Unit(assignment, tuple(points), trial, expect)
 
     def units(self, assignments: Iterator[Assignment]) -> list[Unit]:
@@ -156,14 +162,16 @@ class Composer:
         Raises:
             Faults: of all of them.
         """
-        units, faults = [], {}
-        for assignment in assignments:
+        units: list[Unit] = []
+        faults: dict[str, list[str]] = {}  # labels of the points that have it
+        for count, assignment in enumerate(assignments, 1):  # noqa: B007  (the last one is how many there are)
             try:
                 units.append(self.unit(assignment))
             except Faults as wrong:
-                faults |= dict.fromkeys(wrong.lines)
+                for line in wrong.lines:
+                    faults.setdefault(line, []).append(label(assignment))
         if faults:
-            raise Faults(list(faults))
+            raise Faults([line + _where(labels, count) for line, labels in faults.items()])
         return units
 
     def _typed(self, assignment: Assignment, without: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -173,21 +181,24 @@ class Composer:
         kept = [t for t in fixed if (key := t.partition("=")[0]) not in own and key.partition(".")[0] not in left_out]
         return (*kept, *(f"{key}={text}" for key, text in assignment))
 
-    def _config(self, assignment: Assignment) -> DictConfig:
-        """The composed configuration, the same object for all assignments with the same groups."""
+    def _config(self, assignment: Assignment) -> Config:
+        """The composed configuration; Hydra composes once for all assignments with the same groups."""
         groups = {axis.key for axis in self.axes if axis.group}
         chosen = tuple(item for item in assignment if item[0] in groups)
         if chosen not in self._composed:
-            self._composed[chosen] = self._compose([*self._fixed, *(f"{key}={text}" for key, text in chosen)])
-        config = self._composed[chosen]
+            config = self._compose([*self.line.groups, *(f"{key}={text}" for key, text in chosen)])
+            for key, value in self.line.values.items():
+                set_value(config, key, value)
+            self._composed[chosen] = config
+        config = copy.deepcopy(self._composed[chosen])
         for key, text in assignment:
             if key not in groups:
-                OmegaConf.update(config, key, self._value(key, text), force_add=True)
+                set_value(config, key, self._value(key, text))
         return config
 
     def _value(self, key: str, text: str) -> Any:
         if (key, text) not in self._values:
-            self._values[key, text] = self._parse(f"++{key}={text}").value()
+            self._values[key, text] = self._parse(key, text).value()
         return self._values[key, text]
 
 
@@ -229,6 +240,12 @@ def parent_request(first: Request, expect: Mapping[str, Any], sweep: SweepConfig
     return replace(first, config=config)
 
 
+def _where(labels: list[str], points: int) -> str:
+    """Which points of a sweep have a fault, where not all have it."""
+    more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+    return f" (with {labels[0]}{more})" if len(labels) < points else ""
+
+
 def _not_for_sweeps(request: Request, metric: str) -> Iterator[tuple[str, str]]:
     if request.task.name != "train":
         yield "task", f"-m sweeps over task=train, got task={request.task.name}"
@@ -244,10 +261,12 @@ def _not_for_sweeps(request: Request, metric: str) -> Iterator[tuple[str, str]]:
 def _sweep_faults(sweep: SweepConfig, axes: tuple[Axis, ...]) -> Iterator[str]:
     endless = [axis.key for axis in axes if not axis.values]
     if sweep.strategy == "grid":
+        if (points := math.prod(len(axis.values) for axis in axes)) > space.MOST_POINTS:
+            yield f"sweep: a grid of {points:,} points, at most {space.MOST_POINTS:,} are planned; choose sweep=random"
         if endless:
             yield f"{', '.join(endless)}: an interval has no end of points; choose sweep=random or sweep=tpe"
         if sweep.trials is not None:
-            yield f"sweep.trials: a grid has as many as it has; choose sweep=random or sweep=tpe, got {sweep.trials}"
+            yield f"sweep.trials: a grid runs every combination; choose sweep=random or sweep=tpe, got {sweep.trials}"
     elif sweep.trials is None:
         yield f"sweep.trials: expected an integer at least 1 with sweep={sweep.strategy}, got null"
     elif not axes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import statistics
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from odyssey_run.sweep.plan import Composer, Unit
 from odyssey_run.sweep.space import Assignment, Axis
 
 HISTORY = "optuna.db"
-# A run is judged after its second epoch, and not before five have come to their end.
+# A run is judged from its second epoch on, and not before five have come to their end.
 STARTUP, WARMUP = 5, 2
 
 
@@ -67,7 +68,12 @@ class Tpe:
         config: how many, of what.
         composer: makes units.
 
-    Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; Optuna's TPESampler and MedianPruner.
+    A run is stopped where its value after an epoch is worse than the median of what finished runs had after as many.
+    Optuna's MedianPruner would take a run's best value so far: one that was good once would never be stopped.
+
+    Source: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; Optuna's TPESampler. The median rule is
+    that of Golovin et al., "Google Vizier", KDD 2017, section 3.2.2, with the values after the epoch in
+    place of the best one and of running means.
     """
 
     def __init__(self, folder: Path, config: SweepConfig, composer: Composer):
@@ -111,7 +117,6 @@ class Tpe:
         # A study that goes on must not draw once more what it drew first.
         seed = (config.seed + len(study.get_trials(deepcopy=False))) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True)
-        study.pruner = optuna.pruners.MedianPruner(STARTUP, WARMUP)
         return study
 
     def ask(self) -> Unit | None:
@@ -134,9 +139,13 @@ class Tpe:
         if len(unit.points) > 1:
             return False
         with self._lock, _quiet():
-            trial = self._trials[unit.trial]
-            trial.report(value, epoch)
-            return self._config.prune and bool(trial.should_prune())
+            self._trials[unit.trial].report(value, epoch)
+            finished = self._study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.COMPLETE])
+            others = [t.intermediate_values[epoch] for t in finished if epoch in t.intermediate_values]
+            if not self._config.prune or epoch < WARMUP or len(finished) < STARTUP or not others:
+                return False
+            median = statistics.median(others)
+            return not (value >= median if self._config.maximizes else value <= median)
 
     def tell(self, unit: Unit, status: str, value: float | None) -> None:
         """See `Proposals`."""

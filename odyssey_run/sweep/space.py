@@ -5,12 +5,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 
-from odyssey_core.errors import ConfigError
+from odyssey_core.errors import ConfigError, shortened
 
+MOST_VALUES, MOST_POINTS = 1000, 10_000  # of one key, and of a grid: a point takes a millisecond to plan
 Assignment = tuple[tuple[str, str], ...]  # key and text for every axis
 
 
@@ -65,20 +67,40 @@ def axis(override: Override, group: bool) -> Axis:
     """The axis that an override means.
 
     Raises:
-        ConfigError: an interval without extent, or one with a logarithm of zero; no value at all.
+        ConfigError: an interval without extent, or one with a logarithm of zero; no value at all, or too many; what
+            Hydra's grammar can say and a plan cannot go by.
     """
-    key, value = override.key_or_group, override.value()
+    key, value, said = override.key_or_group, override.value(), shortened(override.input_line)
+    if getattr(value, "shuffle", False):
+        raise ConfigError(f"{key}: shuffle() would be another plan each time; leave it out, got {said!r}")
+    if unused := getattr(value, "tags", set()) - ({"log"} if override.is_interval_sweep() else set()):
+        raise ConfigError(f"{key}: the only tag is log, of an interval; got {sorted(unused)} in {said!r}")
     if not override.is_interval_sweep():
-        texts = tuple(dict.fromkeys(map(str, override.sweep_string_iterator())))
+        found = _steps(key, value) if override.is_range_sweep() else override.sweep_string_iterator()
+        texts = tuple(dict.fromkeys(map(str, itertools.islice(found, MOST_VALUES + 1))))
         if not texts:
-            raise ConfigError(f"{key}: no value fits {override.input_line!r}")
+            raise ConfigError(f"{key}: no value fits {said!r}")
+        if len(texts) > MOST_VALUES:
+            raise ConfigError(f"{key}: {said!r} has more than {MOST_VALUES:,} values; take an interval(LOW,HIGH)")
         return Axis(key, group, texts, ordered=override.is_range_sweep())
     log, low, high = "log" in value.tags, value.start, value.end
     if not low < high or (log and low <= 0):
         expected = "0 < low < high" if log else "low < high"
-        raise ConfigError(f"{key}: expected an interval with {expected}, got {override.input_line!r}")
+        raise ConfigError(f"{key}: expected an interval with {expected}, got {said!r}")
     integer = isinstance(low, int) and isinstance(high, int)
     return Axis(key, group, low=float(low), high=float(high), log=log, integer=integer)
+
+
+def _steps(key: str, steps: RangeSweep) -> Iterator[str]:
+    """The decimals that were typed, the stop left out; Hydra adds up the binary fractions next to them."""
+    start, stop, step = (Decimal(str(x)) for x in (steps.start, steps.stop, steps.step))
+    if not (start.is_finite() and stop.is_finite() and step.is_finite() and step):
+        raise ConfigError(f"{key}: expected range(START,STOP,STEP) with a step that is not 0, got {step}")
+    whole = all(isinstance(x, int) for x in (steps.start, steps.stop, steps.step))
+    value = start
+    while value < stop if step > 0 else value > stop:
+        yield str(value) if whole else str(float(value))
+        value += step
 
 
 def grid(axes: tuple[Axis, ...]) -> Iterator[Assignment]:

@@ -55,7 +55,7 @@ class _Watch(Listener):
     def epoch(self, epoch) -> None:
         if self.value is not None and self.report(epoch.epoch, self.value) and epoch.epoch < epoch.epochs:
             self.session.tags({PRUNED: "true"})
-            raise Pruned(f"pruned after epoch {epoch.epoch}: {self.metric} {self.value:.4g} is below the median")
+            raise Pruned(f"pruned after epoch {epoch.epoch}: {self.metric} {self.value:.4g} is worse than the median")
 
 
 def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report, asked: StopRequest | None = None) -> None:

@@ -39,7 +39,6 @@ def test_a_condition_is_a_relation_and_a_number(condition):
     [
         ("{test/accuracy: '>= 0'}", 0, ["held"]),
         ("{test/accuracy: '> 1', train/loss: '> 0'}", 3, ["missed", "held"]),
-        ("{test/acuracy: '> 0'}", 3, ["undefined"]),
     ],
 )
 def test_a_missed_claim_ends_with_code_3(tmp_path, capsys, expect, code, verdicts):
@@ -51,7 +50,40 @@ def test_a_missed_claim_ends_with_code_3(tmp_path, capsys, expect, code, verdict
     assert run.status == "FINISHED"
     out = capsys.readouterr().out
     assert all(f"{row['metric']} {row['condition']}" in out for row in rows)
-    assert ("never came, undefined" in out) == (verdicts == ["undefined"])
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_can_be_claimed_is_what_a_run_records(tmp_path, seeds):
+    assert cli.main([*QUICK, f"seeds={seeds}", "run.dir=run"]) == 0
+    recorded = open_folder(tmp_path / "run").metrics
+    layers = [name.removeprefix("weight_norm/") for name in recorded if name.startswith("weight_norm/")]
+    layers = [name for name in layers if not name.endswith("_std")]
+    assert len(layers) == 5
+    claimable = claims.metrics(layers, validated=True, seeds=seeds)
+    assert {name for name in recorded if not name.startswith(claims.OF_THE_MACHINE)} == set(claimable)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["expect={accuracy: '>0.9'}"], "expect: no metric is called accuracy; did you mean test/accuracy?"),
+        (["expect={test/acuracy: '>0.9'}"], "expect: no metric is called test/acuracy; did you mean test/accuracy?"),
+        (["expect={Val/Loss: '<1'}"], "expect: no metric is called Val/Loss; did you mean val/loss?"),
+        (["expect={acc@1: '>0.9'}"], "expect: no metric is called acc@1; there are test/accuracy, test/loss, "
+         "val/accuracy, val/loss, train/loss, train/lr"),
+        (["expect={val/loss: '<1'}", "trainer.validation_size=0"], "expect: val/loss needs a validation set, got "
+         "trainer.validation_size 0"),
+        (["expect={test/loss_std: '<1'}"], "expect: no metric is called test/loss_std; did you mean test/loss?"),
+        (["expect={weight_norm/fc1.weight: '<1'}", "model=linear"], "expect: no metric is called "
+         "weight_norm/fc1.weight; did you mean weight_norm/fc.weight?"),
+    ],
+)  # fmt: skip
+def test_a_claim_on_what_no_run_records_is_refused_before_training(mistake, arguments, line):
+    assert mistake(*QUICK, *arguments) == [line]
+
+
+def test_a_claim_on_a_deviation_needs_seeds(tmp_path):
+    assert cli.main([*QUICK, "seeds=2", "expect={test/loss_std: '< 10'}"]) == 0
 
 
 def test_seeds_give_a_mean_and_a_deviation_under_a_parent(tmp_path, capsys):

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from quick import QUICK
 
+import odyssey_run
+from odyssey_core.errors import OdysseyError
 from odyssey_run import cli
 from odyssey_run.tasks import TASKS
 
@@ -26,8 +29,8 @@ ONE_FAULT = {
     (
         "modle=mlp",
     ): "unknown key modle; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
-    "model, data, loss, optim, scheduler, backend, task; did you mean model?",
-    ("seeds=0",): "seeds: expected an integer at least 1, got 0",
+    "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean model?",
+    ("seeds=0",): "seeds: expected an integer from 1 to 1000, got 0",
     ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
     '">= 0.86", got 0.9',
     ("expect={test/accuracy: '> high'}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, "
@@ -43,7 +46,7 @@ ONE_FAULT = {
     ("trainer.train_size=1338",): "trainer.train_size: expected at most 1337 (the training images left by validation), "
     "got 1338",
     ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size), got 32",
-    ("model.weights=3",): "model.weights: expected a safetensors file, a run or null, got 3",
+    ("model.weights=[3]",): "run_id: no run '[3]' in runs/, nor is there an MLflow store; the last runs: none",
     ("model.weights=none",): "run_id: no run 'none' in runs/, nor is there an MLflow store; the last runs: none",
     ("trainer.ema=1",): "trainer.ema: expected a number from 0 to below 1 or null, got 1",
     ("trainer.time_budget_s=0",): "trainer.time_budget_s: expected a number at least 0.001 or null, got 0",
@@ -52,7 +55,7 @@ ONE_FAULT = {
     (
         "run_id=abc",
     ): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
-    "model, data, loss, optim, scheduler, backend, task; did you mean run?",
+    "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean run?",
     ("optim.lr=abc",): "optim.lr: expected a number from 0 to 1e+38, got the text 'abc'",
     ("optim.lr=true",): "optim.lr: expected a number from 0 to 1e+38, got True",
     ("optim.lr=nan",): "optim.lr: expected a number from 0 to 1e+38, got nan",
@@ -77,7 +80,7 @@ ONE_FAULT = {
         "optim.betas=[0.9]",
     ): "optim.betas: expected a list of 2: a number from 0 to below 1, a number from 0 to below 1, got [0.9]",
     ("optim={lr: 1}",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got values; "
-    "set them as optim.KEY=VALUE",
+    "set values as optim.KEY=VALUE",
     ("lenet5",): "cannot read 'lenet5': expected name=value, for example optim.lr=0.01 or model=lenet5",
     ("--epochs=3",): "unrecognized arguments: --epochs=3; odyssey-run --help shows what there is",
     ("tracking=mlflow", "tracking.uri=htp://host"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a "
@@ -91,7 +94,7 @@ ONE_FAULT = {
     "got 1338",
     ("trainer.validation_size=1437",): "trainer.validation_size: expected 0, or 10 (the classes) to 1436 "
     "(of the 1437 training images), got 1437",
-    ("seed=${sede}",): "seed: Interpolation key 'sede' not found",
+    ("seed=${sede}",): "seed: ${...} does not stand for a value; write it as ${optim.lr}, with a key that has one",
 }
 
 
@@ -173,11 +176,182 @@ def test_a_fault_in_a_file_names_the_file(mistake, tmp_path):
     assert mistake(*QUICK, "--config-dir", str(own), "optim=fast")[0].startswith("optim.lr: expected a number")
 
 
-@pytest.mark.parametrize("syntax", ["x=[", "x=}", "x=a:b=c"])
-def test_a_syntax_error_names_the_override(mistake, syntax):
-    (line,) = mistake(*QUICK, syntax)
-    assert line.startswith(f"cannot read '{syntax}': ")
-    assert "quotes" in line
+@pytest.mark.parametrize("value", ["[", "}", "a:b=c", ">= 0", "ä", "range(a)", "float(x)", "'1"])
+def test_a_value_that_cannot_be_read_names_the_override(mistake, value):
+    (line,) = mistake(*QUICK, f"optim.lr={value}")
+    assert line == (
+        f"cannot read {f'optim.lr={value}'!r}: close brackets and quotes; special characters need quotes: "
+        "'optim.lr=\"...\"'"
+    )
+    assert mistake(*QUICK, f"optim.lrr={value}") == [
+        "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?"
+    ]
+
+
+TEXT = ("a (1).png", "a,b.png", "a=b.png", "ä.png", "[1].png", "{a}", "2026", "1.10", "true", "1e5", "scan(2)", "a:b",
+        "x&y", "'quoted", "87e123", "a b")  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXT)
+def test_keys_of_text_take_what_was_typed(text):
+    request = odyssey_run.compose("task=predict", "run_id=x", f"inputs={text}", f"tracking.experiment={text}")
+    assert request.task.arguments["inputs"] == request.tracking.experiment == text
+    assert request.config["inputs"] == text
+    with pytest.raises(OdysseyError, match=r"^optim\.lr: |^cannot read|^optim\.lr=a,b"):
+        odyssey_run.compose(f"optim.lr={text if text not in ('2026', '1.10', '1e5', '87e123') else [text]}")
+
+
+def test_keys_of_text_take_what_the_grammar_says():
+    inputs = ["inputs=[a.png,b.png]", "inputs='a b'", 'inputs="ä"', "inputs=a\\,b"]
+    found = [odyssey_run.compose("task=predict", "run_id=x", text).task.arguments["inputs"] for text in inputs]
+    assert found == [["a.png", "b.png"], "a b", "ä", "a,b"]
+    assert odyssey_run.compose("run.name=null", "tracking.register=0012").run.name is None
+    assert odyssey_run.compose("tracking.register=0012").tracking.register == "0012"
+
+
+ELSEWHERE = {
+    "lr=0.1": "optim.lr",
+    "LR=0.1": "optim.lr",
+    "trainer.lr=0.1": "optim.lr",
+    "epochs=3": "trainer.epochs",
+    "epoch=3": "trainer.epochs",
+    "batch_size=8": "trainer.batch_size",
+    "batchsize=8": "trainer.batch_size",
+    "name=x": "run.name",
+    "training={epochs: 3}": "trainer.epochs",
+    "experiments=x": "experiment",
+    "task.epochs=3": "trainer.epochs",
+    "task.port=5057": None,
+    "Optim.lr=0.1": "optim.lr",
+    "callbacks=x": None,
+}
+
+
+@pytest.mark.parametrize("text", ELSEWHERE)
+def test_an_unknown_key_is_looked_for_in_all_groups(mistake, text):
+    (line,) = mistake(*QUICK, text)
+    assert line.startswith("unknown key ")
+    assert line.partition("did you mean ")[2] == (f"{ELSEWHERE[text]}?" if ELSEWHERE[text] else "")
+
+
+def test_a_key_of_a_task_is_looked_for_among_its_own(mistake):
+    assert mistake("task=ui", "task.port=5057") == ["unknown key task.port; task has name; did you mean port?"]
+
+
+def test_names_are_compared_without_their_case(mistake):
+    assert mistake("data=MNIST")[0].endswith("did you mean 'mnist'?")
+    assert mistake("model=LeNet5")[0].endswith("did you mean 'lenet5'?")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("task=plot", "run_id=x", "format=onnx"), ("experiment=lenet5", "scheduler.power=2"),
+                  ("model=lenet6", "model.hidden=[3]", "model.dropout=2"), ("scheduler=linear", "scheduler.power=2")]
+)  # fmt: skip
+def test_no_second_mistake_comes_of_a_guess(mistake, arguments):
+    (line,) = mistake(*QUICK, *arguments)
+    assert line.startswith(f"unknown {arguments[0].split('=')[0]} ")
+
+
+HYDRA = {
+    "hydra.run.dir=x": "run.dir=FOLDER",
+    "hydra.sweep.dir=x": "sweep.name=NAME",
+    "hydra.sweeper.params={optim.lr: '1,2'}": "with -m",
+    "hydra.mode=MULTIRUN": "with -m",
+    "hydra.verbose=true": "train.log",
+    "hydra.searchpath=[file:///x]": "--config-dir FOLDER",
+    "hydra/launcher=joblib": "sweep.jobs=",
+    "hydra.job.name=x": "run.name=NAME",
+    "hydra.help.app_name=x": "",
+}
+
+
+@pytest.mark.parametrize("flags", [(), ("-m",)])
+@pytest.mark.parametrize("text", HYDRA)
+def test_hydras_own_settings_are_refused_in_one_line(mistake, text, flags):
+    (line,) = mistake(*flags, text)
+    assert line.startswith(f"{text.partition('=')[0]}: Hydra's own settings are not used here")
+    assert HYDRA[text] in line
+
+
+WAYS = {
+    ("~optim=0.1",): "cannot read '~optim=0.1': no key can be taken away; set it to another value",
+    ("optim.lr = 0.1",): "cannot read 'optim.lr = 0.1': no spaces around =: optim.lr=0.1",
+    ("optim.lr", "=", "0.1"): "cannot read 'optim.lr = 0.1': no spaces around =: optim.lr=0.1",
+    ("optim.lr= 0.1",): "cannot read 'optim.lr= 0.1': no spaces around =: optim.lr=0.1",
+    ("optim@x=sgd",): "cannot read 'optim@x=sgd': expected a name such as optim.lr before =, got 'optim@x'",
+    ("optim=[sgd,adam]",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got a list; "
+    "set values as optim.KEY=VALUE",
+    ("optim.lr.x=1",): "optim.lr.x: optim.lr is 0.01, which has no keys of its own",
+    ("debug.x=1",): "debug.x: debug=NAME chooses a file of values, and has no keys of its own",
+    ("task.name=[1]",): f"task.name: unknown task [1]; known: {', '.join(sorted(TASKS))}",
+    ("seed=010",): "seed: expected an integer from 0 to 9223372036854775807, got the text '010'",
+    ("trainer.batch_size=1e9",): "trainer.batch_size: expected an integer at least 1, got 1e+09; write 1000000000",
+    ("seeds=2.0",): "seeds: expected an integer from 1 to 1000, got 2.0; write 2",
+    ("seed=9223372036854775807", "seeds=2"): "seeds: the last of 2 seeds would be above 9223372036854775807; choose a "
+    "smaller seed",
+    ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift; "
+    "did you mean data.augment.rotation?",
+    ("model.dropout=1.5",): "model.dropout: expected a number from 0 to below 1, got 1.5",
+    ("optim.lr=1e39",): "optim.lr: expected a number from 0 to 1e+38, got 1e+39",
+    ("optim=adam", "optim.eps=0"): "optim.eps: expected a number from 1e-38 to 1e+38, got 0",
+    ("optim.lr=" + "9" * 400,): f"optim.lr: expected a number from 0 to 1e+38, got {'9' * 80} ... {'9' * 15}",
+    ("seed=${seed}",): "seed: ${...} does not stand for a value; write it as ${optim.lr}, with a key that has one",
+    ("task=verify",): "task=verify needs run_id=VALUE; odyssey-run --help task=verify says what it is",
+    ("-m", "--cfg", "job"): "--cfg and --info show one configuration: leave -m out, or use -m sweep.dry_run=true",
+    ("--cfg", "hydra"): "argument --cfg/-c: invalid choice: 'hydra' (choose from 'job'); odyssey-run --help shows what "
+    "there is",
+    ("--resolve",): "--resolve and --package say how to print a configuration: add --cfg job",
+    (
+        "--config-name",
+        "x",
+    ): "--config-name: is not used here; a configuration of your own is "
+    "FOLDER/experiment/NAME.yaml, chosen by --config-dir FOLDER experiment=NAME",
+    ("--config-dir", "nothere", "experiment=x"): "--config-dir nothere: no such folder",
+}
+
+
+@pytest.mark.parametrize("arguments", WAYS, ids=lambda arguments: " ".join(arguments)[:60])
+def test_what_is_typed_in_another_way_gets_one_line(mistake, arguments):
+    assert mistake(*arguments) == [WAYS[arguments]]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("debug=null",), ("experiment=null",), ("experiment=null", "debug=null", "seed=3")]
+)
+def test_the_shipped_values_can_be_typed(capsys, arguments):
+    assert cli.main(["--cfg", "job", *arguments]) == 0
+    assert "name: lenet5\n" in capsys.readouterr().out
+
+
+def test_a_network_too_large_for_the_machine_is_refused_before_it_is_laid_out(mistake):
+    (line,) = mistake("model=mlp", "model.hidden=[100000,100000]", "data=digits")
+    assert line.startswith("model: 10,078,800,002 weights need at least 75 GiB to be trained, and this machine has ")
+
+
+@pytest.mark.parametrize("value", [f"[{','.join(['100'] * 5000)}]", "[" * 150 + "]" * 150, "x" * 15_000])
+def test_what_is_too_long_or_too_deep_is_answered_at_once(mistake, value):
+    begun = time.process_time()
+    (line,) = mistake("model=mlp", f"model.hidden={value}")
+    assert time.process_time() - begun < 2
+    assert len(line) < 300
+    assert line.startswith("cannot read 'model.hidden=")
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_RUN_NAME", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"])
+def test_a_variable_of_mlflows_that_is_not_used_is_told(mistake, monkeypatch, name):
+    monkeypatch.setenv(name, "1234")
+    quick = [text for text in QUICK if not text.startswith("tracking=")]
+    (line,) = mistake(*quick)
+    assert line.startswith(f"{name}: is set and not used here; unset it, and set ")
+    assert cli.main([*QUICK, "--cfg", "job"]) == 0  # with tracking=none it would say nothing to anybody
+    if name != "MLFLOW_RUN_ID":
+        assert cli.main([*quick, "--cfg", "job", "run.name=a", "tracking.experiment=b"]) == 0
+
+
+def test_hydra_full_error_shows_where_a_mistake_was_found(monkeypatch, capsys):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert cli.main(["optim.lr=x"]) == cli.MISTAKE
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
 def test_missing_data_names_the_folder(mistake, tmp_path):
@@ -215,12 +389,12 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
     from odyssey_core.data import DATASETS, Dataset, Images
     from odyssey_core.data.preparation import PREPARATIONS
 
-    def tiny(augment: None = None) -> Dataset:
+    def tiny(mean: float, std: float, augment: None = None) -> Dataset:
         images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
         return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"])
 
     monkeypatch.setitem(DATASETS._table, "digits", tiny)
-    (line,) = mistake(*QUICK, "~data.mean", "~data.std")
+    (line,) = mistake(*QUICK)
     assert line == "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
 
 

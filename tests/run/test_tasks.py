@@ -1,5 +1,6 @@
 """What can be done with a run, and with a model or a data set before there is one."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -146,7 +147,10 @@ def test_export_for_onnx_without_its_package(trained, monkeypatch, capsys):
 
 
 def test_public_names():
-    assert odyssey_run.__all__ == ["RecordedRun", "Request", "compose", "load", "train"]
+    names = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
+    assert odyssey_run.__all__ == names
+    assert dir(odyssey_run) == sorted([*names, "__version__"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", odyssey_run.__version__)
     for name in odyssey_run.__all__:
         assert getattr(odyssey_run, name).__doc__
     with pytest.raises(AttributeError, match="module 'odyssey_run' has no attribute 'trian'"):

@@ -14,7 +14,7 @@ PARSE = parser_for({"optim": ["adam", "adamw", "sgd"]})
 
 
 def axis(text):
-    return space.axis(PARSE(text), text.startswith("optim="))
+    return space.axis(PARSE(*text.split("=", 1)), text.startswith("optim="))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,9 @@ def axis(text):
         ("optim.lr=0.1,0.1,0.2", ("0.1", "0.2")),
         ("x=range(1,4)", ("1", "2", "3")),
         ("x=range(0,1,0.25)", ("0.0", "0.25", "0.5", "0.75")),
+        ("x=range(0.1,0.4,0.1)", ("0.1", "0.2", "0.3")),
+        ("x=range(1,0,-0.3)", ("1.0", "0.7", "0.4", "0.1")),
+        ("x=range(1e-3,5e-3,1e-3)", ("0.001", "0.002", "0.003", "0.004")),
         ("x=choice(a,'b c')", ("a", "b\\ c")),
         ("model.hidden=[32],[64,32]", ("[32]", "[64,32]")),
         ("optim=glob(adam*)", ("adam", "adamw")),
@@ -54,6 +57,22 @@ def test_a_logarithmic_interval_is_even_in_the_logarithm():
 @pytest.mark.parametrize("text", ["x=interval(2,1)", "x=tag(log,interval(0,1))", "x=tag(log,interval(-1.0,1.0))"])
 def test_an_interval_that_holds_nothing(text):
     with pytest.raises(ConfigError, match=r"x: expected an interval with .*low < high, got 'x="):
+        axis(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x=range(0,1e9)", "has more than 1,000 values; take an interval"),
+        ("x=range(1,2,0)", "with a step that is not 0, got 0"),
+        ("x=range(1,inf)", "with a step that is not 0"),
+        ("x=shuffle(1,2,3)", r"shuffle\(\) would be another plan each time"),
+        ("x=tag(fast,choice(1,2))", "the only tag is log"),
+        ("x=tag(lgo,interval(1,2))", r"the only tag is log, of an interval; got \['lgo'\]"),
+    ],
+)
+def test_what_a_plan_cannot_go_by(text, message):
+    with pytest.raises(ConfigError, match=rf"^x: .*{message}"):
         axis(text)
 
 

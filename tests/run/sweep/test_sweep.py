@@ -181,6 +181,25 @@ def test_random_points_are_the_same_again(sweep, children):
     assert sweep(*drawn)[1][0].startswith("all 3 runs are done")
 
 
+def test_points_drawn_twice_are_told_and_run_once(sweep, children):
+    _, out, _ = sweep("sweep=random", "optim.lr=0.1,0.2,0.3", "sweep.trials=20", "sweep.dry_run=true")
+    assert out[0] == "20 points were drawn, 3 of them different; each is run once"
+    assert "3 runs, 0 done" in out
+
+
+def test_a_range_knows_what_was_done_under_its_decimals(sweep, children):
+    assert sweep("optim.lr=0.3")[0] == 0
+    _, out, _ = sweep("optim.lr=range(0.1,0.4,0.1)", "sweep.dry_run=true")
+    assert [line.split()[0] for line in out[:3]] == ["optim.lr=0.1", "optim.lr=0.2", "optim.lr=0.3"]
+    assert "done: val/accuracy" in out[2]
+    assert "3 runs, 1 done" in out
+
+
+def test_a_grid_that_nobody_can_run_is_refused(mistake):
+    (line,) = mistake("-m", *SMALL[2:], "optim.lr=range(0,1,0.002)", "seed=range(0,500)")
+    assert line == "sweep: a grid of 250,000 points, at most 10,000 are planned; choose sweep=random"
+
+
 def test_tpe_goes_on_to_so_many_in_all(sweep, children):
     pytest.importorskip("optuna")
     space = ("sweep=tpe", "optim.lr=tag(log,interval(0.01,1))", "trainer.batch_size=16,32", "sweep.name=t")
@@ -202,22 +221,22 @@ def test_fail_fast_stops(sweep, children):
 FAULTS = {
     ("optim.lr=0.1,abc", "trainer.epochs=x"): [
         "trainer.epochs: expected an integer at least 1, got the text 'x'",
-        "optim.lr: expected a number, got the text 'abc'",
+        "optim.lr: expected a number from 0 to 1e+38, got the text 'abc' (with optim.lr=abc)",
     ],
     ("optim=sgd,adam", "optim.momentum=0.9"): [
-        "unknown key optim.momentum; optim has lr, betas, eps, weight_decay",
+        "unknown key optim.momentum; optim has lr, betas, eps, weight_decay (with optim=adam)",
     ],
     ("optim.lr=interval(0.1,1)",): [
         "optim.lr: an interval has no end of points; choose sweep=random or sweep=tpe",
     ],
     ("sweep=random", "optim.lr=interval(1,0.1)"): [
-        "optim.lr: expected an interval with low < high, got '++optim.lr=interval(1,0.1)'",
+        "optim.lr: expected an interval with low < high, got 'optim.lr=interval(1,0.1)'",
     ],
     ("sweep=random",): ["sweep=random: nothing varies; give a key several values or an interval"],
     ("sweep.trails=3",): ["unknown key sweep.trails; sweep has strategy, name, trials, metric, direction, seed, prune, "
                           "jobs, executor, address, dry_run, rerun, fail_fast; did you mean sweep.trials?"],
     ("sweep.trials=3", "sweep.prune=true"): [
-        "sweep.trials: a grid has as many as it has; choose sweep=random or sweep=tpe, got 3",
+        "sweep.trials: a grid runs every combination; choose sweep=random or sweep=tpe, got 3",
         "sweep.prune: needs sweep=tpe",
     ],
     ("sweep.name=a/b",): ["sweep.name: expected letters, digits and ._+- only, got 'a/b'"],
@@ -243,7 +262,13 @@ def test_a_broken_point_is_refused_before_any_has_run(sweep, tmp_path, arguments
 
 def test_how_to_sweep_needs_a_sweep(mistake):
     (line,) = mistake(*SMALL, "tracking=none", "sweep.jobs=2")
-    assert line == "sweep.jobs=2: says how to sweep; give -m too"
+    assert line == "sweep.jobs is for sweeps: add -m"
+    assert mistake(*SMALL, "sweep=tpe") == ["sweep=tpe is for sweeps: add -m"]
+    assert mistake(*SMALL, "optim.lr=0.1,0.2") == [
+        "optim.lr=0.1,0.2 has several values: sweep them with -m, or write a list: optim.lr=[0.1,0.2]"
+    ]
+    assert mistake(*SMALL, "optim.lr=0,01") == ["optim.lr=0,01 has two values: sweep them with -m, or write 0.01"]
+    assert mistake(*SMALL, "optim=sgd,adam") == ["optim=sgd,adam has several values: sweep them with -m"]
 
 
 def start(folder, *arguments):

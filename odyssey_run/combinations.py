@@ -1,0 +1,94 @@
+"""What is wrong with parts of a configuration that are right by themselves: what they make, how they fit together."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from odyssey_core.data import INPUT_SHAPE
+from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.optim import Optimizer
+from odyssey_run import claims
+from odyssey_run.binding import Faults
+from odyssey_run.schema import SEEDS, TrainerConfig
+
+RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
+MOST_WEIGHTS = 2**31  # numbers that an instruction can count
+
+
+def faults(parts: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
+    """One line a fault.
+
+    Args:
+        parts: components and groups by name, bound; those that are wrong already are left out.
+        root: values that belong to no group, likewise.
+    """
+    return list(dict.fromkeys([*_of_constructors(parts, root), *_of_values(parts, root)]))
+
+
+def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    """What the constructors that load nothing find wrong, and what rests on what they make."""
+    for needed, construct in (
+        (("optim",), lambda: parts["optim"].build()),
+        (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
+        (("model",), lambda: _shapes(parts["model"])),
+        (("model", "optim"), lambda: _check_memory(_shapes(parts["model"]), parts["optim"].build())),
+        ((), lambda: claims.read(root.get("expect", {}))),
+        (("model", "trainer"), lambda: _check_claims(_shapes(parts["model"]), parts["trainer"], root)),
+    ):
+        try:
+            if all(parts.get(name) for name in needed):
+                construct()
+        except Faults as faults:
+            yield from faults.lines
+        except OdysseyError as error:
+            yield str(error)
+
+
+def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """The arrays of a model for two classes of 28 x 28 pixels."""
+    module = model.build(input_shape=INPUT_SHAPE, classes=2)
+    return {name: node.shape for name, node in module.parameters().items()}
+
+
+def _check_memory(shapes: Mapping[str, tuple[int, ...]], optimizer: Optimizer) -> None:
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    arrays = 2 + len(optimizer.slots())  # the weights, their gradient, and what the rule keeps of each
+    needed, there = 4 * numbers * arrays, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there or numbers >= MOST_WEIGHTS:
+        raise ConfigError(
+            f"model: {numbers:,} weights need at least {needed / 2**30:,.0f} GiB to be trained, and this machine has "
+            f"{there / 2**30:,.0f} GiB; choose a smaller model"
+        )
+
+
+def _check_claims(shapes: Mapping[str, tuple[int, ...]], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
+    if {"expect", "seeds"} <= root.keys():
+        layers = [name for name, shape in shapes.items() if len(shape) > 1]
+        known = claims.metrics(layers, trainer.validation_size != 0, root["seeds"])
+        if wrong := claims.unknown(root["expect"], known):
+            raise Faults(wrong)
+
+
+def _of_values(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    """What is right by itself and wrong together."""
+    trainer, task = parts.get("trainer"), parts.get("task")
+    if trainer and trainer.validation_size == 0:
+        for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
+            if value:
+                yield f"trainer.{key}: needs a validation set, got trainer.validation_size 0"
+    if {"seed", "seeds"} <= root.keys() and root["seed"] + root["seeds"] - 1 not in SEEDS:
+        yield f"seeds: the last of {root['seeds']} seeds would be above {SEEDS.high}; choose a smaller seed"
+    if task and task.name in RECORDING and "tracking" in parts and parts["tracking"].name == "mlflow":
+        yield from (f"{name}: {text}" for name, text in _unused_settings(parts))
+
+
+def _unused_settings(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Variables that MLflow knows and a run here would not go by, unless a key says the same in another way."""
+    for name, key, given in (
+        ("MLFLOW_RUN_NAME", "run.name=NAME", "run" in parts and parts["run"].name),
+        ("MLFLOW_RUN_ID", "resume=RUN to go on with a run", False),
+        ("MLFLOW_EXPERIMENT_ID", "tracking.experiment=NAME", parts["tracking"].experiment),
+    ):
+        if os.environ.get(name) and not given:
+            yield name, f"is set and not used here; unset it, and set {key}"

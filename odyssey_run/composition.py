@@ -1,0 +1,194 @@
+"""From options of groups to one configuration: Hydra composes, without the one global Hydra that a process may have."""
+
+import copy
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from odyssey_core.errors import ConfigError, OdysseyError, shortened
+from odyssey_run.binding import Faults
+from odyssey_run.overrides import EMPTY_GROUPS, group_options, hydra_hint
+
+CONFIG_MODULE = "odyssey_run.conf"
+HOUSE = Path(str(files(CONFIG_MODULE)))
+# Of Hydra's section, what describes the composition itself.
+OWN_ACCOUNT = ("overrides", "runtime")
+# YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
+MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_composing = threading.RLock()  # Hydra's version is one for the process
+
+
+class _OwnFiles(FileConfigSource):
+    """A folder of a user's own configuration files; what is wrong with one is told with its name."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """See FileConfigSource."""
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        try:
+            _check_numbers(path)
+            result = super().load_config(config_path)
+            if not OmegaConf.is_dict(result.config):
+                raise ConfigError(f"{path}: expected keys with values, got a list or text")
+            return result
+        except ConfigError:
+            raise
+        except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
+            raise ConfigError(f"{path}: {one_line(error)}") from None
+
+
+def _check_numbers(path: Path) -> None:
+    """Refuses whole numbers that YAML 1.1 reads as others than a person does, as the command line does."""
+    text = path.read_text(encoding="utf-8")
+    if not MISREAD.search(text):
+        return
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        plain = isinstance(token, yaml.ScalarToken) and token.plain
+        if plain and MISREAD.fullmatch(token.value):
+            meant = yaml.safe_load(token.value)
+            if isinstance(meant, int | float):
+                raise ConfigError(
+                    f"{path}: line {token.start_mark.line + 1}: YAML reads {token.value} as {meant}; "
+                    "write the number without a zero in front, or text in quotes"
+                )
+
+
+class ConfigFiles:
+    """The configuration files that are shipped and, beside them, those in a folder of a user's own.
+
+    Args:
+        folder: the user's.
+
+    Raises:
+        ConfigError: no such folder, or one with a file that a shipped one would hide.
+    """
+
+    def __init__(self, folder: str | None = None):
+        self.own = None if folder is None else Path(folder)
+        self.folders = [HOUSE, *([self.own] if self.own else [])]
+        if self.own is not None:
+            _check_folder(self.own)
+
+    @cached_property
+    def options(self) -> dict[str, list[str]]:
+        """The groups and the options of each."""
+        return group_options(self.folders)
+
+    def compose(self, groups: Sequence[str]) -> dict[str, Any]:
+        """The configuration with these options, as plain values; interpolations are still text.
+
+        Args:
+            groups: ``group=option`` for each that is chosen.
+
+        Raises:
+            ConfigError: files that do not fit together, or that set what Hydra would do.
+        """
+        chosen = [text for text in groups if text not in {f"{group}=null" for group in EMPTY_GROUPS}]
+        config = self._load(chosen)
+        settings = config.pop("hydra")
+        if self.own is not None:
+            shipped = self._load([])["hydra"]
+            if faults := list(_hydra_settings(settings, shipped, self.own)):
+                raise Faults(faults)
+        return config
+
+    def _load(self, groups: list[str]) -> dict[str, Any]:
+        with _composing:
+            before = version.VersionBase.instance().getbase()
+            version.setbase("1.3")
+            setup_globals()
+            try:
+                loader = ConfigLoaderImpl(create_config_search_path(f"pkg://{CONFIG_MODULE}"))
+                if self.own is not None:
+                    loader.repository.sources.insert(-1, _OwnFiles("--config-dir", str(self.own.absolute())))
+                config = loader.load_configuration("config", groups, RunMode.RUN, from_shell=False)
+                del config.hydra.job.override_dirname  # repeats the groups
+                return OmegaConf.to_container(config, resolve=False)
+            except OdysseyError:
+                raise
+            except Exception as error:  # whatever Hydra makes of files that do not fit together
+                raise ConfigError(f"{self.own or HOUSE.name}: {one_line(error)}") from None
+            finally:
+                version.VersionBase.instance().version_base = before
+
+
+def _check_folder(own: Path) -> None:
+    if not own.is_dir():
+        raise ConfigError(f"--config-dir {shortened(str(own))}: no such folder")
+    index = own / "config.yaml"  # a run's folder has one too, which says what it was made with
+    for file in [*sorted(own.glob("*/**/*.yaml")), *([index] if index.is_file() else [])]:
+        name, content = file.relative_to(own), file.read_bytes()
+        differs = (HOUSE / name).is_file() and (HOUSE / name).read_bytes() != content
+        if differs and (file != index or b"\ndefaults:" in content):
+            raise ConfigError(
+                f"--config-dir {own}: {name} would not be used, since odyssey-run has a file of that name; rename it"
+            )
+
+
+def _hydra_settings(settings: Mapping[str, Any], shipped: Mapping[str, Any], own: Path):
+    """A fault for each of Hydra's settings that is set in a file; none of them would do anything."""
+    for key, value in settings.items():
+        if key not in OWN_ACCOUNT and value != shipped.get(key):
+            yield f"{own}: hydra.{key}: Hydra's own settings are not used here{hydra_hint(f'hydra.{key}')}"
+
+
+def set_value(config: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a key in a composed configuration; a mapping is merged into one that is there.
+
+    Raises:
+        ConfigError: a key below something that has no keys.
+    """
+    *parents, last = key.split(".")
+    for depth, name in enumerate(parents, 1):
+        if config.get(name) is None:
+            config[name] = {}
+        inside = config[name]
+        if not isinstance(inside, dict):
+            path = shortened(".".join(parents[:depth]))
+            raise ConfigError(f"{shortened(key)}: {path} is {shortened(repr(inside))}, which has no keys of its own")
+        config = inside
+    if isinstance(value, dict) and isinstance(config.get(last), dict):
+        for name, inner in value.items():
+            set_value(config[last], name, inner) if "." not in str(name) else config[last].update({name: inner})
+    else:
+        config[last] = copy.deepcopy(value)
+
+
+def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration with its interpolations replaced, and the fault of each key where that failed, by key."""
+    faults: dict[str, str] = {}
+    if "${" not in str(config):
+        return config, faults
+    while True:
+        try:
+            return OmegaConf.to_container(OmegaConf.create(config), resolve=True), faults
+        except Exception as error:  # of OmegaConf's, or of a resolver
+            key = getattr(error, "full_key", None)
+            if not key or key in faults:
+                where = f"{shortened(key)}: " if key else ""
+                raise ConfigError(f"{where}a value with ${{...}} does not stand for another one") from None
+            faults[key] = (
+                f"{key}: ${{...}} does not stand for a value; write it as ${{optim.lr}}, with a key that has one"
+            )
+            set_value(config, key, None)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of another package's error without its layout, and with its cause."""
+    parts = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [part for part in parts if not re.match(r"(full_key|object_type|reference_type)[:=]", part)]
+    text = " ".join(own) or type(error).__name__
+    return f"{text}: {one_line(error.__cause__)}" if error.__cause__ else text

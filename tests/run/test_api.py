@@ -1,0 +1,58 @@
+"""The runner from Python: wrong arguments get one clear exception, a run that did not finish says so."""
+
+import subprocess
+import sys
+
+import pytest
+from quick import QUICK
+
+import odyssey_run
+from odyssey_core.errors import OdysseyError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (["data=digits"],),
+            r'expected text such as "optim.lr=0.1", got a list; a list is spread: train\(\*overrides\)',
+        ),
+        (({"data": "digits"},), 'expected text such as "optim.lr=0.1", got a dict'),
+        ((0.1,), 'expected text such as "optim.lr=0.1", got a float'),
+        (("-m", "optim.lr=0.1,0.2"), "makes one run; call it once for each value, or use odyssey-run -m"),
+        (("--config-dir=x",), "flags are for the command line, got --config-dir=x; --config-dir is config_dir=FOLDER"),
+        (("task=show",), "trains, got task=show; run it on the command line: odyssey-run task=show"),
+    ],
+)
+def test_what_is_no_override_is_refused(tmp_path, arguments, message):
+    with pytest.raises(OdysseyError, match=rf"^train: {message}"):
+        odyssey_run.train(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_did_not_finish_raises_with_the_run():
+    with pytest.raises(
+        odyssey_run.UnfinishedRun, match=r"ended FAILED: .*loss is not finite.*; see .*runs/x"
+    ) as raised:
+        odyssey_run.train(*QUICK, "optim.lr=1e30", "run.name=x")
+    assert raised.value.run.status == "FAILED"
+    assert raised.value.run.name == "x"
+
+
+def test_a_metric_that_there_is_not_is_named():
+    run = odyssey_run.train(*QUICK)
+    with pytest.raises(KeyError, match=r"unknown metric 'val/acc'; known: .*did you mean 'val/accuracy'\?"):
+        run.metrics["val/acc"]
+    assert run.metrics.get("val/acc") is None
+
+
+def test_a_whole_package_can_be_run():
+    done = subprocess.run([sys.executable, "-m", "odyssey_run", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"odyssey-run {odyssey_run.__version__}\n")
+
+
+def test_an_answer_that_nobody_reads_to_its_end_is_no_error():
+    command = f"{sys.executable} -m odyssey_run --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("odyssey-run trains a model")
