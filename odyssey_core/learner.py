@@ -1,15 +1,13 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cached_property
 from typing import Annotated
 
 import numpy as np
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
-from odyssey_core.backends.base import Backend, Executable, Feed
+from odyssey_core.backends.base import Backend, Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Images
@@ -17,7 +15,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import CrossEntropy, Loss
 from odyssey_core.nn import Module
-from odyssey_core.optim import SGD, Optimizer, StepRule, Update
+from odyssey_core.optim import Optimizer, StepRule, Update
 from odyssey_core.ranges import Range, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
@@ -99,24 +97,13 @@ class Learner:
         Raises:
             DataError: an index outside the data.
         """
-        scalars = [
-            (*self.optimizer.scalars(first_step + i, float(rate)), *self._rule.scalars(first_step + i))
-            for i, rate in enumerate(lr)
-        ]
         self._inference.forget()
-        return self._run(self._train, data, order, epoch=epoch, scalars=np.asarray(scalars, np.float32))[..., 0]
+        feed = self._feed(data, order, epoch=epoch, scalars=self._step_values(first_step, lr))
+        return self._train.run(feed)[..., 0]
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and losses (n,), both float32, of the images that ``order`` (n,) int64 names."""
         return self._inference.evaluate(data, order)
-
-    @cached_property
-    def _probe(self) -> Executable:
-        """A step that changes no weight: the velocity of a rate of 0, from 0 on, is the gradient itself."""
-        velocity = SGD(lr=0.0, momentum=0.5)
-        return self.backend.compile(
-            [self._losses], self._model, [replace(u, optimizer=velocity) for u in self._updates]
-        )
 
     def gradients(self, data: Images, order: np.ndarray, epoch: int = 0) -> dict[str, np.ndarray]:
         """The gradient of the mean training loss of one batch by parameter, float32; changes nothing.
@@ -126,15 +113,18 @@ class Learner:
             order: (batch_size,) int64 indices, -1 for a place without an image.
             epoch: enters the random numbers.
         """
-        velocity = {f"{name}/velocity": np.float32(0) for name in self.parameters}
-        self._probe.write(self.weights() | velocity)
-        self._run(self._probe, data, order[None], epoch=epoch, scalars=np.zeros((1, 1), np.float32))
-        state = self._probe.read()
-        return {name: np.asarray(state[f"{name}/velocity"], np.float32) for name in self.parameters}
+        feed = self._feed(data, order[None], epoch=epoch, scalars=self._step_values(0, np.zeros(1)))
+        return {name: np.asarray(grad, np.float32) for name, grad in self._train.gradients(feed).items()}
 
-    def _run(self, executable, data: Images, order: np.ndarray, **feed) -> np.ndarray:
+    def _step_values(self, first_step: int, lr: np.ndarray) -> dict[str, np.ndarray]:
+        """The numbers of the optimizer and of what goes around it, of as many steps as there are rates."""
+        steps = enumerate(map(float, lr), first_step)
+        values = [self.optimizer.step_values(step, rate) | self._rule.step_values(step) for step, rate in steps]
+        return {name: np.array([each[name] for each in values], np.float32) for name in values[0]} if values else {}
+
+    def _feed(self, data: Images, order: np.ndarray, **rest) -> Feed:
         pixels = data.pixels.reshape(len(data.pixels), -1)
-        return executable.run(Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **feed))
+        return Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **rest)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the parameters and buffers by path, float32: convolutions (out, in / groups, kernel height, kernel

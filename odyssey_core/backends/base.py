@@ -27,7 +27,8 @@ class Feed:
         order: (steps, N) int64 indices of the images of each step, -1 for a place without an image.
         pixels: (images, C H W) uint8, what the indices point into.
         labels: (images,) int64.
-        scalars: (steps, S) float32 numbers as ``Optimizer.scalars`` and then ``StepRule.scalars`` give them.
+        scalars: by name (steps,) the numbers of each step that ``Optimizer.step_values`` and ``StepRule.step_values``
+            give.
         inputs: (steps, N, features) float32 values of the graph's ``input`` nodes, side by side, flattened.
         seed: the run's seed.
         epoch: the epoch that all these steps belong to.
@@ -36,7 +37,7 @@ class Feed:
     order: np.ndarray
     pixels: np.ndarray = field(default_factory=lambda: NO_IMAGES)
     labels: np.ndarray = field(default_factory=lambda: NO_LABELS)
-    scalars: np.ndarray | None = None
+    scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
     inputs: np.ndarray | None = None
     seed: int = 0
     epoch: int = 0
@@ -47,6 +48,9 @@ class Executable(Protocol):
 
     def run(self, feed: Feed) -> np.ndarray:
         """Runs every step of the feed; returns (steps, N, F) float32: the outputs side by side, flattened."""
+
+    def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
+        """The gradient of each updated parameter in the feed's last step, before clipping; no value changes."""
 
     def read(self) -> dict[str, np.ndarray]:
         """Copies of all values: ``{"conv1.weight": ..., "conv1.weight/velocity": ...}`` in the graph's shapes."""
@@ -91,14 +95,14 @@ class FeedBounds:
         batch_size: images per step.
         pixels: (C H W) of an image, or None where the graph gathers none.
         classes: labels must lie below; None where the graph reads none.
-        scalars: numbers that the optimizer's rule and what goes around it take per step.
+        scalars: names of the numbers that the optimizer's rule and what goes around it take per step.
         inputs: features of the ``input`` nodes together.
     """
 
     batch_size: int
     pixels: int | None
     classes: int | None
-    scalars: int
+    scalars: frozenset[str]
     inputs: int
 
     @classmethod
@@ -112,7 +116,7 @@ class FeedBounds:
             batch_size=next(x.shape[0] for x in nodes if x.batched),
             pixels=pixels.pop() if pixels else None,
             classes=min(classes) if classes else None,
-            scalars=max((len((*u.optimizer.scalars(0, 0.0), *rule.scalars(0))) for u in updates), default=0),
+            scalars=frozenset(name for u in updates for name in rule.around(u.optimizer).values),
             inputs=sum(math.prod(x.shape[1:]) for x in input_nodes(outputs, updates)),
         )
 
@@ -135,11 +139,10 @@ class FeedBounds:
             least, most = named.min(initial=0), named.max(initial=0)
             if least < 0 or most >= self.classes:
                 raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")
-        for name, array, shape in (
-            ("scalars", feed.scalars, (steps, self.scalars)),
-            ("inputs", feed.inputs, (steps, batch, self.inputs)),
-        ):
-            if shape[-1] and (array is None or array.shape != shape):
+        arrays = {f"scalars {name}": (feed.scalars.get(name), (steps,)) for name in sorted(self.scalars)}
+        arrays |= {"inputs": (feed.inputs, (steps, batch, self.inputs))} if self.inputs else {}
+        for name, (array, shape) in arrays.items():
+            if array is None or array.shape != shape:
                 raise DataError(f"{name}: expected shape {shape}, got {None if array is None else array.shape}")
 
 

@@ -1,7 +1,7 @@
 """Update rules, and schedules of the learning rate."""
 
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
-from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update
+from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
     Constant,
     Cosine,
@@ -28,6 +28,7 @@ __all__ = [
     "Schedule",
     "StepRule",
     "Update",
+    "WholeRule",
 ]
 
 OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop})

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
+from odyssey_core.arithmetic import fma
 from odyssey_core.optim.optimizer import Optimizer, power
 from odyssey_core.ranges import PositiveSize, Share, Size
 
@@ -23,35 +23,24 @@ class Adam(Optimizer):
     Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
     """
 
-    rule: ClassVar[str] = "adam"
-    decoupled: ClassVar[bool] = False
     lr: Size = 0.001
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: PositiveSize = 1e-8
     weight_decay: Size = 0.0
 
-    def slots(self):
-        return ("mean", "square")
+    @property
+    def rule(self):
+        return adam
 
     def constants(self):
         b1, b2 = self.betas
-        return b1, 1 - b1, b2, 1 - b2, self.eps, self.weight_decay, float(self.decoupled)
+        of_betas = {"beta1": b1, "rest1": 1 - b1, "beta2": b2, "rest2": 1 - b2}
+        return {**of_betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
-    def scalars(self, step, lr):
+    def step_values(self, step, lr):
         b1, b2 = self.betas
-        return lr, lr / (1 - power(b1, step + 1)), 1 / math.sqrt(1 - power(b2, step + 1))
-
-    def apply(self, parameter, grad, slots, scalars):
-        lr, step_size, correction = scalars
-        b1, b2 = self.betas
-        if self.decoupled:
-            parameter = parameter - lr * self.weight_decay * parameter
-        else:
-            grad = grad + self.weight_decay * parameter
-        mean, square = slots["mean"], slots["square"]
-        mean[...] = b1 * mean + (1 - b1) * grad
-        square[...] = b2 * square + (1 - b2) * grad * grad
-        return parameter - step_size * mean / (np.sqrt(square) * correction + self.eps)
+        first, second = 1 - power(b1, step + 1), 1 - power(b2, step + 1)
+        return {"lr": lr, "step_size": lr / first, "correction": 1 / math.sqrt(second)}
 
 
 @dataclass(frozen=True)
@@ -62,8 +51,11 @@ class AdamW(Adam):
     (the decay is multiplied by lr).
     """
 
-    decoupled: ClassVar[bool] = True
     weight_decay: Size = 0.01
+
+    @property
+    def rule(self):
+        return adamw
 
 
 @dataclass(frozen=True)
@@ -80,23 +72,41 @@ class RMSprop(Optimizer):
     Source: Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012, in PyTorch's form (eps outside the root).
     """
 
-    rule: ClassVar[str] = "rmsprop"
     lr: Size = 0.01
     alpha: Share = 0.99
     eps: PositiveSize = 1e-8
     weight_decay: Size = 0.0
     momentum: Share = 0.0
 
-    def slots(self):
-        return ("square", "velocity")
+    @property
+    def rule(self):
+        return rmsprop
 
     def constants(self):
-        return self.alpha, 1 - self.alpha, self.eps, self.weight_decay, self.momentum
+        return {**super().constants(), "rest": 1 - self.alpha}
 
-    def apply(self, parameter, grad, slots, scalars):
-        (lr,) = scalars
-        grad = grad + self.weight_decay * parameter
-        square, velocity = slots["square"], slots["velocity"]
-        square[...] = self.alpha * square + (1 - self.alpha) * grad * grad
-        velocity[...] = self.momentum * velocity + grad / (np.sqrt(square) + self.eps)
-        return parameter - lr * velocity
+
+def _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction):
+    mean = fma(beta1, mean, rest1 * g)
+    square = fma(beta2, square, rest2 * g * g)
+    return p - step_size * mean / fma(np.sqrt(square), correction, eps), mean, square
+
+
+def adam(p, g, mean, square, *, beta1, rest1, beta2, rest2, eps, weight_decay, step_size, correction):
+    """See `Adam`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
+    g = fma(weight_decay, p, g)
+    return _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction)
+
+
+def adamw(p, g, mean, square, *, beta1, rest1, beta2, rest2, eps, weight_decay, lr, step_size, correction):
+    """See `AdamW`."""
+    p = p - lr * weight_decay * p
+    return _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction)
+
+
+def rmsprop(p, g, square, velocity, *, alpha, rest, eps, weight_decay, momentum, lr):
+    """See `RMSprop`; ``rest`` is 1 - alpha, rounded once."""
+    g = fma(weight_decay, p, g)
+    square = fma(alpha, square, rest * g * g)
+    velocity = fma(momentum, velocity, g / (np.sqrt(square) + eps))
+    return fma(-lr, velocity, p), square, velocity

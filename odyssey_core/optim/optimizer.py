@@ -1,15 +1,27 @@
-"""The contract of an optimizer: its slots, its numbers per step, its rule on one parameter, and what goes around it."""
+"""The contract of an optimizer: a rule in plain arithmetic, which NumPy and compiled kernels both run, and its numbers.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+A rule is a function ``rule(p, g, slot..., *, number...) -> (p, slot...)`` of a parameter's elements p, their gradient g
+and as many values as the rule keeps for each. It uses operators, `fma`, and NumPy's sqrt, minimum and maximum. The
+names in its signature are a contract: of slots, as a checkpoint keeps them; of numbers, each of which is a field of
+the optimizer, one that `Optimizer.constants` or `Optimizer.step_values` gives, or one of `NORMS`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
 
+from odyssey_core.arithmetic import fma
+from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import Range, Share, Size, check_ranges
 from odyssey_core.tensor import Tensor
 
 ClipNorm = Annotated[float, Range(0, above=True)]
+
+# Euclidean norms that a rule may ask for: of this parameter, of its gradient, of the gradients of all parameters.
+NORMS = ("parameter_norm", "gradient_norm", "all_gradients_norm")
 
 
 @dataclass(frozen=True)
@@ -17,36 +29,43 @@ class Optimizer:
     """Base of the update rules; the fields of a subclass are its arguments, their annotations the ranges.
 
     Attributes:
-        rule: the name under which a backend finds its implementation of ``apply``.
         lr: learning rate at the start of a run; schedules scale it step by step.
 
     Raises:
         ConfigError: a number outside its range.
     """
 
-    rule: ClassVar[str]
     lr: Size
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self), "optim")
 
+    @property
+    def rule(self) -> Callable[..., Any]:
+        """The function that is applied to each parameter."""
+        raise NotImplementedError
+
+    def constants(self) -> dict[str, float]:
+        """The numbers that stay the same over a run, by name."""
+        return {name: value for name, value in vars(self).items() if name != "lr"}
+
+    def step_values(self, step: int, lr: float) -> dict[str, float]:
+        """The numbers that belong to one step, counted from 0, by name."""
+        return {"lr": lr}
+
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter, all zero at the start."""
-        return ()
+        return _slots(self.rule)
 
-    def constants(self) -> tuple[float, ...]:
-        """The numbers that stay the same over a run, in the order in which kernels take them."""
-        return ()
 
-    def scalars(self, step: int, lr: float) -> tuple[float, ...]:
-        """The numbers that belong to one step, counted from 0, in the order in which kernels take them."""
-        return (lr,)
+def _slots(rule: Callable[..., Any]) -> tuple[str, ...]:
+    """Positional arguments that are neither the parameter nor its gradient."""
+    parameters = inspect.signature(rule).parameters.values()
+    return tuple(x.name for x in parameters if x.kind is not x.KEYWORD_ONLY and x.name not in ("p", "g"))
 
-    def apply(
-        self, parameter: np.ndarray, grad: np.ndarray, slots: dict[str, np.ndarray], scalars: np.ndarray
-    ) -> np.ndarray:
-        """The parameter after the step; slots are updated in place. The reference for every backend."""
-        raise NotImplementedError
+
+def _numbers(rule: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(x.name for x in inspect.signature(rule).parameters.values() if x.kind is x.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -57,13 +76,62 @@ class Update:
         name: the parameter's path in the model.
         parameter: its node.
         grad: the node of its gradient.
-        optimizer: the rule.
+        optimizer: whose rule is applied.
     """
 
     name: str
     parameter: Tensor
     grad: Tensor
     optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class WholeRule:
+    """Rules applied one after the other to one parameter.
+
+    Attributes:
+        parts: the rules. One without p leaves the parameter, one with slots keeps them.
+        constants: the numbers of a run, by name.
+    """
+
+    parts: tuple[Callable[..., Any], ...]
+    constants: Mapping[str, float] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        return "_".join(part.__name__ for part in self.parts)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return tuple(slot for part in self.parts for slot in _slots(part))
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """Which of `NORMS` it asks for."""
+        return tuple(name for name in NORMS if any(name in _numbers(part) for part in self.parts))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the numbers that belong to a step."""
+        numbers = dict.fromkeys(name for part in self.parts for name in _numbers(part))
+        return tuple(name for name in numbers if name not in self.constants and name not in NORMS)
+
+    def __call__(self, p: Any, g: Any, slots: tuple[Any, ...], numbers: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The parameter's elements, and those of the slots, after the step."""
+        values = {"p": p, "g": g, **dict(zip(self.slots, slots, strict=True))}
+        for part in self.parts:
+            takes = [x.name for x in inspect.signature(part).parameters.values() if x.kind is not x.KEYWORD_ONLY]
+            result = part(*[values[name] for name in takes], **{name: numbers[name] for name in _numbers(part)})
+            # A rule of gradients alone gives a gradient; others give what they are given, without the gradient.
+            gives = takes if takes == ["g"] else [name for name in takes if name not in _read_only(part)]
+            results = result if isinstance(result, tuple) else (result,)
+            values |= dict(zip(gives, results, strict=True))
+        return values["p"], *[values[slot] for slot in self.slots]
+
+
+def _read_only(part: Callable[..., Any]) -> tuple[str, ...]:
+    """What a rule is given and does not change: the gradient; the parameter too where there is no gradient."""
+    return ("g",) if "g" in inspect.signature(part).parameters else ("p",)
 
 
 @dataclass(frozen=True)
@@ -94,25 +162,36 @@ class StepRule:
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter; each starts as a copy of it."""
-        return () if self.ema is None else ("ema",)
+        return () if self.ema is None else _slots(average)
 
-    def scalars(self, step: int) -> tuple[float, ...]:
-        """The numbers that belong to one step, counted from 0; they follow the optimizer's."""
-        return () if self.ema is None else (min(self.ema, (1 + step) / (10 + step)),)
+    def step_values(self, step: int) -> dict[str, float]:
+        """The numbers that belong to one step, counted from 0, by name."""
+        return {} if self.ema is None else {"ema_decay": min(self.ema, (1 + step) / (10 + step))}
 
-    def clip(self, grads: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The gradients, scaled together. The reference for every backend."""
-        if self.clip_norm is None:
-            return list(grads)
-        norm = np.sqrt(sum(np.square(grad).sum() for grad in grads))
-        # A norm that is NaN stays one, as in PyTorch.
-        return [grad * np.minimum(self.clip_norm / (norm + 1e-6), 1) for grad in grads]
+    def around(self, optimizer: Optimizer) -> WholeRule:
+        """All that is done to a parameter.
 
-    def average(self, slots: dict[str, np.ndarray], parameter: np.ndarray, scalars: np.ndarray) -> None:
-        """Updates the slots in place with the parameter after its step. The reference for every backend."""
-        if self.ema is not None:
-            (decay,) = scalars
-            slots["ema"][...] = decay * slots["ema"] + (1 - decay) * parameter
+        Raises:
+            ConfigError: the optimizer's rule names a number that nothing gives.
+        """
+        before = () if self.clip_norm is None else (clip,)
+        after = () if self.ema is None else (average,)
+        constants, numbers = optimizer.constants(), _numbers(optimizer.rule)
+        if missing := {*numbers} - {*constants, *optimizer.step_values(0, 0.0), *NORMS}:
+            raise ConfigError(f"optimizer {type(optimizer).__name__}: nothing gives {', '.join(sorted(missing))}")
+        kept = {name: float(constants[name]) for name in numbers if name in constants}
+        kept |= {} if self.clip_norm is None else {"clip_norm": self.clip_norm}
+        return WholeRule((*before, optimizer.rule, *after), kept)
+
+
+def clip(g, *, clip_norm, all_gradients_norm):
+    """See `StepRule`. A norm that is NaN stays one, as in PyTorch."""
+    return np.minimum(clip_norm / (all_gradients_norm + np.float32(1e-6)), np.float32(1)) * g
+
+
+def average(p, ema, *, ema_decay):
+    """See `StepRule`."""
+    return fma(ema_decay, ema, (1 - ema_decay) * p)
 
 
 PLAIN = StepRule()

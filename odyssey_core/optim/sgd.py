@@ -1,8 +1,8 @@
 """Stochastic gradient descent."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from odyssey_core.arithmetic import fma
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import Optimizer
 from odyssey_core.ranges import Share, Size
@@ -25,7 +25,6 @@ class SGD(Optimizer):
     PyTorch's form (lr outside the velocity).
     """
 
-    rule: ClassVar[str] = "sgd"
     lr: Size = 0.01
     momentum: Share = 0.0
     nesterov: bool = False
@@ -36,17 +35,24 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise ConfigError("optim.nesterov: needs optim.momentum above 0, got 0")
 
-    def slots(self):
-        return ("velocity",) if self.momentum else ()
+    @property
+    def rule(self):
+        return nesterov if self.nesterov else momentum if self.momentum else gradient_descent
 
-    def constants(self):
-        return self.momentum, float(self.nesterov), self.weight_decay
 
-    def apply(self, parameter, grad, slots, scalars):
-        (lr,) = scalars
-        grad = grad + self.weight_decay * parameter
-        if not self.momentum:
-            return parameter - lr * grad
-        velocity = slots["velocity"]
-        velocity[...] = self.momentum * velocity + grad
-        return parameter - lr * (grad + self.momentum * velocity if self.nesterov else velocity)
+def gradient_descent(p, g, *, lr, weight_decay):
+    """See `SGD`, without momentum."""
+    return fma(-lr, fma(weight_decay, p, g), p)
+
+
+def momentum(p, g, velocity, *, lr, momentum, weight_decay):
+    """See `SGD`."""
+    velocity = fma(momentum, velocity, fma(weight_decay, p, g))
+    return fma(-lr, velocity, p), velocity
+
+
+def nesterov(p, g, velocity, *, lr, momentum, weight_decay):
+    """See `SGD`."""
+    g = fma(weight_decay, p, g)
+    velocity = fma(momentum, velocity, g)
+    return fma(-lr, fma(momentum, velocity, g), p), velocity

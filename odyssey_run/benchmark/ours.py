@@ -115,7 +115,7 @@ class Ours:
         if case not in self._programs:
             self.prepare(case)
         feed = self._feed(case, ROW_STEPS)
-        feed.scalars = np.zeros_like(feed.scalars)
+        feed.scalars = {name: np.zeros_like(values) for name, values in feed.scalars.items()}
         return time_rows(self._programs.pop(case), feed)
 
     def _graph(self, kind: str, batch: int) -> Graph:
@@ -136,9 +136,8 @@ class Ours:
 
     def _feed(self, case: Case, steps: int) -> Feed:
         images = np.arange(steps * case.batch) % len(self._pixels)
-        optimizer, scalars = self._request.optim.build(), None
+        optimizer, scalars = self._request.optim.build(), {}
         if case.kind == TRAIN:
-            scalars = np.array(
-                [(*optimizer.scalars(i, optimizer.lr), *self._rule.scalars(i)) for i in range(steps)], np.float32
-            )
+            values = [optimizer.step_values(i, optimizer.lr) | self._rule.step_values(i) for i in range(steps)]
+            scalars = {name: np.array([each[name] for each in values], np.float32) for name in values[0]}
         return Feed(images.reshape(steps, case.batch), self._pixels, self._dataset.train.labels, scalars)

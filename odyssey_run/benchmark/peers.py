@@ -35,14 +35,12 @@ class Peer:
 
     def __init__(self, name: str, threads: int, given: dict[str, Any]):
         self.name, self.threads = name, threads
-        # GOMP_SPINCOUNT is our own way to share cores: a peer spins as it does by default.
-        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).parent / SCRIPTS[name])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**environment, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             text=True,
             bufsize=1,
         )

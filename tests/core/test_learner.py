@@ -229,7 +229,7 @@ def test_another_batch_size_is_refused(backend):
 
 def test_updates_without_their_numbers_are_refused():
     learner = _learner("numba", optimizer=("adam", {}))
-    with pytest.raises(DataError, match=r"scalars: expected shape \(1, 3\), got None"):
+    with pytest.raises(DataError, match=r"scalars correction: expected shape \(1,\), got None"):
         pixels = np.zeros((8, 20), np.uint8)
         learner._train.run(Feed(order=np.arange(8)[None], pixels=pixels, labels=np.zeros(8, np.int64)))
 

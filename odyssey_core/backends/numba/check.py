@@ -1,10 +1,11 @@
 """The proof, before anything runs, that no row of a program can read or write outside what it may.
 
-For every row: the opcode exists; its dimensions are positive and agree with each other; every operand is a stretch that
-the lowering set aside, with exactly the shape that the dimensions demand and inside the arena; parameters are written
-by updates alone. For every phase: what one group writes no other group touches, unless it is scratch of the worker who
-runs both, so that no result depends on which thread is first; and the groups share out the blocks. What only a run can
-tell is bounded by `Executable.run`: indices, labels, and the widths of inputs and outputs.
+For every row: the opcode exists; its integers lie in their ranges and agree with each other; every operand is a stretch
+that the lowering set aside, with exactly the shape that the integers demand and inside memory, for every block that the
+row runs for; parameters are written by updates alone. For every phase: what one group writes no other group touches,
+unless it is scratch of the worker who runs both, so that no result depends on which thread is first; and the groups
+share out the blocks. What only a run can tell is bounded by `Executable.run`: indices, labels, and the widths of inputs
+and outputs.
 """
 
 import math
@@ -12,11 +13,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from odyssey_core.backends.numba.simd import HALF, LANES
-from odyssey_core.backends.numba.table import ABSENT, ROW_WIDTH, Program, padded, share
+from odyssey_core.backends.numba.instruction import ABSENT, RANGES, ROW_WIDTH, Repeated, Step
+from odyssey_core.backends.numba.operands import share
+from odyssey_core.backends.numba.program import Program
 from odyssey_core.errors import ProgramError
-
-LIMIT = 2**31
 
 
 def check(program: Program) -> None:
@@ -25,21 +25,22 @@ def check(program: Program) -> None:
         raise ProgramError(f"instruction table: expected rows of {ROW_WIDTH} integers, got shape {program.table.shape}")
     known = defaultdict(set)
     for buffer in program.buffers:
-        if buffer.offset < 0 or buffer.offset + math.prod(buffer.shape) > program.arena_size:
-            raise ProgramError(f"instruction table: {buffer} lies outside the arena of {program.arena_size}")
+        if buffer.offset < 0 or buffer.offset + math.prod(buffer.shape) > program.memory_size:
+            raise ProgramError(f"instruction table: {buffer} lies outside the memory of {program.memory_size}")
         known[buffer.offset, buffer.shape].add(buffer.role)
     covered = np.zeros(len(program.table), int)
     for groups in program.phases:
         touched = [_Touched() for _ in groups]
         heads = _heads(program, groups)
-        for (first, body, end, block, _), own, head in zip(groups.tolist(), touched, heads, strict=True):
+        for (first, body, end, block, last), own, head in zip(groups.tolist(), touched, heads, strict=True):
             if not 0 <= first <= body <= end <= len(program.table):
                 raise ProgramError(f"instruction table: phase names rows {first}-{body}-{end} of {len(program.table)}")
+            if first < body and not 0 <= block < last <= program.blocks:
+                raise ProgramError(f"instruction table: a group names blocks {block} to {last} of {program.blocks}")
             covered[first:end] += 1
             for r in range(first, end):
-                _check_row(program, known, r, (own, touched[head]), block)
-                if r >= body and program.kernels[program.table[r, 0]].instruction.per_block:
-                    raise ProgramError(f"instruction table, row {r}, {program.describe(r)}: may not follow the blocks")
+                blocks = range(block, last) if r < body else None
+                _check_row(program, known, r, (own, touched[head]), block, blocks)
         _check_races(touched)
     if not np.all(covered == 1):
         r = int(np.argmax(covered != 1))
@@ -76,7 +77,7 @@ def _heads(program: Program, groups: np.ndarray) -> list[int]:
 
 
 class _Touched:
-    """Stretches of the arena that a group's rows read and write, each with the row.
+    """Stretches of memory that a group's rows read and write, each with the row.
 
     Scratch counts as touched by the first group of the worker: that it changes hands between one worker's is meant.
     """
@@ -85,89 +86,67 @@ class _Touched:
         self.reads, self.writes = {}, {}
 
 
-def _check_row(program: Program, known: dict, r: int, touched: tuple[_Touched, _Touched], first_block: int) -> None:
-    row = program.table[r].tolist()
+def _check_row(
+    program: Program, known: dict, r: int, touched: tuple[_Touched, _Touched], first_block: int, blocks: range | None
+) -> None:
+    """``blocks`` are those that the row runs for; None where it runs once."""
 
     def fail(why: str):
         raise ProgramError(f"instruction table, row {r}, {program.describe(r)}: {why}")
 
-    if not 0 <= row[0] < len(program.kernels):
-        fail(f"opcode must lie in [0, {len(program.kernels)}), got {row[0]}")
-    instruction, variant = program.kernels[row[0]]
-    names = instruction.fields
-    fields = dict(zip(names, row[1:], strict=False))
-    if any(row[1 + len(names) :]):
-        fail("columns behind the last field must be 0")
-    dims = {name: fields[name] for name in instruction.dims}
-    for name, value in dims.items():
-        if not (0 if name in instruction.flags else 1) <= value < LIMIT * (2 if name in ("stream", "threshold") else 1):
-            fail(f"{name} out of range: {value}")
-    if dims.get("first_block", first_block) != first_block:
-        fail(f"first_block must be the group's first, {first_block}")
-    for name in ("relu", "gated"):
-        if dims.get(name, 0) not in (0, 1):
-            fail(f"{name} must be 0 or 1, got {dims[name]}")
-    for name, width in (("column", program.columns(instruction.name)), ("size", program.pixels)):
-        if name == "column" and name in dims and dims[name] + dims["size"] > width:
-            fail(f"columns {dims[name]} to {dims[name] + dims['size']} of {width}")
-        size = math.prod(dims.values())
-        if name == "size" and instruction.name in ("gather", "gather_affine") and size != width:
-            fail(f"images of {width} pixels, the row says {size}")
-    if dims.get("groups", 1) > program.blocks:
-        fail(f"gradients of {dims['groups']} groups, the program has {program.blocks} blocks")
+    opcode = int(program.table[r, 0])
+    if not 0 <= opcode < len(program.kernels):
+        fail(f"opcode must lie in [0, {len(program.kernels)}), got {opcode}")
+    kernel = program.kernels[opcode]
+    instruction = kernel.instruction
+    if program.table[r, instruction.width :].any():
+        fail("columns behind the last argument must be 0")
+    if blocks is None and instruction.per_block:
+        fail("may not follow the blocks")
+    arguments = instruction.decode(program.table[r])
+    if wrong := [name for name, x in arguments.items() if isinstance(x, float) and not math.isfinite(x)]:
+        fail(f"{wrong[0]} must be finite")
+    numbers = {n: x for n, x in arguments.items() if instruction.kinds[n] is not None and not isinstance(x, float)}
+    _check_numbers(program, instruction, numbers, first_block, fail)
     try:
-        shapes = instruction.layout({**dims, "variant": variant})
+        shapes = instruction.shapes({**numbers, **kernel.fixed})
     except ValueError as error:
         fail(str(error))
-    _check_tile(instruction.name, variant, dims, fail)
-    for name, shape in _operands(instruction, shapes):
-        offset = _offset(fields, name)
-        if offset == ABSENT and name in instruction.optional:
+    for name in instruction.operands:
+        start, apart = arguments[name]
+        if start == ABSENT and name in instruction.optional:
+            if apart:
+                fail(f"{name}: absent, but {apart} apart")
             continue
-        roles = known.get((offset, shape))
-        if roles is None:
-            fail(f"{name}: no buffer of shape {shape} starts at {offset}")
-        written = name in instruction.writes
-        if written and instruction.updates != bool(roles & {"parameter", "slot"}):
-            fail(f"{name}: may not write {sorted(roles)}")
-        owner = touched[roles == {"scratch"}]
-        (owner.writes if written else owner.reads)[offset, offset + math.prod(shape)] = r
+        if apart not in (0, program.apart):
+            fail(f"{name}: blocks lie {program.apart} apart, got {apart}")
+        if blocks is None and apart:
+            fail(f"{name}: differs from block to block, where no block is run")
+        shape, count, stride = shapes[name] if isinstance(shapes[name], Repeated) else (shapes[name], 1, 0)
+        if count > program.blocks:
+            fail(f"{name}: {count} of them, the program has {program.blocks} blocks")
+        for at in [start + b * apart + k * stride for b in (blocks if apart else (0,)) for k in range(count)]:
+            roles = known.get((at, shape))
+            if roles is None:
+                fail(f"{name}: no buffer of shape {shape} starts at {at}")
+            written = name in instruction.writes
+            if written and instruction.updates != bool(roles & {"parameter", "slot"}):
+                fail(f"{name}: may not write {sorted(roles)}")
+            owner = touched[roles == {"scratch"}]
+            (owner.writes if written else owner.reads)[at, at + math.prod(shape)] = r
 
 
-def _operands(instruction, shapes: dict):
-    """(operand, shape) for every operand; the gradients of several groups count one by one."""
-    wanted = {*instruction.reads, *instruction.writes}
-    return [(name, shape) for name, shape in shapes.items() if name.partition("+")[0] in wanted]
-
-
-def _offset(fields: dict, name: str) -> int:
-    base, _, group = name.partition("+")
-    return fields[base] + int(group or 0) * fields.get("stride", 0) if group else fields[base]
-
-
-def _check_tile(name: str, variant: tuple, dims: dict, fail) -> None:
-    """A tile larger than what it walks over would start before it."""
-    spans = {
-        "conv2d": ("out", "out_width"),
-        "conv2d_grad_input": ("channels",),
-        "conv2d_grad_weight": ("out",),
-        "linear": ("out",),
-        "linear_grad_input": ("features",),
-        "linear_grad_weight": ("out",),
-    }.get(name, ())
-    for span, size in zip(spans, variant, strict=False):
-        if size > dims[span]:
-            fail(f"tile of {size} over {span} of {dims[span]}")
-    if name == "conv2d_grad_weight" and (variant[1] > variant[4] or LANES % variant[2]):
-        fail(f"tile of {variant[1]} taps x {variant[2]} lanes over {variant[4]} taps and {LANES} lanes")
-    if name == "conv2d_grad_weight_wide" and (variant[0] > variant[3] or variant[1] * LANES > padded(dims["out"])):
-        fail(f"tile of {variant[0]} taps x {variant[1]} vectors over {variant[3]} taps and {dims['out']} channels")
-    if name == "pooled_grad_weight":
-        columns, first, end, high, wide = variant
-        if not 0 <= first < end <= high or columns * HALF > wide * dims["pixel"] + HALF - 1:
-            fail(f"rows {first} to {end} by {columns} vectors of a kernel {high}x{wide} of {dims['pixel']} floats")
-    if name == "linear_grad_weight" and variant[1] * LANES > padded(dims["features"]):
-        fail(f"tile of {variant[1]} vectors over {dims['features']} features")
+def _check_numbers(program: Program, instruction, numbers: dict[str, int], first_block: int, fail) -> None:
+    for name, value in numbers.items():
+        least, end = RANGES[instruction.kinds[name]]
+        if not least <= value < end:
+            fail(f"{name} must lie in [{least}, {end}), got {value}")
+        if instruction.kinds[name] is Step and value >= len(program.values):
+            fail(f"{name} must lie in [0, {len(program.values)}), got {value}")
+    if numbers.get("first_block", first_block) != first_block:
+        fail(f"first_block must be the group's first, {first_block}")
+    if why := instruction.bounds(program, numbers):
+        fail(why)
 
 
 def _check_races(groups: list[_Touched]) -> None:

@@ -1,4 +1,4 @@
-"""What must be in the environment before libgomp starts its threads, and where compiled kernels are kept.
+"""Where compiled kernels are kept.
 
 Kernels lie in a folder per user, named by the digest of this package's source: an edit takes effect at the next run,
 also one in a function that a kernel calls, which numba's own cache does not see.
@@ -66,12 +66,3 @@ def prune(folder: Path) -> None:
     for i, (when, other) in enumerate(sorted(used, reverse=True)):
         if i >= MOST_FOLDERS or time.time() - when > UNUSED_DAYS * 86_400:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def bound_spinning() -> None:
-    """Bounds how long idle threads spin, unless the user has chosen otherwise. libgomp reads it when it is loaded."""
-    # Between calls alone, since in a call `crew` waits in its own way: unbounded, for milliseconds others could use.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
-bound_spinning()

@@ -1,52 +1,45 @@
 """What the arithmetic units can do: multiply-adds between registers, in the vectors that kernels are written in."""
 
 import time
+from functools import cache
 
 import numpy as np
-from numba import njit, prange, set_num_threads, types
-from numba.extending import intrinsic
+from numba import types
 
-from odyssey_core.backends.numba.loading import compiled
-from odyssey_core.backends.numba.simd import LANES, fma_vector, splat
-from odyssey_core.backends.numba.tile import tile_store, tile_zero
-from odyssey_core.backends.numba.tiles import Tiles
+from odyssey_core.backends.numba.compile import address_of_function
+from odyssey_core.backends.numba.register_tile import on_tile, tile_store, tile_zero
+from odyssey_core.backends.numba.run import callable_at, run_side_by_side
+from odyssey_core.backends.numba.tile_sizes import TileSizes
+from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, fma_vector, splat
 
 MOST_CHAINS = 12  # of dependent multiply-adds: enough for two units with a latency of 4 cycles
 NO_FLOOR = np.float32(-np.inf)
-_SIGNATURE = types.void(types.float32[::1], types.int64, types.int64)
 
 
-@intrinsic
-def _multiply_add(typingctx, tile, factor, term):
+def _multiply_add(builder, kind, value, factor, term):
+    for _, _, k in kind.grid():
+        value = builder.insert_value(value, fma_vector(builder, builder.extract_value(value, k), factor, term), k)
+    return value
+
+
+@on_tile(lambda tile: tile, _multiply_add)
+def multiply_add(tile, factor, term):
     """Every vector v of the tile becomes v factor + term."""
 
-    def codegen(context, builder, sig, args):
-        value, factor, term = args
-        for k in range(sig.args[0].rows):
-            result = fma_vector(builder, builder.extract_value(value, k), factor, term)
-            value = builder.insert_value(value, result, k)
-        return value
 
-    return tile(tile, factor, term), codegen
-
-
-def _build(chains: int, parallel: bool):
+@cache
+def _loop(chains: int):
     size = chains * LANES
 
-    @njit(nogil=True)
-    def one(out, start, count):
+    def peak(memory, count, thread):
         values = tile_zero(chains, 1, LANES)
         factor, term = splat(np.float32(0.5)), splat(np.float32(1))
         for _ in range(count):
-            values = _multiply_add(values, factor, term)
-        tile_store(values, out, start, LANES, LANES, splat(NO_FLOOR))
-
-    def peak(out, threads, count):
-        for thread in prange(threads):
-            one(out, thread * size, count)
+            values = multiply_add(values, factor, term)
+        tile_store(values, memory, thread * size, LANES, LANES, splat(NO_FLOOR))
 
     peak.__qualname__ = f"peak_{chains}"
-    return njit(nogil=True, parallel=parallel)(peak)
+    return peak
 
 
 class Peak:
@@ -57,12 +50,12 @@ class Peak:
         threads: that run the loop side by side.
     """
 
-    def __init__(self, tiles: Tiles, threads: int):
+    def __init__(self, tiles: TileSizes, threads: int):
         self._chains = min(MOST_CHAINS, (tiles.registers - 2) // tiles.width)
         self._threads, self._count = threads, 100_000
         self._out = np.zeros(threads * self._chains * LANES, np.float32)
-        self._run = _build(self._chains, threads > 1)
-        compiled(self._run, _SIGNATURE, wrapped=True)
+        arguments: tuple[types.Type, ...] = (MEMORY, INTEGER, INTEGER)
+        self._run = callable_at(address_of_function(_loop(self._chains), arguments), len(arguments))
         self._timed()
 
     def measure(self, seconds: float) -> float:
@@ -71,8 +64,6 @@ class Peak:
         return 2e-9 * LANES * self._chains * self._threads * self._count / self._timed()
 
     def _timed(self) -> float:
-        if self._threads > 1:
-            set_num_threads(self._threads)
         begun = time.perf_counter()
-        self._run(self._out, self._threads, self._count)
+        run_side_by_side(self._run, self._threads, self._out.ctypes.data, self._count)
         return time.perf_counter() - begun

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from odyssey_core.backends.base import Feed
-from odyssey_core.backends.numba.execute import NumbaExecutable
-from odyssey_core.backends.numba.simd import LANES
-from odyssey_core.backends.numba.table import Kernel
+from odyssey_core.backends.numba.instruction import Constant, Kernel, Step
+from odyssey_core.backends.numba.program import Program
+from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.backends.numba.vector import LANES
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,16 @@ def _alone(executable: NumbaExecutable, feed: Feed, start: int, end: int, block:
 
 
 def _kind(kernel: Kernel, row: np.ndarray) -> tuple[str, str]:
-    instruction, variant = kernel
-    sizes = zip(instruction.fields, row[1:], strict=False)
-    work = " ".join(f"{name}={value}" for name, value in sizes if name in instruction.dims and name != "first_block")
-    return f"{instruction.name}{list(variant) if variant else ''}", work
+    return kernel.name, " ".join(f"{name}={value}" for name, value in _sizes(kernel, row).items())
 
 
-def _flops(program, r: int) -> int:
-    (instruction, variant), row = program.kernels[program.table[r, 0]], program.table[r]
-    sizes = dict(zip(instruction.fields, map(int, row[1:]), strict=False))
-    if instruction.name.startswith("conv2d"):
-        pixels = sizes["out_height"] * sizes["out_width"] * int(np.prod(variant[-2:]))
-        return 2 * LANES * sizes["channels"] * sizes["out"] * pixels
-    if instruction.name.startswith("linear"):
-        return 2 * LANES * sizes["features"] * sizes["out"]
-    return 0
+def _sizes(kernel: Kernel, row: np.ndarray) -> dict[str, int]:
+    """The integers of a row that say how much it does."""
+    kinds, values = kernel.instruction.kinds, kernel.instruction.decode(row)
+    return {n: x for n, x in values.items() if kinds[n] not in (None, Constant, Step) and n != "first_block"}
+
+
+def _flops(program: Program, r: int) -> int:
+    kernel, row = program.kernels[program.table[r, 0]], program.table[r]
+    work = kernel.instruction.multiply_adds
+    return 0 if work is None else 2 * LANES * work({**_sizes(kernel, row), **kernel.fixed})

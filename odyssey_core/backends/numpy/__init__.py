@@ -68,11 +68,8 @@ class Interpreter:
         self.bounds = FeedBounds.of(self.outputs, self.updates, self.rule)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
-            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self._slots(u)}
+            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self.rule.around(u.optimizer).slots}
         self.state = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
-
-    def _slots(self, u: Update) -> tuple[str, ...]:
-        return *u.optimizer.slots(), *self.rule.slots()
 
     def read(self) -> dict[str, np.ndarray]:
         return {name: value.copy() for name, value in self.state.items()}
@@ -90,15 +87,31 @@ class Interpreter:
             values = self.values(now)
             if columns:
                 results[t] = np.concatenate([values[x].reshape(len(order), -1) for x in self.outputs], axis=1)
-            for u, grad in zip(self.updates, self.rule.clip([values[u.grad] for u in self.updates]), strict=True):
-                slots = {slot: self.state[f"{u.name}/{slot}"] for slot in self._slots(u)}
-                scalars = feed.scalars[t].astype(self.dtype)
-                own, around = np.split(scalars, [len(scalars) - len(self.rule.scalars(0))])
-                value = u.optimizer.apply(self.state[u.name], grad, slots, own)
-                self.state[u.name] = value.astype(self.dtype)
-                self.rule.average(slots, self.state[u.name], around)
+            self._update(values, {name: self.dtype.type(each[t]) for name, each in feed.scalars.items()})
             self.state |= {name: values[node].astype(self.dtype) for name, node in self.buffers.items()}
         return results
+
+    def _update(self, values: dict[Tensor, np.ndarray], numbers: dict[str, np.floating]) -> None:
+        """Applies the rules to the gradients of a step."""
+        norms = {u.name: self._norm(values[u.grad]) for u in self.updates}
+        every = self._norm(np.array([*norms.values()], self.dtype))
+        for u in self.updates:
+            rule, keys = self.rule.around(u.optimizer), [u.name]
+            keys += [f"{u.name}/{slot}" for slot in rule.slots]
+            p, *slots = (self.state[key] for key in keys)
+            constants = {name: self.dtype.type(value) for name, value in rule.constants.items()}
+            asked = {"parameter_norm": self._norm(p), "gradient_norm": norms[u.name], "all_gradients_norm": every}
+            changed = rule(p, values[u.grad], tuple(slots), {**constants, **numbers, **asked})
+            self.state |= {key: value.astype(self.dtype) for key, value in zip(keys, changed, strict=True)}
+
+    def _norm(self, values: np.ndarray) -> np.floating:
+        return np.sqrt(np.square(values).sum())
+
+    def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
+        self.bounds.check(feed)
+        last = replace(feed, order=feed.order[-1], inputs=None if feed.inputs is None else feed.inputs[-1])
+        values = self.values(last)
+        return {u.name: values[u.grad] for u in self.updates}
 
     def values(self, feed: Feed) -> dict[Tensor, np.ndarray]:
         """The value of every node, for one step: ``order`` and ``inputs`` of the feed lack their first axis."""

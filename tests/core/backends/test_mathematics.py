@@ -1,23 +1,61 @@
 """exp, log, tanh and sigmoid of lane vectors against float64 NumPy; Philox on lanes; and the scratch allocator."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from numba import njit
 
-from odyssey_core.backends.numba import mathematics
+from odyssey_core.arithmetic import fma
+from odyssey_core.backends.numba import elementary
 from odyssey_core.backends.numba import random as lanes
-from odyssey_core.backends.numba.arena import ScratchAllocator
-from odyssey_core.backends.numba.simd import LANES, load, store, u_as_float
+from odyssey_core.backends.numba.compile import address_of_function
+from odyssey_core.backends.numba.operands import Scratch
+from odyssey_core.backends.numba.run import callable_at
+from odyssey_core.backends.numba.step_feed import FEED, StepFeed, images
+from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, as_float, load, store
+from odyssey_core.backends.numba.vector import fma as fused
 from odyssey_core.random import philox
 
 
-@njit
-def _everything(x, positive, exps, logs, tanhs, sigmoids):
-    for i in range(0, len(x), LANES):
-        store(exps, i, mathematics.exp(load(x, i)))
-        store(tanhs, i, mathematics.tanh(load(x, i)))
-        store(sigmoids, i, mathematics.sigmoid(load(x, i)))
-        store(logs, i, mathematics.log(load(positive, i)))
+def _all_functions(x, positive, exps, logs, tanhs, sigmoids, length):
+    for i in range(0, length, LANES):
+        store(exps, i, elementary.exp(load(x, i)))
+        store(tanhs, i, elementary.tanh(load(x, i)))
+        store(sigmoids, i, elementary.sigmoid(load(x, i)))
+        store(logs, i, elementary.log(load(positive, i)))
+
+
+def _everything(*arrays):
+    function = callable_at(address_of_function(_all_functions, (MEMORY,) * 6 + (INTEGER,)), 7)
+    function(*[array.ctypes.data for array in arrays], len(arrays[0]))
+
+
+@pytest.mark.parametrize("kind", ["ties", "normal", "any bits", "tiny"])
+def test_a_multiply_add_rounds_once(kind):
+    """Against exact rational arithmetic, and the machine's own instruction."""
+    rng = np.random.default_rng(7)
+    bits = rng.integers(0, 2**32, (3, 4096), np.uint32).view(np.float32)
+    a, b, c = {
+        "ties": (rng.integers(1, 2**12, (3, 4096)) * np.array([[1.0], [1.0], [2.0**24]])).astype(np.float32),
+        "normal": rng.standard_normal((3, 4096), np.float32),
+        "any bits": np.where(np.isfinite(bits), bits, 0),
+        "tiny": rng.standard_normal((3, 4096), np.float32) * np.float32(1e-20),
+    }[kind]
+    out = np.empty(4096, np.float32)
+    function = callable_at(address_of_function(_multiply_adds, (MEMORY,) * 4 + (INTEGER,)), 5)
+    function(*[np.ascontiguousarray(x).ctypes.data for x in (a, b, c, out)], 4096)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(fma(a, b, c), out)
+    for x, y, z, found in zip(a[:200], b[:200], c[:200], out[:200], strict=True):
+        if np.isfinite(found) and kind in ("ties", "normal"):
+            exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+            near = [float(np.nextafter(found, np.float32(side))) for side in (-np.inf, np.inf)]
+            assert all(abs(exact - Fraction(float(found))) <= abs(exact - Fraction(other)) for other in near)
+
+
+def _multiply_adds(a, b, c, out, length):
+    for i in range(0, length, LANES):
+        store(out, i, fused(load(a, i), load(b, i), load(c, i)))
 
 
 def _spread(low, high):
@@ -86,13 +124,11 @@ def test_ends_of_the_range_stay_finite_and_nan_stays_nan():
     assert np.isnan([exp[2], tanh[2], sigmoid[2]]).all()
 
 
-@njit
-def _draw(element, order, epoch, stream, key_0, key_1, out):
-    images = lanes.seeded(order, 0, 0)
-    drawn = lanes.philox(np.uint32(element), images, np.uint32(epoch), np.uint32(stream), key_0, key_1)
+def _draw(feed, out, element, epoch, stream, low, high):
+    drawn = lanes.philox(element, images(feed, 0, 0), epoch, stream, low, high)
     for k in range(4):
         word = drawn[0] if k == 0 else drawn[1] if k == 1 else drawn[2] if k == 2 else drawn[3]
-        store(out, k * LANES, u_as_float(word))
+        store(out, k * LANES, as_float(word))
 
 
 @pytest.mark.parametrize(
@@ -102,14 +138,17 @@ def _draw(element, order, epoch, stream, key_0, key_1, out):
 def test_lanes_draw_what_numpy_draws(element, epoch, stream, seed):
     order = np.array([[0, 1, 2**31, 2**32 - 1, 0x85A308D3, *range(10, 21)]], np.int64)
     out = np.empty(4 * LANES, np.float32)
-    _draw(element, order, epoch, stream, seed & 0xFFFFFFFF, seed >> 32, out)
+    none = np.zeros((1, 1), np.uint8)
+    feed = StepFeed(order, none, none, none, none[None], none[None], 0, 0, 0).table()
+    function = callable_at(address_of_function(_draw, (FEED, MEMORY) + (INTEGER,) * 5), 7)
+    function(feed.ctypes.data, out.ctypes.data, element, epoch, stream, seed & 0xFFFFFFFF, seed >> 32)
     expected = philox((element, order[0], epoch, stream), seed)
     np.testing.assert_array_equal(out.view(np.uint32).reshape(4, LANES), expected)
 
 
 def test_scratch_is_never_given_twice():
     rng = np.random.default_rng(3)
-    allocator, held = ScratchAllocator(), {}
+    allocator, held = Scratch(), {}
     owner = np.zeros(200_000, np.int32)
     for turn in range(1, 3000):
         if held and rng.random() < 0.48:
@@ -134,7 +173,7 @@ def test_scratch_is_never_given_twice():
 
 
 def test_a_free_end_grows_instead_of_being_left():
-    allocator = ScratchAllocator()
+    allocator = Scratch()
     allocator.take(32)
     last = allocator.take(16)
     allocator.release(last, 16)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import CASES as OF_OPS
 from harness import (
-    GRADIENT_READER,
+    STILL,
     FixedTiles,
     Graph,
     classes_of,
@@ -18,7 +18,8 @@ from harness import (
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import HELD
-from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
+from odyssey_core.backends.numba.lower import RULES, Lowering
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError, ShapeError
@@ -202,8 +203,6 @@ CASES = {
     "two losses": _two_losses,
     "two shapes of one value": _reshaped_twice,
 }
-# Of the shared cases those that the numba backend refuses, since it has no kernel for one of their operations.
-WITHOUT_KERNEL = set(OF_OPS) - {"conv2d one by one"}
 # Of these the gradient of a max-pool is lowered to lists of what is not zero.
 SPARSE = {
     "images", "relu fused", "pooled", "pooled, one channel", "pooled, many channels", "pooled, padding and stride",
@@ -235,8 +234,10 @@ def test_every_op_has_a_case():
     assert covered == set(OPS)
 
 
-def test_the_reference_runs_every_op():
-    assert set(FUNCTIONS) == {name for name, op in OPS.items() if op not in HELD}
+def test_both_backends_run_every_op():
+    computed = {name for name, op in OPS.items() if op not in HELD}
+    assert set(FUNCTIONS) == computed
+    assert set(RULES) == computed | {"input"}
 
 
 @pytest.mark.parametrize(
@@ -264,27 +265,17 @@ def test_sparse_gradients_are_found():
     for name, build in CASES.items():
         graph = build(17)
         of_parameters, of_inputs = graph.differentiated()
-        updates = [Update(n, graph.parameters[n], grad, GRADIENT_READER) for n, grad in of_parameters.items()]
+        updates = [Update(n, graph.parameters[n], grad, STILL) for n, grad in of_parameters.items()]
         outputs = [graph.losses, *graph.outputs, *of_inputs.values()]
-        if Lowering(outputs, graph.parameters, updates, SMALL).sparse:
+        if Lowering(outputs, graph.parameters, updates, {}, SMALL).once(sparse_gradients):
             found.add(name)
     assert found == SPARSE
 
 
 @pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES | OF_OPS)
 def test_numba_equals_the_reference(case, batch, alive, groups):
-    _compare(CASES[case](batch), numba_backend(groups, SMALL), alive)
-
-
-@pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
-@pytest.mark.parametrize("case", OF_OPS)
-def test_numba_equals_the_reference_or_refuses(case, batch, alive, groups):
-    if case not in WITHOUT_KERNEL:
-        _compare(OF_OPS[case](batch), numba_backend(groups, SMALL), alive)
-        return
-    with pytest.raises(ConfigError, match=r"^backend=numba has no kernel for .*; choose backend=numpy"):
-        _compare(OF_OPS[case](batch), numba_backend(groups, SMALL), alive)
+    _compare((CASES | OF_OPS)[case](batch), numba_backend(groups, SMALL), alive)
 
 
 @pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused", "pooled", "pooled images"])

@@ -34,7 +34,7 @@ def follow(record: dict, backend: str, rule: StepRule) -> Executable:
         feed = Feed(
             order=np.arange(n)[None],
             labels=formulas.REGRESSION_LABELS,
-            scalars=np.array([optimizer.scalars(step, optimizer.lr)]),
+            scalars={name: np.array([x]) for name, x in optimizer.step_values(step, optimizer.lr).items()},
             inputs=formulas.REGRESSION_X.reshape(1, n, -1),
         )
         executable.run(feed)

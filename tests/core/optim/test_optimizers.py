@@ -8,7 +8,6 @@ import pytest
 from harness import FIXTURES
 from regression import BACKENDS, follow, optimizer_of
 
-from odyssey_core.backends.numba.kernels.update import RULES
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import OPTIMIZERS, PLAIN
 from odyssey_core.optim.optimizer import power
@@ -23,10 +22,6 @@ def test_every_optimizer_and_every_argument_has_a_fixture():
         for field in fields(OPTIMIZERS[name]):
             default = field.default if field.default is not MISSING else None
             assert any(getattr(b, field.name) != default for b in built), f"{name}: no fixture moves {field.name}"
-
-
-def test_every_optimizer_has_a_rule_in_numba():
-    assert {cls.rule for cls in map(OPTIMIZERS.__getitem__, OPTIMIZERS)} == set(RULES)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.learner import Learner, initial_values
 from odyssey_core.models import MODELS
-from odyssey_core.optim import OPTIMIZERS, StepRule, Update
+from odyssey_core.optim import OPTIMIZERS, Optimizer, StepRule, Update
 
 RECORDS = json.loads((FIXTURES / "torch_clipping.json").read_text())
 SHAPE, BATCH, STEPS = (1, 9, 9), 40, 10
@@ -98,11 +99,10 @@ def test_a_norm_that_is_not_a_number_is_not_hidden(backend):
 def test_the_decay_of_the_average_rises_with_the_steps():
     """Worked out by hand: 1/10, 2/11, ... until the decay that was asked for is reached."""
     rule = StepRule(ema=0.75)
-    assert [rule.scalars(step) for step in (0, 1, 2, 25, 26, 27, 10**9)] == [
-        (1 / 10,), (2 / 11,), (3 / 12,), (26 / 35,), (0.75,), (0.75,), (0.75,),
-    ]  # fmt: skip
-    assert StepRule(ema=0.0).scalars(5) == (0.0,)
-    assert StepRule().scalars(5) == ()
+    found = [rule.step_values(step)["ema_decay"] for step in (0, 1, 2, 25, 26, 27, 10**9)]
+    assert found == [1 / 10, 2 / 11, 3 / 12, 26 / 35, 0.75, 0.75, 0.75]
+    assert StepRule(ema=0.0).step_values(5) == {"ema_decay": 0.0}
+    assert StepRule().step_values(5) == {}
 
 
 @pytest.mark.parametrize("backend", [numba_backend, NumpyBackend])
@@ -214,9 +214,11 @@ def test_parameters_that_are_not_trained_do_not_count():
     rng = np.random.default_rng(0)
     values = {name: rng.uniform(-0.3, 0.3, shape) for name, shape in sizes.items()}
     feed = Feed(
-        order=np.arange(20)[None], labels=rng.integers(0, 5, 20), scalars=np.array([[1.0, 0.5]]),
+        order=np.arange(20)[None],
+        labels=rng.integers(0, 5, 20),
+        scalars={"lr": np.ones(1), "ema_decay": np.array([0.5])},
         inputs=rng.uniform(-1, 1, (1, 20, 9)),
-    )  # fmt: skip
+    )
     states = []
     for make in (numba_backend, reference):
         executable = make().compile([losses], parameters, updates, StepRule(clip_norm=0.01, ema=0.5))
@@ -227,6 +229,48 @@ def test_parameters_that_are_not_trained_do_not_count():
         np.testing.assert_allclose(states[0][name], value, rtol=1e-5, atol=1e-7, err_msg=name)
     moved = np.sqrt(sum(np.square(states[1][n] - values[n]).sum() for n in "abc"))
     assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+@dataclass(frozen=True)
+class Lars(Optimizer):
+    """v = momentum v + lr |p| / (|g| + 1e-9) g;  p -= v, of each parameter's own norms (You et al., 2017)."""
+
+    lr: float = 0.02
+    momentum: float = 0.9
+
+    @property
+    def rule(self):
+        return lars
+
+
+def lars(p, g, velocity, *, lr, momentum, parameter_norm, gradient_norm):
+    velocity = momentum * velocity + lr * parameter_norm / (gradient_norm + np.float32(1e-9)) * g
+    return p - velocity, velocity
+
+
+@pytest.mark.parametrize("rule", [{}, {"clip_norm": 0.2, "ema": 0.9}], ids=str)
+def test_a_rule_of_ones_own_takes_norms_of_each_parameter(rule):
+    """Parameters that begin and end inside the stretches of an update, which are cut there for it."""
+    found = []
+    for make in (numba_backend, reference):
+        model = MODELS["mlp"](input_shape=SHAPE, classes=5, hidden=(33, 7), dropout=0.25)
+        learner = Learner(model, Lars(), make(), input_shape=SHAPE, batch_size=BATCH, seed=2, **rule)
+        learner.load_weights({n: v + np.float32(0.01) for n, v in learner.weights().items()})  # a bias of norm 0 stays
+        losses = _train(learner, last=5)
+        found.append({"losses": losses, **learner.state()})
+    for name, value in found[1].items():
+        np.testing.assert_allclose(found[0][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert np.abs(found[0]["fc1.bias/velocity"]).max() > 1e-4
+
+
+def test_a_rule_that_names_what_nothing_gives_is_refused():
+    class Lost(Lars):
+        @property
+        def rule(self):
+            return lambda p, g, *, lr, speed: p
+
+    with pytest.raises(ConfigError, match="optimizer Lost: nothing gives speed"):
+        StepRule().around(Lost())
 
 
 @pytest.mark.parametrize(

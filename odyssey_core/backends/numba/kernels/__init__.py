@@ -1,1 +1,15 @@
-"""Compiled loops: each fills a given stretch of the arena, returns nothing, never raises."""
+"""Kernels by family: the loops, what a row of each holds, and how the operations of the graph are lowered to them."""
+
+from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them registers their rules)
+    activations,
+    affine,
+    conv,
+    elementwise,
+    feed,
+    loss,
+    norm,
+    pool,
+    shapes,
+    sparse_conv,
+    update,
+)

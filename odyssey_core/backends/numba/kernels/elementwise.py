@@ -1,112 +1,96 @@
-"""Operations on each element: whole vectors, the lanes not needed of a padded end included."""
+"""Arithmetic on each element, and dropout: whole vectors, the lanes not needed of a padded end included."""
 
 import numpy as np
-from numba import njit
 
-from odyssey_core.backends.numba import mathematics
-from odyssey_core.backends.numba.random import philox, seeded
-from odyssey_core.backends.numba.simd import (
-    LANES,
-    add,
-    at_least,
-    float_of,
-    load,
-    mul,
-    splat,
-    store,
-    sub,
-    u_splat,
-    where_below,
-    where_greater,
-)
-from odyssey_core.backends.numba.table import Instruction
+from odyssey_core.backends.numba.instruction import Constant, Instruction, Word, instruction
+from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.operands import Operand, Stage
+from odyssey_core.backends.numba.random import philox
+from odyssey_core.backends.numba.step_feed import epoch, images, seed_high, seed_low
+from odyssey_core.backends.numba.vector import LANES, load, splat, store, where, words
+from odyssey_core.tensor import Tensor
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO = np.float32(0)
 
 
-@njit
-def _relu(x):
-    return at_least(x, splat(ZERO))
+def shapes(d):
+    """Every operand has as many vectors."""
+    return dict.fromkeys(("x", "a", "b", "y"), (d["vectors"], LANES))
 
 
-@njit
-def _relu_grad(y, grad):
-    return where_greater(y, splat(ZERO), grad, splat(ZERO))
+@instruction(reads="a b", writes="y", shapes=shapes)
+def add(memory, a, b, y, vectors):
+    """a + b."""
+    for at in range(0, vectors * LANES, LANES):
+        store(memory, y + at, load(memory, a + at) + load(memory, b + at))
 
 
-@njit
-def _tanh_grad(y, grad):
-    return mul(sub(splat(ONE), mul(y, y)), grad)
+@instruction(reads="a b", writes="y", shapes=shapes)
+def multiply(memory, a, b, y, vectors):
+    """a b."""
+    for at in range(0, vectors * LANES, LANES):
+        store(memory, y + at, load(memory, a + at) * load(memory, b + at))
 
 
-@njit
-def _sigmoid_grad(y, grad):
-    return mul(mul(y, sub(splat(ONE), y)), grad)
+@instruction(reads="x", writes="y", shapes=shapes)
+def scale_shift(memory, x, y, vectors, scale: Constant, shift: Constant):
+    """scale x + shift, rounded after each of the two."""
+    for at in range(0, vectors * LANES, LANES):
+        store(memory, y + at, load(memory, x + at) * scale + shift)
 
 
-def _unary(function):
-    def build():
-        def unary(arena, row, feed, step, block):
-            x, y, vectors = row[1], row[2], row[3]
-            for i in range(vectors):
-                store(arena, y + i * LANES, function(load(arena, x + i * LANES)))
-
-        return unary
-
-    return build
-
-
-def _binary(function):
-    def build():
-        def binary(arena, row, feed, step, block):
-            a, b, y, vectors = row[1], row[2], row[3], row[4]
-            for i in range(vectors):
-                store(arena, y + i * LANES, function(load(arena, a + i * LANES), load(arena, b + i * LANES)))
-
-        return binary
-
-    return build
-
-
-def build_dropout():
+@instruction(reads="x", writes="y", shapes=shapes)
+def dropout(memory, feed, step, block, x, y, vectors, stream: Word, threshold: Word, scale: Constant):
     """y = x scale where word ``element % 4`` of Philox's block ``element // 4`` reaches the threshold, else 0."""
-
-    def dropout(arena, row, feed, step, block):
-        x, y, vectors, stream, threshold, scale = row[1], row[2], row[3], row[4], row[5], splat(float_of(row[6]))
-        limit = u_splat(np.uint32(threshold))
-        images = seeded(feed.order, step, block * LANES)
-        for i in range(0, vectors, 4):
-            drawn = philox(
-                np.uint32(i // 4), images, np.uint32(feed.key[2]), np.uint32(stream), feed.key[0], feed.key[1]
-            )
-            for k in range(4):
-                if i + k < vectors:
-                    at = (i + k) * LANES
-                    word = drawn[0] if k == 0 else drawn[1] if k == 1 else drawn[2] if k == 2 else drawn[3]
-                    kept = mul(load(arena, x + at), scale)
-                    store(arena, y + at, where_below(word, limit, splat(ZERO), kept))
-
-    return dropout
+    lanes = images(feed, step, block * LANES)
+    for i in range(0, vectors, 4):
+        drawn = philox(i // 4, lanes, epoch(feed), stream, seed_low(feed), seed_high(feed))
+        for k in range(4):
+            if i + k < vectors:
+                at = (i + k) * LANES
+                word = drawn[0] if k == 0 else drawn[1] if k == 1 else drawn[2] if k == 2 else drawn[3]
+                store(memory, y + at, where(word < words(threshold), splat(ZERO), load(memory, x + at) * scale))
 
 
-def _shapes(d):
-    shape = (d["vectors"], LANES)
-    return {"x": shape, "a": shape, "b": shape, "y": shape}
+def elementwise(instruction: Instruction):
+    """The rule of an operation that computes each element from those in the same place of its operands.
+
+    Its kernel names its operands as the node's inputs stand, its numbers as the node's attributes.
+    """
+
+    def lower(low: Lowering, node: Tensor, outer: Tensor) -> None:
+        if not node.batched:
+            low.refuse(node)
+        place = low.result(outer, reuse=node.inputs[-1])
+        low.row(instruction, **operands(low, instruction, node, place), **node.attrs)
+
+    return lower
 
 
-def _define(name, build, reads):
-    return Instruction(name, build, reads, ("y",), ("vectors",), _shapes)
+def operands(low: Lowering, instruction: Instruction, node: Tensor, place) -> dict[str, Operand | int]:
+    """The operands of an element-wise row, and how many vectors they have."""
+    shape = (place.size // LANES, LANES)
+    named = {name: low.places[x].shaped(shape) for name, x in zip(instruction.reads, node.inputs, strict=True)}
+    return {**named, "y": place.shaped(shape), "vectors": shape[0]}
 
 
-RELU = _define("relu", _unary(_relu), ("x",))
-TANH = _define("tanh", _unary(mathematics.tanh), ("x",))
-SIGMOID = _define("sigmoid", _unary(mathematics.sigmoid), ("x",))
-ADD = _define("add", _binary(add), ("a", "b"))
-MULTIPLY = _define("multiply", _binary(mul), ("a", "b"))
-RELU_GRAD = _define("relu_grad", _binary(_relu_grad), ("a", "b"))
-TANH_GRAD = _define("tanh_grad", _binary(_tanh_grad), ("a", "b"))
-SIGMOID_GRAD = _define("sigmoid_grad", _binary(_sigmoid_grad), ("a", "b"))
-DROPOUT = Instruction(
-    "dropout", build_dropout, ("x",), ("y",), ("vectors", "stream", "threshold"), _shapes,
-    constants=("scale",), flags=("stream", "threshold"), per_block=True,
-)  # fmt: skip
+lowers("multiply")(elementwise(multiply))
+lowers("scale_shift")(elementwise(scale_shift))
+
+
+@lowers("add")
+def _lower_add(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    # Outside the blocks only sums of gradients are added: a parameter is not there to be added before the update.
+    if not node.batched and any(low.places[x].space != "gradient" for x in node.inputs):
+        low.refuse(node)
+    place = low.result(outer, reuse=node.inputs[-1])
+    low.row(add, **operands(low, add, node, place), stage=Stage.BLOCK if node.batched else Stage.GROUP)
+
+
+@lowers("dropout")
+def _lower_dropout(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    place, p = low.result(outer, reuse=node.inputs[0]), node.attrs["p"]
+    low.row(
+        dropout, **operands(low, dropout, node, place), stream=node.attrs["stream"], threshold=int(p * 2**32),
+        scale=1 / (1 - p),
+    )  # fmt: skip

@@ -1,273 +1,283 @@
 """What enters a step and what leaves it."""
 
-import numpy as np
-from numba import njit
+import math
 
-from odyssey_core.backends.numba.random import AUGMENT, philox, seeded
-from odyssey_core.backends.numba.simd import (
+import numpy as np
+from numba.extending import register_jitable
+
+from odyssey_core.backends.numba.instruction import Constant, Index, instruction
+from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.operands import padded
+from odyssey_core.backends.numba.random import AUGMENT, philox
+from odyssey_core.backends.numba.step_feed import (
+    epoch,
+    gather_pixels,
+    given,
+    image,
+    images,
+    lanes,
+    pixel,
+    put,
+    seed_high,
+    seed_low,
+)
+from odyssey_core.backends.numba.vector import (
     LANES,
-    add,
-    at_least,
     at_most,
-    div,
-    float_of,
     fma,
     gather,
-    gather_pixels,
     insert,
     load,
-    mul,
+    on_lanes,
     splat,
     store,
-    sub,
+    to_float,
+    to_words,
     transpose,
-    u_from_float,
-    u_shift_right,
-    u_splat,
-    u_to_float,
+    where,
 )
-from odyssey_core.backends.numba.table import Instruction, padded
+from odyssey_core.tensor import Tensor
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
-def build_gather():
+def _of_images(program, d) -> str:
+    size = d["size"] if "size" in d else d["channels"] * d["height"] * d["width"]
+    return "" if size == program.pixels else f"images of {program.pixels} pixels, the row says {size}"
+
+
+def _columns(d, width: int) -> str:
+    return f"columns {d['column']} to {d['column'] + d['size']} of {width}" if d["column"] + d["size"] > width else ""
+
+
+@instruction(writes="y", shapes=lambda d: {"y": (d["size"], LANES)}, bounds=_of_images)
+def gather_images(memory, feed, step, block, y, size, scale: Constant, shift: Constant):
     """Pixels of the block's sixteen images as ``p scale + shift``; zeros in a lane without an image."""
-
-    def gather_block(arena, row, feed, step, block):
-        y, size, scale, shift = row[1], row[2], float_of(row[3]), float_of(row[4])
-        scales, shifts, lane0 = splat(ZERO), splat(ZERO), block * LANES
+    scales, shifts, lane0 = splat(ZERO), splat(ZERO), block * LANES
+    for lane in range(LANES):
+        if image(feed, step, lane0 + lane) >= 0:
+            scales, shifts = insert(scales, lane, scale), insert(shifts, lane, shift)
+    for i in range(0, size - LANES + 1, LANES):
+        gather_pixels(feed, step, lane0, i, scales, shifts, memory, y + i * LANES)
+    for i in range(size // LANES * LANES, size):
         for lane in range(LANES):
-            if feed.order[step, lane0 + lane] >= 0:
-                scales, shifts = insert(scales, lane, scale), insert(shifts, lane, shift)
-        for i in range(0, size - LANES + 1, LANES):
-            gather_pixels(feed.pixels, feed.order, step, lane0, i, scales, shifts, arena, y + i * LANES)
-        for i in range(size // LANES * LANES, size):
-            for lane in range(LANES):
-                image = feed.order[step, lane0 + lane]
-                value = np.float32(feed.pixels[image, i]) * scale + shift if image >= 0 else ZERO
-                arena[y + i * LANES + lane] = value
-
-    return gather_block
+            which = image(feed, step, lane0 + lane)
+            memory[y + i * LANES + lane] = pixel(feed, which, i) * scale + shift if which >= 0 else ZERO
 
 
-@njit
+@on_lanes
 def _uniform(word, amount):
-    """amount * u, u uniform in [-1, 1), from a vector of random words."""
-    drawn = u_to_float(u_shift_right(word, u_splat(np.uint32(8))))
-    return mul(fma(drawn, splat(np.float32(2**-23)), splat(-ONE)), splat(amount))
+    """amount * u, u uniform in [-1, 1), from random words."""
+    return fma(to_float(word >> 8), 2**-23, -1.0) * amount
 
 
-@njit
 def _series(square, a, b, c):
-    """1 - square / a (1 - square / b (1 - square / c)), of vectors."""
-    one = splat(ONE)
-    inner = sub(one, div(square, splat(np.float32(c))))
-    inner = sub(one, mul(div(square, splat(np.float32(b))), inner))
-    return sub(one, mul(div(square, splat(np.float32(a))), inner))
+    """1 - square / a (1 - square / b (1 - square / c))."""
+    return 1.0 - square / a * (1.0 - square / b * (1.0 - square / c))
 
 
-@njit
-def _store_coefficients(arena, at, row, feed, step, block):
-    """Six vectors of lanes: x = c0 j + c1 i + c2, y = c3 j + c4 i + c5, in a frame with a border of one pixel."""
-    height, width = np.float32(row[4]), np.float32(row[5])
-    middle_x, middle_y = splat((width - ONE) * np.float32(0.5)), splat((height - ONE) * np.float32(0.5))
-    lanes, epoch = seeded(feed.order, step, block * LANES), np.uint32(feed.key[2])
-    first = philox(np.uint32(0), lanes, epoch, AUGMENT, feed.key[0], feed.key[1])
-    second = philox(np.uint32(1), lanes, epoch, AUGMENT, feed.key[0], feed.key[1])
-    angle, size = _uniform(first[0], float_of(row[8])), add(splat(ONE), _uniform(first[1], float_of(row[9])))
-    k, shift_x = _uniform(first[2], float_of(row[10])), _uniform(first[3], float_of(row[11]))
-    shift_y = _uniform(second[0], float_of(row[11]))
-    square = mul(angle, angle)
-    sine = mul(angle, _series(square, 6, 20, 42))
-    cosine = sub(splat(ONE), mul(div(square, splat(np.float32(2))), _series(square, 12, 30, 56)))
-    c0, c1 = mul(size, cosine), mul(size, sub(mul(cosine, k), sine))
-    c3, c4 = mul(size, sine), mul(size, add(mul(sine, k), cosine))
-    store(arena, at, c0)
-    store(arena, at + LANES, c1)
-    c2 = add(add(middle_x, splat(ONE)), shift_x)
-    store(arena, at + 2 * LANES, sub(c2, add(mul(c0, middle_x), mul(c1, middle_y))))
-    store(arena, at + 3 * LANES, c3)
-    store(arena, at + 4 * LANES, c4)
-    c5 = add(add(middle_y, splat(ONE)), shift_y)
-    store(arena, at + 5 * LANES, sub(c5, add(mul(c3, middle_x), mul(c4, middle_y))))
+@on_lanes
+def _coefficients(images, epoch, low, high, height, width, rotation, scaling, shear, shift_by):
+    """Six vectors: x = c0 j + c1 i + c2, y = c3 j + c4 i + c5, in a frame with a border of one pixel."""
+    middle_x, middle_y = splat((width - ONE) * HALF), splat((height - ONE) * HALF)
+    first = philox(0, images, epoch, AUGMENT, low, high)
+    second = philox(1, images, epoch, AUGMENT, low, high)
+    angle, size, k = _uniform(first[0], rotation), 1.0 + _uniform(first[1], scaling), _uniform(first[2], shear)
+    shift_x, shift_y = _uniform(first[3], shift_by), _uniform(second[0], shift_by)
+    square = angle * angle
+    sine = angle * _series(square, 6.0, 20.0, 42.0)
+    cosine = 1.0 - square / 2.0 * _series(square, 12.0, 30.0, 56.0)
+    c0, c1 = size * cosine, size * (cosine * k - sine)
+    c3, c4 = size * sine, size * (sine * k + cosine)
+    c2 = middle_x + 1.0 + shift_x - (c0 * middle_x + c1 * middle_y)
+    c5 = middle_y + 1.0 + shift_y - (c3 * middle_x + c4 * middle_y)
+    return c0, c1, c2, c3, c4, c5
 
 
-@njit
-def _frame(arena, frame, pixels, image, start, height, width):
+@register_jitable
+def _store_frame(memory, frame, feed, which, start, height, width):
     """One channel of an image as float32 inside a border of zeros."""
     pitch = width + 2
     for j in range(pitch):
-        arena[frame + j] = ZERO
-        arena[frame + (height + 1) * pitch + j] = ZERO
+        memory[frame + j] = ZERO
+        memory[frame + (height + 1) * pitch + j] = ZERO
     for i in range(height):
         at = frame + (i + 1) * pitch
-        arena[at] = ZERO
+        memory[at] = ZERO
         for j in range(width):
-            arena[at + 1 + j] = np.float32(pixels[image, start + i * width + j])
-        arena[at + pitch - 1] = ZERO
+            memory[at + 1 + j] = pixel(feed, which, start + i * width + j)
+        memory[at + pitch - 1] = ZERO
 
 
-@njit
-def _store_grid(arena, columns, rows, height, width):
+@register_jitable
+def _store_grid(memory, columns, rows, height, width):
     """The column and the row of every pixel, for whole vectors of pixels."""
     for i in range(height):
         for j in range(width):
-            arena[columns + i * width + j] = np.float32(j)
-            arena[rows + i * width + j] = np.float32(i)
+            memory[columns + i * width + j] = np.float32(j)
+            memory[rows + i * width + j] = np.float32(i)
     plane = height * width
     for p in range(plane, (plane + LANES - 1) // LANES * LANES):
-        arena[columns + p] = arena[rows + p] = ZERO
+        memory[columns + p] = ZERO
+        memory[rows + p] = ZERO
 
 
-@njit
-def _sample(arena, frame, target, coefficients, columns, rows, height, width, scale, shift):
-    """Bilinear samples of a frame, normalised, for every pixel of one image and up to the next whole vector."""
-    c0, c1 = splat(arena[coefficients]), splat(arena[coefficients + LANES])
-    c2, c3 = splat(arena[coefficients + 2 * LANES]), splat(arena[coefficients + 3 * LANES])
-    c4, c5 = splat(arena[coefficients + 4 * LANES]), splat(arena[coefficients + 5 * LANES])
-    most_x, most_y = splat(np.float32(width + 1)), splat(np.float32(height + 1))
+@on_lanes
+def _position(j, i, along, across, start, most, last):
+    """Where a coordinate is sampled: the pixel before it, and how far behind that it lies."""
+    x = fma(along, j, fma(across, i, start))
+    x = where(x > 0.0, at_most(x, most), 0.0)  # 0 for a NaN too: nothing outside the frame is ever read
     # The last cell's right and lower neighbours are the border, reached with a fraction of 1.
-    last_x, last_y = splat(np.float32(width)), splat(np.float32(height))
-    pitch, zero = width + 2, splat(ZERO)
+    x0 = at_most(to_float(to_words(x)), last)
+    return x0, x - x0
+
+
+@on_lanes
+def _cell(x0, y0, pitch):
+    return to_words(fma(y0, pitch, x0))
+
+
+@on_lanes
+def _between(fraction, left, right):
+    return fma(fraction, right - left, left)
+
+
+@register_jitable
+def _store_sampled(memory, frame, target, coefficients, columns, rows, height, width, scale, shift):
+    """Bilinear samples of a frame, normalised, for every pixel of one image and up to the next whole vector."""
+    c0, c1, c2 = memory[coefficients], memory[coefficients + LANES], memory[coefficients + 2 * LANES]
+    c3, c4 = memory[coefficients + 3 * LANES], memory[coefficients + 4 * LANES]
+    c5, pitch = memory[coefficients + 5 * LANES], width + 2
     for p in range(0, height * width, LANES):
-        j, i = load(arena, columns + p), load(arena, rows + p)
-        x = at_most(at_least(fma(c0, j, fma(c1, i, c2)), zero), most_x)
-        y = at_most(at_least(fma(c3, j, fma(c4, i, c5)), zero), most_y)
-        x0 = at_most(u_to_float(u_from_float(x)), last_x)
-        y0 = at_most(u_to_float(u_from_float(y)), last_y)
-        fx, fy = sub(x, x0), sub(y, y0)
-        at = u_from_float(fma(y0, splat(np.float32(pitch)), x0))
-        left, right = gather(arena, frame, at), gather(arena, frame + 1, at)
-        top = fma(fx, sub(right, left), left)
-        left, right = gather(arena, frame + pitch, at), gather(arena, frame + pitch + 1, at)
-        bottom = fma(fx, sub(right, left), left)
-        value = fma(fy, sub(bottom, top), top)
-        store(arena, target + p, fma(value, splat(scale), splat(shift)))
+        j, i = load(memory, columns + p), load(memory, rows + p)
+        x0, fx = _position(j, i, c0, c1, c2, np.float32(width + 1), np.float32(width))
+        y0, fy = _position(j, i, c3, c4, c5, np.float32(height + 1), np.float32(height))
+        at = _cell(x0, y0, np.float32(pitch))
+        top = _between(fx, gather(memory, frame, at), gather(memory, frame + 1, at))
+        bottom = _between(fx, gather(memory, frame + pitch, at), gather(memory, frame + pitch + 1, at))
+        store(memory, target + p, fma(_between(fy, top, bottom), scale, shift))
 
 
-def build_gather_affine():
-    """As gather, each image distorted on the way; see `ops.images`.
+def _affine_shapes(d):
+    size = d["channels"] * d["height"] * d["width"]
+    return {"y": (size, LANES), "work": (affine_work(d["channels"], d["height"], d["width"]),)}
+
+
+@instruction(writes="y work", shapes=_affine_shapes, bounds=_of_images)
+def gather_affine(
+    memory, feed, step, block, y, work, channels, height, width, scale: Constant, shift: Constant, rotation: Constant,
+    scaling: Constant, shear: Constant, shift_by: Constant,
+):  # fmt: skip
+    """As `gather_images`, each image distorted on the way; see `ops.images`.
 
     ``work`` holds the lanes' coefficients, a framed image, the pixels' columns and rows, and the distorted images
     before lanes and pixels are exchanged.
     """
-
-    def gather_affine(arena, row, feed, step, block):
-        y, work, channels, height, width = row[1], row[2], row[3], row[4], row[5]
-        scale, shift = float_of(row[6]), float_of(row[7])
-        plane = height * width
-        size = channels * plane
-        pitch = (size + LANES - 1) // LANES * LANES
-        frame = work + 6 * LANES
-        columns = frame + ((height + 2) * (width + 2) + LANES - 1) // LANES * LANES
-        rows = columns + (plane + LANES - 1) // LANES * LANES
-        images = rows + (plane + LANES - 1) // LANES * LANES
-        _store_coefficients(arena, work, row, feed, step, block)
-        _store_grid(arena, columns, rows, height, width)
+    plane = height * width
+    size = channels * plane
+    pitch = (size + LANES - 1) // LANES * LANES
+    frame = work + 6 * LANES
+    columns = frame + ((height + 2) * (width + 2) + LANES - 1) // LANES * LANES
+    rows = columns + (plane + LANES - 1) // LANES * LANES
+    distorted = rows + (plane + LANES - 1) // LANES * LANES
+    which = images(feed, step, block * LANES)
+    c0, c1, c2, c3, c4, c5 = _coefficients(
+        which, epoch(feed), seed_low(feed), seed_high(feed), np.float32(height), np.float32(width), rotation, scaling,
+        shear, shift_by,
+    )  # fmt: skip
+    store(memory, work, c0)
+    store(memory, work + LANES, c1)
+    store(memory, work + 2 * LANES, c2)
+    store(memory, work + 3 * LANES, c3)
+    store(memory, work + 4 * LANES, c4)
+    store(memory, work + 5 * LANES, c5)
+    _store_grid(memory, columns, rows, height, width)
+    for lane in range(LANES):
+        one = image(feed, step, block * LANES + lane)
+        target = distorted + lane * pitch
+        if one < 0:
+            for i in range(size):
+                memory[target + i] = ZERO
+        else:
+            for c in range(channels):
+                _store_frame(memory, frame, feed, one, c * plane, height, width)
+                part = target + c * plane
+                _store_sampled(memory, frame, part, work + lane, columns, rows, height, width, scale, shift)
+    for i in range(0, size - LANES + 1, LANES):
+        transpose(memory, distorted + i, pitch, y + i * LANES, LANES)
+    for i in range(size // LANES * LANES, size):
         for lane in range(LANES):
-            image = feed.order[step, block * LANES + lane]
-            target = images + lane * pitch
-            if image < 0:
-                for i in range(size):
-                    arena[target + i] = ZERO
-            else:
-                for c in range(channels):
-                    _frame(arena, frame, feed.pixels, image, c * plane, height, width)
-                    part = target + c * plane
-                    _sample(arena, frame, part, work + lane, columns, rows, height, width, scale, shift)
-        for i in range(0, size - LANES + 1, LANES):
-            transpose(arena, images + i, pitch, arena, y + i * LANES, LANES)
-        for i in range(size // LANES * LANES, size):
-            for lane in range(LANES):
-                arena[y + i * LANES + lane] = arena[images + lane * pitch + i]
-
-    return gather_affine
+            memory[y + i * LANES + lane] = memory[distorted + lane * pitch + i]
 
 
-def affine_work(channels, height, width):
+def affine_work(channels: int, height: int, width: int) -> int:
     """float32 elements that gather_affine works in."""
     plane = height * width
     return 6 * LANES + padded((height + 2) * (width + 2)) + 2 * padded(plane) + LANES * padded(channels * plane) + LANES
 
 
-def build_ingest():
+@instruction(
+    writes="y", shapes=lambda d: {"y": (d["size"], LANES)}, bounds=lambda program, d: _columns(d, program.inputs)
+)
+def ingest(memory, feed, step, block, y, size, column: Index):
     """Values of an ``input`` node from the feed's columns."""
-
-    def ingest(arena, row, feed, step, block):
-        y, size, column = row[1], row[2], row[3]
-        for i in range(size):
-            for lane in range(LANES):
-                arena[y + i * LANES + lane] = feed.inputs[step, block * LANES + lane, column + i]
-
-    return ingest
-
-
-def build_emit():
-    """An output's values to its columns of the results."""
-
-    def emit(arena, row, feed, step, block):
-        x, size, column = row[1], row[2], row[3]
-        for i in range(size):
-            for lane in range(LANES):
-                feed.outputs[step, block * LANES + lane, column + i] = arena[x + i * LANES + lane]
-
-    return emit
-
-
-def build_batch_weight():
-    """1 / (images in the step) in every lane with an image, 0 elsewhere."""
-
-    def batch_weight(arena, row, feed, step, block):
-        count = 0
-        for i in range(feed.order.shape[1]):
-            count += feed.order[step, i] >= 0
-        store(arena, row[1], div(splat(ONE), splat(np.float32(max(count, 1)))))
+    for i in range(size):
         for lane in range(LANES):
-            if feed.order[step, block * LANES + lane] < 0:
-                arena[row[1] + lane] = ZERO
-
-    return batch_weight
+            memory[y + i * LANES + lane] = given(feed, step, block * LANES + lane, column + i)
 
 
-GATHER = Instruction(
-    "gather",
-    build_gather,
-    (),
-    ("y",),
-    ("size",),
-    lambda d: {"y": (d["size"], LANES)},
-    constants=("scale", "shift"),
-    per_block=True,
+@instruction(
+    reads="x", shapes=lambda d: {"x": (d["size"], LANES)}, bounds=lambda program, d: _columns(d, program.outputs)
 )
-GATHER_AFFINE = Instruction(
-    "gather_affine", build_gather_affine, (), ("y", "work"), ("channels", "height", "width"),
-    lambda d: {
-        "y": (d["channels"] * d["height"] * d["width"], LANES),
-        "work": (affine_work(d["channels"], d["height"], d["width"]),),
-    },
-    constants=("scale", "shift", "rotation", "scaling", "shear", "shift_by"), per_block=True,
-)  # fmt: skip
-INGEST = Instruction(
-    "ingest",
-    build_ingest,
-    (),
-    ("y",),
-    ("size", "column"),
-    lambda d: {"y": (d["size"], LANES)},
-    flags=("column",),
-    per_block=True,
-)
-EMIT = Instruction(
-    "emit",
-    build_emit,
-    ("x",),
-    (),
-    ("size", "column"),
-    lambda d: {"x": (d["size"], LANES)},
-    flags=("column",),
-    per_block=True,
-)
-BATCH_WEIGHT = Instruction(
-    "batch_weight", build_batch_weight, (), ("y",), (), lambda d: {"y": (LANES,)}, per_block=True
-)
+def emit(memory, feed, step, block, x, size, column: Index):
+    """An output's values to its columns of the results."""
+    for i in range(size):
+        for lane in range(LANES):
+            put(feed, step, block * LANES + lane, column + i, memory[x + i * LANES + lane])
+
+
+@instruction(writes="y", shapes=lambda d: {"y": (LANES,)})
+def batch_weight(memory, feed, step, block, y):
+    """1 / (images in the step) in every lane with an image, 0 elsewhere."""
+    count = 0
+    for i in range(lanes(feed)):
+        count += 1 if image(feed, step, i) >= 0 else 0
+    for lane in range(LANES):
+        here = image(feed, step, block * LANES + lane) >= 0
+        memory[y + lane] = ONE / np.float32(max(count, 1)) if here else ZERO
+
+
+@lowers("images")
+def _lower_images(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    channels, height, width = node.shape[1:]
+    low.pixels = size = math.prod(node.shape[1:])
+    scale, shift = 1 / (255 * node.attrs["std"]), -node.attrs["mean"] / node.attrs["std"]
+    y = low.result(outer).shaped((size, LANES))
+    if node.attrs["augment"] is None:
+        low.row(gather_images, y=y, size=size, scale=scale, shift=shift)
+        return
+    work = low.temporary(affine_work(channels, height, width))
+    amounts = dict(zip(("rotation", "scaling", "shear", "shift_by"), node.attrs["augment"], strict=True))
+    low.row(
+        gather_affine, y=y, work=work.shaped((work.size,)), channels=channels, height=height, width=width, scale=scale,
+        shift=shift, **amounts,
+    )  # fmt: skip
+    low.release(work)
+
+
+@lowers("labels")
+def _lower_labels(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    """Nothing: the losses' kernels read labels from the feed."""
+
+
+@lowers("input")
+def _lower_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    before = low.inputs[: low.inputs.index(node)]
+    size = math.prod(node.shape[1:])
+    y = low.result(outer).shaped((size, LANES))
+    low.row(ingest, y=y, size=size, column=sum(math.prod(x.shape[1:]) for x in before))
+
+
+@lowers("batch_weight")
+def _lower_batch_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    low.row(batch_weight, y=low.result(outer).shaped((LANES,)))

@@ -1,90 +1,112 @@
-"""Softmax cross-entropy on lanes."""
+"""Losses on lanes: softmax cross-entropy and the squared error of one-hot vectors."""
 
 import numpy as np
-from numba import njit
 
-from odyssey_core.backends.numba.mathematics import exp, log
-from odyssey_core.backends.numba.simd import (
-    LANES,
-    add,
-    at_least,
-    div,
-    float_of,
-    fma,
-    insert,
-    load,
-    mul,
-    splat,
-    store,
-    sub,
-)
-from odyssey_core.backends.numba.table import Instruction
+from odyssey_core.backends.numba.elementary import exp, log
+from odyssey_core.backends.numba.instruction import Constant, instruction
+from odyssey_core.backends.numba.kernels.activations import softmax_parts
+from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.step_feed import image, label
+from odyssey_core.backends.numba.vector import LANES, fma, insert, load, splat, store
+from odyssey_core.tensor import Tensor
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
-@njit
-def _softmax_parts(arena, logits, classes):
-    """The largest logit of each lane, and the sum of exp(logit - largest)."""
-    largest = load(arena, logits)
-    for k in range(1, classes):
-        largest = at_least(largest, load(arena, logits + k * LANES))
-    summed = splat(ZERO)
-    for k in range(classes):
-        summed = add(summed, exp(sub(load(arena, logits + k * LANES), largest)))
-    return largest, summed
+def _shapes(d):
+    logits, losses = (d["classes"], LANES), (LANES,)
+    return {"logits": logits, "losses": losses, "grad": losses, "dz": logits}
 
 
-def build_cross_entropy():
-    """The loss of each lane: log-sum-exp - (1 - s) logit[target] - s mean(logits); 0 for a lane without an image."""
-
-    def cross_entropy(arena, row, feed, step, block):
-        logits, losses, classes, smoothing = row[1], row[2], row[3], float_of(row[4])
-        largest, summed = _softmax_parts(arena, logits, classes)
-        loss = add(largest, log(summed))
-        chosen, alive = splat(ZERO), splat(ZERO)
-        for lane in range(LANES):
-            image = feed.order[step, block * LANES + lane]
-            if image >= 0:
-                chosen = insert(chosen, lane, arena[logits + feed.labels[image] * LANES + lane])
-                alive = insert(alive, lane, ONE)
-        loss = fma(splat(-(ONE - smoothing)), chosen, loss)
-        if smoothing > ZERO:
-            every = splat(ZERO)
-            for k in range(classes):
-                every = add(every, load(arena, logits + k * LANES))
-            loss = fma(splat(-smoothing / np.float32(classes)), every, loss)
-        store(arena, losses, mul(loss, alive))
-
-    return cross_entropy
-
-
-def build_cross_entropy_grad():
-    """(softmax(logits) - q) grad, q = (1 - s) onehot(target) + s / classes."""
-
-    def cross_entropy_grad(arena, row, feed, step, block):
-        logits, grad, dz, classes, smoothing = row[1], row[2], row[3], row[4], float_of(row[5])
-        largest, summed = _softmax_parts(arena, logits, classes)
-        weight = load(arena, grad)
-        scale = div(weight, summed)
-        every = mul(weight, splat(-smoothing / np.float32(classes)))
+@instruction(reads="logits", writes="losses", shapes=_shapes)
+def cross_entropy(memory, feed, step, block, logits, losses, classes, label_smoothing: Constant):
+    """The loss of each lane: log-sum-exp - (1 - s) logit[label] - s mean(logits); 0 for a lane without an image."""
+    largest, summed = softmax_parts(memory, logits, classes)
+    loss = largest + log(summed)
+    chosen, alive = splat(ZERO), splat(ZERO)
+    for lane in range(LANES):
+        which = image(feed, step, block * LANES + lane)
+        if which >= 0:
+            chosen = insert(chosen, lane, memory[logits + label(feed, which) * LANES + lane])
+            alive = insert(alive, lane, ONE)
+    loss = fma(-(ONE - label_smoothing), chosen, loss)
+    if label_smoothing > ZERO:
+        every = splat(ZERO)
         for k in range(classes):
-            share = exp(sub(load(arena, logits + k * LANES), largest))
-            store(arena, dz + k * LANES, fma(share, scale, every))
-        for lane in range(LANES):
-            image = feed.order[step, block * LANES + lane]
-            if image >= 0:
-                arena[dz + feed.labels[image] * LANES + lane] -= (ONE - smoothing) * arena[grad + lane]
-
-    return cross_entropy_grad
+            every = every + load(memory, logits + k * LANES)
+        loss = fma(-label_smoothing / np.float32(classes), every, loss)
+    store(memory, losses, loss * alive)
 
 
-CROSS_ENTROPY = Instruction(
-    "cross_entropy", build_cross_entropy, ("logits",), ("losses",), ("classes",),
-    lambda d: {"logits": (d["classes"], LANES), "losses": (LANES,)}, constants=("label_smoothing",), per_block=True,
-)  # fmt: skip
-CROSS_ENTROPY_GRAD = Instruction(
-    "cross_entropy_grad", build_cross_entropy_grad, ("logits", "grad"), ("dz",), ("classes",),
-    lambda d: {"logits": (d["classes"], LANES), "grad": (LANES,), "dz": (d["classes"], LANES)},
-    constants=("label_smoothing",), per_block=True,
-)  # fmt: skip
+@instruction(reads="logits grad", writes="dz", shapes=_shapes)
+def cross_entropy_grad(memory, feed, step, block, logits, grad, dz, classes, label_smoothing: Constant):
+    """(softmax(logits) - q) grad, q = (1 - s) onehot(label) + s / classes."""
+    largest, summed = softmax_parts(memory, logits, classes)
+    weight = load(memory, grad)
+    scale = weight / summed
+    every = weight * (-label_smoothing / np.float32(classes))
+    for k in range(classes):
+        store(memory, dz + k * LANES, fma(exp(load(memory, logits + k * LANES) - largest), scale, every))
+    for lane in range(LANES):
+        which = image(feed, step, block * LANES + lane)
+        if which >= 0:
+            at = dz + label(feed, which) * LANES + lane
+            memory[at] = memory[at] - (ONE - label_smoothing) * memory[grad + lane]
+
+
+@instruction(reads="logits", writes="losses", shapes=_shapes)
+def squared_error(memory, feed, step, block, logits, losses, classes):
+    """The mean over the classes of (logit - onehot(label))^2 in each lane; 0 for a lane without an image."""
+    summed, chosen, alive = splat(ZERO), splat(ZERO), splat(ZERO)
+    for k in range(classes):
+        value = load(memory, logits + k * LANES)
+        summed = fma(value, value, summed)
+    for lane in range(LANES):
+        which = image(feed, step, block * LANES + lane)
+        if which >= 0:
+            value_of_label = memory[logits + label(feed, which) * LANES + lane]
+            chosen = insert(chosen, lane, ONE - TWO * value_of_label)
+            alive = insert(alive, lane, ONE)
+    store(memory, losses, (summed + chosen) * alive / np.float32(classes))
+
+
+@instruction(reads="logits grad", writes="dz", shapes=_shapes)
+def squared_error_grad(memory, feed, step, block, logits, grad, dz, classes):
+    """2 / classes (logit - onehot(label)) grad; 0 for a lane without an image."""
+    scale = splat(ZERO)
+    for lane in range(LANES):
+        if image(feed, step, block * LANES + lane) >= 0:
+            scale = insert(scale, lane, memory[grad + lane] * TWO / np.float32(classes))
+    for k in range(classes):
+        store(memory, dz + k * LANES, load(memory, logits + k * LANES) * scale)
+    for lane in range(LANES):
+        which = image(feed, step, block * LANES + lane)
+        if which >= 0:
+            at = dz + label(feed, which) * LANES + lane
+            memory[at] = memory[at] - memory[grad + lane] * TWO / np.float32(classes)
+
+
+def _loss(instruction):
+    def lower(low: Lowering, node: Tensor, outer: Tensor) -> None:
+        logits = node.inputs[0]
+        losses = low.result(outer).shaped((LANES,))
+        low.row(instruction, logits=low.laned(logits), losses=losses, classes=logits.shape[1], **node.attrs)
+
+    return lower
+
+
+def _loss_grad(instruction):
+    def lower(low: Lowering, node: Tensor, outer: Tensor) -> None:
+        logits, _, grad = node.inputs
+        dz = low.result(outer).shaped((logits.shape[1], LANES))
+        low.row(
+            instruction, logits=low.laned(logits), grad=low.laned(grad), dz=dz, classes=logits.shape[1], **node.attrs
+        )
+
+    return lower
+
+
+lowers("cross_entropy")(_loss(cross_entropy))
+lowers("cross_entropy_grad")(_loss_grad(cross_entropy_grad))
+lowers("squared_error")(_loss(squared_error))
+lowers("squared_error_grad")(_loss_grad(squared_error_grad))

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from odyssey_core.backends.numba.simd import LANES
+from odyssey_core.backends.numba.vector import LANES
 
 
 @dataclass(frozen=True)
-class Tiles:
+class TileSizes:
     """Tile sizes for a register file.
 
     Attributes:

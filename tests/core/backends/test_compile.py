@@ -94,7 +94,7 @@ def test_a_temporary_folder_of_somebody_elses_is_not_trusted(run, tmp_path):
 def test_a_damaged_kernel_is_compiled_again(filled, run):
     folder, cold = filled
     before = kernels(folder)
-    for path in folder.rglob("sigmoid-*"):
+    for path in folder.rglob("sigmoid_of-*"):
         path.write_bytes(path.read_bytes()[:-100] + bytes(100))
     assert run(folder)[-1] == cold[-1]
     assert kernels(folder).keys() == before.keys()

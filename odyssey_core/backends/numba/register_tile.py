@@ -1,0 +1,228 @@
+"""Register tiles: rows x columns of vectors as one value, whose multiply-adds are emitted unrolled.
+
+A tile is what a kernel keeps in registers while it walks the summed dimension. Its size changes the speed and never the
+order in which an element's terms are added. In plain Python a tile is an array (rows, columns, lanes) float32.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import models, register_model
+
+from odyssey_core import arithmetic
+from odyssey_core.backends.numba.vector import (
+    F32,
+    LANES,
+    fma_vector,
+    load_vector,
+    offset,
+    register,
+    splat_vector,
+    store_vector,
+)
+
+
+class Tile(types.Type):
+    """A register tile: rows x columns vectors of all lanes, or of some that lie side by side."""
+
+    def __init__(self, rows: int, columns: int, lanes: int):
+        self.rows, self.columns, self.lanes = rows, columns, lanes
+        self.vector = ir.VectorType(F32, lanes)
+        self.llvm = ir.ArrayType(self.vector, rows * columns)
+        super().__init__(name=f"Tile({rows}, {columns}, {lanes})")
+
+    def grid(self):
+        """(row, column, place among all) of every vector."""
+        return [(i, j, i * self.columns + j) for i in range(self.rows) for j in range(self.columns)]
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, kind.llvm)
+
+
+def _sized(*sizes):
+    """The tile of sizes that are known when a kernel is compiled, else None."""
+    known = all(isinstance(size, types.IntegerLiteral) for size in sizes)
+    return Tile(*[size.literal_value for size in sizes]) if known else None
+
+
+def on_tile(result, generate):
+    """Decorates a primitive whose first operand is a tile: ``generate(builder, its type, *LLVM values)``."""
+
+    def typed(tile, *kinds):
+        return result(tile) if isinstance(tile, Tile) else None
+
+    def decorate(function):
+        register(function, typed, lambda builder, kinds, values: generate(builder, kinds[0], *values))
+        return function
+
+    return decorate
+
+
+def _indices(shape, start, row_stride, column_stride):
+    """Where the elements of a tile of (rows, columns, lanes) lie."""
+    rows, columns, lanes = shape
+    return (
+        start
+        + row_stride * np.arange(rows)[:, None, None]
+        + column_stride * np.arange(columns)[:, None]
+        + np.arange(lanes)
+    )
+
+
+def tile_zero(rows, columns, lanes):
+    """A tile of zeros."""
+    return np.zeros((rows, columns, lanes), np.float32)
+
+
+register(tile_zero, _sized, lambda builder, kinds, values: ir.Constant(_sized(*kinds).llvm, None))
+
+
+def _splat(builder, kinds, values):
+    kind, (_, _, memory, start) = _sized(*kinds[:2], types.literal(LANES)), values
+    value = ir.Constant(kind.llvm, ir.Undefined)
+    for i, _, k in kind.grid():
+        scalar = builder.load(builder.gep(memory, [builder.add(start, start.type(i))]))
+        value = builder.insert_value(value, splat_vector(builder, scalar), k)
+    return value
+
+
+def tile_splat(rows, columns, memory, start):
+    """Row i of the tile holds ``memory[start + i]`` in all lanes."""
+    return np.broadcast_to(memory[start : start + rows][:, None, None], (rows, columns, LANES)).copy()
+
+
+register(tile_splat, lambda rows, columns, memory, start: _sized(rows, columns, types.literal(LANES)), _splat)
+
+
+def _accumulate(left):
+    """Code adding (left i) * (vector j) to tile[i, j]; ``left(builder, pointer, vector)`` loads the factor."""
+
+    def generate(builder, kind, value, memory, lefts, left_stride, rights, right_stride):
+        def pointer(start, stride, count):
+            return builder.gep(memory, [offset(builder, start, (stride, count))])
+
+        columns = [load_vector(builder, pointer(rights, right_stride, j), kind.vector) for j in range(kind.columns)]
+        for i in range(kind.rows):
+            factor = left(builder, pointer(lefts, left_stride, i), kind.vector)
+            for j, column in enumerate(columns):
+                k = i * kind.columns + j
+                value = builder.insert_value(
+                    value, fma_vector(builder, factor, column, builder.extract_value(value, k)), k
+                )
+        return value
+
+    return generate
+
+
+@on_tile(lambda tile: tile, _accumulate(lambda b, pointer, vector: splat_vector(b, b.load(pointer), vector)))
+def tile_outer(tile, memory, lefts, left_stride, rights, right_stride):
+    """tile[i, j] + memory[lefts + i left_stride] * the vector at memory[rights + j right_stride]."""
+    rows, columns, lanes = tile.shape
+    left = memory[lefts + left_stride * np.arange(rows)][:, None, None]
+    right = memory[_indices((1, columns, lanes), rights, 0, right_stride)]
+    return arithmetic.fma(left, right, tile)
+
+
+@on_tile(lambda tile: tile, _accumulate(load_vector))
+def tile_inner(tile, memory, lefts, left_stride, rights, right_stride):
+    """tile[i, j] + the vector at memory[lefts + i left_stride] * the vector at memory[rights + j right_stride]."""
+    rows, columns, lanes = tile.shape
+    left = memory[_indices((rows, 1, lanes), lefts, left_stride, 0)]
+    right = memory[_indices((1, columns, lanes), rights, 0, right_stride)]
+    return arithmetic.fma(left, right, tile)
+
+
+def _scaled(builder, kind, value, memory, factor, start, row_stride):
+    left = splat_vector(builder, builder.load(builder.gep(memory, [factor])), kind.vector)
+    for i, j, k in kind.grid():
+        place = builder.add(offset(builder, start, (row_stride, i)), start.type(j * kind.lanes))
+        right = load_vector(builder, builder.gep(memory, [place]), kind.vector)
+        value = builder.insert_value(value, fma_vector(builder, left, right, builder.extract_value(value, k)), k)
+    return value
+
+
+@on_tile(lambda tile: tile, _scaled)
+def tile_scaled(tile, memory, factor, start, row_stride):
+    """tile[i, j] + memory[factor] * the j-th vector after memory[start + i row_stride], vectors side by side."""
+    return arithmetic.fma(memory[factor], memory[_indices(tile.shape, start, row_stride, tile.shape[2])], tile)
+
+
+def _add_scaled(builder, kinds, values):
+    kind = _sized(*kinds[:3])
+    *_, memory, factor, source, source_stride, target, target_stride = values
+    left = splat_vector(builder, builder.load(builder.gep(memory, [factor])), kind.vector)
+    for i, j, _ in kind.grid():
+        pointers = []
+        for start, stride in ((source, source_stride), (target, target_stride)):
+            place = builder.add(offset(builder, start, (stride, i)), start.type(j * kind.lanes))
+            pointers.append(builder.gep(memory, [place]))
+        term, old = (load_vector(builder, pointer, kind.vector) for pointer in pointers)
+        store_vector(builder, fma_vector(builder, left, term, old), pointers[1])
+
+
+def add_scaled(rows, columns, lanes, memory, factor, source, source_stride, target, target_stride):
+    """A tile of vectors in memory at ``target`` += memory[factor] * the one at ``source``; a row's lie side by side."""
+    terms = memory[_indices((rows, columns, lanes), source, source_stride, lanes)]
+    targets = _indices((rows, columns, lanes), target, target_stride, lanes)
+    memory[targets] = arithmetic.fma(memory[factor], terms, memory[targets])
+
+
+register(add_scaled, lambda *kinds: None if _sized(*kinds[:3]) is None else types.void, _add_scaled)
+
+
+def _store(builder, kind, value, memory, start, row_stride, column_stride, low):
+    for i, j, k in kind.grid():
+        vector = builder.extract_value(value, k)
+        vector = builder.select(builder.fcmp_ordered(">", low, vector), low, vector)
+        store_vector(
+            builder, vector, builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
+        )
+
+
+@on_tile(lambda tile: types.void, _store)
+def tile_store(tile, memory, start, row_stride, column_stride, low):
+    """Writes the tile's vectors, none of their elements below ``low`` (a vector)."""
+    memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(low > tile, low, tile)
+
+
+def _store_where(builder, kind, value, memory, start, row_stride, column_stride, gate):
+    zero = ir.Constant(kind.vector, None)
+    for i, j, k in kind.grid():
+        steps = (row_stride, i), (column_stride, j)
+        open_ = load_vector(builder, builder.gep(memory, [offset(builder, gate, *steps)]))
+        kept = builder.select(builder.fcmp_ordered(">", open_, zero), builder.extract_value(value, k), zero)
+        store_vector(builder, kept, builder.gep(memory, [offset(builder, start, *steps)]))
+
+
+@on_tile(lambda tile: types.void, _store_where)
+def tile_store_where(tile, memory, start, row_stride, column_stride, gate):
+    """Writes the tile's vectors, 0 where the vector at the same place relative to ``gate`` is not above 0."""
+    open_ = memory[_indices(tile.shape, gate, row_stride, column_stride)]
+    memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(open_ > 0, tile, np.float32(0))
+
+
+def _add(builder, kind, value, memory, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
+    fresh = builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0))
+    for i, j, k in kind.grid():
+        row = builder.icmp_signed("<=", skip_rows, ir.Constant(skip_rows.type, i))
+        column = builder.icmp_signed("<=", skip_columns, ir.Constant(skip_columns.type, j))
+        with builder.if_then(builder.and_(row, column)):
+            pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
+            term = builder.extract_value(value, k)
+            summed = builder.fadd(load_vector(builder, pointer, term.type), term)
+            store_vector(builder, builder.select(fresh, term, summed), pointer)
+
+
+@on_tile(lambda tile: types.void, _add)
+def tile_add(tile, memory, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
+    """Adds the tile's vectors to memory, or writes them where ``fresh``.
+
+    Tiles at an edge overlap their neighbours: the first ``skip_rows`` and ``skip_columns``, which a neighbour has added
+    already, are left out, so that nothing is added twice.
+    """
+    places = _indices(tile.shape, start, row_stride, column_stride)[skip_rows:, skip_columns:]
+    term = tile[skip_rows:, skip_columns:]
+    memory[places] = term if fresh else memory[places] + term

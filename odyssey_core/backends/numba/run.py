@@ -1,0 +1,217 @@
+"""Running a program: one compiled loop reads the table and calls the kernel of each row through its address."""
+
+import ctypes
+import math
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import register_jitable
+
+from odyssey_core.backends.base import Feed, FeedBounds
+from odyssey_core.backends.numba import kernels  # noqa: F401  (importing them registers how operations are lowered)
+from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finish, try_claim
+from odyssey_core.backends.numba.check import check
+from odyssey_core.backends.numba.compile import ROW, address_of, address_of_function
+from odyssey_core.backends.numba.instruction import ROW_WIDTH
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.operands import share, stored_shape
+from odyssey_core.backends.numba.program import lay_out
+from odyssey_core.backends.numba.step_feed import FEED, StepFeed
+from odyssey_core.backends.numba.tile_sizes import TileSizes
+from odyssey_core.backends.numba.vector import I32, I64, INTEGER, LANES, MEMORY, compiled_as
+from odyssey_core.optim import StepRule, Update
+from odyssey_core.tensor import Shape, Tensor
+
+_share = register_jitable(share)
+
+
+def _call(builder, address, *arguments):
+    """Calls a kernel as Numba calls functions: with places for a result and an exception, of which there is none."""
+    nothing = ir.IntType(8).as_pointer()
+    kinds = [nothing.as_pointer(), nothing.as_pointer().as_pointer(), *(x.type for x in arguments)]
+    function = builder.inttoptr(address, ir.FunctionType(I32, kinds).as_pointer())
+    result = cgutils.alloca_once(builder, nothing)
+    builder.call(function, [result, ir.Constant(kinds[1], None), *arguments])
+
+
+@compiled_as(types.void, _call)
+def call_kernel(address, memory, feed, step, block, row):
+    """Calls the machine code of a kernel."""
+
+
+@compiled_as(ROW, lambda b, table, r: b.gep(table, [b.mul(r, I64(ROW_WIDTH))]))
+def row_of(table, r):
+    """Where a row begins."""
+
+
+@register_jitable
+def _run_rows(memory, table, addresses, feed, step, block, first, end):
+    for r in range(first, end):
+        row = row_of(table, r)
+        call_kernel(addresses[row[0]], memory, feed, step, block, row)
+
+
+@register_jitable
+def _run_group(memory, table, addresses, feed, step, phases, at):
+    first, body, end, block0, block1 = phases[at], phases[at + 1], phases[at + 2], phases[at + 3], phases[at + 4]
+    for block in range(block0, block1):
+        _run_rows(memory, table, addresses, feed, step, block, first, body)
+    _run_rows(memory, table, addresses, feed, step, block0, body, end)
+
+
+@register_jitable
+def _groups_with_rows(phases, p, groups):
+    """Those that stand first; workers share out these alone, so that none gets idle ones."""
+    count = 0
+    while count < groups and phases[(p * groups + count) * 5 + 2] > phases[(p * groups + count) * 5]:
+        count += 1
+    return count
+
+
+def run_worker(memory, table, addresses, feed, phases, marks, sizes, worker):
+    """One worker's part of every phase of every step, and any other worker's that nobody has begun.
+
+    Args:
+        memory, table, addresses, feed, phases: of the program.
+        marks: see `barrier.counters`.
+        sizes: how many steps, phases, groups in a phase, and workers there are.
+        worker: which one.
+    """
+    steps, count, groups, workers = sizes[0], sizes[1], sizes[2], sizes[3]
+    for step in range(steps):
+        for p in range(count):
+            turn = step * count + p
+            enter(marks, workers, turn)
+            busy = _groups_with_rows(phases, p, groups)
+            for i in range(workers):
+                w = (worker + i) % workers
+                if try_claim(marks, w, turn):
+                    first, last = _share(busy, workers, w)
+                    for g in range(first, last):
+                        _run_group(memory, table, addresses, feed, step, phases, (p * groups + g) * 5)
+                    finish(marks)
+
+
+_ARGUMENTS = (MEMORY, ROW, ROW, FEED, ROW, COUNTERS, ROW, INTEGER)
+
+
+class NumbaExecutable:
+    """A checked program with its memory. See `backends.base.Executable`.
+
+    Args:
+        outputs, parameters, updates, rule, buffers: as `Backend.compile` takes them.
+        groups: most groups of blocks.
+        threads: at most so many share the groups.
+        tiles: register tiles to use.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        updates: Sequence[Update],
+        rule: StepRule,
+        buffers: Mapping[str, Tensor],
+        groups: int,
+        threads: int,
+        tiles: TileSizes,
+    ):
+        lowering = Lowering(outputs, parameters, updates, buffers, tiles)
+        self._bounds = FeedBounds.of(outputs, updates, rule)
+        self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups, threads)
+        check(self.program)
+        self._stored: dict[str, tuple[int, Shape]] = {}
+        for name, node in parameters.items():
+            self._stored[name] = (lowering.places[node].offset, node.shape)
+        self._gradients: dict[str, tuple[list[int], Shape]] = {}
+        for u in updates:
+            start = lowering.places[u.parameter].offset
+            for slot in rule.around(u.optimizer).slots:
+                self._stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
+            parts = [layout.gradients + g * lowering.gradient_size + start for g in range(layout.groups)]
+            self._gradients[u.name] = parts, u.parameter.shape
+        self._memory = _aligned_zeros(self.program.memory_size)
+        self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
+        address = address_of_function(run_worker, _ARGUMENTS)
+        self._run = callable_at(address, 8)
+
+    def read(self) -> dict[str, np.ndarray]:
+        return {name: self._view(start, shape).copy() for name, (start, shape) in self._stored.items()}
+
+    def write(self, values: Mapping[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            self._view(*self._stored[name])[...] = value
+
+    def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
+        self._execute(feed, self.program.phases[: self.program.computing])
+        found = {}
+        for name, (parts, shape) in self._gradients.items():
+            found[name] = self._view(parts[0], shape).copy()
+            for start in parts[1:]:
+                found[name] += self._view(start, shape)
+        return found
+
+    def _view(self, start: int, shape: Shape) -> np.ndarray:
+        stored = stored_shape(shape)
+        whole = self._memory[start : start + math.prod(stored)].reshape(stored)
+        return whole[:, : shape[1]] if len(shape) == 2 else whole
+
+    def run(self, feed: Feed) -> np.ndarray:
+        return self._execute(feed, self.program.phases)
+
+    def _execute(self, feed: Feed, phases: np.ndarray) -> np.ndarray:
+        program = self.program
+        self._bounds.check(feed)
+        given = self.step_feed(feed)
+        table, phases, workers = given.table(), np.ascontiguousarray(phases), program.workers
+        marks, sizes = counters(workers), np.array([len(given.order), *phases.shape[:2], workers], np.int64)
+        arrays = (self._memory, program.table, self._addresses, table, phases, marks, sizes)
+        pointers = [array.ctypes.data for array in arrays]
+        run_side_by_side(self._run, workers, *pointers)
+        return given.outputs[:, : self._bounds.batch_size]
+
+    def step_feed(self, feed: Feed) -> StepFeed:
+        """The feed in arrays that kernels read."""
+        steps, batch = feed.order.shape
+        lanes = self.program.blocks * LANES
+        order = np.full((steps, lanes), -1, np.int64)
+        order[:, :batch] = feed.order
+        values = np.zeros((steps, len(self.program.values)), np.float32)
+        for column, name in enumerate(self.program.values):
+            values[:, column] = feed.scalars[name]
+        inputs = np.zeros((steps, lanes, self.program.inputs), np.float32)
+        if feed.inputs is not None:
+            inputs[:, :batch] = feed.inputs
+        outputs = np.zeros((steps, lanes, self.program.outputs), np.float32)
+        pixels, labels = np.require(feed.pixels, np.uint8, "C"), np.require(feed.labels, np.int64, "C")
+        return StepFeed(
+            order, pixels, labels, values, inputs, outputs, feed.seed & 0xFFFFFFFF, feed.seed >> 32 & 0xFFFFFFFF,
+            feed.epoch,
+        )  # fmt: skip
+
+
+def callable_at(address: int, arguments: int) -> Callable[..., int]:
+    """Machine code of a function of addresses and integers, which runs without the interpreter's lock."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * (2 + arguments))(address)
+    return lambda *values: function(ctypes.byref(ctypes.c_void_p()), None, *values)
+
+
+def run_side_by_side(function: Callable[..., int], workers: int, *arguments: int) -> None:
+    """Calls a function as many times at once, with the caller's number behind the arguments: here and in threads."""
+    threads = [Thread(target=function, args=(*arguments, w), daemon=True) for w in range(1, workers)]
+    for thread in threads:
+        thread.start()
+    function(*arguments, 0)
+    for thread in threads:
+        thread.join()
+
+
+def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:
+    """float32 zeros that start at a multiple of ``alignment`` bytes."""
+    raw = np.zeros(size + alignment // 4, np.float32)
+    skip = -raw.ctypes.data % alignment // 4
+    return raw[skip : skip + size]

@@ -1,0 +1,659 @@
+"""Explicit vectors: sixteen float32 or uint32 lanes with ordinary arithmetic, in compiled kernels and in plain Python.
+
+Everything here has two meanings that agree to the bit. In Python a vector is a NumPy array of sixteen elements, and the
+functions below are what their bodies say. In a compiled kernel the types' data models are LLVM's ``<16 x float>``,
+``<16 x i32>`` and ``<16 x i1>``, so what a kernel writes is what the machine does: no fast-math, no auto-vectoriser,
+the same operations in the same order on every CPU. LLVM lowers a lane vector to one AVX-512 register, two of AVX2, four
+of NEON.
+
+A function decorated with `on_lanes` is compiled by running it: its body is called with `Traced` values, for which
+arithmetic writes machine instructions. Numba sees one call, whose type is that of the result, and spends no time on
+what happens inside: operators that it has to type one by one make a kernel take two to three times as long to compile.
+"""
+
+import operator
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer, infer_global
+from numba.extending import lower_builtin, models, register_model
+
+from odyssey_core import arithmetic
+
+LANES, HALF = 16, 8
+I1, I32, I64, F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+
+class Vector(types.Type):
+    """The Numba type of sixteen elements of one LLVM type."""
+
+    def __init__(self, name: str, element: ir.Type):
+        self.llvm = ir.VectorType(element, LANES)
+        super().__init__(name)
+
+
+class Pointer(types.Type):
+    """The Numba type of an address; ``element`` is what subscripting reads and writes, in Numba and in LLVM."""
+
+    def __init__(self, name: str, element: tuple[types.Type, ir.Type]):
+        self.element, llvm = element
+        self.llvm = llvm.as_pointer()
+        super().__init__(name)
+
+
+FLOATS, WORDS, MASK = Vector("f32x16", F32), Vector("u32x16", I32), Vector("b1x16", I1)
+MEMORY = Pointer("memory", (types.float32, F32))
+FLOAT, INTEGER = types.float32, types.intp
+VECTOR, EIGHT = FLOATS.llvm, ir.VectorType(F32, HALF)
+
+
+@register_model(Vector)
+@register_model(Pointer)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, kind.llvm)
+
+
+# --- how a Python function becomes part of a compiled kernel ----------------------------------------------------------
+
+
+def _typed_as(function: Callable, typed: Callable[..., Any]) -> None:
+    """Tells Numba the type of a call's result: ``(*its types) -> type``, or None for types it does not take."""
+
+    def generic(self, args, kws):
+        result = typed(*args)
+        return None if result is None else result(*args)
+
+    name = getattr(function, "__name__", str(function))
+    template = type(name, (AbstractTemplate,), {"key": function, "generic": generic})
+    infer(template)
+    infer_global(function, types.Function(template))
+
+
+def register(function: Callable, typed: Callable[..., Any], generate: Callable[..., Any]) -> None:
+    """Lets kernels call ``function``.
+
+    Args:
+        function: what stands in the source; run as it is in plain Python.
+        typed: ``(*Numba types) -> result type``, or None for types that it does not take.
+        generate: ``(builder, Numba types, LLVM values) -> LLVM value``, or None where there is no result.
+    """
+
+    _typed_as(function, typed)
+
+    @lower_builtin(function, types.VarArg(types.Any))
+    def _(context, builder, signature, values):
+        result = generate(builder, signature.args, values)
+        if isinstance(result, tuple):
+            return context.make_tuple(builder, signature.return_type, result)
+        return context.get_dummy_value() if result is None else result
+
+
+def compiled_as(
+    result: types.Type | Callable[..., Any], generate: Callable[..., Any]
+) -> Callable[[Callable], Callable]:
+    """Decorates what a primitive means in Python; ``generate(builder, *LLVM values)`` is what it is in a kernel.
+
+    Args:
+        result: the Numba type of the result; a function of the arguments' types where it depends on them.
+        generate: as above.
+    """
+    typed = result if callable(result) and not isinstance(result, types.Type) else lambda *kinds: result
+
+    def decorate(meaning):
+        @wraps(meaning)
+        def function(*operands):
+            if not (operands and isinstance(operands[0], Traced)):
+                return meaning(*operands)
+            builder, kind = operands[0].builder, typed(*[getattr(x, "kind", INTEGER) for x in operands])
+            values = [x.value if isinstance(x, Traced) else I64(x) for x in operands]
+            return Traced(builder, None if builder is None else generate(builder, *values), kind)
+
+        register(function, typed, lambda builder, kinds, values: generate(builder, *values))
+        return function
+
+    return decorate
+
+
+class Traced:
+    """A value of a kernel while its code is generated: arithmetic on it writes instructions.
+
+    Without a builder nothing is written; so the type of a result is found.
+    """
+
+    __slots__ = ("builder", "kind", "value")
+
+    def __init__(self, builder: ir.IRBuilder | None, value: Any, kind: types.Type):
+        self.builder, self.value, self.kind = builder, value, kind
+
+    def __array_ufunc__(self, ufunc, method, *inputs):
+        """What NumPy's functions, and its scalars on the left of an operator, do with a traced value."""
+        function = _UFUNCS.get(ufunc) if method == "__call__" else None
+        if function is None:
+            return NotImplemented
+        return function(*[x if isinstance(x, Traced) else self._constant(x) for x in inputs])
+
+    def _constant(self, x):
+        """A number of NumPy's as one of Python's, which leaves an operator to this class; a vector as a traced one."""
+        if np.ndim(x) == 0:
+            return x.item()
+        kind = WORDS if x.dtype == np.uint32 else FLOATS
+        return Traced(self.builder, _vector(self.builder, kind, x), kind)
+
+    @staticmethod
+    def fma(a, b, c):
+        """See `odyssey_core.arithmetic.fma`."""
+        return fma(a, b, c)
+
+    def _binary(self, other, floats, words, swapped=False):
+        operands = (other, self) if swapped else (self, other)
+        if all(isinstance(getattr(x, "kind", x), int | types.Integer) for x in operands):
+            values = [x.value if isinstance(x, Traced) else I64(x) for x in operands]
+            return Traced(self.builder, self.builder and words(self.builder, *values), INTEGER)
+        kind = next((x.kind for x in operands if isinstance(x, Traced) and isinstance(x.kind, Vector)), FLOATS)
+        return _emit(kind, kind, words if kind is WORDS else floats, *operands)
+
+    def __add__(self, other):
+        return self._binary(other, ir.IRBuilder.fadd, ir.IRBuilder.add)
+
+    def __sub__(self, other):
+        return self._binary(other, ir.IRBuilder.fsub, ir.IRBuilder.sub)
+
+    def __mul__(self, other):
+        return self._binary(other, ir.IRBuilder.fmul, ir.IRBuilder.mul)
+
+    def __truediv__(self, other):
+        return self._binary(other, ir.IRBuilder.fdiv, None)
+
+    def __radd__(self, other):
+        return self._binary(other, ir.IRBuilder.fadd, ir.IRBuilder.add, swapped=True)
+
+    def __rsub__(self, other):
+        return self._binary(other, ir.IRBuilder.fsub, ir.IRBuilder.sub, swapped=True)
+
+    def __rmul__(self, other):
+        return self._binary(other, ir.IRBuilder.fmul, ir.IRBuilder.mul, swapped=True)
+
+    def __rtruediv__(self, other):
+        return self._binary(other, ir.IRBuilder.fdiv, None, swapped=True)
+
+    def __neg__(self):
+        return _emit(FLOATS, FLOATS, ir.IRBuilder.fneg, self)
+
+    def __xor__(self, other):
+        return _emit(WORDS, WORDS, ir.IRBuilder.xor, self, other)
+
+    def __and__(self, other):
+        return _emit(self.kind, self.kind, ir.IRBuilder.and_, self, other)
+
+    def __or__(self, other):
+        return _emit(self.kind, self.kind, ir.IRBuilder.or_, self, other)
+
+    def __lshift__(self, count):
+        return _emit(WORDS, WORDS, ir.IRBuilder.shl, self, count)
+
+    def __rshift__(self, count):
+        return _emit(WORDS, WORDS, ir.IRBuilder.lshr, self, count)
+
+    def _compare(self, other, symbol):
+        def generate(builder, x, y):
+            if self.kind is WORDS:
+                return builder.icmp_unsigned(symbol, x, y)
+            # As in NumPy and C, a NaN is unequal to everything and neither above nor below.
+            return (builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered)(symbol, x, y)
+
+        return _emit(WORDS if self.kind is WORDS else FLOATS, MASK, generate, self, other)
+
+    def __gt__(self, other):
+        return self._compare(other, ">")
+
+    def __lt__(self, other):
+        return self._compare(other, "<")
+
+    def __eq__(self, other):
+        return self._compare(other, "==")
+
+    def __ne__(self, other):
+        return self._compare(other, "!=")
+
+    __hash__ = None
+
+
+def _emit(kind: types.Type, result: types.Type, generate: Callable[..., Any], *operands: Any) -> Traced:
+    """The result of an instruction on operands that are made vectors of ``kind``."""
+    builder = next(x.builder for x in operands if isinstance(x, Traced))
+    if builder is None:
+        return Traced(None, None, result)
+    return Traced(builder, generate(builder, *[_vector(builder, kind, x) for x in operands]), result)
+
+
+def _vector(builder, kind: Vector, x: Any):
+    """A vector as it is; a number in all lanes."""
+    if not isinstance(x, Traced):
+        values = np.broadcast_to(np.asarray(x, np.float32 if kind is FLOATS else np.int64), LANES).tolist()
+        return ir.Constant(kind.llvm, [kind.llvm.element(value) for value in values])
+    if isinstance(x.kind, Vector):
+        return x.value
+    value = x.value
+    if kind is WORDS and isinstance(x.kind, types.Integer):
+        value = builder.trunc(value, I32) if value.type.width > 32 else value
+    elif kind is FLOATS and isinstance(x.kind, types.Integer):
+        value = builder.sitofp(value, F32)
+    return splat_vector(builder, value, kind.llvm)
+
+
+def _traced(builder: ir.IRBuilder | None, value: Any, kind: types.Type) -> Any:
+    """A value of a kernel, or a tuple of such."""
+    if isinstance(kind, types.BaseTuple):
+        parts = [None] * len(kind) if builder is None else cgutils.unpack_tuple(builder, value, len(kind))
+        return tuple(_traced(builder, part, each) for part, each in zip(parts, kind, strict=True))
+    return Traced(builder, value, kind)
+
+
+def on_lanes(function: Callable) -> Callable:
+    """Decorates a function of vectors and scalars in ordinary arithmetic, which kernels may call."""
+
+    def kind_of(results):
+        if results is None:
+            return types.none
+        return types.Tuple([x.kind for x in results]) if isinstance(results, tuple) else results.kind
+
+    def typed(*kinds):
+        if any(not isinstance(kind, Vector | Pointer | types.Number | types.BaseTuple) for kind in kinds):
+            return None
+        return kind_of(function(*[_traced(None, None, kind) for kind in kinds]))
+
+    def generate(builder, kinds, values):
+        results = function(*[_traced(builder, value, kind) for value, kind in zip(values, kinds, strict=True)])
+        if results is None:
+            return None
+        return tuple(x.value for x in results) if isinstance(results, tuple) else results.value
+
+    register(function, typed, generate)
+    return function
+
+
+def primitive(kind: Vector, result: types.Type, generate: Callable[..., Any]) -> Callable[[Callable], Callable]:
+    """Decorates what a function of vectors means in Python; ``generate(builder, *LLVM vectors)`` writes it."""
+
+    def decorate(meaning):
+        @wraps(meaning)
+        def function(*operands):
+            traced = any(isinstance(x, Traced) for x in operands)
+            return _emit(kind, result, generate, *operands) if traced else meaning(*operands)
+
+        return on_lanes(function)
+
+    return decorate
+
+
+_ARITHMETIC = operator.add, operator.sub, operator.mul, operator.truediv, operator.neg
+for _operator in (*_ARITHMETIC, operator.gt, operator.lt, operator.eq, operator.ne):
+
+    def _typed(*kinds, function=_operator):
+        if any(isinstance(kind, Vector) for kind in kinds):
+            return function(*[Traced(None, None, kind) for kind in kinds]).kind
+        return None
+
+    def _generate(builder, kinds, values, function=_operator):
+        return function(*[Traced(builder, value, kind) for value, kind in zip(values, kinds, strict=True)]).value
+
+    _typed_as(_operator, _typed)
+    for _kinds in ((Vector,), (Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+
+        @lower_builtin(_operator, *_kinds)
+        def _(context, builder, signature, values, generate=_generate):
+            return generate(builder, signature.args, values)
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+
+def splat_vector(builder, scalar, vector=VECTOR):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
+
+
+def load_vector(builder, pointer, vector=VECTOR):
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+
+
+def store_vector(builder, value, pointer):
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=4)
+
+
+def fma_vector(builder, a, b, c):
+    return _call(builder, f"llvm.fma.v{a.type.count}f32", a, b, c)
+
+
+def _call(builder, name, *operands):
+    kind = ir.FunctionType(operands[0].type, [x.type for x in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+
+
+def _pick(builder, vector, indices):
+    mask = ir.Constant(ir.VectorType(I32, len(indices)), list(indices))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def _sum_lanes(builder, vector):
+    count = LANES
+    while count > 1:
+        count //= 2
+        vector = builder.fadd(_pick(builder, vector, range(count)), _pick(builder, vector, range(count, 2 * count)))
+    return builder.extract_element(vector, I32(0))
+
+
+fma = primitive(FLOATS, FLOATS, fma_vector)(arithmetic.fma)
+
+
+@primitive(FLOATS, FLOATS, lambda b, x: _call(b, "llvm.sqrt.v16f32", x))
+def sqrt(x):
+    return np.sqrt(x)
+
+
+@primitive(FLOATS, FLOATS, lambda b, x: x)
+def splat(x):
+    """A float32 in all lanes."""
+    return np.full(LANES, x, np.float32)
+
+
+@primitive(WORDS, WORDS, lambda b, x: x)
+def words(x):
+    """The low 32 bits of an integer in all lanes."""
+    return np.full(LANES, int(x) & 0xFFFFFFFF, np.uint32)
+
+
+@primitive(FLOATS, FLOAT, _sum_lanes)
+def total(x):
+    """The sum of the lanes, halves folded onto each other: a fixed order of additions."""
+    while len(x) > 1:
+        x = x[: len(x) // 2] + x[len(x) // 2 :]
+    return x[0]
+
+
+@on_lanes
+def where(mask, yes, no):
+    """``yes`` in the lanes of the mask, ``no`` elsewhere."""
+    if isinstance(mask, Traced):
+        kind = next((x.kind for x in (yes, no) if isinstance(x, Traced) and isinstance(x.kind, Vector)), FLOATS)
+
+        def generate(builder, yes, no):
+            return builder.select(mask.value, yes, no)
+
+        return _emit(kind, kind, generate, *(x if isinstance(x, Traced) else _like(mask, kind, x) for x in (yes, no)))
+    return np.where(mask, yes, no)
+
+
+def _like(mask, kind, x):
+    """A number as a vector beside a mask."""
+    return Traced(mask.builder, None if mask.builder is None else _vector(mask.builder, kind, x), kind)
+
+
+@on_lanes
+def at_least(x, low):
+    """The larger of the two; a NaN in ``x`` stays, as in the one machine instruction that there is for it."""
+    return where(low > x, low, x)
+
+
+@on_lanes
+def at_most(x, high):
+    """The smaller of the two; a NaN in ``x`` stays."""
+    return where(high < x, high, x)
+
+
+@on_lanes
+def maximum(x, y):
+    """The larger, or the NaN where one of the two is one."""
+    return where((x > y) | (x != x), x, y)
+
+
+@on_lanes
+def minimum(x, y):
+    """The smaller, or the NaN where one of the two is one."""
+    return where((x < y) | (x != x), x, y)
+
+
+_UFUNCS = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
+    np.negative: operator.neg, np.bitwise_xor: operator.xor, np.bitwise_and: operator.and_, np.greater: operator.gt,
+    np.less: operator.lt, np.equal: operator.eq, np.not_equal: operator.ne, np.sqrt: sqrt, np.maximum: maximum,
+    np.minimum: minimum,
+}  # fmt: skip
+
+
+@primitive(WORDS, FLOATS, lambda b, x: b.bitcast(x, VECTOR))
+def as_float(x):
+    """The float32 of the same bits."""
+    return x.view(np.float32)
+
+
+@primitive(FLOATS, WORDS, lambda b, x: b.bitcast(x, WORDS.llvm))
+def as_words(x):
+    """The uint32 of the same bits."""
+    return x.view(np.uint32)
+
+
+@primitive(FLOATS, WORDS, lambda b, x: b.fptosi(x, WORDS.llvm))
+def to_words(x):
+    """Rounded towards zero; from -2**31 to below 2**31."""
+    return x.astype(np.int32).view(np.uint32)
+
+
+@primitive(WORDS, FLOATS, lambda b, x: b.sitofp(x, VECTOR))
+def to_float(x):
+    """The nearest float32 of a signed number."""
+    return x.view(np.int32).astype(np.float32)
+
+
+def _high(builder, x, y):
+    wide = ir.VectorType(I64, LANES)
+    product = builder.mul(builder.zext(x, wide), builder.zext(y, wide))
+    return builder.trunc(builder.lshr(product, ir.Constant(wide, [32] * LANES)), WORDS.llvm)
+
+
+@primitive(WORDS, WORDS, _high)
+def high_word(x, y):
+    """The upper 32 bits of the products."""
+    return (np.multiply(x, y, dtype=np.uint64) >> np.uint64(32)).astype(np.uint32)
+
+
+@compiled_as(
+    lambda vector, lane, x: vector,
+    lambda b, vector, lane, x: b.insert_element(vector, b.trunc(x, I32) if x.type == I64 else x, b.trunc(lane, I32)),
+)
+def insert(vector, lane, x):
+    """The vector with another number in one lane."""
+    changed = vector.copy()
+    changed[lane] = x if vector.dtype == np.float32 else int(x) & 0xFFFFFFFF
+    return changed
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def offset(builder, start, *steps):
+    """start + the sum of stride * count over (stride, count) pairs, count known now."""
+    for stride, count in steps:
+        start = builder.add(start, builder.mul(stride, stride.type(count)))
+    return start
+
+
+def _element(pointer, index, *value):
+    if not (isinstance(pointer, Pointer) and isinstance(index, types.Integer)):
+        return None
+    return types.void if value else pointer.element
+
+
+_typed_as(operator.getitem, _element)
+_typed_as(operator.setitem, _element)
+
+
+@lower_builtin(operator.getitem, Pointer, types.Integer)
+def _(context, builder, signature, values):
+    return builder.load(builder.gep(values[0], [values[1]]))
+
+
+@lower_builtin(operator.setitem, Pointer, types.Integer, types.Number)
+def _(context, builder, signature, values):
+    builder.store(values[2], builder.gep(values[0], [values[1]]))
+
+
+@compiled_as(FLOATS, lambda b, memory, at: load_vector(b, b.gep(memory, [at])))
+def load(memory, at):
+    """Sixteen consecutive float32."""
+    return memory[at : at + LANES].copy()
+
+
+@compiled_as(types.void, lambda b, memory, at, x: store_vector(b, x, b.gep(memory, [at])))
+def store(memory, at, x):
+    """Writes sixteen consecutive float32."""
+    memory[at : at + LANES] = x
+
+
+def _gather(builder, memory, base, indices):
+    vector = ir.Constant(VECTOR, ir.Undefined)
+    for k in range(LANES):
+        index = builder.add(base, builder.zext(builder.extract_element(indices, I32(k)), base.type))
+        vector = builder.insert_element(vector, builder.load(builder.gep(memory, [index])), I32(k))
+    return vector
+
+
+@compiled_as(FLOATS, _gather)
+def gather(memory, base, indices):
+    """The float32 at ``base + indices[k]`` for each lane k; indices are words below 2**31."""
+    return memory[base + indices.astype(np.int64)]
+
+
+def _transpose(builder, memory, source, stride, target, pitch):
+    # Blocks of 8 x 8 fit AVX2's registers; the 16 x 16 at once took three times as long there.
+    for top, left in ((0, 0), (0, 8), (8, 0), (8, 8)):
+        rows = []
+        for i in range(8):
+            at = builder.add(offset(builder, source, (stride, top + i)), stride.type(left))
+            rows.append(load_vector(builder, builder.gep(memory, [at]), EIGHT))
+        for i, row in enumerate(_transposed(builder, rows)):
+            at = builder.add(offset(builder, target, (pitch, left + i)), pitch.type(top))
+            store_vector(builder, row, builder.gep(memory, [at]))
+
+
+@compiled_as(types.void, _transpose)
+def transpose(memory, source, stride, target, pitch):
+    """Writes the 16 x 16 block whose rows start ``stride`` apart transposed, its rows ``pitch`` apart."""
+    block = np.stack([load(memory, source + i * stride) for i in range(LANES)])
+    for i in range(LANES):
+        store(memory, target + i * pitch, block[:, i])
+
+
+@compiled_as(INTEGER, lambda b, memory, at: b.zext(b.bitcast(b.load(b.gep(memory, [at])), I32), I64))
+def word_at(memory, at):
+    """The uint32 whose bits an element holds."""
+    return int(memory[at : at + 1].view(np.uint32)[0])
+
+
+@compiled_as(
+    types.void, lambda b, memory, at, x: b.store(b.bitcast(b.trunc(x, I32), F32), b.gep(memory, [at])) and None
+)
+def set_word(memory, at, x):
+    """Writes the low 32 bits of an integer into an element."""
+    memory[at : at + 1].view(np.uint32)[0] = x
+
+
+def _store_pairs(builder, memory, at, values, places):
+    mask = ir.Constant(ir.VectorType(I32, 2 * LANES), [k // 2 + LANES * (k % 2) for k in range(2 * LANES)])
+    pairs = builder.shuffle_vector(values, builder.bitcast(places, VECTOR), mask)
+    store_vector(builder, pairs, builder.gep(memory, [at]))
+
+
+@compiled_as(types.void, _store_pairs)
+def store_pairs(memory, at, values, places):
+    """Writes sixteen float32, each followed by the word of its lane."""
+    memory[at : at + 2 * LANES : 2] = values
+    memory[at + 1 : at + 2 * LANES : 2] = places.view(np.float32)
+
+
+def _push(builder, memory, source, target):
+    source, target = (builder.bitcast(builder.gep(memory, [at]), I64.as_pointer()) for at in (source, target))
+    bits = builder.load(source, align=4)
+    builder.store(bits, target, align=4)
+    return builder.zext(builder.icmp_unsigned("!=", builder.and_(bits, I64(0x7FFFFFFF)), I64(0)), I64)
+
+
+@compiled_as(INTEGER, _push)
+def push(memory, source, target):
+    """Copies a pair as `store_pairs` wrote it; 1, or 0 where its float is 0.
+
+    What comes next is written over a pair of 0: without a branch, which no processor could foresee.
+    """
+    memory[target : target + 2] = memory[source : source + 2]
+    return int(memory[source] != 0)
+
+
+def _rows_of_eight(builder, start, stride, count):
+    """Where eight rows start, ``stride`` apart; the last of ``count`` stands for those behind it."""
+    rows = []
+    for i in range(HALF):
+        row = ir.Constant(count.type, i)
+        row = builder.select(builder.icmp_signed("<", row, count), row, builder.sub(count, count.type(1)))
+        rows.append(builder.add(start, builder.mul(stride, row)))
+    return rows
+
+
+def _lanes_to_channels(builder, memory, source, plane, channels, target, image):
+    sources = _rows_of_eight(builder, source, plane, channels)
+    for half in (0, HALF):
+        pointers = [builder.gep(memory, [builder.add(at, at.type(half))]) for at in sources]
+        rows = [load_vector(builder, pointer, EIGHT) for pointer in pointers]
+        for i, row in enumerate(_transposed(builder, rows)):
+            store_vector(builder, row, builder.gep(memory, [offset(builder, target, (image, half + i))]))
+
+
+@compiled_as(types.void, _lanes_to_channels)
+def lanes_to_channels(memory, source, plane, channels, target, image):
+    """From up to eight channels of sixteen images to sixteen images of eight channels, the last for those that lack.
+
+    Channels lie ``plane`` apart, images ``image``.
+    """
+    rows = np.stack([load(memory, source + min(c, channels - 1) * plane) for c in range(HALF)])
+    for i in range(LANES):
+        memory[target + i * image : target + i * image + HALF] = rows[:, i]
+
+
+def _channels_to_lanes(builder, memory, source, image, target, plane, channels):
+    targets = _rows_of_eight(builder, target, plane, channels)
+    for half in (0, HALF):
+        places = [offset(builder, source, (image, half + i)) for i in range(HALF)]
+        rows = [load_vector(builder, builder.gep(memory, [at]), EIGHT) for at in places]
+        # Backwards, so that the last channel is written after what stands for those that lack.
+        for at, row in reversed(list(zip(targets, _transposed(builder, rows), strict=True))):
+            store_vector(builder, row, builder.gep(memory, [builder.add(at, at.type(half))]))
+
+
+@compiled_as(types.void, _channels_to_lanes)
+def channels_to_lanes(memory, source, image, target, plane, channels):
+    """The way back from `lanes_to_channels`; channels behind the last are left out."""
+    images = np.stack([memory[source + i * image : source + i * image + HALF] for i in range(LANES)])
+    for c in range(min(channels, HALF)):
+        store(memory, target + c * plane, images[:, c])
+
+
+def _transposed(builder, rows):
+    """Eight vectors of eight: three rounds of exchanging between pairs of rows what one AVX instruction exchanges."""
+    rounds = (
+        (1, (0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
+        (2, (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)),
+        (4, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
+    )
+    for apart, *masks in rounds:
+        low, high = (ir.Constant(ir.VectorType(I32, 8), mask) for mask in masks)
+        for i in range(8):
+            if not i & apart:
+                a, b = rows[i], rows[i + apart]
+                rows[i], rows[i + apart] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+    return [rows[i] for i in (0, 2, 1, 3, 4, 6, 5, 7)]

@@ -1,0 +1,148 @@
+"""Training programs of small nets, which together use every kernel, with what a step of each needs."""
+
+import copy
+
+import numpy as np
+from harness import numba_backend
+
+from odyssey_core import ops
+from odyssey_core.autodiff import gradients
+from odyssey_core.backends.base import Feed
+from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.models import MODELS
+from odyssey_core.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+    Tanh,
+)
+from odyssey_core.optim import OPTIMIZERS, PLAIN, StepRule, Update
+from odyssey_core.tensor import after_step
+
+GUARD = 4096
+MARK = np.float32(-1234.5)
+
+
+class Trained:
+    """A model's training program and what a step of it needs.
+
+    Args:
+        model: a module.
+        shape: of an image.
+        batch: images in a step, of which the last two are missing.
+        optimizer, rule: what is done with the gradients.
+        classes: of the labels.
+        threads: of the program.
+        amounts: of distortion, see `ops.images`.
+        loss: of logits and labels.
+    """
+
+    def __init__(
+        self, model, shape, batch, optimizer, classes, rule=PLAIN, threads=1, amounts=None, loss=ops.cross_entropy
+    ):  # fmt: skip
+        losses = loss(model(ops.images((batch, *shape), 0.1, 0.9, amounts)), ops.labels(batch))
+        parameters, held = model.parameters(), model.state()
+        grads = gradients(losses, list(parameters.values()))
+        updates = [Update(n, p, g, optimizer) for (n, p), g in zip(parameters.items(), grads, strict=True)]
+        changed = after_step([losses])
+        buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
+        self.arguments = [losses], held, updates, rule, buffers
+        self.executable = NumbaExecutable(*self.arguments, 8, threads, numba_backend().tiles)
+        rng = np.random.default_rng(1)
+        order = np.arange(batch)[None]
+        order[:, -2:] = -1
+        values = optimizer.step_values(0, 0.01) | rule.step_values(0)
+        self.feed = Feed(
+            order=order,
+            pixels=rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8),
+            labels=rng.integers(0, classes, batch),
+            scalars={name: np.array([value], np.float32) for name, value in values.items()},
+        )
+        self.executable.write({n: rng.uniform(0.01, 0.1, p.shape) for n, p in held.items()})
+
+    @property
+    def program(self):
+        return self.executable.program
+
+    def corrupted(self, table=None, phases=None):
+        """The program with other rows or phases."""
+        program = copy.copy(self.program)
+        program.table = program.table if table is None else table
+        program.phases = program.phases if phases is None else phases
+        return program
+
+    def guarded(self, program, memory=None) -> bool:
+        """Runs a step of ``program`` between guard zones; whether these are as they were."""
+        size, executable = program.memory_size, copy.copy(self.executable)
+        whole = np.full(size + 2 * GUARD, MARK)
+        executable._memory = whole[GUARD : GUARD + size]
+        executable._memory[...] = self.executable._memory if memory is None else memory
+        executable.program = program
+        executable.run(self.feed)
+        return bool((whole[:GUARD] == MARK).all() and (whole[GUARD + size :] == MARK).all())
+
+
+def lenet5(threads: int = 1) -> Trained:
+    """LeNet-5 with clipping and averages: two blocks, two groups."""
+    model, rule = MODELS["lenet5"](input_shape=(1, 28, 28), classes=47), StepRule(clip_norm=0.5, ema=0.9)
+    return Trained(model, (1, 28, 28), 32, OPTIMIZERS["sgd"](momentum=0.9), 47, rule, threads)
+
+
+def other() -> Trained:
+    """What LeNet-5 lacks: padding, strides, tanh, average pooling, overlapping windows, dropout, a bias-free layer."""
+    layers = {
+        "conv1": Conv2d(2, 3, 3, stride=2, padding=1),
+        "tanh": Tanh(),
+        "pool1": MaxPool2d(3, 2),
+        "conv2": Conv2d(3, 4, 2, padding=1, bias=False),
+        "relu": ReLU(),
+        "pool2": AvgPool2d(2),
+        "flatten": Flatten(),
+        "dropout": Dropout(0.5),
+        "fc": Linear(8, 5),
+    }
+    return Trained(Sequential(layers), (2, 11, 13), 16, OPTIMIZERS["adam"](), 5)
+
+
+class _Residual(Module):
+    """Two batch norms, one behind the other, groups, a shortcut, and every activation."""
+
+    def __init__(self):
+        self.first, self.one = Conv2d(2, 4, 3, padding=1, bias=False), BatchNorm2d(4)
+        self.second, self.two = Conv2d(4, 4, (3, 1), padding=(1, 0), groups=2), BatchNorm2d(4)
+        self.fc = Linear(16, 5)
+
+    def forward(self, x):
+        h = ops.relu(self.one(self.first(x)))
+        h = self.two(self.second(h)) + h
+        h = ops.concat(ops.gelu(h), ops.leaky_relu(h), ops.relu6(h), ops.sigmoid(h) * ops.tanh(h))
+        h = ops.avg_pool2d(ops.max_pool2d(h, 3, 1, 1), 2, 2, 1)
+        return ops.softmax(self.fc(ops.global_avg_pool2d(h))) * 3
+
+
+def residual(batch: int = 33, threads: int = 1) -> Trained:
+    """Batch norm's statistics over three blocks, distorted images, the squared error."""
+    amounts = (0.1, 0.1, 0.1, 1.0)
+    return Trained(
+        _Residual(), (2, 4, 6), batch, OPTIMIZERS["rmsprop"](momentum=0.5), 5, StepRule(ema=0.9), threads, amounts,
+        ops.squared_error,
+    )  # fmt: skip
+
+
+def wide() -> Trained:
+    """A convolution of whole vectors of channels behind another; one that sums gradients lane by lane."""
+    layers = {
+        "conv1": Conv2d(1, 16, 3, padding=1), "relu1": ReLU(), "conv2": Conv2d(16, 3, 3), "relu2": ReLU(),
+        "flatten": Flatten(), "fc": Linear(12, 3),
+    }  # fmt: skip
+    return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3)
+
+
+PROGRAMS = {"lenet5": lenet5, "other": other, "residual": residual, "wide": wide}
