@@ -1,7 +1,7 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,36 @@ from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
 BatchSize = Annotated[int, Range(1)]
 CROSS_ENTROPY = CrossEntropy()
+
+
+class Step(NamedTuple):
+    """The graph of a training step, as `Backend.compile` takes it.
+
+    Attributes:
+        outputs: the losses, one for each image.
+        values: parameters and buffers by path.
+        updates: one for each parameter.
+        buffers: for each buffer that the step changes, by path, the node of its new value.
+    """
+
+    outputs: list[Tensor]
+    values: dict[str, Tensor]
+    updates: list[Update]
+    buffers: dict[str, Tensor]
+
+    def nodes(self) -> list[Tensor]:
+        """All that is computed."""
+        return [*self.outputs, *(u.grad for u in self.updates), *self.buffers.values()]
+
+
+def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tensor) -> Step:
+    """The graph of a training step on a batch of images. Raises ShapeError for images that the model cannot take."""
+    losses, parameters = loss(model(images), ops.labels(images.shape[0])), model.parameters()
+    grads = gradients(losses, list(parameters.values()))
+    updates = [Update(name, p, g, optimizer) for (name, p), g in zip(parameters.items(), grads, strict=True)]
+    changed = after_step([losses])
+    buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
+    return Step([losses], model.state(), updates, buffers)
 
 
 class Learner:
@@ -65,20 +95,13 @@ class Learner:
         self.optimizer, self.backend, self.seed = optimizer, backend, seed
         self._rule = StepRule(clip_norm, ema)
         self.parameters, self._model = model.parameters(), model.state()
-        amounts = augment.amounts() if augment else None
-        logits = model(ops.images((batch_size, *input_shape), mean, std, amounts))
-        losses = loss(logits, ops.labels(batch_size))
-        grads = gradients(losses, list(self.parameters.values()))
-        self._losses = losses
-        self._updates = [
-            Update(name, p, grad, optimizer) for (name, p), grad in zip(self.parameters.items(), grads, strict=True)
-        ]
-        changed = after_step([losses])
-        buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
+        images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
+        step = training_step(model, optimizer, loss, images)
+        (self._losses,), self._updates = step.outputs, step.updates
         self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
-        backend.require([losses, *grads, *buffers.values(), *self._inference.graph(1)])
-        self._train = backend.compile([losses], self._model, self._updates, self._rule, buffers)
+        backend.require([*step.nodes(), *self._inference.graph(1)])
+        self._train = backend.compile(step.outputs, step.values, step.updates, self._rule, step.buffers)
         self._start_from(initial_values(self._model, seed))
 
     def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:

@@ -80,6 +80,20 @@ class Backend(Protocol):
             buffers: for each buffer that a step changes, by name, the node whose value it takes.
         """
 
+    def memory(
+        self,
+        outputs: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        updates: Sequence[Update] = (),
+        rule: StepRule = PLAIN,
+        buffers: Mapping[str, Tensor] = NO_BUFFERS,
+    ) -> dict[str, int]:
+        """How many bytes a step will take for what, without compiling anything; arguments as in ``compile``.
+
+        Raises:
+            ConfigError: more than the machine has.
+        """
+
     def require(self, outputs: Sequence[Tensor]) -> None:
         """Raises ConfigError, naming the operations, unless this backend can run all that the outputs need."""
 

@@ -3,21 +3,20 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from odyssey_core import ops
-from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.timing import RowTime, time_rows
 from odyssey_core.counterparts import torch_steps
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
-from odyssey_core.learner import initial_values
-from odyssey_core.optim import PLAIN, StepRule, Update
-from odyssey_core.tensor import Tensor, after_step, for_inference
+from odyssey_core.learner import Step, initial_values, training_step
+from odyssey_core.optim import PLAIN, StepRule
+from odyssey_core.tensor import for_inference
 from odyssey_run.assemble import Request
 
 TRAIN, INFER = "training", "inference"
@@ -31,15 +30,6 @@ class Case:
     kind: str
     batch: int
     threads: int
-
-
-class Graph(NamedTuple):
-    """What a backend compiles; see `Backend.compile`."""
-
-    outputs: list[Tensor]
-    values: dict[str, Tensor]
-    updates: list[Update]
-    buffers: dict[str, Tensor]
 
 
 class Ours:
@@ -118,21 +108,14 @@ class Ours:
         feed.scalars = {name: np.zeros_like(values) for name, values in feed.scalars.items()}
         return time_rows(self._programs.pop(case), feed)
 
-    def _graph(self, kind: str, batch: int) -> Graph:
+    def _graph(self, kind: str, batch: int) -> Step:
         request, dataset = self._request, self._dataset
         model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
-        parameters, values = model.parameters(), model.state()
         amounts = dataset.augment.amounts() if dataset.augment and kind == TRAIN else None
-        logits = model(ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
+        images = ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts)
         if kind == INFER:
-            return Graph(for_inference([logits]), values, [], {})
-        losses = request.loss.build()(logits, ops.labels(batch))
-        optimizer = request.optim.build()
-        grads = gradients(losses, list(parameters.values()))
-        updates = [Update(name, p, grad, optimizer) for (name, p), grad in zip(parameters.items(), grads, strict=True)]
-        changed = after_step([losses])
-        buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
-        return Graph([losses], values, updates, buffers)
+            return Step(for_inference([model(images)]), model.state(), [], {})
+        return training_step(model, request.optim.build(), request.loss.build(), images)
 
     def _feed(self, case: Case, steps: int) -> Feed:
         images = np.arange(steps * case.batch) % len(self._pixels)

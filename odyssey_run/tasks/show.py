@@ -43,7 +43,8 @@ class Layer:
 def show(request: "Request", show: ShowConfig) -> int:
     """Prints the layers and, where asked for, the instructions; trains nothing."""
     from odyssey_core import ops
-    from odyssey_core.autodiff import gradients
+    from odyssey_core.learner import training_step
+    from odyssey_core.optim import StepRule
     from odyssey_run.assemble import assemble
 
     dataset = request.data.build()
@@ -61,9 +62,15 @@ def show(request: "Request", show: ShowConfig) -> int:
     print(
         f"activations  {4 * values / 1024:,.0f} KiB an image, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}"
     )
-    losses = request.loss.build()(model(ops.images((1, *dataset.input_shape))), ops.labels(1))
-    step = flops([losses, *gradients(losses, list(model.parameters().values()))])
-    print(f"training     {step / 1e6:,.3f} MFLOP an image, forward and back")
+    parts = model, request.optim.build(), request.loss.build()
+    one = training_step(*parts, ops.images((1, *dataset.input_shape)))
+    print(f"training     {flops(one.nodes()) / 1e6:,.3f} MFLOP an image, forward and back")
+    amounts = dataset.augment.amounts() if dataset.augment else None
+    step = training_step(*parts, ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
+    rule = StepRule(request.trainer.clip_norm, request.trainer.ema)
+    memory = request.backend.build().memory(step.outputs, step.values, step.updates, rule, step.buffers)
+    shown = ", ".join(f"{name} {size / 2**20:,.1f}" for name, size in memory.items() if size)
+    print(f"memory       {sum(memory.values()) / 2**20:,.1f} MiB in a training step: {shown}")
     if show.listing:
         print(f"\n{assemble(request).learner.listing()}")
     return 0

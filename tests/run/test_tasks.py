@@ -92,7 +92,10 @@ def test_show_counts_parameters_and_work(capsys):
     assert rows["fc3"] == ["10", "850", "0.002"]
     assert rows["all"][0] == "44,426"
     assert "training     1.517 MFLOP an image" in out
-    assert "sgd grads=" in out
+    assert re.search(
+        r"memory       [\d.]+ MiB in a training step: parameters [\d.]+, gradients [\d.]+, scratch [\d.]+", out
+    )
+    assert "gradient_descent grads=" in out
 
 
 def test_data_counts_and_draws(tmp_path, capsys):

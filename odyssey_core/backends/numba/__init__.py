@@ -50,6 +50,14 @@ class NumbaBackend:
         self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
         return NumbaExecutable(outputs, parameters, updates, rule, buffers, self.groups, self.threads, self.tiles)
 
+    def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
+        """See `Backend.memory`."""
+        from odyssey_core.backends.numba.program import plan
+
+        self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
+        graph = (outputs, parameters, updates, rule, buffers)
+        return {name: 4 * size for name, size in plan(*graph, self.groups, self.threads, self.tiles).memory.items()}
+
     def require(self, outputs):
         """See `Backend.require`."""
         from odyssey_core.backends.numba import kernels  # noqa: F401  (importing them registers the rules)

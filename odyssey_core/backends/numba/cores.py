@@ -1,6 +1,7 @@
-"""How many threads are worth starting."""
+"""How many threads are worth starting, and how much memory there is."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def _quotas(root: Path) -> Iterator[float]:
                 values = " ".join(_read(root / "sys/fs/cgroup" / mount / folder / name) for name in names).split()
                 if len(values) == 2 and values[0].isdigit() and int(values[1]) > 0:  # else "max" or -1: no limit
                     yield int(values[0]) / int(values[1])
+
+
+def usable_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its cgroups leave of it."""
+    found = re.search(r"MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo"))
+    limits = [1024 * int(found[1])] if found else [2**62]
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount, name = ("memory", "memory.limit_in_bytes") if "memory" in controllers.split(",") else ("", "memory.max")
+        inside = Path(path.lstrip("/"))
+        for folder in (inside, *inside.parents) if controllers in ("", "memory") or mount else ():
+            value = _read(root / "sys/fs/cgroup" / mount / folder / name)
+            limits += [int(value)] if value.isdigit() else []  # else "max": no limit
+    return min(limits)
 
 
 def _read(path: Path) -> str:

@@ -6,6 +6,7 @@ values that cross a phase, and for every worker, who runs one group after the ot
 used is still in the core's cache (a tenth of LeNet-5's step where one thread runs two groups).
 """
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -13,12 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from odyssey_core.backends.numba.cores import usable_memory
 from odyssey_core.backends.numba.instruction import ABSENT, ROW_WIDTH, Kernel
 from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_groups, sum_squares, update_of
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import Operand, Place, Row, Stage, padded, share
+from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.errors import ConfigError
 from odyssey_core.optim import StepRule, Update, WholeRule
+from odyssey_core.tensor import Tensor
 
 # Stretches that the parameters are cut into for the update, whatever the number of threads.
 UPDATE_GROUPS = 8
@@ -246,28 +251,54 @@ class _Writer:
         self.add(Kernel(update_of(rule), ()), operands, numbers | dict(rule.constants) | columns)
 
 
-def lay_out(
-    lowering: Lowering, updates: Sequence[Update], rule: StepRule, batch_size: int, groups: int, workers: int
-) -> tuple[Program, Layout]:
-    """The program of a lowered graph, and where its memory holds what.
+def plan(
+    outputs: Sequence[Tensor],
+    parameters: Mapping[str, Tensor],
+    updates: Sequence[Update],
+    rule: StepRule,
+    buffers: Mapping[str, Tensor],
+    groups: int,
+    workers: int,
+    tiles: TileSizes,
+) -> Layout:
+    """What lies where in the memory of a step, worked out before anything is compiled or allocated.
 
     Args:
-        lowering: the rows of one block.
-        updates: what follows when all gradients are there.
-        rule: what goes around it.
-        batch_size: images per step.
-        groups: at most so many; never more than there are blocks. Part of the result.
+        outputs, parameters, updates, rule, buffers: as `Backend.compile` takes them.
+        groups: of blocks, at most so many; never more than there are blocks. Part of the result.
         workers: at most so many share the groups; no part of the result.
+        tiles: register tiles to use.
+
+    Raises:
+        ConfigError: the machine has less memory; the message names the largest batch that fits.
     """
-    blocks = -(-batch_size // LANES)
-    groups = min(groups, blocks)
-    workers = min(workers, groups)
+    lowering = Lowering(outputs, parameters, updates, buffers, tiles)
+    batch = next(x.shape[0] for x in lowering.order if x.batched)
+    rules = [rule.around(u.optimizer) for u in updates]
+    pieces = sum(map(len, _stretches(lowering, updates, rules)))
+    slots = tuple(sorted({slot for each in rules for slot in each.slots}))
+
+    def of(blocks: int) -> Layout:
+        return Layout(lowering, slots, min(groups, blocks), min(workers, groups, blocks), blocks, pieces)
+
+    layout, most = of(-(-batch // LANES)), usable_memory()
+    if 4 * layout.size > most:
+        fits = bisect(range(1, layout.blocks), most, key=lambda blocks: 4 * of(blocks).size)
+        smaller = f"trainer.batch_size={fits * LANES} fits" if fits else "not even one of 16 fits"
+        raise ConfigError(
+            f"a step of {batch} images takes {4 * layout.size / 2**30:.1f} GiB of memory, "
+            f"the machine has {most / 2**30:.1f}; {smaller}"
+        )
+    return layout
+
+
+def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Program:
+    """The program of a planned step; ``updates`` and ``rule`` as `plan` took them."""
+    lowering = layout.lowering
     rules = [rule.around(u.optimizer) for u in updates]
     stretches = _stretches(lowering, updates, rules)
     pieces = [piece for stretch in stretches for piece in stretch]
-    slots = tuple(sorted({slot for each in rules for slot in each.slots}))
     values = tuple(sorted({name for each in rules for name in each.values}))
-    layout = Layout(lowering, slots, groups, workers, blocks, len(pieces))
     writer = _Writer(layout, values)
     phases = [phase for level in _levels(lowering) for phase in _walk(writer, level)]
     computing = len(phases)
@@ -281,23 +312,22 @@ def lay_out(
     phases += [last] if last else []
     width = max(len(p) for p in phases)
     idle = (len(writer.rows),) * 3 + (0, 0)
-    program = Program(
+    return Program(
         kernels=list(writer.kernels),
         table=np.array(writer.rows, np.int64).reshape(-1, ROW_WIDTH),
         phases=np.array([p + [idle] * (width - len(p)) for p in phases], np.int64),
         buffers=writer.buffers,
         memory_size=layout.size,
         memory=layout.memory,
-        blocks=blocks,
+        blocks=layout.blocks,
         apart=layout.kept_stride,
-        workers=workers,
+        workers=layout.workers,
         computing=computing,
         pixels=lowering.pixels,
         inputs=sum(int(np.prod(x.shape[1:])) for x in lowering.inputs),
         outputs=lowering.output_columns,
         values=values,
     )
-    return program, layout
 
 
 def _levels(lowering: Lowering) -> list[int]:

@@ -17,9 +17,8 @@ from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finis
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.compile import ROW, address_of, address_of_function
 from odyssey_core.backends.numba.instruction import ROW_WIDTH
-from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import share, stored_shape
-from odyssey_core.backends.numba.program import lay_out
+from odyssey_core.backends.numba.program import lay_out, plan
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.vector import I32, I64, INTEGER, LANES, MEMORY, compiled_as
@@ -120,9 +119,10 @@ class NumbaExecutable:
         threads: int,
         tiles: TileSizes,
     ):
-        lowering = Lowering(outputs, parameters, updates, buffers, tiles)
+        layout = plan(outputs, parameters, updates, rule, buffers, groups, threads, tiles)
+        lowering = layout.lowering
         self._bounds = FeedBounds.of(outputs, updates, rule)
-        self.program, layout = lay_out(lowering, updates, rule, self._bounds.batch_size, groups, threads)
+        self.program = lay_out(layout, updates, rule)
         check(self.program)
         self._stored: dict[str, tuple[int, Shape]] = {}
         for name, node in parameters.items():

@@ -46,6 +46,13 @@ class NumpyBackend:
         """See `Backend.compile`."""
         return Interpreter(list(outputs), dict(parameters), list(updates), rule, dict(buffers), self.dtype)
 
+    def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
+        """See `Backend.memory`; all values of a step are kept to its end."""
+        nodes = topological([*outputs, *(u.grad for u in updates), *buffers.values()])
+        held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.around(u.optimizer).slots)]
+        sizes = {"parameters and slots": held, "values": [x for x in nodes if x not in parameters.values()]}
+        return {name: self.dtype.itemsize * sum(int(np.prod(x.shape)) for x in each) for name, each in sizes.items()}
+
     def require(self, outputs: Sequence[Tensor]) -> None:
         """See `Backend.require`."""
         require_ops("numpy", "function", outputs, FUNCTIONS)

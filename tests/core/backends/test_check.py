@@ -361,9 +361,9 @@ def test_a_bad_program_never_reaches_a_kernel(trained, monkeypatch):
     from odyssey_core.backends.numba import run
 
     def corrupted_lay_out(*arguments):
-        program, layout = lay_out(*arguments)
+        program = lay_out(*arguments)
         program.table[0, 1] = program.memory_size
-        return program, layout
+        return program
 
     lay_out = run.lay_out
     monkeypatch.setattr(run, "lay_out", corrupted_lay_out)

@@ -2,8 +2,10 @@
 
 import pytest
 
-from odyssey_core.backends.numba import NumbaBackend
-from odyssey_core.backends.numba.cores import usable_cores
+from odyssey_core import ops
+from odyssey_core.backends.numba import NumbaBackend, program
+from odyssey_core.backends.numba.cores import usable_cores, usable_memory
+from odyssey_core.errors import ConfigError
 
 
 def machine(root, siblings: list[str] = (), cgroup: str = "", **files: str):
@@ -61,3 +63,42 @@ def test_never_more_than_the_groups(monkeypatch):
     monkeypatch.setattr("odyssey_core.backends.numba.usable_cores", lambda: 64)
     assert NumbaBackend(groups=1).threads == 1
     assert NumbaBackend(threads=5, groups=1).threads == 1
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "expected"),
+    [
+        ("", {}, 2**30),
+        ("0::/slice/job", {"slice__memory.max": "1000000", "slice__job__memory.max": "max"}, 1_000_000),
+        ("0::/slice/job", {"slice__job__memory.max": str(2**40)}, 2**30),
+        ("5:memory:/docker/1", {"memory__memory.limit_in_bytes": "123456"}, 123_456),
+    ],
+    ids=["the machine's", "of a cgroup around it", "more than there is", "version 1"],
+)
+def test_memory_is_the_machines_or_what_cgroups_leave(tmp_path, cgroup, files, expected):
+    root = machine(tmp_path, cgroup=cgroup, **files)
+    (root / "proc/meminfo").write_text("MemTotal:        1048576 kB\nMemFree: 1 kB\n")
+    assert usable_memory(root) == expected
+
+
+def test_a_step_larger_than_memory_is_refused_with_the_batch_that_fits(monkeypatch):
+    """The batch that is named does fit, and sixteen images more do not."""
+    w = ops.parameter("w", (4, 4, 3, 3))
+    norm = [ops.parameter("g", (4,)), ops.parameter("b", (4,))]
+    norm += [ops.buffer("m", (4,), ops.leaves.ZERO), ops.buffer("v", (4,), ops.leaves.ZERO)]
+
+    def losses(batch):
+        x = ops.input_("x", (batch, 4, 6, 6))
+        h = ops.batch_norm2d(ops.conv2d(x, w, padding=1), *norm)
+        return ops.cross_entropy(ops.global_avg_pool2d(h), ops.labels(batch))
+
+    held = dict(zip(("w", "g", "b", "m", "v"), (w, *norm), strict=True))
+    backend = NumbaBackend(threads=1)
+    needed = {batch: sum(backend.memory([losses(batch)], held).values()) for batch in (160, 176, 400)}
+    assert needed[160] < needed[176] < needed[400]
+    monkeypatch.setattr(program, "usable_memory", lambda: needed[176] - 1)
+    with pytest.raises(ConfigError, match=r"a step of 400 images takes 0\.0 GiB .*; trainer\.batch_size=160 fits"):
+        backend.compile([losses(400)], held)
+    assert backend.memory([losses(160)], held)
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=160 fits"):
+        backend.memory([losses(161)], held)
