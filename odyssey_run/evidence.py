@@ -217,6 +217,7 @@ def _evidence(folder: Path, look: Look) -> Evidence:
         # Points that a sweep found done already, and evaluations of a run, are not its own.
         below = {key: value for key, value in below.items() if f"children/{key}" in stated}
     made = statements.of_run(folder, content[:size], {"reason": None, **last}, below)
+    made |= {name: None for name in stated if stated[name] is None}  # left behind in MLflow by an earlier process
     wrong += _behind(content[size:], last, stated)
     wrong += differences(stated, made, "its journal and files say")
     if shown:

@@ -23,7 +23,7 @@ CONFIG, LOG, REPORT = "config.yaml", "train.log", "report.html"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 # How a statement can be held, the strongest first.
-TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with its digest", "only stated"
+TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with a digest", "only stated"
 HELD = (TRAINED, DERIVED, COMPARED)
 _TRAINED = ("status", "reason", "tags/odyssey.weights.sha256", "tags/odyssey.step")
 _DERIVED = (
@@ -87,7 +87,7 @@ def of_run(folder: Path, content: bytes, end: Mapping[str, Any], children: Mappi
         stated[f"metrics/{name}"] = sorted([step, value, times[step, name]] for step, value in points)
     stated |= {f"children/{key}": value for key, value in children.items()}
     for record in records:
-        if record["kind"] == "artifact":
+        if record["kind"] == "artifact" and record["path"] != FILE:  # of an earlier end
             stated |= dict(_files(folder, record["path"], "files/"))
         elif record["kind"] == "model":
             stated |= dict(_files(folder, record["path"], "models/"))

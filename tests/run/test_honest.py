@@ -63,6 +63,13 @@ def test_resumed_three_times_and_stopped_again(tmp_path):
     verified(tmp_path)
 
 
+def test_stopped_and_resumed_to_its_end(tmp_path):
+    stopped(tmp_path, "trainer.max_steps=4000")
+    command(tmp_path, *LONG, "trainer.max_steps=4000", "resume=auto")
+    out = verified(tmp_path)
+    assert "and the weights over 4,000 steps" in out
+
+
 def test_killed_and_ended_by_the_doctor(tmp_path):
     assert stopped(tmp_path, by=signal.SIGKILL) == -signal.SIGKILL
     command(tmp_path, "task=doctor")
