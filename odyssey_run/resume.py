@@ -15,10 +15,11 @@ from odyssey_run import provenance, sources
 from odyssey_run.assemble import Request
 from odyssey_run.events import Clock
 from odyssey_run.runs import RUNS, RecordedRun, begun, open_run, passing_over
+from odyssey_run.statements import CHECKPOINT
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.trainer import NOT_FINITE, State, Trainer
 
-CHECKPOINT, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+BEFORE = "checkpoint-before.safetensors"
 _ARRAYS = {"kept", "best"}
 _LOSSES = {"losses", "window"}
 

@@ -19,7 +19,7 @@ from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, inside, now, parse, read, series, whole
 
 FILE, TAG = "statements.json", "odyssey.run.sha256"
-CONFIG, LOG, REPORT = "config.yaml", "train.log", "report.html"
+CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 # How a statement can be held, the strongest first.
@@ -89,6 +89,8 @@ def of_run(folder: Path, content: bytes, end: Mapping[str, Any], children: Mappi
     for record in records:
         if record["kind"] == "artifact" and record["path"] != FILE:  # of an earlier end
             stated |= dict(_files(folder, record["path"], "files/"))
+            if record["path"] == CHECKPOINT and end["status"] != "KILLED":
+                stated[f"files/{CHECKPOINT}"] = None  # MLflow keeps that of an earlier process
         elif record["kind"] == "model":
             stated |= dict(_files(folder, record["path"], "models/"))
             stated[f"models/{record['path']}"] = models.shown(records)

@@ -179,7 +179,8 @@ def foreign(folder: Path, run_id: str, case: int) -> None:
     if case % 4 == 0:
         path = artifact(folder, run_id, draw.choice([FILE_NAME, "statements.json", "config.yaml"]))
         path.write_bytes(damage(path.read_bytes(), case // 4))
-    elif case % 4 == 1:
+        return
+    if case % 4 == 1:
         artifact(folder, run_id, "config.yaml").write_bytes(CONFIGS[case // 4 % len(CONFIGS)])
     elif case % 4 == 2:
         arrays, about = load_weights(weights)
