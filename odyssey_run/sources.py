@@ -15,9 +15,10 @@ PACKAGES = {
 ROOTS = ("odyssey_run.assemble", "odyssey_run.tasks.train", "odyssey_run.training", "odyssey_run.trainer")
 _NAME = r"(?:odyssey_core|odyssey_run)[\w.]*"
 # Read with expressions, since parsing takes a third of a second; a test holds them against the parser.
-_FROM = re.compile(rf"^[ \t]*from[ \t]+({_NAME})[ \t]+import[ \t]*(\([^)]*\)|[^\n#]*)", re.M)
-_IMPORT = re.compile(r"^[ \t]*import[ \t]+(odyssey_[^\n#]*)", re.M)
+_FROM = re.compile(rf"^[ \t]*from[ \t]+({_NAME})[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)", re.M)
+_IMPORT = re.compile(r"^[ \t]*import[ \t]+(odyssey_[^\n]*)", re.M)
 _REGISTERED = re.compile(r'"(odyssey_core[\w.]*):\w+"')  # what a configuration may name; tasks decide no result
+_COMMENT = re.compile(r"#[^\n]*")
 _WORD = re.compile(r"[\w.]+")
 
 
@@ -47,6 +48,7 @@ def modules() -> dict[str, bytes]:
 
 def _imported(text: str) -> Iterator[str]:
     """Every name that may be a module's."""
+    text = _COMMENT.sub("", text)
     for module, names in _FROM.findall(text):
         yield module
         yield from (f"{module}.{name}" for name in _WORD.findall(names))
