@@ -1,7 +1,7 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,9 @@ from odyssey_core.inference import Inference
 from odyssey_core.losses import CrossEntropy, Loss
 from odyssey_core.nn import Module
 from odyssey_core.optim import Optimizer, StepRule, Update
-from odyssey_core.ranges import Range, check_ranges
+from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
-BatchSize = Annotated[int, Range(1)]
 CROSS_ENTROPY = CrossEntropy()
 
 
@@ -82,7 +81,7 @@ class Learner:
         backend: Backend,
         *,
         input_shape: Shape,
-        batch_size: BatchSize,
+        batch_size: Count,
         mean: float = 0.0,
         std: float = 1.0,
         loss: Loss = CROSS_ENTROPY,

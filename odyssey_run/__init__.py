@@ -5,7 +5,6 @@ run.metrics["val/accuracy"]  # [(step, value), ...]
 labels, probabilities = run.predict(pixels)
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,9 +16,11 @@ __all__ = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose",
 def __getattr__(name: str) -> Any:
     """Imports the public names when they are used: the command, too, imports this package."""
     if name == "__version__":
+        from importlib import metadata  # which takes as long as composing does
+
         try:
-            return version("ml-odyssey")
-        except PackageNotFoundError:  # run from its sources, without having been installed
+            return metadata.version("ml-odyssey")
+        except metadata.PackageNotFoundError:  # run from its sources, without having been installed
             return "unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -14,7 +14,6 @@ from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, Dataset, stratified_split
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_core.learner import Learner
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
@@ -26,6 +25,9 @@ from odyssey_run.composition import set_value
 from odyssey_run.overrides import EMPTY_GROUPS
 from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
 from odyssey_run.tasks import TASKS
+
+if TYPE_CHECKING:
+    from odyssey_core.learner import Learner
 
 # What a constructor is given by the program; no key in YAML may set it.
 PROVIDED = {"model": ("input_shape", "classes"), "task": ("request",)}
@@ -269,7 +271,7 @@ class Assembly:
     dataset: Dataset
     train: np.ndarray
     validation: np.ndarray
-    learner: Learner
+    learner: "Learner"
     optimizer: Optimizer
     backend: str
     start: str | None
@@ -282,6 +284,8 @@ def assemble(request: Request) -> Assembly:
     Raises:
         OdysseyError: a backend that cannot run here, data that cannot be read, sizes that do not fit.
     """
+    from odyssey_core.learner import Learner  # not for the answer to a mistake: it imports the reference backend
+
     backend = request.backend.build()
     dataset = request.data.build()
     config = request.trainer
@@ -314,7 +318,7 @@ def assemble(request: Request) -> Assembly:
     return Assembly(dataset, train, validation, learner, optimizer, backend.describe(), start, head)
 
 
-def _begin_with(request: Request, learner: Learner) -> tuple[str, str | None]:
+def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:
     """Gives the learner the weights of a file or a run; returns the digest of all, and the layer that stays as drawn.
 
     Raises:

@@ -3,7 +3,7 @@
 import copy
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run.binding import Faults
@@ -97,15 +97,13 @@ class ConfigFiles:
             ConfigError: files that do not fit together, or that set what Hydra would do.
         """
         chosen = [text for text in groups if text not in {f"{group}=null" for group in EMPTY_GROUPS}]
-        config = self._load(chosen)
-        settings = config.pop("hydra")
-        if self.own is not None:
-            shipped = self._load([])["hydra"]
-            if faults := list(_hydra_settings(settings, shipped, self.own)):
-                raise Faults(faults)
+        config, settings = self._load(chosen)
+        if self.own is not None and (faults := list(_hydra_settings(settings, self._load([])[1], self.own))):
+            raise Faults(faults)
         return config
 
-    def _load(self, groups: list[str]) -> dict[str, Any]:
+    def _load(self, groups: list[str]) -> tuple[dict[str, Any], DictConfig]:
+        """The configuration, and Hydra's own settings."""
         with _composing:
             before = version.VersionBase.instance().getbase()
             version.setbase("1.3")
@@ -115,8 +113,9 @@ class ConfigFiles:
                 if self.own is not None:
                     loader.repository.sources.insert(-1, _OwnFiles("--config-dir", str(self.own.absolute())))
                 config = loader.load_configuration("config", groups, RunMode.RUN, from_shell=False)
-                del config.hydra.job.override_dirname  # repeats the groups
-                return OmegaConf.to_container(config, resolve=False)
+                OmegaConf.set_struct(config, False)
+                settings = config.pop("hydra")
+                return OmegaConf.to_container(config, resolve=False), settings
             except OdysseyError:
                 raise
             except Exception as error:  # whatever Hydra makes of files that do not fit together
@@ -138,8 +137,11 @@ def _check_folder(own: Path) -> None:
             )
 
 
-def _hydra_settings(settings: Mapping[str, Any], shipped: Mapping[str, Any], own: Path):
+def _hydra_settings(found: DictConfig, before: DictConfig, own: Path) -> Iterator[str]:
     """A fault for each of Hydra's settings that is set in a file; none of them would do anything."""
+    settings, shipped = (OmegaConf.to_container(each, resolve=False) for each in (found, before))
+    for values in (settings, shipped):
+        del values["job"]["override_dirname"]  # repeats the groups
     for key, value in settings.items():
         if key not in OWN_ACCOUNT and value != shipped.get(key):
             yield f"{own}: hydra.{key}: Hydra's own settings are not used here{hydra_hint(f'hydra.{key}')}"

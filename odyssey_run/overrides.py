@@ -118,8 +118,11 @@ class _Reader:
             self._refuse(group, *wrong)
         elif override.is_sweep_override():
             self._axis(override, text)
-        elif chosen := [option for option in _options(override) if option != "null"]:
-            self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
+        else:
+            chosen = [option for option in _options(override) if option != "null"]
+            self.groups.pop(group, None)
+            if chosen:
+                self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
 
     def _refuse(self, group: str, *faults: str) -> None:
         self.faults += faults

@@ -6,9 +6,8 @@ No field has a default: defaults are in conf/, and only there.
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from odyssey_core.learner import BatchSize
 from odyssey_core.optim.optimizer import ClipNorm
-from odyssey_core.ranges import Range, Share
+from odyssey_core.ranges import Count, Range, Share
 
 SEEDS = Range(0, 2**63 - 1)
 
@@ -34,17 +33,17 @@ class TrainerConfig:
         checkpoint_s: seconds between checkpoints; null for none but the one that a signal leaves.
     """
 
-    epochs: Annotated[int, Range(1)]
-    batch_size: BatchSize
-    max_steps: Annotated[int, Range(1)] | None
-    log_every: Annotated[int, Range(1)]
+    epochs: Count
+    batch_size: Count
+    max_steps: Count | None
+    log_every: Count
     validation_size: Annotated[int, Range(0)] | None
-    train_size: Annotated[int, Range(1)] | None
+    train_size: Count | None
     clip_norm: ClipNorm | None
     ema: Share | None
     monitor: Literal["val/accuracy", "val/loss"]
     keep: Literal["last", "best"]
-    patience: Annotated[int, Range(1)] | None
+    patience: Count | None
     time_budget_s: Annotated[float, Range(0.001)] | None
     checkpoint_s: Annotated[float, Range(0)] | None
 
@@ -119,7 +118,7 @@ class SweepConfig:
     direction: Literal["maximize", "minimize"] | None
     seed: Annotated[int, Range(0, 2**32 - 1)]
     prune: bool
-    jobs: Annotated[int, Range(1)] | None
+    jobs: Count | None
     executor: Literal["local", "dask"]
     address: str | None
     dry_run: bool
@@ -141,7 +140,7 @@ class VerifyConfig:
         any_code: compare even where the code that made the run was another, and say so.
     """
 
-    steps: Annotated[int, Range(1)] | None
+    steps: Count | None
     any_code: bool
 
 

@@ -1,10 +1,9 @@
 """Networks of linear layers alone."""
 
 import math
-from typing import Annotated
 
 from odyssey_core.nn import Dropout, Flatten, Linear, Module, ReLU, Sequential
-from odyssey_core.ranges import Range, Share, check_ranges
+from odyssey_core.ranges import Count, Share, check_ranges
 from odyssey_core.tensor import Shape
 
 
@@ -12,7 +11,7 @@ def mlp(
     input_shape: Shape,
     classes: int,
     *,
-    hidden: tuple[Annotated[int, Range(1)], ...] = (256, 128),
+    hidden: tuple[Count, ...] = (256, 128),
     init: str = "kaiming",
     dropout: Share = 0.0,
 ) -> Sequential:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import power
-from odyssey_core.ranges import Range, Share, check_ranges
+from odyssey_core.ranges import Count, Range, Share, check_ranges
 
 AtLeastOne = Annotated[float, Range(1)]
 Factor = Annotated[float, Range(0, 1, above=True)]
@@ -94,7 +94,7 @@ class Step(Warmed):
         warmup: see `Warmed`.
     """
 
-    step_size: Annotated[int, Range(1)] = 4
+    step_size: Count = 4
     gamma: Factor = 0.1
 
     def check(self, epochs):
@@ -170,7 +170,7 @@ class Polynomial(Warmed):
         warmup: see `Warmed`.
     """
 
-    power: Annotated[int, Range(1)] = 1
+    power: Count = 1
 
     def _warm(self, part, epoch, history):
         return power(1 - part, self.power)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from odyssey_core.ranges import Range
+from odyssey_core.ranges import Count, Range
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class BenchmarkConfig:
     """
 
     peers: tuple[Literal["torch"], ...]
-    batch_sizes: tuple[Annotated[int, Range(1)], ...]
-    threads: tuple[Annotated[int, Range(1)], ...] | None
-    rounds: Annotated[int, Range(1)]
+    batch_sizes: tuple[Count, ...]
+    threads: tuple[Count, ...] | None
+    rounds: Count
     seconds: Annotated[float, Range(0.001)]

@@ -1,13 +1,9 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
-from typing import Annotated
-
 from odyssey_core.backends.base import NO_BUFFERS, require_ops
 from odyssey_core.backends.numba.cores import usable_cores
 from odyssey_core.optim import PLAIN
-from odyssey_core.ranges import Range, check_ranges
-
-Count = Annotated[int, Range(1)]
+from odyssey_core.ranges import Count, check_ranges
 
 __all__ = ["NumbaBackend"]
 
