@@ -1,9 +1,8 @@
-"""An image that a person has, a photo or a drawing of one character, made into what EMNIST's images are.
+"""A picture that a person has, made into the images that a model knows, one for each character in it.
 
-Source: Cohen, Afshar, Tapson, van Schaik, "EMNIST: an extension of MNIST to handwritten letters", 2017, section II:
-binary ink, softened by a Gaussian, cut out, centred in a square with a border of 2 of 28 pixels, made small by bicubic
-interpolation, stretched to [0, 255]. We begin earlier, with paper and ink of any colour, and also bring strokes nearer
-to the width that EMNIST's have: its writers used one kind of pen, and a thin line would vanish in 28 pixels.
+Source: the ways of MNIST and EMNIST, see `odyssey_core.data.preparation`. We begin earlier than they did, with paper
+and ink of any colour and light, and also bring strokes nearer to the width that the data set's have: its writers used
+one kind of pen, and a thin line would vanish in 28 pixels.
 """
 
 import warnings
@@ -14,35 +13,54 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
+from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import DataError
+from odyssey_run.ink import CONTRAST, Piece, Unclear, characters
 
-MOST_PIXELS = 64_000_000  # of a file: 8000 by 8000
-WORKING = 1000  # pixels of the longer side that is looked at
-CONTRAST = 24  # of 255, between ink and paper
-SPECK = 0.02  # of the largest piece of ink
+MOST_PIXELS = 110_000_000  # of a file: 12,000 by 9,000
+WORKING, ENLARGED = 1000, 300  # pixels of the longer side that is looked at, at most and at least
 FINE = 4  # pixels of the working copy in one of the result
-BORDER = 2 / 28
-STROKE = 3.9 / 28  # median width in EMNIST's test images, of a side
-SOFT = 1.0  # pixels of the working copy: the Gaussian's sigma
+SOFT = 1.0  # pixels of the working copy: the sigma of the Gaussian that softens edges
+EDGE = 0.3  # of a full tone, from where the box of a character is measured
+GRAIN = 10  # pieces in an image of a model's own size, above which it is a texture
+FOREIGN = {  # what is no image for Pillow, by its first bytes, and what to do
+    b"ftypheic": "is HEIC, as iPhones write it; save it as JPEG or PNG",
+    b"ftypmif1": "is HEIF; save it as JPEG or PNG",
+    b"%PDF": "is a PDF; save its page as PNG",
+    b"<svg": "is an SVG drawing; save it as PNG",
+}
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image.
+class Seen:
+    """One character as a model is shown it.
 
     Args:
-        path: of the file.
-        seen: (H, W) uint8 upright: what the net was given.
-        answers: (class name, probability), the likeliest first.
+        image: (H, W) uint8, upright, light on dark.
+        box: (left, top, right, bottom) in pixels of the picture.
     """
 
-    path: Path
-    seen: np.ndarray
-    answers: list[tuple[str, float]]
+    image: np.ndarray
+    box: tuple[int, int, int, int]
 
 
-def read(path: Path) -> np.ndarray:
-    """(H, W, 3) float32, 0 to 255, on paper where the file is transparent, at most ``WORKING`` pixels wide or high.
+@dataclass(frozen=True)
+class Looked:
+    """What there is to see in a picture.
+
+    Args:
+        found: its characters, row by row and from left to right; at least one.
+        left_out: boxes of other pieces of ink, and why they are no single characters.
+    """
+
+    found: list[Seen]
+    left_out: list[tuple[tuple[int, int, int, int], str]]
+
+
+def read(path: Path) -> tuple[np.ndarray, float]:
+    """A picture (h, w, 3) float32, 0 to 255, on paper where it is transparent; and how many pixels of the file are one.
+
+    It is made at most ``WORKING`` pixels wide or high.
 
     Raises:
         DataError: no image, or one that is too large to be opened safely.
@@ -53,17 +71,40 @@ def read(path: Path) -> np.ndarray:
             with Image.open(path) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise Image.DecompressionBombError
+                whole = max(image.size)
                 image.draft("RGB", (2 * WORKING, 2 * WORKING))
-                image = ImageOps.exif_transpose(image)
+                image = ImageOps.exif_transpose(_of_eight_bits(image))
                 image.thumbnail((WORKING, WORKING))
-                return _on_paper(np.asarray(image.convert("RGBA"), np.float32))
+                return _on_paper(np.asarray(image.convert("RGBA"), np.float32)), whole / max(image.size)
     except Image.DecompressionBombError:
         raise DataError(f"{path}: is larger than {MOST_PIXELS // 1_000_000} million pixels; make it smaller") from None
     except UnidentifiedImageError:
-        what = "is empty" if not path.stat().st_size else "is not an image that can be read (PNG, JPEG, ...)"
-        raise DataError(f"{path}: {what}") from None
+        raise DataError(f"{path}: {_foreign(path)}") from None
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for files cut short
         raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """Whole numbers of 16 or 32 bits and floating-point ones, which Pillow would cut off at 255."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+    values -= min(float(values.min()), 0.0)
+    full = next((top for top in (1.0, 255.0, 65535.0) if values.max() <= top), float(values.max()))
+    eight = Image.fromarray(np.uint8(np.rint(values * (255 / (255.0 if image.mode != "F" and full == 1 else full)))))
+    eight.info, exif = image.info, image.getexif()
+    eight.getexif().update(exif)
+    return eight
+
+
+def _foreign(path: Path) -> str:
+    with open(path, "rb") as file:
+        head = file.read(256)
+    if not head:
+        return "is empty"
+    return next(
+        (what for mark, what in FOREIGN.items() if mark in head), "is not an image that can be read (PNG, JPEG, ...)"
+    )
 
 
 def _on_paper(rgba: np.ndarray) -> np.ndarray:
@@ -75,74 +116,114 @@ def _on_paper(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * alpha + (0 if ink > 127 else 255) * (1 - alpha)
 
 
-def prepare(rgb: np.ndarray, shape: tuple[int, int], what: str = "image") -> np.ndarray:
-    """The character in an image as EMNIST would have it: (H, W) uint8, upright, light ink on black.
+def look(rgb: np.ndarray, preparation: Preparation, shape: tuple[int, int]) -> Looked:
+    """The characters in a picture as images of a data set.
 
     Args:
-        rgb: (h, w, 3) float, 0 to 255.
-        shape: (H, W) of the result.
-        what: for messages.
+        rgb: (h, w, 3) float32, 0 to 255. One of the data set's own size and make is taken as it is.
+        preparation: the data set's.
+        shape: (H, W) of its images.
 
     Raises:
-        DataError: nothing in it stands out.
+        Unclear: nothing in it is clearly one character.
     """
-    ink = _largest_pieces(_ink(rgb, what))
+    if rgb.shape[:2] == shape and (image := _as_it_is(rgb, preparation)) is not None:
+        return Looked([Seen(image, (0, 0, shape[1], shape[0]))], [])
+    enlarged = -(-ENLARGED // max(rgb.shape[:2]))
+    if enlarged > 1:
+        size = (enlarged * rgb.shape[1], enlarged * rgb.shape[0])
+        planes = [Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC) for plane in np.moveaxis(rgb, 2, 0)]
+        rgb = np.stack([np.asarray(plane).clip(0, 255) for plane in planes], axis=2)
+    found, left_out = [], []
+    for piece, why in characters(rgb):
+        rows, columns = piece.place
+        box = tuple(edge // enlarged for edge in (columns.start, rows.start, columns.stop, rows.stop))
+        if why:
+            left_out.append((box, why))
+        else:
+            found.append(Seen(prepare(piece, preparation, shape), box))
+    if len(found) < len(left_out):
+        others = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        raise Unclear(f"nothing in it is clearly one character: {left_out[0][1]}{others}")
+    return Looked(found, left_out)
+
+
+def _as_it_is(rgb: np.ndarray, preparation: Preparation) -> np.ndarray | None:
+    """An image of the data set's size, light on dark; None where its ink lies other than the data set's does.
+
+    Raises:
+        Unclear: nothing stands out, or it is a texture.
+    """
+    image = rgb.mean(axis=2)
+    if np.ptp(image) < CONTRAST:
+        raise Unclear("nothing in it stands out from the background as a character does")
+    if np.median(np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])) > 127:
+        image = 255 - image
+    ink = image > image.max() / 2
+    if (pieces := ndimage.label(ink)[1]) > GRAIN:
+        raise Unclear(f"it holds {pieces} pieces of ink: a texture, or noise")
+    side, (rows, columns) = min(image.shape), (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    longer = max(np.ptp(rows), np.ptp(columns)) + 1
+    off = max(abs(edges[0] + edges[-1] + 1 - n) / 2 for edges, n in zip((rows, columns), image.shape, strict=True))
+    if longer < 0.65 * preparation.box * side or off > 0.2 * side:
+        return None
+    return np.uint8(np.rint(image))
+
+
+def prepare(piece: Piece, preparation: Preparation, shape: tuple[int, int]) -> np.ndarray:
+    """The ink of a character as the data set has it: (H, W) uint8, upright, light on dark."""
     side = min(shape)
-    inner = FINE * (side - 2 * round(BORDER * side))
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = inner / max(ink.shape)
-    size = [max(1, round(scale * n)) for n in ink.shape]
-    image = Image.fromarray(np.uint8(ink) * 255).resize(size[::-1], Image.Resampling.BILINEAR)
-    frame = np.zeros([FINE * n for n in shape], bool)
-    top, left = (frame.shape[0] - size[0]) // 2, (frame.shape[1] - size[1]) // 2
-    frame[top : top + size[0], left : left + size[1]] = np.asarray(image) > 127
-    frame = _stroke(frame, FINE * STROKE * side)
-    soft = Image.fromarray(ndimage.gaussian_filter(np.float32(frame) * 255, SOFT))
-    small = np.asarray(soft.resize(shape[::-1], Image.Resampling.BICUBIC)).clip(0)
+    width = preparation.stroke * piece.longer / preparation.box
+    field = piece.tone if 0.7 * width <= piece.stroke <= 1.4 * width else _stroke(piece, width)
+    inside = field > EDGE
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    field = field[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = FINE * preparation.box * side / max(field.shape)
+    size = [max(1, round(scale * n)) for n in field.shape]
+    ink = np.asarray(Image.fromarray(field).resize(size[::-1], Image.Resampling.BICUBIC)).clip(0, 1)
+    middle = ndimage.center_of_mass(ink) if preparation.centre == "mass" else [(n - 1) / 2 for n in size]
+    frame = np.zeros([3 * FINE * n for n in shape], np.float32)  # wide enough for ink that lies off the middle
+    top, left = (round((n - 1) / 2 - at) for n, at in zip(frame.shape, middle, strict=True))
+    frame[top : top + size[0], left : left + size[1]] = ink
+    soft = ndimage.gaussian_filter(frame, SOFT)
+    small = soft.reshape(3 * shape[0], FINE, 3 * shape[1], FINE).mean(axis=(1, 3))
+    small = small[shape[0] : 2 * shape[0], shape[1] : 2 * shape[1]]
     return np.uint8(np.rint(small * (255 / small.max())))
 
 
-def _ink(rgb: np.ndarray, what: str) -> np.ndarray:
-    """(h, w) bool: what differs from the paper, whichever of them is darker; the edge of an image is mostly paper."""
-    edge = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
-    apart = np.abs(rgb - np.median(edge, axis=0)).max(axis=2)
-    if apart.max() < CONTRAST:
-        raise DataError(f"{what}: nothing stands out from the background")
-    return apart > max(_otsu(apart), CONTRAST / 2)
+def _stroke(piece: Piece, width: float) -> np.ndarray:
+    """Ink made thicker or thinner towards a width in pixels: (h, w) float32 in [0, 1]."""
+    ink = np.pad(piece.ink, int(np.ceil(width)) + 1)
+    inside, outside = ndimage.distance_transform_edt(ink), ndimage.distance_transform_edt(~ink)
+    found = piece.stroke - 1  # a line of one pixel has distance 1, not 1 / 4
+    change = float(np.clip((width - found) / 2, -0.25 * found, width))
+    # The edge lies between two pixels, half a pixel from the middle of each.
+    return np.float32(np.clip(np.where(ink, inside - 0.5, 0.5 - outside) + change + 0.5, 0, 1))
 
 
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that parts values into two groups farthest from each other.
+def variants(image: np.ndarray) -> np.ndarray:
+    """An image (H, W) uint8 and it slightly turned, scaled and shifted: (n, H, W) uint8.
 
-    Source: Otsu, "A threshold selection method from gray-level histograms", 1979.
+    What is a character stays one, and the mean of the answers is better; what is none rarely keeps its answer.
+
+    Source: Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks", 2012,
+    section 4.1, averages over shifted and mirrored images in the same way.
     """
-    counts, edges = np.histogram(values, 256, (0, 256))
-    below = counts.cumsum()
-    total = (counts * edges[:-1]).cumsum()
-    above = below[-1] - below
-    with np.errstate(all="ignore"):
-        between = below * above * (total / below - (total[-1] - total) / above) ** 2
-    return float(edges[np.nanargmax(between) + 1])
+    middle = (np.array(image.shape) - 1) / 2
+    made = [image]
+    for angle, scale, shift in VARIANTS:
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+        matrix = np.array([[cos, -sin], [sin, cos]])
+        offset = middle - matrix @ (middle + np.array(shift))
+        made.append(
+            np.uint8(np.rint(ndimage.affine_transform(np.float32(image), matrix, offset, order=1).clip(0, 255)))
+        )
+    return np.stack(made)
 
 
-def _largest_pieces(ink: np.ndarray) -> np.ndarray:
-    """Without specks, but with the dot of an i."""
-    labels, _ = ndimage.label(ink, np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return (sizes >= SPECK * sizes.max())[labels] & ink
-
-
-def _stroke(ink: np.ndarray, width: float) -> np.ndarray:
-    """Ink made thicker or thinner towards a width in pixels; what is about right stays as it is.
-
-    In a strip of width w the mean distance to its edge is w / 4.
-    """
-    inside = ndimage.distance_transform_edt(ink)
-    found = 4 * float(inside[ink].mean())
-    if 0.7 * width <= found <= 1.4 * width:
-        return ink
-    outside = ndimage.distance_transform_edt(~ink)
-    change = np.clip((width - found) / 2, -0.25 * found, width)
-    return np.where(ink, inside, 1 - outside) > -change
+# Radians, factor, pixels down and right.
+VARIANTS = (
+    *((angle, 1.0, (0, 0)) for angle in (-0.12, 0.12)),
+    *((0.0, scale, (0, 0)) for scale in (0.9, 1.1)),
+    *((0.0, 1.0, shift) for shift in ((-1, 0), (1, 0), (0, -1), (0, 1))),
+)

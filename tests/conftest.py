@@ -31,7 +31,7 @@ def run_python():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real():
     """real("emnist") is the folder of the real files; skips the test where there is none."""
 

@@ -1,9 +1,12 @@
 """Images: the surest mistakes, what the first layer looks for, samples of a data set."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.base import Feed
@@ -16,10 +19,11 @@ from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores
 
 if TYPE_CHECKING:
-    from odyssey_run.handwriting import Prediction
+    from odyssey_run.tasks.predict import Reading
 
 COLUMNS, MISTAKES = 5, 25
 ACROSS, FILTERS = 6, 24
+DRAWN = 20  # characters of a picture
 
 
 def mosaic(pictures: np.ndarray, columns: int, gap: tuple[int, int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -102,22 +106,62 @@ def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
     return np.maximum(answers.reshape(layer.shape[1:]), 0)
 
 
-def prediction(found: "Prediction") -> Figure:
-    """What the net saw of an image, beside its likeliest answers."""
-    drawn = style.figure(2.0, left=0.1, top=0.35, bottom=0.4, wspace=0.35)
-    seen, bars = drawn.subplots(1, 2, width_ratios=(1, 1.6))
-    style.bare(seen)
-    seen.imshow(found.seen, cmap="gray_r", vmin=0, vmax=255)
-    seen.set_title("what the net saw", fontsize=9, fontweight="normal")
-    names, shares = zip(*found.answers[:5], strict=True)
-    rows = range(len(names))[::-1]
-    bars.barh(rows, [100 * share for share in shares], color=style.BLUE)
-    bars.set_yticks(rows, map(style.plain, names))
-    for row, share in zip(rows, shares, strict=True):
-        bars.text(100 * share + 1, row, f"{share:.1%}", va="center", fontsize=8)
-    bars.set(xlim=(0, 118), xticks=[0, 50, 100], xlabel="probability (%)")
-    bars.grid(axis="y", visible=False)
+def reading(found: "Reading") -> Figure:
+    """A picture with its characters marked, and what the net saw of each beside its likeliest answers."""
+    shown, many = found.characters[:DRAWN], len(found.characters) > 1
+    h, w = found.rgb.shape[:2]
+    across = style.WIDTH - 0.2
+    tall = min(3.0, across * h / w) if many else 1.55
+    rows = -(-len(shown) // COLUMNS) if many else 0
+    drawn = style.figure(tall + 1.35 * rows + 0.75, left=0.1, right=0.1, top=0.3, bottom=0.45, hspace=0.12)
+    bands = drawn.add_gridspec(2 if many else 1, 1, height_ratios=(tall, 1.35 * rows) if many else None)
+    top = bands[0].subgridspec(1, 1 if many else 3, width_ratios=None if many else (1.3, 1, 1.3), wspace=0.25)
+    _photograph(drawn.add_subplot(top[0]), found)
+    if not many:
+        seen = drawn.add_subplot(top[1])
+        style.bare(seen)
+        seen.imshow(shown[0].seen.image, cmap="gray_r", vmin=0, vmax=255)
+        seen.set_title("what the net saw", fontsize=9, fontweight="normal")
+        _bars(drawn.add_subplot(top[2]), shown[0].answers[:5])
+        return drawn
+    axes = drawn.add_subplot(bands[1])
+    style.bare(axes)
+    pictures = np.stack([character.seen.image for character in shown])
+    h, w = pictures.shape[1:]
+    whole, corners = mosaic(pictures, COLUMNS, (h // 2, w // 3))
+    axes.imshow(np.pad(whole, ((0, h // 2), (0, 0)), constant_values=np.nan), cmap="gray_r", vmin=0, vmax=255)
+    for number, (character, (x, y)) in enumerate(zip(shown, corners, strict=True), 1):
+        (name, share), *rest = [(style.plain(name), share) for name, share in character.answers[:2]]
+        said = f"{number}: {name}  {share:.1%}" + (f"\nor {rest[0][0]}  {rest[0][1]:.1%}" if rest else "")
+        axes.text(x + w / 2, y + h + 1, said, ha="center", va="top", fontsize=7.5, color=style.BLUE)
     return drawn
+
+
+def _photograph(axes: Axes, found: "Reading") -> None:
+    style.bare(axes)
+    axes.imshow(np.uint8(found.rgb))
+    many = len(found.characters) > 1
+    marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.characters, 1)]
+    marks += [(box, style.VERMILLION, "not read") for box, _ in found.left_out]
+    for (left, top, right, bottom), colour, label in marks:
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))
+        axes.text(left, top, label, ha="left", va="bottom", fontsize=7.5, color=colour)
+    axes.set_title(style.plain(_shortened(found.path.name)), fontsize=9, fontweight="normal")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:14]}…{name[-9:]}"
+
+
+def _bars(axes: Axes, answers: Sequence[tuple[str, float]]) -> None:
+    names, shares = zip(*answers, strict=True)
+    rows = range(len(names))[::-1]
+    axes.barh(rows, [100 * share for share in shares], color=style.BLUE)
+    axes.set_yticks(rows, map(style.plain, names))
+    for row, share in zip(rows, shares, strict=True):
+        axes.text(100 * share + 1, row, f"{share:.1%}", va="center", fontsize=8)
+    axes.set(xlim=(0, 140), xticks=[0, 50, 100], xlabel="probability (%)")
+    axes.grid(axis="y", visible=False)
 
 
 def samples(dataset: Dataset, counts: np.ndarray) -> Figure:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from odyssey_core.checkpoint import write_atomic
+from odyssey_run.outputs import MARK
 
 # Okabe and Ito, "Color Universal Design", 2008, in the order in which they are used.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -53,10 +54,10 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def save(drawn: Figure, path: Path) -> Path:
-    """Writes a PNG; returns its path."""
+def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:
+    """Writes a PNG; returns its path. One that says that it was made here may be replaced by the next."""
     out = io.BytesIO()
-    drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": MARK if made_here else None})
     write_atomic(path, out.getvalue())
     return path
 

@@ -15,6 +15,8 @@ def data(request: "Request", out: str | None) -> int:
     Raises:
         OdysseyError: data that cannot be had or read.
     """
+    from odyssey_core.data.dataset import listed
+    from odyssey_run.outputs import writing
     from odyssey_run.plots import style
     from odyssey_run.plots.images import samples
 
@@ -27,6 +29,9 @@ def data(request: "Request", out: str | None) -> int:
     print(f"\n{'class':<6}{'train':>9}{'test':>9}")
     for name, train, test in zip(dataset.class_names, *counts, strict=True):
         print(f"{name:<6}{train:>9,}{test:>9,}")
-    with style.styled():
-        print(f"\n{style.save(samples(dataset, counts[0]), Path(out or f'{dataset.name}.png'))}")
+    if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
+        print(f"\nwithout an image in one part or both: {listed(empty)}")
+    path = Path(out or f"{dataset.name}.png").expanduser()
+    with style.styled(), writing(path):
+        print(f"\n{style.save(samples(dataset, counts[0]), path, made_here=True)}")
     return 0

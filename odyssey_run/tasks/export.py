@@ -28,18 +28,21 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     from odyssey_core.data.dataset import listed
     from odyssey_core.data.preparation import POLARITY
     from odyssey_run import onnx_graph, runs
+    from odyssey_run.outputs import MARK, writing
 
     run = runs.find(run_id, request.tracking)
     classifier = run.classifier(BACKENDS["numpy"]())
     shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
     if format == "torch":
-        path = Path(out or f"{run.name}.safetensors")
-        save_weights(path, classifier.parameters, run.about)
+        path = Path(out or f"{run.name}.safetensors").expanduser()
+        with writing(path):
+            save_weights(path, classifier.parameters, run.about | {"made_by": MARK})
         print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
         print(f"it takes {_normalisation(run.about, classifier)}, float32 (N, {shape})")
     else:
-        path = Path(out or f"{run.name}.onnx")
-        write_atomic(path, onnx_graph.serialized(classifier, run.about))
+        path = Path(out or f"{run.name}.onnx").expanduser()
+        with writing(path):
+            write_atomic(path, onnx_graph.serialized(classifier, run.about))
         print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")
     print(f"pixels are of upright images, {POLARITY}; {len(classifier.class_names)} classes: {names}")
     return 0

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 from quick import QUICK
 from safetensors.numpy import load_file
 
@@ -62,20 +61,6 @@ def test_evaluate_asks_nothing_of_a_class_without_images(trained):
     few = digits.test.labels < 8
     images = fitted(replace(digits, test=Images(digits.test.pixels[few], digits.test.labels[few])), classifier)
     assert (images.labels == digits.test.labels[few]).all()
-
-
-def test_predict_answers_what_it_can_and_names_what_it_cannot(trained, tmp_path, capsys):
-    image = Image.new("RGB", (90, 90), "white")
-    ImageDraw.Draw(image).line([(45, 10), (45, 80)], "black", 8)
-    image.save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_text("text")
-    capsys.readouterr()
-    command = ["task=predict", f"run_id={trained}", "inputs=*.png", "backend=numpy", "tracking=none"]
-    assert cli.main(command) == cli.MISTAKE
-    said = capsys.readouterr()
-    assert said.err == "odyssey-run: b.png: is not an image that can be read (PNG, JPEG, ...)\n"
-    assert len([line for line in said.out.splitlines() if "%" in line]) == 5
-    assert (tmp_path / "predictions" / "a.png").exists()
 
 
 def test_predict_without_files(trained, capsys):
