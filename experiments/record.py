@@ -22,8 +22,8 @@ from odyssey_run import claims
 from odyssey_run.evidence import VERIFIED, Recorded
 from odyssey_run.provenance import flatten
 from odyssey_run.schema import TrackingConfig
+from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.sender import make_client
 from odyssey_run.verdict import REPRODUCED
 
 ROOT = Path(__file__).resolve().parents[1]
