@@ -66,6 +66,8 @@ class Model:
         self.format = torch.channels_last if mode == "channels_last" else torch.contiguous_format
         self.shape, self.classes = given["input_shape"], given["classes"]
         model = Net(given).to(memory_format=self.format)
+        if given["optim"] not in OPTIMIZERS:
+            raise ValueError(f"PyTorch has no optimizer {given['optim']}")
         self.optimizer = OPTIMIZERS[given["optim"]](model.parameters(), **given["optim_arguments"])
         # Each batch size compiled by itself infers a fifth faster than one compilation for all of them.
         self.model = torch.compile(model, dynamic=False) if mode == "compiled" else model

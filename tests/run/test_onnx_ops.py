@@ -30,12 +30,14 @@ class Everything(nn.Module):
 
     def forward(self, x):
         x = self.norm(self.plain(x))
-        y = ops.relu6(self.depthwise(ops.gelu(x)) * 4)
-        y = ops.max_pool2d(ops.leaky_relu(y - 1, 0.3), 3, 2, padding=1)
-        z = ops.avg_pool2d(ops.sigmoid(self.grouped(ops.relu(x))), 3, 2, padding=1)
+        for name in ops.activations.__all__:
+            if name != "softmax":
+                x = x + getattr(ops, name)(x * 2)
+        y = ops.max_pool2d(self.depthwise(x) - 1, 3, 2, padding=1)
+        z = ops.avg_pool2d(self.grouped(x), 3, 2, padding=1)
         z = ops.concat(ops.global_avg_pool2d(ops.tanh(y) * y), ops.global_avg_pool2d(z))
         w = self.fc(self.drop(ops.flatten(ops.avg_pool2d(y, 2, 2))))
-        return ops.softmax(self.last(ops.concat(w + -w / 3, z + 0.5)))
+        return ops.softmax(self.last(ops.concat(-w / 3, z + 0.5)))
 
 
 def test_onnx_computes_what_we_do():
@@ -58,5 +60,5 @@ def test_onnx_computes_what_we_do():
     executable = NumpyBackend("float64").compile([answers], module.state())
     executable.write(values)
     expected = executable.run(Feed(order=np.arange(4)[None], pixels=pixels.reshape(4, -1)))[0]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     assert expected.std(axis=0).max() > 1e-3, "the images are told apart"
