@@ -27,6 +27,7 @@ from odyssey_core.optim import OPTIMIZERS, PLAIN, StepRule, Update
 from odyssey_core.tensor import after_step
 
 GUARD = 4096
+ACTIVATIONS = [getattr(ops, name) for name in ops.activations.__all__ if name != "softmax"]
 MARK = np.float32(-1234.5)
 
 
@@ -117,12 +118,12 @@ class _Residual(Module):
     def __init__(self):
         self.first, self.one = Conv2d(2, 4, 3, padding=1, bias=False), BatchNorm2d(4)
         self.second, self.two = Conv2d(4, 4, (3, 1), padding=(1, 0), groups=2), BatchNorm2d(4)
-        self.fc = Linear(16, 5)
+        self.fc = Linear(4 * (1 + len(ACTIVATIONS)), 5)
 
     def forward(self, x):
         h = ops.relu(self.one(self.first(x)))
         h = self.two(self.second(h)) + h
-        h = ops.concat(ops.gelu(h), ops.leaky_relu(h), ops.relu6(h), ops.sigmoid(h) * ops.tanh(h))
+        h = ops.concat(h * h, *(activation(h) for activation in ACTIVATIONS))
         h = ops.avg_pool2d(ops.max_pool2d(h, 3, 1, 1), 2, 2, 1)
         return ops.softmax(self.fc(ops.global_avg_pool2d(h))) * 3
 
