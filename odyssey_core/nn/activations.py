@@ -4,7 +4,7 @@ from odyssey_core import ops
 from odyssey_core.nn.module import Module
 from odyssey_core.tensor import Tensor
 
-__all__ = ["GELU", "LeakyReLU", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Tanh"]
+__all__ = ["GELU", "LeakyReLU", "Mish", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Tanh"]
 
 
 class ReLU(Module):
@@ -40,6 +40,13 @@ class GELU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.gelu(x)
+
+
+class Mish(Module):
+    """x tanh(log(1 + exp(x)))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.mish(x)
 
 
 class Tanh(Module):

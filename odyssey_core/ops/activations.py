@@ -3,7 +3,7 @@
 from odyssey_core.errors import ShapeError
 from odyssey_core.tensor import Op, Shape, Tensor, require_rank
 
-__all__ = ["gelu", "leaky_relu", "relu", "relu6", "sigmoid", "softmax", "tanh"]
+__all__ = ["gelu", "leaky_relu", "mish", "relu", "relu6", "sigmoid", "softmax", "tanh"]
 
 
 def of_one_shape(name: str):
@@ -65,6 +65,12 @@ LEAKY_RELU, LEAKY_RELU_GRAD = _function(
     shape=_leaky,
 )
 GELU, GELU_GRAD = _function("gelu", _gelu_in_onnx, "nn.functional.gelu", of_result=False)
+MISH, MISH_GRAD = _function(
+    "mish",
+    lambda emit, node, x: emit("Mul", x, emit("Tanh", emit("Softplus", x))),
+    "nn.functional.mish",
+    of_result=False,
+)
 SOFTMAX_GRAD = Op("softmax_grad", of_one_shape("softmax_grad"))
 SOFTMAX = Op(
     "softmax",
@@ -105,6 +111,14 @@ def gelu(x: Tensor) -> Tensor:
     Source: Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016.
     """
     return GELU(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """x tanh(log(1 + exp(x))).
+
+    Source: Misra, "Mish: A Self Regularized Non-Monotonic Activation Function", BMVC 2020.
+    """
+    return MISH(x)
 
 
 def tanh(x: Tensor) -> Tensor:

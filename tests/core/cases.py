@@ -109,6 +109,7 @@ CASES = {
     "leaky_relu": lambda n: _unary(n, lambda x: ops.leaky_relu(x, 0.2)),
     "relu6": lambda n: _unary(n, lambda x: ops.relu6(x * 9)),
     "gelu": lambda n: _unary(n, lambda x: ops.gelu(x * 4), (9,)),
+    "mish": lambda n: _unary(n, lambda x: ops.mish(x * 25), (9,)),
     "softmax": lambda n: _unary(n, lambda x: ops.softmax(x * 3)),
     "scale_shift": lambda n: _unary(n, lambda x: ops.scale_shift(x, -1.5, 0.25)),
     "scale_shift operators": lambda n: _pair(n, lambda a, b: (1 - a) * 2 - -b / 4 + (0.5 + a) - 3),

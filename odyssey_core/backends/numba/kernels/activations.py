@@ -10,7 +10,7 @@ from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.vector import LANES, at_least, at_most, fma, load, on_lanes, splat, store, where
 from odyssey_core.tensor import Tensor
 
-ZERO, ONE, HALF, SIX = np.float32(0), np.float32(1), np.float32(0.5), np.float32(6)
+ZERO, ONE, HALF, TWO, SIX, TWENTY = map(np.float32, (0, 1, 0.5, 2, 6, 20))
 
 
 @instruction(reads="x", writes="y", shapes=shapes)
@@ -137,10 +137,40 @@ def gelu_grad(memory, a, b, y, vectors):
         store(memory, y + at, _gelu_slope(load(memory, a + at)) * load(memory, b + at))
 
 
+@on_lanes
+def _tanh_of_softplus(x):
+    """((1 + e**x)^2 - 1) / ((1 + e**x)^2 + 1), which is 1 in float32 from 20 on."""
+    power = exp(at_most(x, TWENTY))
+    squared = power * (power + TWO)
+    return squared / (squared + TWO)
+
+
+@instruction(reads="x", writes="y", shapes=shapes)
+def mish(memory, x, y, vectors):
+    """x tanh(log(1 + e**x))."""
+    for at in range(0, vectors * LANES, LANES):
+        value = load(memory, x + at)
+        store(memory, y + at, value * _tanh_of_softplus(value))
+
+
+@on_lanes
+def _mish_slope(x):
+    factor = _tanh_of_softplus(x)
+    return factor + x * (ONE - factor * factor) * sigmoid(x)
+
+
+@instruction(reads="a b", writes="y", shapes=shapes)
+def mish_grad(memory, a, b, y, vectors):
+    """The derivative at the operand a, times b."""
+    for at in range(0, vectors * LANES, LANES):
+        store(memory, y + at, _mish_slope(load(memory, a + at)) * load(memory, b + at))
+
+
 for _name, _instruction in {
     "relu": relu, "relu_grad": relu_grad, "relu6": relu6, "relu6_grad": relu6_grad, "leaky_relu": leaky_relu,
     "leaky_relu_grad": leaky_relu_grad, "tanh": tanh_of, "tanh_grad": tanh_grad, "sigmoid": sigmoid_of,
-    "sigmoid_grad": sigmoid_grad, "gelu": gelu, "gelu_grad": gelu_grad,
+    "sigmoid_grad": sigmoid_grad, "gelu": gelu, "gelu_grad": gelu_grad, "mish": mish,
+    "mish_grad": mish_grad,
 }.items():  # fmt: skip
     lowers(_name)(elementwise(_instruction))
 

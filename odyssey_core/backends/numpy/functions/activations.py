@@ -70,6 +70,21 @@ def gelu_grad(x, grad):
     return (_normal_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)) * grad
 
 
+def _tanh_of_softplus(x):
+    """((1 + e^x)^2 - 1) / ((1 + e^x)^2 + 1), which is 1 in float64 from 20 on."""
+    power = np.exp(np.minimum(x, 20))
+    return power * (power + 2) / (power * (power + 2) + 2)
+
+
+def mish(x):
+    return x * _tanh_of_softplus(x)
+
+
+def mish_grad(x, grad):
+    factor = _tanh_of_softplus(x)
+    return (factor + x * (1 - factor * factor) * sigmoid(x)) * grad
+
+
 def softmax(x):
     powers = np.exp(x - x.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
