@@ -141,7 +141,7 @@ class Traced:
     def _constant(self, x):
         """A number of NumPy's as one of Python's, which leaves an operator to this class; a vector as a traced one."""
         if np.ndim(x) == 0:
-            return x.item()
+            return np.asarray(x).item()
         kind = WORDS if x.dtype == np.uint32 else FLOATS
         return Traced(self.builder, _vector(self.builder, kind, x), kind)
 
