@@ -1,6 +1,7 @@
 """Update rules, and schedules of the learning rate."""
 
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
+from odyssey_core.optim.lion import Lion
 from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
     Constant,
@@ -23,6 +24,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Lion",
     "Optimizer",
     "RMSprop",
     "Schedule",
@@ -31,7 +33,7 @@ __all__ = [
     "WholeRule",
 ]
 
-OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop})
+OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lion": Lion})
 SCHEDULERS = Registry(
     "scheduler",
     {

@@ -79,7 +79,7 @@ ONE_FAULT = {
         "optim=adam",
         "optim.betas=[0.9]",
     ): "optim.betas: expected a list of 2: a number from 0 to below 1, a number from 0 to below 1, got [0.9]",
-    ("optim={lr: 1}",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got values; "
+    ("optim={lr: 1}",): "optim: expected the name of an option (adam, adamw, lion, rmsprop, sgd), got values; "
     "set values as optim.KEY=VALUE",
     ("lenet5",): "cannot read 'lenet5': expected name=value, for example optim.lr=0.01 or model=lenet5",
     ("--epochs=3",): "unrecognized arguments: --epochs=3; odyssey-run --help shows what there is",
@@ -279,7 +279,7 @@ WAYS = {
     ("optim.lr", "=", "0.1"): "cannot read 'optim.lr = 0.1': no spaces around =: optim.lr=0.1",
     ("optim.lr= 0.1",): "cannot read 'optim.lr= 0.1': no spaces around =: optim.lr=0.1",
     ("optim@x=sgd",): "cannot read 'optim@x=sgd': expected a name such as optim.lr before =, got 'optim@x'",
-    ("optim=[sgd,adam]",): "optim: expected the name of an option (adam, adamw, rmsprop, sgd), got a list; "
+    ("optim=[sgd,adam]",): "optim: expected the name of an option (adam, adamw, lion, rmsprop, sgd), got a list; "
     "set values as optim.KEY=VALUE",
     ("optim.lr.x=1",): "optim.lr.x: optim.lr is 0.01, which has no keys of its own",
     ("debug.x=1",): "debug.x: debug=NAME chooses a file of values, and has no keys of its own",
