@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
+from odyssey_core.places import expanded
 from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
 from odyssey_run import combinations
@@ -326,7 +326,7 @@ def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:
     """
     from odyssey_run import runs  # which knows requests
 
-    path = Path(request.weights).expanduser()
+    path = expanded(request.weights)
     if path.is_file():
         found = load_weights(path, foreign=True)[0]
     else:

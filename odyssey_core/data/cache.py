@@ -18,13 +18,14 @@ import numpy as np
 
 from odyssey_core.data.dataset import Images, digest_of
 from odyssey_core.errors import DataError
+from odyssey_core.places import cache_home
 
 FORMAT = 1
 
 
 def cache_folder() -> Path:
     """``$ODYSSEY_CACHE``, or ``~/.cache/ml-odyssey/data``; not created here."""
-    return Path(os.environ.get("ODYSSEY_CACHE") or Path.home() / ".cache" / "ml-odyssey" / "data").absolute()
+    return (cache_home() if os.environ.get("ODYSSEY_CACHE") else cache_home() / "data").absolute()
 
 
 def cached(

@@ -10,6 +10,7 @@ from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Images
 from odyssey_core.data.idx import read_idx
 from odyssey_core.errors import DataError
+from odyssey_core.places import expanded
 
 
 def present(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -28,7 +29,7 @@ def files_in(root: str, names: Sequence[str]) -> list[Path]:
     Raises:
         DataError: no such folder, or a file that is not in it, packed or unpacked.
     """
-    folder = Path(root).expanduser().absolute()
+    folder = expanded(root).absolute()
     if not folder.is_dir():
         raise DataError(
             f"data.root: expected a folder with {names[0]} and its like, got {folder}, which "

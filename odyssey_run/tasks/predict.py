@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.places import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +86,7 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
     run = runs.find(run_id, request.tracking)
     classifier = run.classifier(request.backend.build())
-    place = Path(out).expanduser()
+    place = expanded(out)
     if place.suffix.lower() not in TABLES:
         readings = [*_drawn(place, paths, _told(read(classifier, path) for path in paths))]
     else:
@@ -105,7 +106,7 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
-        given = Path(pattern).expanduser()
+        given = expanded(pattern)
         if given.is_dir():
             found = [path for path in sorted(given.iterdir()) if path.suffix.lower() in _suffixes()]
         elif given.exists():

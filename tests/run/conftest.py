@@ -4,11 +4,21 @@ import pytest
 
 from odyssey_run import cli
 
+# Variables that the runner goes by, or refuses to.
+SETTINGS = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_NAME",
+    "MLFLOW_RUN_ID",
+    "HYDRA_FULL_ERROR",
+)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def no_settings_left_over():
     """MLflow's own functions write its settings into the environment, for whatever test comes after."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+    for name in SETTINGS:
         os.environ.pop(name, None)
 
 
@@ -16,8 +26,8 @@ def no_settings_left_over():
 def empty_folder(tmp_path, monkeypatch):
     """Every test runs in a folder of its own, with no tracking settings around it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 

@@ -56,3 +56,31 @@ def test_an_answer_that_nobody_reads_to_its_end_is_no_error():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("odyssey-run trains a model")
+
+
+INSIDE = """
+import multiprocessing, os, sys, threading
+import odyssey_run
+
+def train(_=None):
+    run = odyssey_run.train("data=digits", "tracking=none", "plots.enabled=false", "trainer.max_steps=20")
+    return run.tags["odyssey.weights.sha256"]
+
+if __name__ == "__main__":
+    found = [train()]
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+        found += pool.map(train, [0])
+    threads = [threading.Thread(target=lambda: found.append(train())) for _ in range(2)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    assert len(found) == 4 and len(set(found)) == 1, found
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_process_and_threads_train_to_the_same_bits(tmp_path, method):
+    (tmp_path / "inside.py").write_text(INSIDE)
+    done = subprocess.run(
+        [sys.executable, "inside.py", method], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr

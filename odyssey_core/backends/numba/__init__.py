@@ -1,7 +1,10 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
+import os
+
 from odyssey_core.backends.base import NO_BUFFERS, require_ops
 from odyssey_core.backends.numba.cores import usable_cores
+from odyssey_core.errors import ConfigError
 from odyssey_core.optim import PLAIN
 from odyssey_core.ranges import Count, check_ranges
 
@@ -18,11 +21,13 @@ class NumbaBackend:
         groups: into how many parts, at most, a batch is cut; each sums its own gradient. Part of the result.
 
     Raises:
-        ConfigError: fewer than one thread or group.
+        ConfigError: fewer than one thread or group, also where the environment says how many.
     """
 
     def __init__(self, threads: Count | None = None, groups: Count = 8):
         check_ranges(NumbaBackend.__init__, {"threads": threads, "groups": groups}, "backend")
+        if (given := os.environ.get("NUMBA_NUM_THREADS")) and not (given.isdecimal() and int(given)):
+            raise ConfigError(f"NUMBA_NUM_THREADS: expected an integer at least 1, got {given!r}")
         from numba import config
 
         from odyssey_core.backends.numba.tile_sizes import TileSizes

@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from odyssey_core.places import cache_home, temporary_home
+
 UNUSED_DAYS, MOST_FOLDERS = 30, 32
 
 
@@ -34,16 +36,15 @@ def cache_folders() -> tuple[Path, ...]:
 
     The temporary one is left out if somebody else could have put code there.
     """
-    base = Path(os.environ.get("ODYSSEY_CACHE") or Path.home() / ".cache" / "ml-odyssey")
-    folder = base / "kernels" / source_digest()[:16]
-    private = Path(tempfile.gettempdir()) / f"ml-odyssey-{os.getuid() if hasattr(os, 'getuid') else 'kernels'}"
+    base, private, name = cache_home(), temporary_home(), source_digest()[:16]
+    folders = [] if base == private else [base / "kernels" / name]
     with suppress(OSError):
         private.mkdir(mode=0o700, exist_ok=True)
         found = private.lstat()
         mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
         if mine and stat.S_ISDIR(found.st_mode):
-            return folder, private / folder.name
-    return (folder,)
+            folders.append(private / name)
+    return tuple(folders) or (Path(tempfile.mkdtemp(prefix="ml-odyssey-")) / name,)
 
 
 def mark_used(folder: Path) -> None:

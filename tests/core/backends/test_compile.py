@@ -50,7 +50,9 @@ def filled(tmp_path_factory):
     """A filled cache and what the run that filled it printed."""
     folder = tmp_path_factory.mktemp("filled")
     command = [sys.executable, "-c", RUN]
-    done = subprocess.run(command, env={**os.environ, "ODYSSEY_CACHE": str(folder)}, capture_output=True, text=True)
+    # Kernels of this source may lie in the temporary folder of the machine.
+    apart = {"ODYSSEY_CACHE": str(folder), "TMPDIR": str(tmp_path_factory.mktemp("tmp"))}
+    done = subprocess.run(command, env=os.environ | apart, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout.splitlines()
 
@@ -103,7 +105,7 @@ def test_a_damaged_kernel_is_compiled_again(filled, run):
 
 def test_two_processes_that_compile_at_once(filled, run, tmp_path):
     _, cold = filled
-    environment = {**os.environ, "ODYSSEY_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "ODYSSEY_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", RUN]
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0].splitlines()[-1] for process in both] == [cold[-1]] * 2

@@ -3,7 +3,12 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 import odyssey_core
+from odyssey_core.backends.numba import NumbaBackend, environment
+from odyssey_core.data.cache import cache_folder
+from odyssey_core.errors import ConfigError
 
 RUN = """
 import numpy as np
@@ -21,7 +26,8 @@ print(*executable.run(feed)[0, 0])
 def test_an_edited_callee_takes_effect_at_the_next_run(tmp_path, run_python):
     package = tmp_path / "odyssey_core"
     shutil.copytree(Path(odyssey_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    settings = {"package_root": tmp_path, "ODYSSEY_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    settings = {"package_root": tmp_path, "ODYSSEY_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
+    settings["PYTHONDONTWRITEBYTECODE"] = "1"
     assert run_python(RUN, **settings) == "0.5 1.0"
     compiled = {path for path in (tmp_path / "cache").rglob("*") if path.is_file()}
     assert compiled, "nothing was cached: the test would show nothing"
@@ -35,3 +41,25 @@ def test_an_edited_callee_takes_effect_at_the_next_run(tmp_path, run_python):
     assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} > compiled
     callee.write_text(before)
     assert run_python(RUN, **settings) == "0.5 1.0"
+
+
+def test_a_container_without_a_home_keeps_its_kernels_in_the_temporary_folder(tmp_path, monkeypatch):
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("ODYSSEY_CACHE", raising=False)
+    (folder,) = environment.cache_folders.__wrapped__()
+    assert folder.parent.parent == tmp_path
+    assert cache_folder() == folder.parent / "data"
+    folder.parent.chmod(0o777)  # somebody else could have put code there
+    (other,) = environment.cache_folders.__wrapped__()
+    assert other.parent != folder.parent
+
+
+@pytest.mark.parametrize("value", ["0", "x", "-1", "1.5"])
+def test_a_number_of_threads_in_the_environment_that_is_none_is_one_line(monkeypatch, value):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", value)
+    with pytest.raises(ConfigError, match=rf"^NUMBA_NUM_THREADS: expected an integer at least 1, got '{value}'$"):
+        NumbaBackend()
