@@ -68,7 +68,11 @@ def test_lenet5_loses_what_pytorchs_loses(backend, steps):
 
 @pytest.mark.parametrize(
     ("backend", "steps"),
-    [("numpy", formulas.FIRST_STEPS), pytest.param("numpy", formulas.STEPS, marks=pytest.mark.slow)],
+    [
+        ("numba", formulas.STEPS),
+        ("numpy", formulas.FIRST_STEPS),
+        pytest.param("numpy", formulas.STEPS, marks=pytest.mark.slow),
+    ],
 )
 def test_resnet8_loses_what_pytorchs_loses(backend, steps):
     """Steps through batch norm, and the running averages after them."""

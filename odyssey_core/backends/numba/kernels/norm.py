@@ -59,10 +59,10 @@ def normalize2d(memory, x, weight, bias, mean, variance, y, channels, pixels, re
     """y = relu?((x - mean) weight / sqrt(variance + eps) + bias)."""
     low = splat(ZERO if relu else NO_FLOOR)
     for c in range(channels):
-        scale, middle = _inverse_root(memory[variance + c], eps) * memory[weight + c], splat(memory[mean + c])
-        shift = splat(memory[bias + c])
+        inverse, middle = _inverse_root(memory[variance + c], eps), splat(memory[mean + c])
+        scale, shift = splat(memory[weight + c]), splat(memory[bias + c])
         for at in range(c * pixels * LANES, (c + 1) * pixels * LANES, LANES):
-            value = fma(load(memory, x + at) - middle, scale, shift)
+            value = fma((load(memory, x + at) - middle) * inverse, scale, shift)
             store(memory, y + at, where(low > value, low, value))
 
 
