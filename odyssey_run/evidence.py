@@ -144,16 +144,16 @@ class Recorded:
         return replace(found, wrong=(*found.wrong, *_unstated(place, found.stated)))
 
     def _fetch(self, place: Path) -> None:
-        import mlflow.artifacts
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository as repository
 
         try:
             if self.client.list_artifacts(self.run_id):
                 self.client.download_artifacts(self.run_id, "", str(place))
             for model in self._models():
                 to = inside(place, model.name)
-                uri = f"models:/{model.model_id}"
-                mlflow.artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=self.client.tracking_uri)
-                (to / "registered_model_meta").unlink(missing_ok=True)  # made by fetching
+                # Not by models:/ID, which MLflow looks up in the process's own store whatever it is told.
+                to.mkdir(parents=True, exist_ok=True)
+                repository(model.artifact_location, tracking_uri=self.client.tracking_uri).download_artifacts("", str(to))
         except Exception as error:  # of whatever kind of store
             raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
 
