@@ -88,8 +88,9 @@ def report(error: OdysseyError) -> int:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
     lines = error.lines if isinstance(error, Faults) else [" ".join(str(error).split())]
-    for line in (*lines, *getattr(error, "__notes__", ())):
-        print(f"odyssey-run: {_cut(masked(line))}", file=sys.stderr)
+    whole = getattr(error, "__notes__", ())  # commands to paste
+    for line in (*(_cut(masked(line)) for line in lines), *map(masked, whole)):
+        print(f"odyssey-run: {line}", file=sys.stderr)
     return MISTAKE
 
 

@@ -153,7 +153,9 @@ class Recorded:
                 to = inside(place, model.name)
                 # Not by models:/ID, which MLflow looks up in the process's own store whatever it is told.
                 to.mkdir(parents=True, exist_ok=True)
-                repository(model.artifact_location, tracking_uri=self.client.tracking_uri).download_artifacts("", str(to))
+                repository(model.artifact_location, tracking_uri=self.client.tracking_uri).download_artifacts(
+                    "", str(to)
+                )
         except Exception as error:  # of whatever kind of store
             raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
 

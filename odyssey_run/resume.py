@@ -137,7 +137,7 @@ def find(request: Request) -> Path | None:
     for run in runs:
         if request.resume in (run.folder.name, run.key, run.run_id):
             if _over(run):
-                raise ConfigError(f"resume: {run.folder} ended {run.status}; nothing is left to do")
+                raise ConfigError(f"resume: {run.folder} ended {run.status}; {_instead(run)}")
             if why := _misfit(request, run):
                 raise ConfigError(f"resume: {run.folder} {why}")
             return run.folder
@@ -154,6 +154,12 @@ def _folders(request: Request) -> list[Path]:
 def _over(run: RecordedRun) -> bool:
     """Whether nothing is left to do: whatever else ended a run, a run that diverged would diverge again."""
     return run.status == "FINISHED" or (run.status == "FAILED" and NOT_FINITE in (run.reason or ""))
+
+
+def _instead(run: RecordedRun) -> str:
+    if run.status == "FINISHED":  # so did its schedule, and its checkpoint is gone
+        return f"for more epochs, model.weights={run.folder.name} begins a new run with its weights"
+    return "nothing is left to do"
 
 
 def _misfit(request: Request, run: RecordedRun) -> str | None:
