@@ -149,7 +149,9 @@ def conclude(journal: Journal, status: str, reason: str | None) -> str:
     """Ends a run: cleans its folder, makes the list, and writes both to the journal; returns the run digest."""
     folder = journal.path.parent
     for path in stray_files(folder):
-        path.unlink(missing_ok=True)
+        # A run below may still be writing.
+        if not any((folder / part / FILE_NAME).exists() for part in path.relative_to(folder).parents if part.name):
+            path.unlink(missing_ok=True)
     records = read(journal.path)[0]
     for name in (CONFIG, LOG):
         if (folder / name).exists():

@@ -1,6 +1,7 @@
 """A run whose machine lets it down: nobody reads what it prints, the disk is full, a picture fails."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,25 @@ def test_a_folder_that_holds_anything_else_is_refused_and_left_as_it_is(tmp_path
     (line,) = mistake(*QUICK, "run.dir=own")
     assert line == "run.dir: own already holds other files (config.yaml); choose another"
     assert [(path.name, path.read_text()) for path in own.iterdir()] == [("config.yaml", "mine")]
+
+
+def test_what_a_killed_write_left_is_cleaned_and_what_a_run_below_writes_is_not(tmp_path):
+    from odyssey_run.statements import conclude
+
+    assert cli.main([*QUICK, "run.dir=run"]) == 0
+    folder = tmp_path / "run"
+    shutil.copytree(folder, folder / "seed-1")
+    for name in (
+        ".a.abcdefgh",
+        "lenet5_weights/.b.abcdefgh",
+        "seed-1/.c.abcdefgh",
+        "seed-1/lenet5_weights/.d.abcdefgh",
+    ):
+        (folder / name).touch()
+    journal = Journal(folder / FILE_NAME)
+    conclude(journal, "FINISHED", None)
+    journal.close()
+    assert {path.name for path in stray_files(folder)} == {".c.abcdefgh", ".d.abcdefgh"}
 
 
 def test_a_folder_that_a_run_was_killed_in_before_its_first_line_is_used(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from odyssey_core.checkpoint import load_weights
+from odyssey_core.checkpoint import load_weights, stray_files
 from odyssey_run.runs import open_folder
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
@@ -84,3 +84,6 @@ def test_kill_9_at_any_moment(tmp_path, whole, moment):
     assert points(open_folder(run).metrics) == history
     assert sent == history
     assert recorded.info.status == "FINISHED"
+    left = {path.name for path in run.iterdir()} - {"uncommitted.diff"}
+    assert left == {"config.yaml", "journal.jsonl", "lenet5_weights", "model", "statements.json", "train.log"}
+    assert not list(stray_files(place))
