@@ -247,6 +247,8 @@ def _component(
     group: str, registry: Registry, values: Mapping[str, Any], paths: list[str]
 ) -> tuple[Component | None, list[str]]:
     name, also = values.get("name"), BEGIN if group == "model" else ()
+    if name is None:
+        return None, [f"{group}.name: the file has no name:, which says what to make; known: {', '.join(registry)}"]
     try:
         target = registry[name]
     except ConfigError as error:
@@ -354,8 +356,12 @@ def check_sizes(request: Request, images: int, classes: int) -> int:
     Raises:
         Faults: all that do not fit.
     """
-    config, faults = request.trainer, []
-    size = min(5000, images // 10) if config.validation_size is None else config.validation_size
+    config, faults, size = request.trainer, [], request.trainer.validation_size
+    if size is None:
+        size = max(min(5000, images // 10), classes)  # a class that nothing is validated on says nothing
+        size = size if 2 * size <= images else 0
+        if not size and (config.keep == "best" or config.patience is not None):
+            faults.append(f"trainer.keep, trainer.patience: need a validation set, and {images} images are too few")
     if size and not classes <= size < images:
         faults.append(
             f"trainer.validation_size: expected 0, or {classes} (the classes) to {images - 1} "
@@ -366,7 +372,7 @@ def check_sizes(request: Request, images: int, classes: int) -> int:
     if config.train_size:
         if config.train_size > left:
             faults.append(f"trainer.train_size: expected at most {left} ({of}), got {config.train_size}")
-        left, of = config.train_size, "trainer.train_size"
+        left, of = config.train_size, f"trainer.train_size={config.train_size} is fewer than one batch"
     if config.batch_size > left:
         faults.append(f"trainer.batch_size: expected at most {left} ({of}), got {config.batch_size}")
     if faults:

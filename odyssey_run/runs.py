@@ -64,7 +64,7 @@ class RecordedRun:
 
     @property
     def key(self) -> str:
-        """Tells the run from all others; a child's parent."""
+        """The run's key, which a child names as its parent."""
         return self.start["run"]
 
     @cached_property

@@ -22,7 +22,8 @@ class TrainerConfig:
         max_steps: optimizer steps after which training ends, even inside an epoch.
         log_every: optimizer steps in one ``train/loss``.
         validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
-            or a tenth where there are fewer than 50,000.
+            or a tenth where there are fewer than 50,000, but at least one of each class, and none where even that
+            would be more than half.
         train_size: train on so many images alone, drawn by the seed; null trains on all.
         clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
         ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.

@@ -274,7 +274,14 @@ class Trainer:
         self._close_window()
         state.step += 1
         first = f", first in {where}" if where else ""
-        raise _Diverged(f"train {NOT_FINITE} at step {state.step}{first}; lower optim.lr (now {self.lr})")
+        raise _Diverged(f"train {NOT_FINITE} at step {state.step}{first}; {self._advice()}")
+
+    def _advice(self) -> str:
+        """What to change where numbers grew beyond all bounds."""
+        decay = getattr(self.learner.optimizer, "weight_decay", 0.0)
+        if self.lr * decay >= 1:
+            return f"lower optim.weight_decay (now {decay:g}): times optim.lr it takes off more than the whole weight"
+        return f"lower optim.lr (now {self.lr})"
 
     def _log(self, losses: np.ndarray, present: np.ndarray, rates: list[float]) -> None:
         """Takes steps into account: closes the windows of train/loss that end in them."""
@@ -312,7 +319,7 @@ class Trainer:
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         self.clock.evaluation_s += time.perf_counter() - begun
         if not math.isfinite(mean):
-            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; lower optim.lr (now {self.lr})")
+            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self._advice()}")
         return mean, correct / len(order), correct
 
     def _check_stop(self) -> None:

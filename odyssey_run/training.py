@@ -149,6 +149,12 @@ def train_one(
     session.artifact(weights)
     session.tags({"odyssey.weights.sha256": digest(outcome.weights), "odyssey.step": str(outcome.step)})
     screen.end(outcome, len(assembly.dataset.test), weights)
+    early = outcome.status == "FINISHED" and outcome.step < trainer.steps
+    if early and request.trainer.time_budget_s and trainer.schedule.spans_run():
+        screen.say(
+            f"trainer.time_budget_s ended it at {outcome.step:,} of {trainer.steps:,} steps: "
+            f"scheduler={request.scheduler.name} was planned for all of them, and its end never came"
+        )
     if outcome.status == "KILLED":
         session.artifact(session.path / resume.CHECKPOINT)
     if outcome.status == "FINISHED":

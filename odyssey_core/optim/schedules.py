@@ -41,6 +41,11 @@ class Schedule:
         """
         raise NotImplementedError
 
+    def spans_run(self) -> bool:
+        """Whether a step's factor depends on how long the run is."""
+        history = [1.0] * 10
+        return any(self.factor(s, 100, 10, history) != self.factor(s, 200, 10, history) for s in range(100))
+
     def check(self, epochs: int) -> None:
         """Raises ConfigError where a run of so many epochs ends before the schedule changes anything."""
 

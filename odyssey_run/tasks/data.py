@@ -1,6 +1,5 @@
 """``task=data``: gets a data set, checks it, counts its classes and draws some of each."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ def data(request: "Request", out: str | None) -> int:
         OdysseyError: data that cannot be had or read.
     """
     from odyssey_core.data.dataset import listed
+    from odyssey_core.places import expanded
     from odyssey_run.outputs import writing
     from odyssey_run.plots import style
     from odyssey_run.plots.images import samples
@@ -31,7 +31,7 @@ def data(request: "Request", out: str | None) -> int:
         print(f"{name:<6}{train:>9,}{test:>9,}")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
-    path = Path(out or f"{dataset.name}.png").expanduser()
+    path = expanded(out or f"{dataset.name}.png")
     with style.styled(), writing(path):
         print(f"\n{style.save(samples(dataset, counts[0]), path, made_here=True)}")
     return 0

@@ -1,6 +1,5 @@
 """``task=export run_id=... format=torch|onnx``: a trained model for other programs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     from odyssey_core.checkpoint import save_weights, write_atomic
     from odyssey_core.data.dataset import listed
     from odyssey_core.data.preparation import POLARITY
+    from odyssey_core.places import expanded
     from odyssey_run import onnx_graph, runs
     from odyssey_run.outputs import MARK, writing
 
@@ -34,13 +34,13 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     classifier = run.classifier(BACKENDS["numpy"]())
     shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
     if format == "torch":
-        path = Path(out or f"{run.name}.safetensors").expanduser()
+        path = expanded(out or f"{run.name}.safetensors")
         with writing(path):
             save_weights(path, classifier.parameters, run.about | {"made_by": MARK})
         print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
         print(f"it takes {_normalisation(run.about, classifier)}, float32 (N, {shape})")
     else:
-        path = Path(out or f"{run.name}.onnx").expanduser()
+        path = expanded(out or f"{run.name}.onnx")
         with writing(path):
             write_atomic(path, onnx_graph.serialized(classifier, run.about))
         print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")

@@ -8,6 +8,7 @@ from quick import QUICK
 
 import odyssey_run
 from odyssey_core.errors import OdysseyError
+from odyssey_run.assemble import check_sizes
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,32 @@ def test_a_run_that_did_not_finish_raises_with_the_run():
         odyssey_run.train(*QUICK, "optim.lr=1e30", "run.name=x")
     assert raised.value.run.status == "FAILED"
     assert raised.value.run.name == "x"
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adamw"])
+def test_a_weight_decay_that_is_too_large_is_what_is_to_be_lowered(capsys, optim):
+    with pytest.raises(odyssey_run.UnfinishedRun, match=r"lower optim\.weight_decay \(now 1e\+30\)"):
+        odyssey_run.train(*QUICK[:-1], f"optim={optim}", "optim.weight_decay=1e30", "trainer.max_steps=20")
+    assert "Warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scheduler", "told"), [("cosine", True), ("constant", False), ("exponential", False)])
+def test_a_time_budget_that_ends_a_schedule_early_is_said(capsys, scheduler, told):
+    odyssey_run.train(*QUICK[:-1], "model=linear", "trainer.time_budget_s=0.001", f"scheduler={scheduler}")
+    said = f"scheduler={scheduler} was planned for all of them, and its end never came"
+    assert (said in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "size"), [(141, 47, 47), (1437, 10, 143), (90, 47, 0), (94, 47, 47), (60_000, 10, 5000)]
+)
+def test_the_images_set_aside_hold_each_class_or_none(images, classes, size):
+    assert check_sizes(odyssey_run.compose("trainer.batch_size=8"), images, classes) == size
+
+
+def test_the_best_epoch_of_too_few_images_is_refused():
+    with pytest.raises(OdysseyError, match=r"^trainer\.keep, trainer\.patience: need a validation set, and 90 images"):
+        check_sizes(odyssey_run.compose("trainer.keep=best"), 90, 47)
 
 
 def test_a_metric_that_there_is_not_is_named():

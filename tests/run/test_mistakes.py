@@ -45,7 +45,8 @@ ONE_FAULT = {
     ("model=mlp", "model.hidden=[0]"): "model.hidden: expected a list of an integer at least 1 each, got [0]",
     ("trainer.train_size=1338",): "trainer.train_size: expected at most 1337 (the training images left by validation), "
     "got 1338",
-    ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size), got 32",
+    ("trainer.train_size=16",): "trainer.batch_size: expected at most 16 (trainer.train_size=16 is fewer than one "
+    "batch), got 32",
     ("model.weights=[3]",): "run_id: no run '[3]' in runs/, nor is there an MLflow store; the last runs: none",
     ("model.weights=none",): "run_id: no run 'none' in runs/, nor is there an MLflow store; the last runs: none",
     ("trainer.ema=1",): "trainer.ema: expected a number from 0 to below 1 or null, got 1",

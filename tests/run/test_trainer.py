@@ -9,6 +9,7 @@ import pytest
 
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.preparation import PREPARATIONS
+from odyssey_core.optim import SGD
 from odyssey_core.optim.schedules import Constant, Polynomial
 from odyssey_run import trainer as trainer_module
 from odyssey_run.events import Listener
@@ -23,6 +24,8 @@ class FakeLearner:
 
     The validation loss after so many steps is ``valleys[steps]``, 0.25 otherwise.
     """
+
+    optimizer = SGD()
 
     def __init__(self, bad_step=None, valleys=None):
         self.bad_step, self.steps, self.calls, self.orders, self.rates = bad_step, 0, [], [], []
