@@ -10,16 +10,8 @@ from numba import types
 from numba.extending import models, register_model
 
 from odyssey_core import arithmetic
-from odyssey_core.backends.numba.vector import (
-    F32,
-    LANES,
-    fma_vector,
-    load_vector,
-    offset,
-    register,
-    splat_vector,
-    store_vector,
-)
+from odyssey_core.backends.numba.memory import offset
+from odyssey_core.backends.numba.vector import F32, LANES, fma_vector, load_vector, register, splat_vector, store_vector
 
 
 class Tile(types.Type):

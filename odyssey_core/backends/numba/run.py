@@ -205,9 +205,11 @@ def run_side_by_side(function: Callable[..., int], workers: int, *arguments: int
     threads = [Thread(target=function, args=(*arguments, w), daemon=True) for w in range(1, workers)]
     for thread in threads:
         thread.start()
-    function(*arguments, 0)
-    for thread in threads:
-        thread.join()
+    try:
+        function(*arguments, 0)
+    finally:  # what they work on must outlive them
+        for thread in threads:
+            thread.join()
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:

@@ -146,4 +146,10 @@ def wide() -> Trained:
     return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3)
 
 
+def resnet8() -> Trained:
+    """Three stages with batch norm on digits, two blocks of images."""
+    model = MODELS["resnet8"](input_shape=(1, 8, 8), classes=10, width=8)
+    return Trained(model, (1, 8, 8), 32, OPTIMIZERS["sgd"](momentum=0.9), 10)
+
+
 PROGRAMS = {"lenet5": lenet5, "other": other, "residual": residual, "wide": wide}

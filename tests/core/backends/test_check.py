@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from harness import numba_backend
-from programs import PROGRAMS
+from programs import PROGRAMS, resnet8
 
 from odyssey_core import ops
 from odyssey_core.backends.numba.check import check
@@ -24,7 +24,7 @@ def trained():
 
     def get(name):
         if name not in made:
-            made[name] = PROGRAMS[name]()
+            made[name] = (PROGRAMS | {"resnet8": resnet8})[name]()
         return made[name]
 
     return get
@@ -113,7 +113,16 @@ def _fuzz(trained, count, seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "seed"), [("lenet5", 2000, 1), ("other", 4000, 2), ("residual", 4000, 3), ("wide", 1500, 4)]
+    ("name", "count", "seed"),
+    [
+        ("lenet5", 400, 1),
+        ("other", 1500, 2),
+        ("residual", 600, 3),
+        ("wide", 800, 4),
+        pytest.param("lenet5", 5000, 5, marks=pytest.mark.slow),
+        pytest.param("resnet8", 5000, 6, marks=pytest.mark.slow),
+        pytest.param("residual", 5000, 7, marks=pytest.mark.slow),
+    ],
 )
 def test_corruptions_are_rejected_or_harmless(name, count, seed, trained):
     rejected, accepted = _fuzz(trained(name), count, seed)

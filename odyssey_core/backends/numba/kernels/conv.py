@@ -10,6 +10,7 @@ import numpy as np
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.affine import totals, transpose_lanes
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
+from odyssey_core.backends.numba.memory import load, store, transpose
 from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
 from odyssey_core.backends.numba.register_tile import (
     tile_add,
@@ -20,7 +21,7 @@ from odyssey_core.backends.numba.register_tile import (
     tile_store_where,
     tile_zero,
 )
-from odyssey_core.backends.numba.vector import LANES, load, splat, store, transpose
+from odyssey_core.backends.numba.vector import LANES, splat
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)

@@ -4,10 +4,11 @@ import numpy as np
 
 from odyssey_core.backends.numba.instruction import Constant, Instruction, Word, instruction
 from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand, Stage
 from odyssey_core.backends.numba.random import philox
 from odyssey_core.backends.numba.step_feed import epoch, images, seed_high, seed_low
-from odyssey_core.backends.numba.vector import LANES, load, splat, store, where, words
+from odyssey_core.backends.numba.vector import LANES, splat, where, words
 from odyssey_core.tensor import Tensor
 
 ZERO = np.float32(0)

@@ -7,6 +7,7 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Constant, Index, instruction
 from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.memory import gather, load, store, transpose
 from odyssey_core.backends.numba.operands import padded
 from odyssey_core.backends.numba.random import AUGMENT, philox
 from odyssey_core.backends.numba.step_feed import (
@@ -21,21 +22,7 @@ from odyssey_core.backends.numba.step_feed import (
     seed_high,
     seed_low,
 )
-from odyssey_core.backends.numba.vector import (
-    LANES,
-    at_most,
-    fma,
-    gather,
-    insert,
-    load,
-    on_lanes,
-    splat,
-    store,
-    to_float,
-    to_words,
-    transpose,
-    where,
-)
+from odyssey_core.backends.numba.vector import LANES, at_most, fma, insert, on_lanes, splat, to_float, to_words, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)

@@ -6,8 +6,9 @@ from odyssey_core.backends.numba.elementary import exp, log
 from odyssey_core.backends.numba.instruction import Constant, instruction
 from odyssey_core.backends.numba.kernels.activations import softmax_parts
 from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.step_feed import image, label
-from odyssey_core.backends.numba.vector import LANES, fma, insert, load, splat, store
+from odyssey_core.backends.numba.vector import LANES, fma, insert, splat
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)

@@ -19,24 +19,19 @@ from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruct
 from odyssey_core.backends.numba.kernels import conv, pool
 from odyssey_core.backends.numba.kernels.affine import add_grad_bias, transpose_lanes
 from odyssey_core.backends.numba.lower import Lowering, lowers
-from odyssey_core.backends.numba.operands import Operand, Stage, padded, share
-from odyssey_core.backends.numba.register_tile import add_scaled, tile_add, tile_scaled, tile_zero
-from odyssey_core.backends.numba.vector import (
-    HALF,
-    LANES,
+from odyssey_core.backends.numba.memory import (
     channels_to_lanes,
-    insert,
     lanes_to_channels,
     load,
     push,
     set_word,
-    splat,
     store,
     store_pairs,
-    where,
     word_at,
-    words,
 )
+from odyssey_core.backends.numba.operands import Operand, Stage, padded, share
+from odyssey_core.backends.numba.register_tile import add_scaled, tile_add, tile_scaled, tile_zero
+from odyssey_core.backends.numba.vector import HALF, LANES, insert, splat, where, words
 from odyssey_core.ops.affine import GRAD_BIAS
 from odyssey_core.ops.conv import GRAD_INPUT, GRAD_WEIGHT
 from odyssey_core.ops.pool import MAX_POOL2D_GRAD

@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import Constant, Index, Instruction, Repeated, Step, instruction
-from odyssey_core.backends.numba.vector import LANES, fma, load, on_lanes, splat, sqrt, store, total
+from odyssey_core.backends.numba.memory import load, store
+from odyssey_core.backends.numba.vector import LANES, fma, on_lanes, splat, sqrt, total
 from odyssey_core.optim import WholeRule
 
 ZERO = np.float32(0)

@@ -9,10 +9,11 @@ from odyssey_core.arithmetic import fma
 from odyssey_core.backends.numba import elementary
 from odyssey_core.backends.numba import random as lanes
 from odyssey_core.backends.numba.compile import address_of_function
+from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Scratch
 from odyssey_core.backends.numba.run import callable_at
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed, images
-from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, as_float, load, store
+from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, as_float
 from odyssey_core.backends.numba.vector import fma as fused
 from odyssey_core.random import philox
 
