@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from stored import artifact, copied, restate, runs
 
 from odyssey_core.checkpoint import load_weights, save_weights
@@ -137,6 +138,46 @@ def test_damaged_weights_answer_nothing(tmp_path, stopped, case, capsys):
         said = capsys.readouterr().err
         assert "it was changed or damaged after the run" in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_config", '{"foo": 1}'), ("model_config", "[]"), ("model_config", '{"hidden": "x"}'), ("mean", "nan"),
+        ("mean", "inf"), ("std", "0"), ("std", "-1"), ("input_shape", "[28, 28]"), ("input_shape", "[1, 0, 28]"),
+        ("input_shape", "[1, 100000, 100000]"), ("input_shape", '["1", 28, 28]'), ("class_names", "[1, 2]"),
+        ("class_names", "[]"), ("class_names", "3"), ("orientation", "sideways"), ("model", "lenet6"),
+        ("preparation", "{}"), ("preparation", "["),
+    ],
+)  # fmt: skip
+def test_metadata_that_say_nothing_of_use_are_one_line(stopped, key, value):
+    from odyssey_core.classifier import Classifier
+
+    arrays, about = load_weights(stopped[0].parent / "whole" / "mlp_weights" / "mlp.safetensors")
+    with pytest.raises(OdysseyError) as error:
+        Classifier(arrays, about | {key: value})
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_weights_that_are_no_numbers_are_one_line(stopped):
+    from odyssey_core.classifier import Classifier
+
+    arrays, about = load_weights(stopped[0].parent / "whole" / "mlp_weights" / "mlp.safetensors")
+    arrays["fc1_bias"] = np.full_like(arrays["fc1_bias"], np.nan)
+    with pytest.raises(DataError, match=r"weights fc1\.bias: not all are finite numbers"):
+        Classifier(arrays, about)
+
+
+def test_a_served_model_whose_weights_are_another_runs_is_refused(tmp_path, stopped):
+    from odyssey_run.serving import _load_pyfunc
+
+    whole, other = stopped[0].parent / "whole" / "model", tmp_path / "other.safetensors"
+    config = yaml.safe_load((whole / "MLmodel").read_text())["flavors"]["python_function"]["config"]
+    _load_pyfunc(str(whole / "weights.safetensors"), config)
+    arrays, about = load_weights(whole / "weights.safetensors")
+    save_weights(other, arrays | {"fc1_bias": arrays["fc1_bias"] + 1}, about)  # whole by itself
+    with pytest.raises(DataError, match=r"MLmodel has .*; it was changed"):
+        _load_pyfunc(str(other), config)
 
 
 @pytest.fixture(scope="module")
