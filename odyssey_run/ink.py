@@ -131,7 +131,7 @@ def _contrast(channels: list[np.ndarray], side: int) -> tuple[np.ndarray, np.nda
 def _mask(shown: np.ndarray) -> np.ndarray:
     """(h, w) bool: above the noise, and nearer to the darkest ink than to the faintest where there are both."""
     noise = 1.4826 * float(np.median(np.abs(shown)))  # its standard deviation, were it Gaussian
-    above = shown[shown > max(CONTRAST / 2, 4 * noise)]
+    above = shown[shown > max(CONTRAST / 2, 2.5 * noise)]
     if not len(above) or (peak := float(np.percentile(above, 98))) < CONTRAST:
         return np.zeros(shown.shape, bool)
     return shown > np.clip(otsu(above), 0.3 * peak, 0.45 * peak)
@@ -347,10 +347,10 @@ def _rectangle(ink: np.ndarray, stroke: float) -> bool:
     """Whether ink lies along the four sides of a rectangle, turned by at most 6 degrees."""
     y, x = np.nonzero(ink)
     band = 1.5 * stroke
-    if min(ink.shape) < 6 * stroke:
-        return False
     for tilt in np.linspace(-0.1, 0.1, 21):
         u, v = x - tilt * y, y + tilt * x
+        if min(np.ptp(u), np.ptp(v)) < 6 * stroke:
+            continue  # a bar
         near = np.minimum(np.minimum(u - u.min(), u.max() - u), np.minimum(v - v.min(), v.max() - v)) < band
         corners = [np.hypot(u - a, v - b).min() < 2 * stroke for a in (u.min(), u.max()) for b in (v.min(), v.max())]
         if near.mean() > 0.97 and all(corners):

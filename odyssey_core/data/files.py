@@ -12,6 +12,8 @@ from odyssey_core.data.idx import read_idx
 from odyssey_core.errors import DataError
 from odyssey_core.places import expanded
 
+BELOW = ("raw", "MNIST/raw", "EMNIST/raw", "EMNIST/raw/gzip", "gzip", "mnist", "emnist")  # torchvision's and NIST's own
+
 
 def present(folder: Path, names: Sequence[str]) -> list[Path]:
     """Those of the files that the folder has, each as published (``.gz``) or unpacked."""
@@ -39,9 +41,21 @@ def files_in(root: str, names: Sequence[str]) -> list[Path]:
         if not present(folder, [name]):
             raise DataError(
                 f"data.root: expected {folder / name} (or without .gz), which does not exist; "
-                "add the file, correct data.root, or leave it out to download"
+                f"{_elsewhere(folder, name) or 'add the file, correct data.root, or leave it out to download'}"
             )
     return present(folder, names)
+
+
+def _elsewhere(folder: Path, name: str) -> str:
+    """What to do about a file that lies in a folder below, as other programs keep it, or has a dot in its name."""
+    bare = name.removesuffix(".gz")
+    for place in (folder, *(folder / below for below in BELOW)):
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.name.removesuffix(".gz").replace(".", "-") == bare:
+                if path.name.removesuffix(".gz") != bare:
+                    return f"{path} looks like it: rename it and its like, with - for the dot before idx"
+                return f"it lies in a folder below: data.root={place}"
+    return ""
 
 
 def load_files(

@@ -1,7 +1,8 @@
 """The IDX format of MNIST and EMNIST, gzipped or plain.
 
 Source: LeCun, Cortes, Burges, "The MNIST database", file formats: two zero bytes, a dtype byte (8 is uint8), the
-rank, one big-endian uint32 a dimension, then the elements in row-major order.
+rank, one big-endian uint32 a dimension, then the elements in row-major order. A gzip file may have several members, one
+after the other, which together are the content (RFC 1952, section 2.2).
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 from odyssey_core.errors import DataError
 
 UINT8 = 0x08
+QMNIST = b"\x0c\x02"  # int32, rows and columns: its labels
 CHUNK = 1 << 16
 REMEDY = "delete it and run again, or point data.root at a folder with good files"
 
@@ -50,14 +52,16 @@ def _plain(file, sha):
 def _inflate(path, file, sha):
     inflater = zlib.decompressobj(31)
     for chunk in _plain(file, sha):
-        if inflater.eof:
-            raise DataError(f"{path}: expected the end of the gzip stream, got further bytes; {REMEDY}")
-        try:
-            yield inflater.decompress(chunk)
-        except zlib.error as error:
-            raise DataError(f"{path}: expected a sound gzip file, got damaged data ({error}); {REMEDY}") from error
-        if inflater.unused_data:
-            raise DataError(f"{path}: expected the end of the gzip stream, got further bytes; {REMEDY}")
+        while chunk:
+            if inflater.eof:
+                if not chunk.startswith(b"\x1f"):
+                    raise DataError(f"{path}: expected the end of the gzip stream, got further bytes; {REMEDY}")
+                inflater = zlib.decompressobj(31)
+            try:
+                yield inflater.decompress(chunk)
+            except zlib.error as error:
+                raise DataError(f"{path}: expected a sound gzip file, got damaged data ({error}); {REMEDY}") from error
+            chunk = inflater.unused_data
     if not inflater.eof:
         raise DataError(f"{path}: expected a whole gzip file, got one cut short at {file.tell():,} bytes; {REMEDY}")
 
@@ -90,7 +94,11 @@ def _shape(path: Path, rank: int, header: bytes) -> tuple[int, ...]:
         got = header[:4].hex(" ") or "nothing"
         raise DataError(f"{path}: expected an IDX file (it starts 00 00), got {got}; {REMEDY}")
     if header[2] != UINT8:
-        raise DataError(f"{path}: expected IDX elements of type 0x08 (uint8), got 0x{header[2]:02x}; {REMEDY}")
+        qmnist = "; QMNIST's labels are eight numbers an image: keep the first, the class, as uint8 of one dimension"
+        raise DataError(
+            f"{path}: expected IDX elements of type 0x08 (uint8), got 0x{header[2]:02x}"
+            f"{qmnist if rank == 1 and header[2:4] == QMNIST else f'; {REMEDY}'}"
+        )
     if header[3] != rank:
         raise DataError(
             f"{path}: expected {rank} dimension{'s' * (rank > 1)}, got {header[3]}; are image and label files swapped?"

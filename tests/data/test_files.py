@@ -64,6 +64,23 @@ def test_a_missing_file(tmp_path):
         DATASETS["emnist"](root=str(tmp_path))
 
 
+@pytest.mark.parametrize("below", ["MNIST/raw", "raw", "gzip"])
+def test_files_in_a_folder_below_are_pointed_at(tmp_path, below):
+    small_files(tmp_path / below, "emnist-digits")
+    with pytest.raises(DataError, match=rf"it lies in a folder below: data\.root={tmp_path / below}$"):
+        DATASETS["emnist"](split="digits", root=str(tmp_path))
+
+
+def test_files_with_a_dot_in_their_names_are_pointed_at(tmp_path):
+    names, _ = small_files(tmp_path, "emnist-digits")
+    for name in names:
+        (tmp_path / name).rename(tmp_path / name.replace("-idx", ".idx"))
+    with pytest.raises(
+        DataError, match=r"images\.idx3-ubyte\.gz looks like it: rename it .*, with - for the dot before"
+    ):
+        DATASETS["emnist"](split="digits", root=str(tmp_path))
+
+
 def test_a_corrupt_file(tmp_path):
     names, _ = small_files(tmp_path, "emnist-balanced")
     path = tmp_path / names[0]
@@ -168,9 +185,15 @@ def test_mnist_files_in_the_cache_need_no_network(cache, monkeypatch):
     assert (data.name, data.orientation, data.classes) == ("mnist", "upright", 10)
 
 
-def test_real_mnist_is_official(real):
+def test_real_mnist_is_official_packed_and_unpacked(real, tmp_path):
     data = DATASETS["mnist"](root=str(real("mnist")))
     assert data.official and (len(data.train), len(data.test)) == (60_000, 10_000)
+    for name in mnist_module.OFFICIAL:
+        (tmp_path / name.removesuffix(".gz")).write_bytes(gzip.decompress((real("mnist") / name).read_bytes()))
+    assert DATASETS["mnist"](root=str(tmp_path)).official
+    labels = tmp_path / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\0")
+    assert not DATASETS["mnist"](root=str(tmp_path)).official
     assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
 
 

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,6 +28,24 @@ def test_a_file_of_several_chunks(tmp_path):
     big = np.random.default_rng(0).integers(0, 256, (300, 28, 28), np.uint8)
     (tmp_path / "f").write_bytes(gzip.compress(idx_bytes(big)))
     assert np.array_equal(read_idx(tmp_path / "f", rank=3)[0], big)
+
+
+def test_a_gzip_file_of_several_members(tmp_path):
+    for cuts in ((3,), (20, 25), (16,)):
+        edges = [0, *cuts, len(GOOD)]
+        members = [gzip.compress(GOOD[a:b]) for a, b in pairwise(edges)]
+        (tmp_path / "f").write_bytes(b"".join(members))
+        assert np.array_equal(read_idx(tmp_path / "f", rank=3)[0], IMAGES)
+    (tmp_path / "f").write_bytes(b"".join(members)[:-9])
+    with pytest.raises(DataError, match="expected a whole gzip file"):
+        read_idx(tmp_path / "f", rank=3)
+
+
+def test_labels_of_qmnist_are_a_good_file_of_another_kind(tmp_path):
+    (tmp_path / "labels").write_bytes(struct.pack(">BBBB2I", 0, 0, 0x0C, 2, 1, 8) + bytes(32))
+    with pytest.raises(DataError, match="QMNIST's labels are eight numbers an image: keep the first") as caught:
+        read_idx(tmp_path / "labels", rank=1)
+    assert "delete it" not in str(caught.value)
 
 
 def flipped(packed, at):
