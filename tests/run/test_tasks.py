@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from idx_files import small_files
 from quick import QUICK
 from safetensors.numpy import load_file
 
@@ -52,6 +53,27 @@ def test_evaluate_turns_images_and_renames_classes(trained):
     classifier.class_names = ("zero", "one")
     with pytest.raises(DataError, match="the model knows the classes zero, one, not 0123456789; choose data"):
         fitted(digits, classifier)
+
+
+def test_evaluate_sets_keys_of_the_runs_own_data(tmp_path, capsys):
+    small_files(tmp_path / "a", "emnist-digits", [0, 1, 2, 3] * 5)
+    small_files(tmp_path / "b", "emnist-digits", [0, 1, 2, 3, 4])
+    short = ("backend=numpy", "tracking=none", "plots.enabled=false")
+    command = (
+        "data=emnist",
+        "data.split=digits",
+        f"data.root={tmp_path / 'a'}",
+        "model=linear",
+        "trainer.batch_size=4",
+    )
+    assert cli.main([*command, *short, "trainer.validation_size=0", "trainer.max_steps=2", "run.name=small"]) == 0
+    capsys.readouterr()
+    assert cli.main(["task=evaluate", "run_id=small", f"data.root={tmp_path / 'b'}", *short]) == 0
+    assert "emnist-digits  5 test images" in capsys.readouterr().out
+    assert cli.main(["task=evaluate", "run_id=small", "data.rot=x", *short]) == cli.MISTAKE
+    assert "unknown key data.rot" in capsys.readouterr().err
+    assert cli.main(["task=evaluate", "run_id=smal", "data.root=x", *short]) == cli.MISTAKE
+    assert "no run 'smal'" in capsys.readouterr().err
 
 
 def test_evaluate_asks_nothing_of_a_class_without_images(trained):
