@@ -142,10 +142,16 @@ def look(rgb: np.ndarray, preparation: Preparation, shape: tuple[int, int]) -> L
             left_out.append((box, why))
         else:
             found.append(Seen(prepare(piece, preparation, shape), box))
-    if len(found) < len(left_out):
-        others = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        raise Unclear(f"nothing in it is clearly one character: {left_out[0][1]}{others}")
+    tall = max((_longer(seen.box) for seen in found), default=0)
+    like = [why for box, why in left_out if _longer(box) > 0.5 * tall]
+    if len(found) <= 2 * len(like):  # where much is no character, the rest is not likely to be one
+        others = f" (and {len(like) - 1} more pieces of like size)" if len(like) > 1 else ""
+        raise Unclear(f"nothing in it is clearly one character: {like[0]}{others}")
     return Looked(found, left_out)
+
+
+def _longer(box: tuple[int, int, int, int]) -> int:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _as_it_is(rgb: np.ndarray, preparation: Preparation) -> np.ndarray | None:

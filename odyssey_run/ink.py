@@ -209,14 +209,18 @@ def _runs(mask: np.ndarray) -> np.ndarray:
 
 
 def _off_the_edges(pieces: list[Piece], shape: tuple[int, int]) -> list[Piece]:
-    """Without what comes in from the edge: the desk beside the sheet, a scanner's lid, a shadow; a cut-out stays."""
+    """Without what comes in from the edge: the desk beside the sheet, a scanner's lid, a shadow, half a character.
+
+    A character that was cut out tightly spans the picture, and stays.
+    """
     inner = [p for p in pieces if not any(_cover(p, shape)) and p.longer >= 0.12 * min(shape)]
     kept = []
     for piece in pieces:
         cover = _cover(piece, shape)
         full = sum(share > 0.85 for share in cover)
         whole = piece.height > 0.9 * shape[0] and piece.width > 0.9 * shape[1]
-        if (max(cover) < 0.15) if inner else (not full or (whole and full < 3)):
+        spans = piece.height > 0.7 * shape[0] or piece.width > 0.7 * shape[1]
+        if not any(cover) or (spans and ((max(cover) < 0.15) if inner else (not full or (whole and full < 3)))):
             kept.append(piece)
     return kept
 
