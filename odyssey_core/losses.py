@@ -76,4 +76,18 @@ class MeanSquaredError(Loss):
         return ops.squared_error(logits, labels)
 
 
-LOSSES = Registry("loss", {"cross_entropy": CrossEntropy, "mse": MeanSquaredError})
+@dataclass(frozen=True)
+class MultiMargin(Loss):
+    """The sum over k other than the label of max(0, 1 - logits[label] + logits[k]), divided by the number of classes.
+
+    Source: Weston and Watkins, "Support Vector Machines for Multi-Class Pattern Recognition", ESANN 1999, in PyTorch's
+    form (divided by the classes).
+    """
+
+    label: ClassVar[str] = "multi-class hinge loss"
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return ops.multi_margin(logits, labels)
+
+
+LOSSES = Registry("loss", {"cross_entropy": CrossEntropy, "mse": MeanSquaredError, "multi_margin": MultiMargin})

@@ -3,7 +3,7 @@
 from odyssey_core.errors import ShapeError
 from odyssey_core.tensor import Op, Shape, Tensor, require_rank
 
-__all__ = ["cross_entropy", "squared_error"]
+__all__ = ["cross_entropy", "multi_margin", "squared_error"]
 
 
 def check_logits(loss: str, logits: Tensor, labels: Tensor) -> Shape:
@@ -38,6 +38,11 @@ SQUARED_ERROR, SQUARED_ERROR_GRAD = loss_op(
     lambda emit, node, logits, labels: emit(
         "mean", emit("square", emit("sub", logits, emit("nn.functional.one_hot", labels, node.inputs[0].shape[1])))
     ),
+)
+MULTI_MARGIN, MULTI_MARGIN_GRAD = loss_op(
+    "multi_margin",
+    lambda logits, labels: check_logits("multi_margin", logits, labels),
+    lambda emit, node, logits, labels: emit("nn.functional.multi_margin_loss", logits, labels),
 )
 
 
@@ -74,3 +79,21 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
         ShapeError: shapes that do not fit.
     """
     return SQUARED_ERROR(logits, labels)
+
+
+def multi_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sum over k other than the label of max(0, 1 - logits[label] + logits[k]), divided by the number of classes.
+
+    The derivative where a margin is exactly 0 is 0.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,) classes; an image with label -1 has loss 0 and no gradient.
+
+    Returns:
+        (N,) one loss per image.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+    """
+    return MULTI_MARGIN(logits, labels)

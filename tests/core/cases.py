@@ -83,9 +83,9 @@ def _residual_block(n):
     return Graph(classify(y), parameters, {"x": x}, [y], buffers)
 
 
-def _squared_error(n):
+def _loss(n, loss):
     x = _images(n, 4)
-    return Graph(ops.squared_error(x, ops.labels(n)), inputs={"x": x})
+    return Graph(loss(x * 3, ops.labels(n)), inputs={"x": x})
 
 
 CASES = {
@@ -116,5 +116,6 @@ CASES = {
     "concat": lambda n: _concat(n, 3, 1, 5),
     "concat of features": lambda n: _concat(n, 4, 2, rest=()),
     "concat with itself": lambda n: _unary(n, lambda x: ops.concat(x, x), (3, 2, 2)),
-    "squared_error": _squared_error,
+    "squared_error": lambda n: _loss(n, ops.squared_error),
+    "multi_margin": lambda n: _loss(n, ops.multi_margin),
 }  # fmt: skip

@@ -13,12 +13,14 @@ from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS
 
-# Logits (1, 0, -1) of an image of class 0: the loss of training and the loss of evaluation.
-TOTAL = math.e + 1 + 1 / math.e
+# Logits (1, 0.5, -1) of an image of class 1: the loss of training and the loss of evaluation.
+LOG_SUM = math.log(math.e + math.e**0.5 + 1 / math.e)
 BY_HAND = [
-    ("cross_entropy", {}, math.log(TOTAL) - 1, math.log(TOTAL) - 1),
-    ("cross_entropy", {"label_smoothing": 0.3}, math.log(TOTAL) - 0.7 * 1 - 0.1 * (1 + 0 - 1), math.log(TOTAL) - 1),
-    ("mse", {}, (0**2 + 0**2 + 1**2) / 3, (0**2 + 0**2 + 1**2) / 3),
+    ("cross_entropy", {}, LOG_SUM - 0.5, LOG_SUM - 0.5),
+    ("cross_entropy", {"label_smoothing": 0.3}, LOG_SUM - 0.7 * 0.5 - 0.1 * (1 + 0.5 - 1), LOG_SUM - 0.5),
+    ("mse", {}, (1**2 + 0.5**2 + 1**2) / 3, (1**2 + 0.5**2 + 1**2) / 3),
+    # Class 0 misses a distance of 1 by 1 - 0.5 + 1, class 2 does not.
+    ("multi_margin", {}, 1.5 / 3, 1.5 / 3),
 ]
 
 
@@ -28,7 +30,7 @@ def _learner(name, settings) -> Learner:
         model, OPTIMIZERS["sgd"](lr=0.1), NumpyBackend(), input_shape=(1, 1, 1), batch_size=1,
         loss=LOSSES[name](**settings),
     )  # fmt: skip
-    learner.load_weights({"fc.weight": np.zeros((3, 1)), "fc.bias": np.array([1.0, 0.0, -1.0])})
+    learner.load_weights({"fc.weight": np.zeros((3, 1)), "fc.bias": np.array([1.0, 0.5, -1.0])})
     return learner
 
 
@@ -39,7 +41,7 @@ def test_every_loss_is_tested():
 @pytest.mark.parametrize(("name", "settings", "training", "evaluation"), BY_HAND)
 def test_a_loss_by_hand(name, settings, training, evaluation):
     learner = _learner(name, settings)
-    data, one = Images(np.zeros((1, 1, 1, 1), np.uint8), np.array([0])), np.array([0])
+    data, one = Images(np.zeros((1, 1, 1, 1), np.uint8), np.array([1])), np.array([0])
     assert learner.evaluate(data, one)[1][0] == pytest.approx(evaluation, rel=1e-6)
     losses = [learner.train(data, one[None], epoch=0, first_step=i, lr=np.array([0.1]))[0, 0] for i in range(20)]
     assert losses[0] == pytest.approx(training, rel=1e-6)

@@ -71,7 +71,9 @@ ONE_FAULT = {
     "did you mean loss.label_smoothing?",
     ("optim.warmup=0.1", "scheduler=cosine"): "unknown key optim.warmup; optim has lr, momentum, nesterov, "
     "weight_decay; did you mean scheduler.warmup?",
-    ("loss=crossentropy",): "unknown loss 'crossentropy'; known: cross_entropy, mse; did you mean 'cross_entropy'?",
+    (
+        "loss=crossentropy",
+    ): "unknown loss 'crossentropy'; known: cross_entropy, mse, multi_margin; did you mean 'cross_entropy'?",
     ("loss=mse", "+loss.label_smoothing=0.1"): "unknown key loss.label_smoothing; loss has no keys",
     ("loss.label_smoothing=1",): "loss.label_smoothing: expected a number from 0 to below 1, got 1",
     ("seed=-1",): "seed: expected an integer from 0 to 9223372036854775807, got -1",

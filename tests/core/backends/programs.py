@@ -143,7 +143,7 @@ def wide() -> Trained:
         "conv1": Conv2d(1, 16, 3, padding=1), "relu1": ReLU(), "conv2": Conv2d(16, 3, 3), "relu2": ReLU(),
         "flatten": Flatten(), "fc": Linear(12, 3),
     }  # fmt: skip
-    return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3)
+    return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3, loss=ops.multi_margin)
 
 
 def resnet8() -> Trained:

@@ -1,6 +1,7 @@
 """Losses on lanes: softmax cross-entropy and the squared error of one-hot vectors."""
 
 import numpy as np
+from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.elementary import exp, log
 from odyssey_core.backends.numba.instruction import Constant, instruction
@@ -8,7 +9,7 @@ from odyssey_core.backends.numba.kernels.activations import softmax_parts
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.step_feed import image, label
-from odyssey_core.backends.numba.vector import LANES, fma, insert, splat
+from odyssey_core.backends.numba.vector import LANES, at_least, fma, insert, on_lanes, splat, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -87,6 +88,58 @@ def squared_error_grad(memory, feed, step, block, logits, grad, dz, classes):
             memory[at] = memory[at] - memory[grad + lane] * TWO / np.float32(classes)
 
 
+@register_jitable
+def _labels(feed, step, block):
+    """The label of each lane as a number, -1 for a lane without an image."""
+    own = splat(-ONE)
+    for lane in range(LANES):
+        which = image(feed, step, block * LANES + lane)
+        if which >= 0:
+            own = insert(own, lane, np.float32(label(feed, which)))
+    return own
+
+
+@register_jitable
+def _of_labels(memory, logits, classes, own):
+    """The logit of each lane's label, 0 for a lane without an image."""
+    chosen = splat(ZERO)
+    for k in range(classes):
+        chosen = where(own == splat(np.float32(k)), load(memory, logits + k * LANES), chosen)
+    return chosen
+
+
+@on_lanes
+def _margin(own, k, chosen, value):
+    """max(0, 1 - chosen + value); 0 where k is the label, or where there is none."""
+    return where((own == k) | (own < ZERO), ZERO, at_least(ONE - chosen + value, ZERO))
+
+
+@instruction(reads="logits", writes="losses", shapes=_shapes)
+def multi_margin(memory, feed, step, block, logits, losses, classes):
+    """The mean over the classes of the margins that the others miss, in each lane; 0 for a lane without an image."""
+    own, summed = _labels(feed, step, block), splat(ZERO)
+    chosen = _of_labels(memory, logits, classes, own)
+    for k in range(classes):
+        summed = summed + _margin(own, splat(np.float32(k)), chosen, load(memory, logits + k * LANES))
+    store(memory, losses, summed / np.float32(classes))
+
+
+@instruction(reads="logits grad", writes="dz", shapes=_shapes)
+def multi_margin_grad(memory, feed, step, block, logits, grad, dz, classes):
+    """grad / classes where another class misses its margin; for the label, less the sum of those."""
+    own, summed = _labels(feed, step, block), splat(ZERO)
+    chosen = _of_labels(memory, logits, classes, own)
+    weight = load(memory, grad) / np.float32(classes)
+    for k in range(classes):
+        margin = _margin(own, splat(np.float32(k)), chosen, load(memory, logits + k * LANES))
+        missed = where(margin > ZERO, weight, splat(ZERO))
+        store(memory, dz + k * LANES, missed)
+        summed = summed + missed
+    for k in range(classes):
+        missed = load(memory, dz + k * LANES)
+        store(memory, dz + k * LANES, where(own == splat(np.float32(k)), splat(ZERO) - summed, missed))
+
+
 def _loss(instruction):
     def lower(low: Lowering, node: Tensor, outer: Tensor) -> None:
         logits = node.inputs[0]
@@ -111,3 +164,5 @@ lowers("cross_entropy")(_loss(cross_entropy))
 lowers("cross_entropy_grad")(_loss_grad(cross_entropy_grad))
 lowers("squared_error")(_loss(squared_error))
 lowers("squared_error_grad")(_loss_grad(squared_error_grad))
+lowers("multi_margin")(_loss(multi_margin))
+lowers("multi_margin_grad")(_loss_grad(multi_margin_grad))

@@ -36,3 +36,20 @@ def squared_error(logits, targets):
 
 def squared_error_grad(logits, targets, grad):
     return 2 / logits.shape[1] * _distance(logits, targets) * grad[:, None]
+
+
+def _margins(logits, targets):
+    """By how much each other class misses a distance of 1 from the label's; 0 for the label and without an image."""
+    own = np.take_along_axis(logits, np.maximum(targets, 0)[:, None], axis=1)
+    others = (np.arange(logits.shape[1]) != targets[:, None]) & (targets[:, None] >= 0)
+    return np.where(others, np.maximum(1 - own + logits, 0), 0)
+
+
+def multi_margin(logits, targets):
+    return _margins(logits, targets).sum(axis=1) / logits.shape[1]
+
+
+def multi_margin_grad(logits, targets, grad):
+    missed = (_margins(logits, targets) > 0).astype(logits.dtype)
+    missed[np.arange(len(targets)), targets] -= missed.sum(axis=1)
+    return missed / logits.shape[1] * grad[:, None]
