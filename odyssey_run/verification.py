@@ -182,7 +182,7 @@ def _train_again(
     bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
     kept = " and the weights" if whole and "odyssey.weights.sha256" in evidence.tags else ""
     lines = [f"{len(expected)} metrics{kept} over {until:,} steps, {bits}"]
-    return replace(verdict, lines=(*lines, *notes), **_held(evidence, whole))
+    return replace(verdict, lines=(*lines, *notes), **_held(evidence, statements.TRAINED if whole else None))
 
 
 def _last_step(evidence: Evidence) -> int:
@@ -198,13 +198,18 @@ def _points(stated: Mapping[str, Any]) -> Points:
     return {(step, name.removeprefix("metrics/")): value for name in names for step, value, _ in stated[name]}
 
 
-def _held(evidence: Evidence, whole: bool = True) -> dict[str, Any]:
-    """How many statements were held in which way, and those that are only stated."""
-    ways = Counter(map(statements.how, evidence.stated))
-    names = tuple(name for name in sorted(evidence.stated) if statements.how(name) == statements.STATED)
-    if not whole:
-        ways.pop(statements.TRAINED, None)
-    return {"held": {way: ways[way] for way in statements.HELD if ways[way]}, "stated": names}
+def _held(evidence: Evidence, trained: str | None) -> dict[str, Any]:
+    """How many statements were held in which way, and those that are only stated.
+
+    Args:
+        evidence: of the run.
+        trained: how those were held that training again gives; None where they were not.
+    """
+    ways = {name: statements.how(name) for name in evidence.stated}
+    ways = {name: trained if way == statements.TRAINED else way for name, way in ways.items()}
+    counts = Counter(ways.values())
+    names = tuple(sorted(name for name, way in ways.items() if way == statements.STATED))
+    return {"held": {way: counts[way] for way in statements.HELD if counts[way]}, "stated": names}
 
 
 def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -242,7 +247,9 @@ def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict
             stated, found = stated | part[0], found | part[1]
     if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=_most(wrong))
-    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **_held(evidence))
+    # The best of a sweep may be a run of earlier, which is not under it.
+    held = _held(evidence, statements.STATED if "sweep" in config else statements.DERIVED)
+    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **held)
 
 
 def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

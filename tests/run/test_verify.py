@@ -167,7 +167,7 @@ def test_a_run_that_a_time_budget_ended_is_replayed_to_its_last_step(tmp_path):
 
 def test_mistakes(tmp_path, mistake):
     (line,) = mistake("task=verify")
-    assert line == "run_id: expected text, got nothing; set it (set in conf/task/verify.yaml)"
+    assert line == "task=verify needs run_id=VALUE; odyssey-run --help task=verify says what it is"
     (line,) = mistake("task=verify", "run_id=abc")
     assert line.endswith("mlflow.db, which does not exist; set tracking.uri")
     (line,) = mistake("task=verify", "run_id=abc", "verify.step=3")
