@@ -55,7 +55,7 @@ def whole(tmp_path_factory):
     """A run that nothing interrupted: its seconds, weights and history."""
     folder = tmp_path_factory.mktemp("whole")
     begun = time.monotonic()
-    out, _ = start(folder, "run.dir=run").communicate(timeout=120)
+    out, _ = start(folder, "run.dir=run").communicate(timeout=300)
     assert b"accuracy" in out, out
     return time.monotonic() - begun, weights_of(folder / "run"), points(open_folder(folder / "run").metrics)
 
@@ -75,7 +75,7 @@ def test_kill_9_at_any_moment(tmp_path, whole, moment):
     # A run that had said its last word needs only to be sent.
     over = any(b'"end"' in path.read_bytes() for path in place.glob("runs/*/journal.jsonl"))
     again = start(place, "task=doctor" if over else "resume=auto")
-    out, _ = again.communicate(timeout=120)
+    out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
     (run,) = [path.parent.parent for path in place.glob("runs/*/*_weights/*.safetensors")]
     wait_for_the_first_sender(run)
