@@ -3,7 +3,7 @@
 import copy
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run.binding import Faults
@@ -25,8 +27,6 @@ from odyssey_run.overrides import EMPTY_GROUPS, group_options, hydra_hint
 
 CONFIG_MODULE = "odyssey_run.conf"
 HOUSE = Path(str(files(CONFIG_MODULE)))
-# Of Hydra's section, what describes the composition itself.
-OWN_ACCOUNT = ("overrides", "runtime")
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
 MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _composing = threading.RLock()  # Hydra's version is one for the process
@@ -97,13 +97,18 @@ class ConfigFiles:
             ConfigError: files that do not fit together, or that set what Hydra would do.
         """
         chosen = [text for text in groups if text not in {f"{group}=null" for group in EMPTY_GROUPS}]
-        config, settings = self._load(chosen)
-        if self.own is not None and (faults := list(_hydra_settings(settings, self._load([])[1], self.own))):
-            raise Faults(faults)
+        config = self._load(chosen)
+        if settings := config.pop("hydra", None):
+            raise Faults(
+                [
+                    f"{self.own}: {key}: Hydra's own settings are not used here{hydra_hint(key)}"
+                    for key in (f"hydra.{name}" for name in settings)
+                ]
+            )
         return config
 
-    def _load(self, groups: list[str]) -> tuple[dict[str, Any], DictConfig]:
-        """The configuration, and Hydra's own settings."""
+    def _load(self, groups: list[str]) -> dict[str, Any]:
+        """What Hydra composes, less the half of it that says how Hydra itself is to run a program."""
         with _composing:
             before = version.VersionBase.instance().getbase()
             version.setbase("1.3")
@@ -112,10 +117,11 @@ class ConfigFiles:
                 loader = ConfigLoaderImpl(create_config_search_path(f"pkg://{CONFIG_MODULE}"))
                 if self.own is not None:
                     loader.repository.sources.insert(-1, _OwnFiles("--config-dir", str(self.own.absolute())))
-                config = loader.load_configuration("config", groups, RunMode.RUN, from_shell=False)
-                OmegaConf.set_struct(config, False)
-                settings = config.pop("hydra")
-                return OmegaConf.to_container(config, resolve=False), settings
+                repository = CachingConfigRepository(loader.repository)
+                chosen = OverridesParser.create().parse_overrides(groups)
+                defaults = create_defaults_list(repository, "config", chosen, prepend_hydra=False, skip_missing=False)
+                config = loader._compose_config_from_defaults_list(defaults.defaults, repository)
+                return OmegaConf.to_container(config, resolve=False)
             except OdysseyError:
                 raise
             except Exception as error:  # whatever Hydra makes of files that do not fit together
@@ -135,16 +141,6 @@ def _check_folder(own: Path) -> None:
             raise ConfigError(
                 f"--config-dir {own}: {name} would not be used, since odyssey-run has a file of that name; rename it"
             )
-
-
-def _hydra_settings(found: DictConfig, before: DictConfig, own: Path) -> Iterator[str]:
-    """A fault for each of Hydra's settings that is set in a file; none of them would do anything."""
-    settings, shipped = (OmegaConf.to_container(each, resolve=False) for each in (found, before))
-    for values in (settings, shipped):
-        del values["job"]["override_dirname"]  # repeats the groups
-    for key, value in settings.items():
-        if key not in OWN_ACCOUNT and value != shipped.get(key):
-            yield f"{own}: hydra.{key}: Hydra's own settings are not used here{hydra_hint(f'hydra.{key}')}"
 
 
 def set_value(config: dict[str, Any], key: str, value: Any) -> None:
