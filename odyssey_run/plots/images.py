@@ -80,7 +80,7 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     if weight.ndim == 4:
         answers = upright(responses(classifier, pixels)[:FILTERS], classifier.orientation)
         bands.append((answers, "what each passes on of the image below", {"cmap": "gray_r", "vmin": 0}))
-        bands.append((pixels, "", {"cmap": "gray_r", "vmin": 0, "vmax": 255}))
+        bands.append((pixels, "the image", {"cmap": "gray_r", "vmin": 0, "vmax": 255}))
     rows = [-(-len(pictures) // ACROSS) for pictures, *_ in bands]
     drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)
     grid = drawn.subplots(len(bands), 1, squeeze=False, height_ratios=rows)[:, 0]

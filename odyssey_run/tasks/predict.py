@@ -94,8 +94,13 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
             readings = [*_told(read(classifier, path) for path in paths)]
             made = _csv(readings) if place.suffix.lower() == ".csv" else _json(readings, run.name, classifier)
             write_atomic(place, made)
-        print(f"{place}: {sum(len(r.characters) for r in readings)} characters in {len(readings)} pictures")
+        read_in_all = sum(len(r.characters) for r in readings)
+        print(f"{place}: {_counted(read_in_all, 'character')} in {_counted(len(readings), 'picture')}")
     return 2 if any(r.fault for r in readings) else 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def matching(patterns: Sequence[str]) -> list[Path]:

@@ -59,6 +59,17 @@ def test_it_answers_what_it_can_and_names_what_it_cannot(trained, tmp_path, caps
         assert picture.width > 500
 
 
+def test_ink_that_is_no_character_is_told_beside_one_that_is_read(trained, tmp_path, capsys):
+    image = Image.new("RGB", (400, 300), "white")
+    ImageDraw.Draw(image).line([(100, 50), (100, 250)], "black", 14)
+    ImageDraw.Draw(image).line([(250, 150), (335, 150)], "black", 14)
+    image.save(tmp_path / "a.png")
+    assert ask("inputs=a.png") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("odyssey-run: a.png: ink at (")
+    assert line.endswith("is not read: wider than a character; several may touch")
+
+
 def test_one_picture_that_breaks_the_search_does_not_take_the_others_with_it(trained, tmp_path, capsys, monkeypatch):
     from odyssey_run import handwriting
 
