@@ -205,7 +205,7 @@ def test_what_is_hopeless_is_pruned(tmp_path, start, cluster, server):
         assert run.records[-1]["reason"].startswith("pruned after epoch ")
 
 
-def test_a_scheduler_that_is_gone_is_one_line(tmp_path, start, cluster, server):
+def test_a_scheduler_that_is_gone_is_one_line_and_the_way_on(tmp_path, start, cluster, server):
     here, worker = tmp_path / "here", tmp_path / "worker"
     address, _ = cluster(worker)
     wait_for(lambda: "Registered to" in worker.with_suffix(".log").read_text())
@@ -213,7 +213,9 @@ def test_a_scheduler_that_is_gone_is_one_line(tmp_path, start, cluster, server):
     wait_for(lambda: any(run.metrics for run in runs_in(worker)))
     start.started[0].kill()
     _out, err = sweep.communicate(timeout=60)
-    assert err == "odyssey-run: sweep.address: the scheduler is gone; start it, and the same command goes on\n"
+    gone, onward = err.splitlines()
+    assert gone == "odyssey-run: sweep.address: the scheduler is gone; start it, and the same command goes on"
+    assert onward.startswith(f"odyssey-run: to go on: odyssey-run -m {' '.join(SMALL)} sweep.executor=dask ")
     assert sweep.returncode == 2
     assert open_run(here / "runs/s").status == "FAILED"
 
