@@ -238,5 +238,5 @@ def test_what_a_dead_worker_left_running_is_ended(tmp_path):
     statuses = [client.get_run(run).info.status for run in (here, lost, before)]
     assert statuses == ["RUNNING", "KILLED", "RUNNING"]
     away = Store(f"http://127.0.0.1:{free_port()}", "lost", None)
-    with pytest.raises(ConfigError, match=r"tracking.uri: http://127.0.0.1:\d+ does not answer"):
+    with pytest.raises(ConfigError, match=r"tracking.uri: MLflow at http://127.0.0.1:\d+ does not answer"):
         end_lost(away, ids, 1000, {}, followed.append)
