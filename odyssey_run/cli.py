@@ -189,8 +189,8 @@ def _compose(files: ConfigFiles, line: command_line.CommandLine) -> dict[str, An
     if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
         raise Faults(line.faults)
     config, faults = files.compose(line.groups), []
-    if config["task"]["name"] == "evaluate" and not any(group.startswith("data=") for group in line.groups):
-        from odyssey_run.tasks.evaluate import own_data
+    if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
+        from odyssey_run.runs import own_data
 
         config["data"] = own_data(config, line.values)
     for key, value in line.values.items():

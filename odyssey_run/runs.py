@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -178,6 +178,24 @@ def locate(run_id: str) -> Path | None:
     if len(fitting) > 1:
         raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
     return fitting[0] if fitting else None
+
+
+def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that a command means which names none but sets keys of it, as ``data.root=``: those of the run.
+
+    Args:
+        config: as composed, before what was typed is set in it.
+        typed: the values, by key.
+
+    Raises:
+        OdysseyError: no such run.
+    """
+    if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
+        return config["data"]
+    tracking = config["tracking"] | {
+        key.removeprefix("tracking."): value for key, value in typed.items() if key.startswith("tracking.")
+    }
+    return dict(find(run_id, TrackingConfig(**tracking)).config["data"])
 
 
 def begun(folder: Path) -> bool:

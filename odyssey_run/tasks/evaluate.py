@@ -1,8 +1,7 @@
 """``task=evaluate run_id=... data=...``: scores a trained model on a data set's test images, as a child of its run."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -58,27 +57,6 @@ def evaluate(request: "Request", run_id: str) -> int:
                 presentation.draw(session, run.records, classifier, scores, dataset)
         session.end("FINISHED")
     return session.code(0)
-
-
-def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """The data that a command means which names none but sets keys of it, as ``data.root=``: those of the run.
-
-    Args:
-        config: as composed, before what was typed is set in it.
-        typed: the values, by key.
-
-    Raises:
-        OdysseyError: no such run.
-    """
-    if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
-        return config["data"]
-    from odyssey_run import runs
-    from odyssey_run.schema import TrackingConfig
-
-    tracking = config["tracking"] | {
-        key.removeprefix("tracking."): value for key, value in typed.items() if key.startswith("tracking.")
-    }
-    return dict(runs.find(run_id, TrackingConfig(**tracking)).config["data"])
 
 
 def fitted(dataset: Dataset, classifier: "Classifier") -> Images:

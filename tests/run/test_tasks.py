@@ -55,7 +55,7 @@ def test_evaluate_turns_images_and_renames_classes(trained):
         fitted(digits, classifier)
 
 
-def test_evaluate_sets_keys_of_the_runs_own_data(tmp_path, capsys):
+def test_evaluate_and_verify_set_keys_of_the_runs_own_data(tmp_path, capsys):
     small_files(tmp_path / "a", "emnist-digits", [0, 1, 2, 3] * 5)
     small_files(tmp_path / "b", "emnist-digits", [0, 1, 2, 3, 4])
     short = ("backend=numpy", "tracking=none", "plots.enabled=false")
@@ -74,6 +74,9 @@ def test_evaluate_sets_keys_of_the_runs_own_data(tmp_path, capsys):
     assert "unknown key data.rot" in capsys.readouterr().err
     assert cli.main(["task=evaluate", "run_id=smal", "data.root=x", *short]) == cli.MISTAKE
     assert "no run 'smal'" in capsys.readouterr().err
+    assert cli.main(["task=verify", "run_id=small", f"data.root={tmp_path / 'a'}", *short]) == 0
+    assert cli.main(["task=verify", "run_id=small", f"data.root={tmp_path / 'b'}", *short]) == 4
+    assert "the data is another" in capsys.readouterr().out
 
 
 def test_evaluate_asks_nothing_of_a_class_without_images(trained):
