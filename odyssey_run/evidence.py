@@ -14,7 +14,7 @@ from odyssey_run import statements
 from odyssey_run.masking import masked
 from odyssey_run.runs import first_record
 from odyssey_run.statements import CONFIG, FILE, TAG
-from odyssey_run.tracking.client import fault_of
+from odyssey_run.tracking.client import every_run, fault_of
 from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, inside, parse, whole
 
 VERIFIED, VERIFIES = "odyssey.verified", "odyssey.verifies"  # tags: the verdict on a run; of what run it is
@@ -130,7 +130,7 @@ class Recorded:
     def children(self) -> list["Recorded"]:
         """The runs nested under it, in the order in which they began."""
         condition = f"tags.mlflow.parentRunId = '{self.run_id}'"
-        found = self.client.search_runs([self.experiment], condition, order_by=["attributes.start_time ASC"])
+        found = every_run(self.client, [self.experiment], condition, ["attributes.start_time ASC"])
         return [Recorded(self.client, run.info.run_id) for run in found if VERIFIES not in run.data.tags]
 
     def gather(self, place: Path) -> Evidence:
