@@ -30,7 +30,7 @@ class Checkpoint:
 
     Args:
         path: of the file.
-        damaged: what is wrong with the later one; None where nothing is.
+        damaged: what is wrong with the later one; None where nothing is. `give` puts this one in its place.
     """
 
     path: Path
@@ -48,6 +48,8 @@ class Checkpoint:
         trainer.learner.load_state(self.learner)
         trainer.state = State(**self.state)
         vars(trainer.clock).update(self.clock)
+        if self.damaged:  # the next save would keep the damaged one beside it, and not this
+            os.replace(self.path, self.path.with_name(CHECKPOINT))
 
 
 def save(folder: Path, trainer: Trainer, config: str) -> None:

@@ -1,5 +1,6 @@
 """Files that were damaged, and files that somebody else made: nothing is used silently, nothing is a traceback."""
 
+import errno
 import json
 import random
 import shutil
@@ -85,6 +86,36 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, stoppe
     code, said = resumed(tmp_path / "run", capsys)
     assert code == 0, said
     assert "the checkpoint before it is used" in said
+    assert weights_of(tmp_path / "run") == weights
+
+
+def test_a_full_disk_after_a_damaged_checkpoint_leaves_the_whole_one(tmp_path, stopped, capsys, monkeypatch):
+    folder, weights = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    whole = (tmp_path / "run" / resume.BEFORE).read_bytes()
+    path = tmp_path / "run" / resume.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1])
+
+    class Killed(BaseException):
+        """As kill -9: nothing more is written."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "save_weights", full)
+        patch.setattr("odyssey_run.trainer.Trainer._validate", killed)
+        patch.setattr("odyssey_run.session.Session.fail", lambda self, error: None)
+        with pytest.raises(Killed):
+            resumed(tmp_path / "run", capsys)
+    said = capsys.readouterr().out
+    assert "the checkpoint before it is used" in said
+    assert "no checkpoint could be written" in said
+    assert [p.read_bytes() for p in (tmp_path / "run").glob("checkpoint*")] == [whole]
+    assert resumed(tmp_path / "run", capsys)[0] == 0
     assert weights_of(tmp_path / "run") == weights
 
 
