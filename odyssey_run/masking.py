@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-# As SQLAlchemy reads it, a password may hold anything but white space: it goes to the last @ of the word.
-_PASSWORD = re.compile(r"([A-Za-z][\w+.-]*://[^\s:/?#@]*):\S*@")
+# As SQLAlchemy reads them, a user's name may hold an @ (maria@server), and a password anything but white space: it goes
+# to the last @ of the word.
+_PASSWORD = re.compile(r"([A-Za-z][\w+.-]*://[^\s:/]*):\S*@")
 # A user without a password, where there are no users: a token.
-_TOKEN = re.compile(r"(https?://)[^\s:/?#@]+@")
+_TOKEN = re.compile(r"(https?://)[^\s:/?#]+@(?![^\s/]*@)")
+# A value ends at & or white space alone; quotes at the end of a word are the shell's, or those of a sentence.
 _QUERY = re.compile(
-    r"([?&;][\w.-]*(?:passw|pwd|token|secret|key|credential|signature|auth|odbc_connect)[\w.-]*=)[^\s&;#'\"]+",
+    r"([?&;][\w.-]*(?:pass|pwd|token|secret|key|credential|signature|auth|odbc_connect)[\w.-]*=)"
+    r"[^\s&]+?(?=(?:['\"]+[\]}),;.:]*)?(?:[\s&]|$))",
     re.IGNORECASE,
 )
 

@@ -9,6 +9,7 @@ from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError
 from odyssey_core.ops.leaves import IMAGES
 from odyssey_core.tensor import topological
+from odyssey_run.outputs import MARK
 
 OPSET, IR = 17, 9  # of 2022: what runtimes of the last years read
 
@@ -63,7 +64,8 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(classifier.class_names)])
     graph = helper.make_graph(nodes, about["model"], [taken], [logits], tensors)
     opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, producer_name="ml-odyssey", opset_imports=opset, ir_version=IR)
+    made_by = {"producer_name": "ml-odyssey", "doc_string": MARK}
+    model = helper.make_model(graph, opset_imports=opset, ir_version=IR, **made_by)
     helper.set_model_props(model, dict(about))
     checker.check_model(model, full_check=True)
     return model.SerializeToString()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from odyssey_core.errors import ConfigError
 
-MARK = "ml-odyssey"  # near the beginning of every file that may be replaced
+MARK = "made-by:ml-odyssey-run"  # near the beginning of every file that may be replaced, and in no path
 NEAR = 4096  # bytes
 
 

@@ -306,5 +306,5 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
                 client.download_artifacts(run_id, path, place)
         run = _read(Path(place), None)
         if run.tags.get(statements.TAG) != client.get_run(run_id).data.tags.get(statements.TAG):
-            raise DataError(f"run_id: {run_id} in {store.uri} has another run digest than its {FILE_NAME} states")
+            raise DataError(f"run_id: {run_id} in {store.shown} has another run digest than its {FILE_NAME} states")
         return run

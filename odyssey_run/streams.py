@@ -1,4 +1,4 @@
-"""Standard output and error that may go away: a closed pipe, a full device, a terminal that is gone.
+"""Standard output and error that may go away or have few characters: a closed pipe, a full device, a Latin-1 terminal.
 
 Whoever looked at a run has left; the run has not.
 """
@@ -13,6 +13,8 @@ from typing import Any, TextIO
 class Lasting:
     """A stream that can always be written to; once that fails, what is written goes nowhere.
 
+    Characters that its encoding does not have are written as ``\\u2192``.
+
     Args:
         stream: to write to; everything but writing is its own.
     """
@@ -22,7 +24,10 @@ class Lasting:
 
     def write(self, text: str) -> int:
         with self._lasting():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:  # before anything was written
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:

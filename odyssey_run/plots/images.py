@@ -1,5 +1,6 @@
 """Images: the surest mistakes, what the first layer looks for, samples of a data set."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -146,7 +147,8 @@ def _photograph(axes: Axes, found: "Reading") -> None:
     for (left, top, right, bottom), colour, label in marks:
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))
         axes.text(left, top, label, ha="left", va="bottom", fontsize=7.5, color=colour)
-    axes.set_title(style.plain(_shortened(found.path.name)), fontsize=9, fontweight="normal")
+    name = os.fsencode(found.path.name).decode(errors="replace")  # it may hold bytes that are no text
+    axes.set_title(style.plain(_shortened(name)), fontsize=9, fontweight="normal")
 
 
 def _shortened(name: str) -> str:

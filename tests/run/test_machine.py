@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights, stray_files
@@ -45,6 +46,37 @@ def test_training_goes_on_when_nobody_reads(tmp_path, shell):
     assert "BrokenPipe" not in done.stderr, done.stderr
     assert open_folder(tmp_path / "run").status == "FINISHED"
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_arrows_and_bars_gets_their_numbers(encoding):
+    script = """
+import sys
+from odyssey_run.streams import lasting
+with lasting():
+    print("→ ä █", "\\udcff", flush=True)
+    print("still there →", file=sys.stderr)
+"""
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment)
+    letter = "ä".encode(encoding, "backslashreplace")
+    assert done.stdout == b"\\u2192 " + letter + b" \\u2588 \\udcff\n"
+    assert (done.returncode, done.stderr) == (0, b"still there \\u2192\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_run_on_such_a_terminal_comes_to_its_end(tmp_path, encoding):
+    done = run(tmp_path, f"PYTHONIOENCODING={encoding} {{}} > out.txt", *QUICK, "run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert open_folder(tmp_path / "run").status == "FINISHED"
+    picture = Image.new("L", (40, 40), 255)
+    picture.paste(0, (18, 5, 22, 35))
+    picture.save(tmp_path / "one.png")
+    asked = ("task=predict", "run_id=run", "inputs=one.png", "tracking=none")
+    done = run(tmp_path, f"PYTHONIOENCODING={encoding} {{}} > out.txt", *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert b"\\u2588" in (tmp_path / "out.txt").read_bytes()
 
 
 @pytest.mark.slow

@@ -111,6 +111,14 @@ def test_pictures_of_equal_names_are_both_kept(trained, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"A.png", "A-2.png"}
 
 
+def test_a_name_with_a_byte_that_is_no_text_is_read_and_drawn(trained, tmp_path):
+    draw(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff$.png")
+    assert ask("inputs=*.png") == 0
+    (picture,) = os.listdir(os.fsencode(tmp_path / "predictions"))
+    assert picture == b"\xff$.png"
+
+
 def test_names_folders_and_patterns(tmp_path):
     for name in ("[1].png", "a (2), b=c.png", "Ünï.png", "1.png"):
         draw(tmp_path / "in" / name)
@@ -162,13 +170,14 @@ def test_a_table_holds_a_row_for_every_character_and_every_fault(trained, tmp_pa
 )
 def test_an_out_that_cannot_be_had_is_one_line(trained, tmp_path, capsys, out, says):
     draw(tmp_path / "a.png")
-    (tmp_path / "mine.csv").write_text("name,mark\nMaria,1\n")
+    mine = "file,label\n/home/maria/ml-odyssey/photos/a.png,7\n"
+    (tmp_path / "mine.csv").write_text(mine)
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").write_text("a file")
     assert ask("inputs=a.png", f"out={out}") == cli.MISTAKE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"odyssey-run: {says}")
-    assert (tmp_path / "mine.csv").read_text() == "name,mark\nMaria,1\n"
+    assert (tmp_path / "mine.csv").read_text() == mine
 
 
 @pytest.mark.parametrize("command", [("task=export", "run_id=one"), ("task=data", "data=digits")])
