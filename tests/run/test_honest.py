@@ -105,7 +105,7 @@ def test_failed_by_an_exception(tmp_path):
     "arguments",
     [
         ("trainer.keep=best", "trainer.patience=1", "optim.lr=0.05"),
-        ("data.augment={rotation:8,shift:1}", "trainer.clip_norm=1", "trainer.label_smoothing=0.1", "scheduler=cosine"),
+        ("data.augment={rotation:8,shift:1}", "trainer.clip_norm=1", "loss.label_smoothing=0.1", "scheduler=cosine"),
         ("trainer.validation_size=0", "trainer.max_steps=33"),
         ('expect={test/accuracy: ">= 0.1"}', "plots.enabled=true", "tracking.register=reader"),
     ],
@@ -173,7 +173,7 @@ def test_a_deleted_run_is_one_line(tmp_path, capsys, monkeypatch):
     client.delete_run(run.info.run_id)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["task=verify", f"run_id={run.info.run_id}"]) == cli.MISTAKE
-    assert capsys.readouterr().err.endswith("was deleted; restore it there first\n")
+    assert f"was deleted in MLflow; mlflow runs restore --run-id {run.info.run_id} undoes it" in capsys.readouterr().err
 
 
 def test_copied_with_its_store(tmp_path):
