@@ -330,6 +330,11 @@ def recorded_store(records: list[dict[str, Any]]) -> dict[str, str] | None:
     return next((r["store"] for r in reversed(records) if r.get("store")), None)
 
 
+def unsent(records: list[dict[str, Any]]) -> bool:
+    """Whether a journal's run has ended and MLflow has not all of it."""
+    return [r["kind"] for r in records if r["kind"] in ("resume", "end", "sent")][-1:] == ["end"]
+
+
 def mlflow_ids(records: list[dict[str, Any]]) -> dict[str, str] | None:
     """``run_id`` and ``experiment_id`` of a journal's run in MLflow, None while it has none."""
     return next((r for r in records if r["kind"] == "tracking" and "run_id" in r), None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from odyssey_run import claims, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import open_run, weights_file
-from odyssey_run.session import Session, recording
+from odyssey_run.session import Session, recording, unsent
 from odyssey_run.tracking.journal import FILE_NAME, read, series
 from odyssey_run.trainer import Trainer
 
@@ -203,8 +204,11 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
     else:
         base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
         session.begin(base, {"odyssey.seeds": str(request.seeds)})
-    results = []
+    results, asked = [], session.asked.signum
     for seed in range(request.seed, request.seed + request.seeds):
+        if asked is not None:  # before the first, or in the pictures of the last, whose training was over
+            results.append(_stopped(request, session, results, signal.Signals(asked)))
+            break
         config = {**request.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
         child = Session(
             replace(request, config=config, seed=seed, seeds=1, expect={}),
@@ -216,6 +220,7 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
         results.append(train_child(child))
         if results[-1].status != "FINISHED":
             break
+        asked = session.asked.signum or child.asked.signum
     if all(r.status == "FINISHED" for r in results):
         metrics = claims.means([r.metrics for r in results])
         session.metrics(results[-1].step, metrics)
@@ -226,12 +231,21 @@ def _seeds(request: Request, session: Session, found: Path | None) -> Result:
     return _conclude(request, session, results[-1])
 
 
+def _stopped(request: Request, session: Session, done: list[Result], asked: signal.Signals) -> Result:
+    reason = f"stopped by {asked.name}"
+    session.screen.say(f"\nKILLED after {len(done)} of {request.seeds} seeds: {reason}", "yellow")
+    step, metrics = (done[-1].step, done[-1].metrics) if done else (0, {})
+    return Result("KILLED", 128 + asked, reason, step, metrics)
+
+
 def train_child(session: Session, *listeners: Listener) -> Result:
     """One of several runs in a folder of its own: what it came to before, the rest of it, or all of it."""
     place = session.place
     journal = place / FILE_NAME
     records = read(journal)[0] if journal.exists() else []
     if any(r["kind"] == "end" and r["status"] == "FINISHED" for r in records):
+        if session.uploader and unsent(records):  # the process that was to send it died
+            session.uploader.follow(journal)
         steps = [r["step"] for r in records if r["kind"] == "metrics"]
         return Result("FINISHED", 0, None, max(steps, default=0), last_metrics(place))
     try:

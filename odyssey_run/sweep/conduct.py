@@ -22,7 +22,7 @@ from odyssey_run.session import Session, mlflow_ids, recording
 from odyssey_run.statements import conclude
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
-from odyssey_run.sweep.ledger import Ledger, Result, place, slug
+from odyssey_run.sweep.ledger import Ledger, Result, place, slug, unsent_in
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked
@@ -30,7 +30,7 @@ from odyssey_run.sweep.report import publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
 from odyssey_run.tracking.journal import FILE_NAME, inherit, read
-from odyssey_run.tracking.location import resolve
+from odyssey_run.tracking.location import Store, resolve
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
 POLL, PATIENCE = 0.2, 60.0  # seconds
@@ -63,10 +63,10 @@ def sweep(
         first = replace(units[0].points[0].request, overrides=("-m", *typed))
         folder = _folder(plan.name_of(config, composer.axes, units[0].points[0].request), config.rerun)
         ledger = Ledger(config.metric, config.maximizes, folder, look=not config.rerun)
-        _check_store(config, first)
+        store = _store(config, first)
         if config.dry_run:
             return show_plan(config, units, ledger)
-        if rows := _nothing_left(config, folder, units, ledger):
+        if rows := _nothing_left(config, folder, units, ledger, store):
             return CLAIM_MISSED if any(row.missed for row in rows) else OK
         proposals = Listed(units)
         if config.strategy == "tpe":
@@ -103,13 +103,14 @@ def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
     return composer.units(space.corners(composer.axes))
 
 
-def _check_store(config: SweepConfig, request: Request) -> None:
+def _store(config: SweepConfig, request: Request) -> Store | None:
     store = resolve(request.tracking, request.data.name)
     if config.executor == "dask" and store and store.database:
         raise ConfigError(
             f"sweep.executor=dask: workers on other machines cannot write to {store.shown}; "
             "start mlflow server and set tracking.uri=http://HOST:PORT, or tracking=none"
         )
+    return store
 
 
 def _folder(name: str, fresh: bool) -> Path:
@@ -125,9 +126,13 @@ def _folder(name: str, fresh: bool) -> Path:
     return folder
 
 
-def _nothing_left(config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger) -> list[Row]:
-    """What came of a list of points, shown, where all are done and the sweep has said so; else nothing."""
+def _nothing_left(
+    config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger, store: Store | None
+) -> list[Row]:
+    """What came of a list of points, shown, where all are done and sent and the sweep has said so; else nothing."""
     if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != "FINISHED":
+        return []
+    if store and config.executor != "dask" and unsent_in(folder, store):
         return []
     found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
     if not all(found.values()):
@@ -175,6 +180,7 @@ class Conductor:
         session = self.session
         if begun(self.folder):
             session.resume(self.folder)
+            self._send_rest()
         else:
             session.place = self.folder
             session.request = replace(session.request, run=FolderConfig(f"sweep:{self.folder.name}", None))
@@ -195,6 +201,13 @@ class Conductor:
                     self._stop()
                 self._fill()
         return self._conclude()
+
+    def _send_rest(self) -> None:
+        """Sends what ended in an earlier process that died; workers elsewhere send without noting it here."""
+        uploader = self.session.uploader
+        for path in unsent_in(self.folder, uploader.store) if uploader and not self.executor.remote else ():
+            uploader.follow(path)
+            self._made.append(path.parent)
 
     def _fill(self) -> None:
         """Submits until all workers have something to do."""

@@ -9,8 +9,10 @@ from pathlib import Path
 from odyssey_run import provenance, sources
 from odyssey_run.assemble import Request
 from odyssey_run.runs import RUNS, begun, first_record, open_run, passing_over
+from odyssey_run.session import recorded_store, unsent
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.location import Store
 
 PRUNED = "odyssey.pruned"
 LABEL_LENGTH = 80
@@ -133,6 +135,18 @@ def place(sweep: Path, point: Point) -> Path:
         if run.status in (None, "KILLED") and PRUNED not in run.tags and "odyssey.data.sha256" in run.tags:
             return folder
         count += 1
+
+
+def unsent_in(sweep: Path, store: Store) -> list[Path]:
+    """The journals of a sweep and its runs that have ended, and that a store has not all of though they name it."""
+    found = []
+    for path in (sweep / FILE_NAME, *sorted(sweep.glob(f"*/{FILE_NAME}"))):
+        with passing_over():
+            records = open_run(path.parent).records if begun(path.parent) else []
+            named = recorded_store(records)
+            if named and named["uri"] == store.named_in(path.parent) and unsent(records):
+                found.append(path)
+    return found
 
 
 def slug(label: str) -> str:

@@ -15,7 +15,7 @@ import yaml
 from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights
-from odyssey_run import cli
+from odyssey_run import cli, presentation
 from odyssey_run.tracking.journal import read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
@@ -131,6 +131,31 @@ def test_without_tracking_nothing_of_mlflow_is_imported(tmp_path):
     script = "import sys; from odyssey_run.cli import main; main(sys.argv[1:]); sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", script, *QUICK], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_signal_in_the_pictures_of_a_seed_stops_before_the_next(tmp_path, capsys, monkeypatch, last):
+    present, shown = presentation.present, []
+
+    def signalled(*arguments: object) -> None:
+        shown.append(1)
+        if len(shown) == 1 + last:
+            os.kill(os.getpid(), signal.SIGTERM)
+        present(*arguments)
+
+    monkeypatch.setattr(presentation, "present", signalled)
+    assert cli.main([*QUICK, "seeds=2"]) == (0 if last else 143)
+    parent = only_run(tmp_path)
+    if not last:
+        out = capsys.readouterr().out
+        assert "KILLED after 1 of 2 seeds: stopped by SIGTERM" in out
+        assert out.splitlines()[-1] == f"to go on: odyssey-run {' '.join(QUICK)} seeds=2 resume={parent.name}"
+        assert [path.name for path in sorted(parent.glob("seed-*"))] == ["seed-0"]
+        assert records(parent)["end"][-1]["reason"] == "stopped by SIGTERM"
+        assert cli.main([*QUICK, "seeds=2", "resume=auto"]) == 0
+    assert [records(path)["end"][-1]["status"] for path in (parent, parent / "seed-0", parent / "seed-1")] == (
+        ["FINISHED"] * 3
+    )
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
