@@ -18,9 +18,9 @@ from odyssey_run import command, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.masking import HIDDEN
 from odyssey_run.runs import RUNS, RecordedRun, begun, first_record, open_run, passing_over
-from odyssey_run.session import UNSENT, recorded_store
+from odyssey_run.session import UNSENT, recorded_store, unsent
 from odyssey_run.statements import conclude
-from odyssey_run.tracking.client import fault_of, reach
+from odyssey_run.tracking.client import every_run, fault_of, reach
 from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, Journal
 from odyssey_run.tracking.location import Store, absolute, resolve
 from odyssey_run.tracking.outbox import Outbox
@@ -70,7 +70,7 @@ def end_lost(
     client = reach(store)
     condition = f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent['run_id']}'"
     with _answering(store):
-        for run in client.search_runs([parent["experiment_id"]], condition):
+        for run in list(every_run(client, [parent["experiment_id"]], condition)):  # ended runs would shift the pages
             if journal := journals.get(run.data.tags.get(RUN_TAG)):
                 follow(journal)
             elif run.info.start_time >= since:
@@ -110,18 +110,25 @@ def _mark(run: RecordedRun) -> bool:
 def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
     """Runs of this program that MLflow takes to be running and that are in none of the folders; with their own, which
     may be here. What MLflow says of it is believed where the journal there is of the same run."""
-    known = {start["run"] for folder in folders if (start := first_record(folder / FILE_NAME))}
+    known = {start["run"] for folder in folders if (start := _beginning(folder))}
     found: list[tuple[Any, Path | None]] = []
     with _answering(store):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        running = client.search_runs(experiments, "attributes.status = 'RUNNING'") if experiments else []
+        running = every_run(client, experiments, "attributes.status = 'RUNNING'") if experiments else ()
         for run in running:
             key = run.data.tags.get(RUN_TAG)
             if key and key not in known:
-                journal = Path(run.data.tags.get("odyssey.folder", "")) / FILE_NAME
-                start = first_record(journal) if journal.is_file() else None
-                found.append((run, journal.parent if start and start["run"] == key else None))
+                folder = Path(run.data.tags.get("odyssey.folder", ""))
+                start = _beginning(folder)
+                found.append((run, folder if start and start["run"] == key else None))
     return found
+
+
+def _beginning(folder: Path) -> dict[str, Any] | None:
+    """The first record of a folder's journal; None where there is none that is whole."""
+    with suppress(DataError):  # of those under runs/ it was told
+        return first_record(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
+    return None
 
 
 def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
@@ -164,8 +171,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
         with suppress(DataError):  # it was told
             run = open_run(folder) if begun(folder) else None
             recorded = recorded_store(run.records) if run else None
-            last = [r["kind"] for r in run.records if r["kind"] in ("resume", "end", "sent")][-1:] if run else []
-            if last != ["end"] or recorded is None:
+            if recorded is None or not unsent(run.records):
                 continue
             if store and recorded["uri"] == store.named_in(folder):
                 own.setdefault(recorded["experiment"], []).append(folder)

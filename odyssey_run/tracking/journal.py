@@ -179,6 +179,8 @@ def _fault(record: Mapping[str, Any]) -> str | None:
     if name and any(not isinstance(value, expected) for value in record[name].values()):
         return f"{name} holds a value of another type"
     if kind == "start":
+        if not isinstance(record.get("parent", 0), str | None):
+            return "its parent is neither the key of a run nor null"
         config = record["config"]
         if lost := [g for g in _GROUPS if not isinstance(config.get(g), dict) or not _named(config[g])]:
             return f"its config has no {lost[0]}"

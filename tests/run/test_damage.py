@@ -16,7 +16,7 @@ from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
 from odyssey_run import api, cli, resume
 from odyssey_run.runs import open_folder
-from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -297,6 +297,35 @@ def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     said = capsys.readouterr().err
     assert f"runs/a/{FILE_NAME}" in said
     assert "it is passed over" in said
+
+
+@pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', "no parent"])
+def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, capsys):
+    client, (run,) = runs(copied(store, tmp_path))
+    journal = tmp_path / "runs" / "one" / FILE_NAME
+    records = journal.read_bytes().splitlines(keepends=True)
+    assert b'"kind":"sent"' in records[-1]
+    journal.write_bytes(b"".join(records[:-1]))
+    if line == "no parent":  # and no end, which the doctor would write
+        begun = json.loads(records[0])
+        del begun["parent"]
+        line = json.dumps(begun)
+    for name in ("bad", "zero"):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+    # Another that MLflow takes to be running, and whose journal elsewhere is as bad.
+    (tmp_path / "away").mkdir()
+    shutil.copy(tmp_path / "runs" / "bad" / FILE_NAME, tmp_path / "away")
+    tags = {RUN_TAG: "away", "odyssey.folder": str(tmp_path / "away"), "odyssey.process.host": "another"}
+    away = client.create_run(run.info.experiment_id, tags=tags)
+    assert cli.main(["task=doctor"]) == 0
+    said = capsys.readouterr()
+    assert "sent 1 run\n" in said.out
+    assert "1 run is running on another" in said.out
+    for name in ("bad", "zero"):
+        assert f"runs/{name}/{FILE_NAME}" in said.err
+    assert open_folder(tmp_path / "runs" / "one").records[-1]["kind"] == "sent"
+    assert client.get_run(away.info.run_id).info.status == "RUNNING"
 
 
 def test_a_journal_names_no_file_outside_its_folder(tmp_path, stopped):
