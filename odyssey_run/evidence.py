@@ -219,8 +219,12 @@ def _evidence(folder: Path, look: Look) -> Evidence:
         # Points that a sweep found done already, and evaluations of a run, are not its own.
         below = {key: value for key, value in below.items() if f"children/{key}" in stated}
     made = statements.of_run(folder, content[:size], {"reason": None, **last}, below)
-    made |= {name: None for name in stated if stated[name] is None}  # left behind in MLflow by an earlier process
+    # Left behind in MLflow by an earlier process: files, and nothing else.
+    made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
     wrong += _behind(content[size:], last, stated)
+    report = folder / statements.REPORT
+    if report.is_file() and not statements.shows(report.read_bytes(), stated_digest(stated)):
+        wrong.append(f"files/{statements.REPORT}: does not show the digest of {FILE}")
     wrong += differences(stated, made, "its journal and files say")
     if shown:
         wrong += differences({k: v for k, v in stated.items() if _is_shown(k, v)}, shown, "MLflow shows")

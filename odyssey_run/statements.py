@@ -7,6 +7,7 @@ verified; what MLflow shows is put under the same names (`evidence`) and compare
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,35 +23,10 @@ FILE, TAG = "statements.json", "odyssey.run.sha256"
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
+_SHOWN = re.compile(MARK + rb">([0-9a-f]{64})<")
 # How a statement can be held, the strongest first.
 TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with a digest", "only stated"
 HELD = (TRAINED, DERIVED, COMPARED)
-_TRAINED = ("status", "reason", "tags/odyssey.weights.sha256", "tags/odyssey.step")
-_DERIVED = (
-    "data",
-    "journal",
-    "name",
-    "parent",
-    "params/",
-    "children/",
-    "models/",
-    f"files/{CONFIG}",
-    "files/claims.json",
-    "tags/mlflow.note.content",
-    f"tags/{RUN_TAG}",
-    *(f"tags/odyssey.{what}" for what in ("config.", "code.", "data.", "start.", "claims", "seeds")),
-)
-
-
-def how(name: str) -> str:
-    """How ``task=verify`` holds the statement of this name: one of the four words above."""
-    if name.startswith("metrics/"):
-        return STATED if name.removeprefix("metrics/").startswith(OF_THE_MACHINE) else TRAINED
-    if name in _TRAINED or name.endswith(".safetensors"):
-        return TRAINED
-    if name.startswith(_DERIVED):
-        return DERIVED
-    return COMPARED if name.startswith("files/") else STATED
 
 
 def of_run(folder: Path, content: bytes, end: Mapping[str, Any], children: Mapping[str, str]) -> dict[str, Any]:
@@ -120,8 +96,13 @@ def sha256(content: bytes) -> str:
 
 def _pending(page: bytes) -> bytes:
     """A report with noughts in place of its run digest."""
-    before, mark, rest = page.partition(MARK)
-    return before + mark + PENDING + rest[len(PENDING) :] if mark else page
+    return _SHOWN.sub(MARK + PENDING, page, count=1)
+
+
+def shows(page: bytes, digest: str) -> bool:
+    """Whether a report shows this run digest and no other; noughts, where it was sent before the run's end."""
+    found = [shown.decode() for shown in _SHOWN.findall(page)]
+    return page.count(MARK) == 1 and found in ([digest], ["0" * 64])
 
 
 def encode(stated: Mapping[str, Any]) -> bytes:
@@ -166,7 +147,7 @@ def conclude(journal: Journal, status: str, reason: str | None) -> str:
     digest = sha256(stated)
     write_atomic(folder / FILE, stated)
     if (report := folder / REPORT).exists():
-        write_atomic(report, _pending(report.read_bytes()).replace(PENDING, f">{digest}<".encode(), 1))
+        write_atomic(report, _pending(report.read_bytes()).replace(MARK + PENDING, MARK + f">{digest}<".encode(), 1))
     journal.append("artifact", path=FILE, folder="")
     journal.append("tags", values={TAG: digest})
     journal.append("end", **end)

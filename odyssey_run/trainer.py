@@ -112,8 +112,8 @@ class Trainer:
         self.per_epoch = -(-len(train) // config.batch_size)
         self.steps = min(self.per_epoch * config.epochs, config.max_steps or self.per_epoch * config.epochs)
         self.state, self.clock = State(), Clock()
-        self._last = min(self.steps, until or self.steps)
-        self._budget_s = None if until else config.time_budget_s
+        self._last = self.steps if until is None else min(self.steps, until)
+        self._budget_s = config.time_budget_s if until is None else None
         self._cut = cut
         self._portion = 1
         self._saved = self._ticked = time.perf_counter()
@@ -178,7 +178,7 @@ class Trainer:
             if self._budget_s and clock.train_s >= self._budget_s:
                 self._last = state.step
             self._save_if_due()
-        if self._cut and state.step < first + len(order):
+        if self._cut and state.step < min(first + len(order), self.steps):
             raise _Stopped
         loss, accuracy = self._validate()
         if state.step == self._last:

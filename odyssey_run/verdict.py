@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from odyssey_core.checkpoint import write_atomic
+from odyssey_run.outputs import MARK
 
 if TYPE_CHECKING:
     from odyssey_run.evidence import Evidence
@@ -16,7 +17,7 @@ EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
 COLOURS = {REPRODUCED: "#007a5a", DIFFERS: "#b84a00", CANNOT: "#6b7280"}
 BADGE = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="150" height="20" role="img" aria-label="run: {word}">
-<title>run: {word}</title>
+<title>run: {word}</title><desc>{mark}</desc>
 <rect width="150" height="20" rx="3" fill="#374151"/><rect x="36" width="114" height="20" rx="3" fill="{colour}"/>
 <g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">
 <text x="18" y="14">run</text><text x="93" y="14">{word}</text></g>
@@ -78,7 +79,7 @@ def _groups(names: Sequence[str]) -> list[str]:
 
 def badge_file(path: Path, word: str) -> None:
     """Writes an SVG with the word, to show beside a claim."""
-    write_atomic(path, BADGE.format(word=word, colour=COLOURS[word]).encode())
+    write_atomic(path, BADGE.format(word=word, colour=COLOURS[word], mark=MARK).encode())
 
 
 def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
@@ -96,4 +97,4 @@ def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
         }
         for each in verdicts
     ]
-    write_atomic(path, f"{json.dumps({**rows[-1], 'below': rows[:-1]}, indent=2)}\n".encode())
+    write_atomic(path, f"{json.dumps({'made_by': MARK, **rows[-1], 'below': rows[:-1]}, indent=2)}\n".encode())

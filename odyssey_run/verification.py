@@ -21,10 +21,11 @@ from odyssey_run.assemble import Assembly, Request, assemble, check
 from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
+from odyssey_run.outputs import writing
 from odyssey_run.schema import VerifyConfig
 from odyssey_run.signals import StopRequest
-from odyssey_run.statements import REPORT
-from odyssey_run.tracking.client import reach
+from odyssey_run.statements import COMPARED, DERIVED, REPORT, TRAINED
+from odyssey_run.tracking.client import fault_of, reach
 from odyssey_run.tracking.journal import series
 from odyssey_run.tracking.location import resolve
 from odyssey_run.trainer import NOT_FINITE
@@ -65,20 +66,26 @@ def verify(
         0 REPRODUCED, 3 DIFFERS, 4 CANNOT: of several runs the worst.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such run, or a file to write would replace one of somebody else's.
     """
+    for path in filter(None, (badge, json)):  # now, not after all the work
+        with writing(Path(path)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
     run = _find(request, run_id)
     verdicts = []
     for verdict in _verdicts(request, run, config):
         print(verdict, flush=True)
         verdicts.append(verdict)
     worst = max((verdict.word for verdict in verdicts), key=EXIT_CODES.__getitem__)
+    for path, write, content in ((badge, badge_file, worst), (json, json_file, verdicts)):
+        if path:
+            with writing(Path(path)):
+                write(Path(path), content)
     if isinstance(run, Recorded):
-        _record(run, request, verdicts)
-    if badge:
-        badge_file(Path(badge), worst)
-    if json:
-        json_file(Path(json), verdicts)
+        try:
+            _record(run, request, verdicts)
+        except Exception as error:  # of whatever kind of store; it may only be read
+            print(f"MLflow does not record the verdict: {fault_of(error)}")
     return EXIT_CODES[worst]
 
 
@@ -147,42 +154,75 @@ def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, conf
         raise DataError(f"{line}; data.root= may name the folder with the right files")
     if evidence.tags.get("odyssey.start.sha256") != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")
-    if wrong := differences(*_derived(evidence, asked, assembly), "computed again"):
+    stated, found = _derived(evidence, asked, assembly)
+    if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
-    return _train_again(again, assembly, evidence, config, verdict, notes)
+    compared = dict.fromkeys((*found, "data", "tags/odyssey.start.sha256"), DERIVED)
+    if evidence.tags.get("odyssey.code.sha256") == sources.digest():
+        compared["tags/odyssey.code.sha256"] = DERIVED
+    return _train_again(again, assembly, evidence, config, verdict, notes, compared)
 
 
 def _train_again(
-    again: Request, assembly: Assembly, evidence: Evidence, config: VerifyConfig, verdict: Verdict, notes: list[str]
+    again: Request,
+    assembly: Assembly,
+    evidence: Evidence,
+    config: VerifyConfig,
+    verdict: Verdict,
+    notes: list[str],
+    compared: dict[str, str],
 ) -> Verdict:
     stated, last = evidence.stated, _last_step(evidence)
     # A run that was stopped ended where it was, with no test; one that diverged does so again.
     cut = stated["status"] != "FINISHED" and NOT_FINITE not in (stated["reason"] or "")
     whole = config.steps is None or config.steps >= last
-    until = last if whole else config.steps
+    budget = again.trainer.time_budget_s is not None
+    end = last if whole else config.steps
     listener = _Points()
     with StopRequest() as asked:
-        rest = {"stop": lambda: asked.signum, "until": until, "cut": cut or not whole}
-        outcome = make_trainer(again, assembly, (listener,), **rest).run() if until else None
+        # Where the configuration alone decides the end, the run's own word for it is not asked.
+        rest = {"until": end if cut or budget or not whole else None, "cut": cut or not whole}
+        outcome = make_trainer(again, assembly, (listener,), stop=lambda: asked.signum, **rest).run()
         if asked.signum is not None:
             raise KeyboardInterrupt
     exact = again.backend.name == "numba"
-    expected = {key: value for key, value in _points(stated).items() if key[0] <= until or whole}
+    expected = {key: value for key, value in _points(stated).items() if key[0] <= end or whole}
     found = listener.points
     if cut or not whole:  # where in its last step a run was stopped is not known
-        found = {key: value for key, value in found.items() if key[0] < until or key in expected}
+        found = {key: value for key, value in found.items() if key[0] < end or key in expected}
     wrong = differing(expected, found, 0.0 if exact else TOLERANCE)
-    if whole and outcome and not wrong:
-        if not cut:
-            ended = {"status": outcome.status, "reason": outcome.reason}
-            wrong += differences({key: stated[key] for key in ended}, ended, "training again says")
+    was, now = _end(stated, outcome, end, cut or not whole)
+    wrong += differences(was, now, "training again says")
+    if whole and not wrong:
         wrong += _weights(evidence, again, assembly, outcome, exact)
     if wrong:
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
     bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
-    kept = " and the weights" if whole and "odyssey.weights.sha256" in evidence.tags else ""
-    lines = [f"{len(expected)} metrics{kept} over {until:,} steps, {bits}"]
-    return replace(verdict, lines=(*lines, *notes), **_held(evidence, statements.TRAINED if whole else None))
+    kept = f"files/{runs.weights_file(again.model.name).as_posix()}"
+    with_weights = " and the weights" if whole and kept in stated else ""
+    lines = [f"{len(expected)} metrics{with_weights} over {end:,} steps, {bits}"]
+    if cut or budget:
+        lines.append(f"that it ended after step {last:,} is only stated: a signal, a fault or a clock decided it")
+    if whole:
+        names = [f"metrics/{name}" for _, name in expected]
+        names += [kept] if with_weights else []
+        names += ["tags/odyssey.weights.sha256"] if with_weights and exact else []
+        names += [] if cut else ["status", "reason"]
+        names += [] if cut or budget else ["tags/odyssey.step"]
+        compared |= dict.fromkeys(names, TRAINED)
+        # The metrics on the page of a model are those of the run.
+        compared |= {n: DERIVED for n, value in stated.items() if n.startswith("models/") and isinstance(value, dict)}
+    return replace(verdict, lines=(*lines, *notes), **_held(evidence, compared))
+
+
+def _end(stated: Mapping[str, Any], outcome: Outcome, end: int, cut: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a run ended, as it is stated and as training again ended; of one that was cut the step alone."""
+    if cut:
+        return {"the last step": end}, {"the last step": outcome.step}
+    now = {"status": outcome.status, "reason": outcome.reason, "tags/odyssey.step": str(outcome.step)}
+    if outcome.status == "FINISHED" and not outcome.step:
+        return {"the last step": "0 of a run that FINISHED"}, {}  # a time budget lets a run take a step at least
+    return {key: stated.get(key) for key in now}, now
 
 
 def _last_step(evidence: Evidence) -> int:
@@ -194,22 +234,25 @@ def _last_step(evidence: Evidence) -> int:
 
 def _points(stated: Mapping[str, Any]) -> Points:
     """The points that training again gives, as they are stated."""
-    names = [n for n in stated if n.startswith("metrics/") and statements.how(n) == statements.TRAINED]
-    return {(step, name.removeprefix("metrics/")): value for name in names for step, value, _ in stated[name]}
+    names = [n.removeprefix("metrics/") for n in stated if n.startswith("metrics/")]
+    names = [name for name in names if not name.startswith(OF_THE_MACHINE)]
+    return {(step, name): value for name in names for step, value, _ in stated[f"metrics/{name}"]}
 
 
-def _held(evidence: Evidence, trained: str | None) -> dict[str, Any]:
+def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
     """How many statements were held in which way, and those that are only stated.
 
     Args:
         evidence: of the run.
-        trained: how those were held that training again gives; None where they were not.
+        compared: how those were held that were trained or computed again, by name. Of the rest files are held by
+            their digests.
     """
-    ways = {name: statements.how(name) for name in evidence.stated}
-    ways = {name: trained if way == statements.TRAINED else way for name, way in ways.items()}
+    digests = ("files/", "models/", "journal", "children/")
+    ways = {n: COMPARED for n, value in evidence.stated.items() if n.startswith(digests) and value is not None}
+    ways |= {name: way for name, way in compared.items() if name in evidence.stated}
     counts = Counter(ways.values())
-    names = tuple(sorted(name for name, way in ways.items() if way == statements.STATED))
-    return {"held": {way: counts[way] for way in statements.HELD if counts[way]}, "stated": names}
+    held = {way: counts[way] for way in statements.HELD if counts[way]}
+    return {"held": held, "stated": tuple(sorted(evidence.stated.keys() - ways.keys()))}
 
 
 def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -247,8 +290,10 @@ def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict
             stated, found = stated | part[0], found | part[1]
     if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=_most(wrong))
-    # The best of a sweep may be a run of earlier, which is not under it.
-    held = _held(evidence, statements.STATED if "sweep" in config else statements.DERIVED)
+    names = [*found, *(name for name in evidence.stated if name.startswith("children/"))]
+    # What means of times follow from is only stated.
+    names = [name for name in names if not name.removeprefix("metrics/").startswith(OF_THE_MACHINE)]
+    held = _held(evidence, dict.fromkeys(names, DERIVED))
     return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **held)
 
 
@@ -262,18 +307,18 @@ def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, A
 def _of_seeds(
     evidence: Evidence, config: dict[str, Any], below: Sequence[Verdict]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The means over a run's seeds, and what is stated of them."""
+    """The means over a run's seeds, and what is stated of them: nothing before all of them have finished."""
     stated = evidence.stated
-    if stated["status"] != "FINISHED":
-        return {}, {}
     own = {n.removeprefix("metrics/"): points for n, points in stated.items() if n.startswith("metrics/")}
-    means = claims.means([_last(each.evidence) for each in below])
-    found: dict[str, Any] = {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
-    found |= _claims(config, {name: points[-1][1] for name, points in own.items()})
-    found["tags/odyssey.seeds"] = str(config["seeds"])
-    count = sum(name.startswith("children/") for name in stated)
-    names = [name for name in stated if name in found or name in CLAIMED]
-    return {n: stated[n] for n in names} | {"number of runs": count}, found | {"number of runs": config["seeds"]}
+    found: dict[str, Any] = {"tags/odyssey.seeds": str(config["seeds"])}
+    if stated["status"] == "FINISHED":
+        finished = sum(each.evidence.stated["status"] == "FINISHED" for each in below)
+        if finished != config["seeds"]:
+            return {"runs that finished": config["seeds"]}, {"runs that finished": finished}
+        means = claims.means([_last(each.evidence) for each in below])
+        found |= {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
+        found |= _claims(config, {name: points[-1][1] for name, points in own.items()}) | {"status": "FINISHED"}
+    return {n: v for n, v in stated.items() if n in found or n in CLAIMED or n.startswith("metrics/")}, found
 
 
 def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:

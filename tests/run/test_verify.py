@@ -76,6 +76,20 @@ def test_other_threads_and_another_cpu(place, verify):
     assert "REPRODUCED" in command(folder, "task=verify", f"run_id={run_id}", **HIDDEN)
 
 
+def test_a_store_that_may_only_be_read(place, verify, monkeypatch):
+    """The verdict is on the screen, in the files, and in the exit code."""
+    import mlflow
+
+    def refuse(*arguments, **rest):
+        raise mlflow.exceptions.RestException({"error_code": "PERMISSION_DENIED", "message": "Permission denied"})
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", refuse)
+    out = verify("verify.steps=20", "badge=badge.svg", "json=verdict.json")
+    assert "MLflow does not record the verdict: PERMISSION_DENIED: Permission denied\n" in out
+    assert (place[0] / "badge.svg").exists()
+    assert (place[0] / "verdict.json").exists()
+
+
 def test_a_prefix(verify):
     assert "metrics over 90 steps, bit by bit" in verify("verify.steps=90")
 
