@@ -57,8 +57,14 @@ def unknown(kind: str, name: object, known: Mapping[str, Any] | list[str]) -> st
     return f"unknown {kind} {shown}; known: {', '.join(sorted(known))}{hint}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like another, whatever the case of its letters; None where none is."""
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known name that is most like another, whatever the case of its letters; None where none is.
+
+    Args:
+        name: what was written.
+        known: to choose from.
+        likeness: how much of both at least is the same, from 0 to 1.
+    """
     lowered = {each.lower(): each for each in known}
-    near = get_close_matches(shortened(name).lower(), lowered, n=1)
+    near = get_close_matches(shortened(name).lower(), lowered, n=1, cutoff=likeness)
     return lowered[near[0]] if near else None

@@ -18,7 +18,8 @@ class UnfinishedRun(OdysseyError):
     def __init__(self, run: RecordedRun):
         self.run = run
         end = next((record for record in reversed(run.records) if record["kind"] == "end"), {})
-        hint = f'; train(..., "resume={run.name}") goes on with it' if run.status == "KILLED" else ""
+        which = (run.folder.name if run.folder else "") or "auto"  # run.dir= may be called otherwise than the run
+        hint = f'; train(..., "resume={which}") goes on with it' if run.status == "KILLED" else ""
         super().__init__(f"{run.name} ended {run.status}: {end.get('reason')}; see {run.folder}{hint}")
 
 

@@ -212,7 +212,7 @@ def unknown_key(
     names = {name, *(str(inner).lower() for inner in value)} if isinstance(value, Mapping) else {name}
     leaves = {leaf.rpartition(".")[2]: leaf for leaf in reversed(elsewhere)}
     same = next((leaf for inner, leaf in leaves.items() if inner.lower() in names), None)
-    alike = nearest(name, leaves)
+    alike = nearest(name, leaves, 0.8)  # root is no dropout: a key of another group is nearly the same, or another
     found = same or (_join(path, near) if near else alike and leaves[alike])
     hint = f"; did you mean {found}?" if found else ""
     place = path or "the configuration"

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import odyssey_run
-from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.registry import unknown
 from odyssey_run import overrides as command_line
 from odyssey_run.binding import Faults
@@ -77,10 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"odyssey-run: {line}", file=sys.stderr)
             return INTERRUPTED
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno in FULL:
+                print(f"odyssey-run: {masked(str(error))}; make room and try again", file=sys.stderr)
+                return FAILED
+            if error.filename is None:
                 raise
-            print(f"odyssey-run: {error}; make room and try again", file=sys.stderr)
-            return FAILED
+            return report(ConfigError(f"{shortened(str(error.filename))}: {error.strerror}; name another place"))
 
 
 def report(error: OdysseyError) -> int:

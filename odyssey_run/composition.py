@@ -105,6 +105,8 @@ class ConfigFiles:
                     for key in (f"hydra.{name}" for name in settings)
                 ]
             )
+        if not isinstance(task := config.get("task"), dict) or "name" not in task:  # all else rests on it
+            raise ConfigError(f"{self.own}: task: expected a mapping with a name, got {shortened(repr(task))}")
         return config
 
     def _load(self, groups: list[str]) -> dict[str, Any]:
@@ -135,7 +137,13 @@ def _check_folder(own: Path) -> None:
         raise ConfigError(f"--config-dir {shortened(str(own))}: no such folder")
     index = own / "config.yaml"  # a run's folder has one too, which says what it was made with
     for file in [*sorted(own.glob("*/**/*.yaml")), *([index] if index.is_file() else [])]:
-        name, content = file.relative_to(own), file.read_bytes()
+        name = file.relative_to(own)
+        try:
+            content = file.read_bytes()
+        except OSError as error:  # a folder of that name, a link to nothing
+            raise ConfigError(
+                f"--config-dir {own}: cannot read {name} ({error.strerror}); rename or remove it"
+            ) from None
         differs = (HOUSE / name).is_file() and (HOUSE / name).read_bytes() != content
         if differs and (file != index or b"\ndefaults:" in content):
             raise ConfigError(
@@ -160,7 +168,9 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
         config = inside
     if isinstance(value, dict) and isinstance(config.get(last), dict):
         for name, inner in value.items():
-            set_value(config[last], name, inner) if "." not in str(name) else config[last].update({name: inner})
+            if not isinstance(name, str):
+                raise ConfigError(f"{shortened(key)}: expected names in front of values, got {name!r}")
+            set_value(config[last], name, inner) if "." not in name else config[last].update({name: inner})
     else:
         config[last] = copy.deepcopy(value)
 
@@ -178,9 +188,15 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
             if not key or key in faults:
                 where = f"{shortened(key)}: " if key else ""
                 raise ConfigError(f"{where}a value with ${{...}} does not stand for another one") from None
-            faults[key] = (
-                f"{key}: ${{...}} does not stand for a value; write it as ${{optim.lr}}, with a key that has one"
-            )
+            if unset := re.search("Environment variable '(.+)' not found", str(error)):
+                name = unset[1]
+                faults[key] = (
+                    f"{key}: the environment variable {name} is not set; set it, or write ${{oc.env:{name},VALUE}}"
+                )
+            else:
+                other = "seed" if key == "optim.lr" else "optim.lr"
+                how = f"write it as ${{{other}}}, with a key that has one"
+                faults[key] = f"{key}: ${{...}} does not stand for a value; {how}"
             set_value(config, key, None)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from odyssey_run.assemble import Request
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
 
 
 def check_writable(request: "Request") -> None:
@@ -28,6 +29,8 @@ def check_writable(request: "Request") -> None:
     name, wanted = request.run.name, request.run.dir
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
+    if name is not None and len(name) > LONGEST:
+        raise ConfigError(f"run.name: expected at most {LONGEST} characters, got {len(name)}")
     target = Path(wanted) if wanted else RUNS / (name or "x")
     if (wanted or name) and (held := _holds(target)):
         raise ConfigError(f"run.{'dir' if wanted else 'name'}: {target} already holds {held}; choose another")

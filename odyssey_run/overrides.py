@@ -20,7 +20,8 @@ from odyssey_run.masking import masked
 
 EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
 KEY = re.compile(r"[A-Za-z_][\w/-]*(\.[\w/-]+)*")
-LONGEST, DEEPEST = 4000, 30  # characters and brackets inside one another; Hydra's parser takes seconds for more
+# Characters, and brackets inside one another, for more of which Hydra's parser takes seconds; and names in a key.
+LONGEST, DEEPEST = 4000, 30
 OPENING, CLOSING = "[{(", "]})"
 # What Hydra's own settings would do, done here in another way.
 HYDRA = {
@@ -236,6 +237,8 @@ def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
         return f"cannot read {_said(text)!r}: expected name=value, for example optim.lr=0.01 or model=lenet5"
     if not KEY.fullmatch(key):
         return f"cannot read {_said(text)!r}: expected a name such as optim.lr before =, got {_said(key)!r}"
+    if key.count(".") > DEEPEST:
+        return f"cannot read {_said(text)!r}: a key has at most {DEEPEST} dots"
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return f"{_said(key)}: Hydra's own settings are not used here{hydra_hint(key)}"
     return None

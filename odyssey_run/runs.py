@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -192,10 +192,13 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, A
     """
     if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
         return config["data"]
-    tracking = config["tracking"] | {
-        key.removeprefix("tracking."): value for key, value in typed.items() if key.startswith("tracking.")
-    }
-    return dict(find(run_id, TrackingConfig(**tracking)).config["data"])
+    tracking = config["tracking"] if isinstance(config["tracking"], dict) else {}
+    known = {each.name: tracking.get(each.name) for each in fields(TrackingConfig)}
+    known = {
+        name: typed.get(f"tracking.{name}", value) for name, value in known.items()
+    }  # the others are refused later
+    store = TrackingConfig(**{name: value if value is None else str(value) for name, value in known.items()})
+    return dict(find(run_id, store).config["data"])
 
 
 def begun(folder: Path) -> bool:

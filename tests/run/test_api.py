@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from quick import QUICK
@@ -38,6 +39,13 @@ def test_a_run_that_did_not_finish_raises_with_the_run():
         odyssey_run.train(*QUICK, "optim.lr=1e30", "run.name=x")
     assert raised.value.run.status == "FAILED"
     assert raised.value.run.name == "x"
+
+
+@pytest.mark.parametrize(("folder", "which"), [("runs/b", "b"), (".", "auto")])
+def test_a_stopped_run_is_gone_on_with_by_the_name_of_its_folder(folder, which):
+    records = [{"kind": "start", "name": "a"}, {"kind": "end", "status": "KILLED", "reason": "stopped"}]
+    error = odyssey_run.UnfinishedRun(odyssey_run.RecordedRun(records, Path(folder), {}, {}))
+    assert str(error) == f'a ended KILLED: stopped; see {folder}; train(..., "resume={which}") goes on with it'
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adamw"])

@@ -1,5 +1,6 @@
 """A folder with configuration files of a user's own: found, used, and its mistakes told with the file's name."""
 
+import os
 import threading
 import warnings
 
@@ -64,6 +65,33 @@ def test_a_file_that_cannot_be_read_is_named(own, mistake, content, line):
     (found,) = mistake(*QUICK, *flags, "experiment=mine")
     assert "experiment/mine" in found
     assert line in found
+
+
+@pytest.mark.parametrize("value", ["3", "null", "[]"])
+def test_a_task_that_is_no_mapping_is_told(own, mistake, value):
+    flags = own("experiment/mine.yaml", f"# @package _global_\ntask: {value}\n")
+    (found,) = mistake(*QUICK, *flags, "experiment=mine")
+    assert found.startswith("own: ")
+    assert "task" in found or "merge" in found
+
+
+@pytest.mark.parametrize(
+    "group", ["data", "model", "optim", "loss", "scheduler", "backend", "trainer", "tracking", "run", "plots", "expect"]
+)
+def test_any_group_that_is_no_mapping_is_told(own, mistake, group):
+    flags = own("experiment/mine.yaml", f"# @package _global_\n{group}: 3\n")
+    lines = mistake("task=evaluate", "run_id=x", *flags, "experiment=mine")
+    assert f"{group}: expected a mapping, got 3 (set in own/experiment/mine.yaml)" in lines
+
+
+def test_a_folder_or_a_link_to_nothing_is_no_file(own, mistake, tmp_path):
+    flags = own("experiment/mine.yaml", "seed: 1\n")
+    for make, name in ((os.mkdir, "folder.yaml"), (lambda place: os.symlink("nowhere", place), "link.yaml")):
+        place = tmp_path / "own" / "experiment" / name
+        make(place)
+        (found,) = mistake(*QUICK, *flags, "experiment=mine")
+        assert found.startswith(f"--config-dir own: cannot read experiment/{name} (")
+        place.rename(tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["'010'", '"1:30"', "0.07", "007.5", "a010"])

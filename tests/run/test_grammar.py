@@ -70,7 +70,7 @@ def value(draw: random.Random, depth: int = 0) -> str:
     if depth < 3 and kind < 0.12:
         return f"[{','.join(value(draw, depth + 1) for _ in range(draw.randrange(4)))}]"
     if depth < 3 and kind < 0.22:
-        pairs = (f"{draw.choice(WORDS)}:{value(draw, depth + 1)}" for _ in range(draw.randrange(3)))
+        pairs = (f"{draw.choice(WORDS + NUMBERS)}:{value(draw, depth + 1)}" for _ in range(draw.randrange(3)))
         return f"{{{','.join(pairs)}}}"
     if kind < 0.3:
         return draw.choice(CALLS)
@@ -84,6 +84,8 @@ def override(draw: random.Random) -> str:
         return f"{draw.choice(KEYS)}=[{','.join(['100'] * 5000)}]"
     if kind < 0.02:
         return f"{draw.choice(KEYS)}={'[' * 150}{']' * 150}"
+    if kind < 0.03:
+        return f"{draw.choice(KEYS)}{'.a' * draw.choice((5, 50, 1500))}={value(draw)}"
     text = f"{draw.choice(PREFIXES)}{draw.choice(KEYS)}{draw.choice(SIGNS)}{value(draw)}"
     if draw.random() < 0.125:
         for _ in range(draw.randrange(1, 4)):

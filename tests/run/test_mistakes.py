@@ -97,6 +97,14 @@ ONE_FAULT = {
     "got 1338",
     ("trainer.validation_size=1437",): "trainer.validation_size: expected 0, or 10 (the classes) to 1436 "
     "(of the 1437 training images), got 1437",
+    ("optim.lr=${oc.env:NO_SUCH}",): "optim.lr: the environment variable NO_SUCH is not set; set it, or write "
+    "${oc.env:NO_SUCH,VALUE}",
+    (
+        "optim.lr=${optim.lr}",
+    ): "optim.lr: ${...} does not stand for a value; write it as ${seed}, with a key that has one",
+    (f"run.name={'x' * 201}",): "run.name: expected at most 200 characters, got 201",
+    ("expect={1:2}",): "expect: expected names in front of values, got 1",
+    (f"optim{'.a' * 31}=1",): f"cannot read 'optim{'.a' * 31}=1': a key has at most 30 dots",
     ("seed=${sede}",): "seed: ${...} does not stand for a value; write it as ${optim.lr}, with a key that has one",
 }
 
@@ -227,6 +235,9 @@ ELSEWHERE = {
     "task.port=5057": None,
     "Optim.lr=0.1": "optim.lr",
     "callbacks=x": None,
+    "data.root=x": None,
+    "optim.lrr=1": "optim.lr",
+    "model.momentun=1": "optim.momentum",
 }
 
 
@@ -355,6 +366,29 @@ def test_hydra_full_error_shows_where_a_mistake_was_found(monkeypatch, capsys):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     assert cli.main(["optim.lr=x"]) == cli.MISTAKE
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("uri=3", "tracking.uri: expected sqlite:///FILE"), ("bogus=1", "run_id: no run 'x'"),
+     ("experiment=3", "run_id: no run 'x'")],
+)  # fmt: skip
+def test_a_store_that_is_none_is_told_where_the_data_of_a_run_are_looked_for(mistake, setting, told):
+    (line,) = mistake("task=evaluate", "run_id=x", "data.root=y", f"tracking.{setting}")
+    assert line.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help", "model={}"), (*QUICK, "run.dir={}"), (*QUICK, "run.dir=a/{}/b"),
+     (*QUICK, "resume={}"), (*QUICK, "model.weights={}"), ("task=predict", "run_id={}", "inputs={}"),
+     ("--config-dir", "{}"), ("task=export", "run_id={}"), ("task=verify", "run_id={}"),
+     ("task=evaluate", "run_id={}", "data.root=x")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_name_too_long_for_any_file_gets_one_line(mistake, arguments):
+    (line,) = mistake(*(each.replace("{}", "x" * 300) for each in arguments))
+    assert "x" * 10 in line and len(line) < 500
 
 
 def test_missing_data_names_the_folder(mistake, tmp_path):
