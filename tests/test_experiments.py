@@ -77,7 +77,7 @@ defaults:
 
 seeds: 2
 trainer: {epochs: 1, validation_size: 0}
-expect: {test/accuracy: "> 0.05", val/accuracy: "> 0.5"}
+expect: {test/accuracy: "> 0.05", test/loss: "< 0"}
 """
 
 
@@ -108,7 +108,7 @@ def test_a_verified_run_is_recorded_and_no_other(tiny, capsys):
         assert not (tiny / "experiments" / "tiny" / "result.json").exists()
         return capsys.readouterr().err
 
-    assert cli.main(["--config-dir", "conf", "experiment=tiny", "backend.threads=1"]) == 3  # no val/accuracy
+    assert cli.main(["--config-dir", "conf", "experiment=tiny", "backend.threads=1"]) == 3  # no loss is below 0
     client = MlflowClient(f"sqlite:///{tiny}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     (run_id,) = (run.info.run_id for run in runs if "odyssey.seeds" in run.data.tags)
@@ -129,13 +129,15 @@ def test_a_verified_run_is_recorded_and_no_other(tiny, capsys):
     assert found["metrics"]["test/accuracy"]["mean"] == sum(values) / 2
     assert [(row["metric"], row["verdict"]) for row in found["claims"]] == [
         ("test/accuracy", "held"),
-        ("val/accuracy", "undefined"),
+        ("test/loss", "missed"),
     ]
     assert str(tiny) not in json.dumps(found)
     text = (tiny / "experiments" / "tiny" / "README.md").read_text()
     assert text == f"a\n<!-- measured -->\n{record.measured(found)}\n<!-- /measured -->\nz\n"
     assert f"| 0 | {values[0]:.2%} |" in text
-    assert "| `val/accuracy > 0.5` | never came | undefined |" in text
+    losses = [seed["test/loss"] for seed in found["seeds"]]
+    assert found["metrics"]["test/loss"]["mean"] == sum(losses) / 2
+    assert f"| `test/loss < 0` | {sum(losses) / 2:.4f} ±" in text
     overview = (tiny / "README.md").read_text()
     assert overview == f"b\n<!-- experiments -->\n{record.overview([found])}\n<!-- /experiments -->\ny\n"
     assert "missed, REPRODUCED" in overview
