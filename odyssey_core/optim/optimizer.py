@@ -9,6 +9,7 @@ the optimizer, one that `Optimizer.constants` or `Optimizer.step_values` gives, 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -58,12 +59,18 @@ class Optimizer:
         return _slots(self.rule)
 
 
+@cache  # NumPy's steps ask each time, and reading a signature costs more than most rules
+def _arrays(rule: Callable[..., Any]) -> tuple[str, ...]:
+    """Positional arguments: the parameter, its gradient, and what is kept for each."""
+    return tuple(x.name for x in inspect.signature(rule).parameters.values() if x.kind is not x.KEYWORD_ONLY)
+
+
 def _slots(rule: Callable[..., Any]) -> tuple[str, ...]:
     """Positional arguments that are neither the parameter nor its gradient."""
-    parameters = inspect.signature(rule).parameters.values()
-    return tuple(x.name for x in parameters if x.kind is not x.KEYWORD_ONLY and x.name not in ("p", "g"))
+    return tuple(name for name in _arrays(rule) if name not in ("p", "g"))
 
 
+@cache
 def _numbers(rule: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(x.name for x in inspect.signature(rule).parameters.values() if x.kind is x.KEYWORD_ONLY)
 
@@ -120,10 +127,10 @@ class WholeRule:
         """The parameter's elements, and those of the slots, after the step."""
         values = {"p": p, "g": g, **dict(zip(self.slots, slots, strict=True))}
         for part in self.parts:
-            takes = [x.name for x in inspect.signature(part).parameters.values() if x.kind is not x.KEYWORD_ONLY]
+            takes = _arrays(part)
             result = part(*[values[name] for name in takes], **{name: numbers[name] for name in _numbers(part)})
             # A rule of gradients alone gives a gradient; others give what they are given, without the gradient.
-            gives = takes if takes == ["g"] else [name for name in takes if name not in _read_only(part)]
+            gives = takes if takes == ("g",) else [name for name in takes if name not in _read_only(part)]
             results = result if isinstance(result, tuple) else (result,)
             values |= dict(zip(gives, results, strict=True))
         return values["p"], *[values[slot] for slot in self.slots]
@@ -131,7 +138,7 @@ class WholeRule:
 
 def _read_only(part: Callable[..., Any]) -> tuple[str, ...]:
     """What a rule is given and does not change: the gradient; the parameter too where there is no gradient."""
-    return ("g",) if "g" in inspect.signature(part).parameters else ("p",)
+    return ("g",) if "g" in _arrays(part) else ("p",)
 
 
 @dataclass(frozen=True)

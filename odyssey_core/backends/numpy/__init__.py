@@ -1,7 +1,8 @@
 """The reference backend: walks the graph node by node with plain NumPy, in float32 or float64."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from inspect import signature
 from typing import Literal
 
@@ -12,6 +13,11 @@ from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
+
+
+@cache  # a step asks for every node
+def _arguments(function: Callable[..., np.ndarray]) -> frozenset[str]:
+    return frozenset(signature(function).parameters)
 
 
 class NumpyBackend:
@@ -132,6 +138,6 @@ class Interpreter:
             if node in values:
                 continue
             function, operands = FUNCTIONS[node.op.name], [values[x] for x in node.inputs]
-            given = {name: value for name, value in extras.items() if name in signature(function).parameters}
+            given = {name: value for name, value in extras.items() if name in _arguments(function)}
             values[node] = function(*operands, **node.attrs, **given)
         return values
