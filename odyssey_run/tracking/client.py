@@ -115,8 +115,11 @@ def fault_of(error: BaseException) -> str:
 
 
 def refuses(error: BaseException) -> bool:
-    """Whether MLflow will never take what it answered to in this way."""
-    return getattr(error, "error_code", None) in REFUSALS
+    """Whether MLflow will never take what it answered to in this way.
+
+    Of two processes that record the same data at once, the second is told of a constraint; its next try is taken.
+    """
+    return getattr(error, "error_code", None) in REFUSALS and "IntegrityError" not in str(error)
 
 
 def silent(error: BaseException) -> bool:

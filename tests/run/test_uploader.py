@@ -530,3 +530,15 @@ def test_the_advised_command_shows_the_right_store(tmp_path):
     (tmp_path / "mlruns").mkdir()
     found = resolve(tracking(), "emnist", {}).command()
     assert found == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/mlflow.db'"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", False), ("Invalid value for a tag", True)],
+)
+def test_a_constraint_that_two_processes_meet_is_no_refusal(text, refused):
+    from odyssey_run.tracking.client import refuses
+
+    error = RuntimeError(text)
+    error.error_code = "BAD_REQUEST"
+    assert refuses(error) is refused
