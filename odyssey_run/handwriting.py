@@ -5,30 +5,22 @@ and ink of any colour and light, and also bring strokes nearer to the width that
 one kind of pen, and a thin line would vanish in 28 pixels.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
 
+from odyssey_core.data.pictures import opened
 from odyssey_core.data.preparation import Preparation
-from odyssey_core.errors import DataError
 from odyssey_run.ink import CONTRAST, Piece, Unclear, characters
 
-MOST_PIXELS = 110_000_000  # of a file: 12,000 by 9,000
 WORKING, ENLARGED = 1000, 300  # pixels of the longer side that is looked at, at most and at least
 FINE = 4  # pixels of the working copy in one of the result
 SOFT = 1.0  # pixels of the working copy: the sigma of the Gaussian that softens edges
 EDGE = 0.3  # of a full tone, from where the box of a character is measured
 GRAIN = 10  # pieces in an image of a model's own size, above which it is a texture
-FOREIGN = {  # what is no image for Pillow, by its first bytes, and what to do
-    b"ftypheic": "is HEIC, as iPhones write it; save it as JPEG or PNG",
-    b"ftypmif1": "is HEIF; save it as JPEG or PNG",
-    b"%PDF": "is a PDF; save its page as PNG",
-    b"<svg": "is an SVG drawing; save it as PNG",
-}
 
 
 @dataclass(frozen=True)
@@ -65,46 +57,8 @@ def read(path: Path) -> tuple[np.ndarray, float]:
     Raises:
         DataError: no image, or one that is too large to be opened safely.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's on large images: the check below refuses them
-            with Image.open(path) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise Image.DecompressionBombError
-                whole = max(image.size)
-                image.draft("RGB", (2 * WORKING, 2 * WORKING))
-                image = ImageOps.exif_transpose(_of_eight_bits(image))
-                image.thumbnail((WORKING, WORKING))
-                return _on_paper(np.asarray(image.convert("RGBA"), np.float32)), whole / max(image.size)
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: is larger than {MOST_PIXELS // 1_000_000} million pixels; make it smaller") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: {_foreign(path)}") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for files cut short
-        raise DataError(f"{path}: cannot be read: {error}") from None
-
-
-def _of_eight_bits(image: Image.Image) -> Image.Image:
-    """Whole numbers of 16 or 32 bits and floating-point ones, which Pillow would cut off at 255."""
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-        return image
-    values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-    values -= min(float(values.min()), 0.0)
-    full = next((top for top in (1.0, 255.0, 65535.0) if values.max() <= top), float(values.max()))
-    eight = Image.fromarray(np.uint8(np.rint(values * (255 / (255.0 if image.mode != "F" and full == 1 else full)))))
-    eight.info, exif = image.info, image.getexif()
-    eight.getexif().update(exif)
-    return eight
-
-
-def _foreign(path: Path) -> str:
-    with open(path, "rb") as file:
-        head = file.read(256)
-    if not head:
-        return "is empty"
-    return next(
-        (what for mark, what in FOREIGN.items() if mark in head), "is not an image that can be read (PNG, JPEG, ...)"
-    )
+    image, scale = opened(path, WORKING)
+    return _on_paper(np.asarray(image.convert("RGBA"), np.float32)), scale
 
 
 def _on_paper(rgba: np.ndarray) -> np.ndarray:
