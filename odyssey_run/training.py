@@ -14,7 +14,7 @@ import numpy as np
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
-from odyssey_run import claims, presentation, provenance, resume
+from odyssey_run import claims, plots, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import open_run, weights_file
@@ -129,6 +129,8 @@ def train_one(
         tags = provenance.data_tags(assembly.dataset, assembly.backend)
         if assembly.start:
             tags["odyssey.start.sha256"] = assembly.start
+        if request.plots.enabled:
+            plots.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
         session.begin(f"{request.model.name}-{request.optim.name}-lr{assembly.optimizer.lr:g}-s{request.seed}", tags)
     screen = session.screen
     trainer = make_trainer(

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 FOLDER, REPORT = "plots", "report.html"
 
 
+def load() -> None:
+    """Imports what `draw` needs, about half a second: best done while the run waits for something else."""
+    from odyssey_run.plots import confusion, curves, images, report  # noqa: F401
+
+
 def draw(
     folder: Path,
     records: Sequence[Mapping[str, Any]],
