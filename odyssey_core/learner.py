@@ -1,6 +1,6 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import CrossEntropy, Loss
 from odyssey_core.nn import Module
-from odyssey_core.optim import Optimizer, StepRule, Update
+from odyssey_core.optim import CONSTANT, Optimizer, Plan, StepRule, Update
 from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
@@ -52,6 +52,18 @@ def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tenso
     return Step([losses], model.state(), updates, buffers)
 
 
+class Taken(NamedTuple):
+    """What some training steps came to.
+
+    Attributes:
+        losses: (steps, batch_size) float32 loss of each image before its step's update, 0 where there is no image.
+        rates: the learning rate of each step.
+    """
+
+    losses: np.ndarray
+    rates: list[float]
+
+
 class Learner:
     """Trains and evaluates one model.
 
@@ -64,6 +76,7 @@ class Learner:
         mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
         std: see mean.
         loss: what is trained by; evaluation reports its `Loss.in_evaluation`.
+        plan: how the optimizer's learning rate goes over the run.
         seed: decides the initial weights, dropout's masks and the distortions.
         augment: distortion of the images in training; evaluation sees them as they are.
         clip_norm: see `optim.StepRule`.
@@ -85,13 +98,14 @@ class Learner:
         mean: float = 0.0,
         std: float = 1.0,
         loss: Loss = CROSS_ENTROPY,
+        plan: Plan = CONSTANT,
         seed: int = 0,
         augment: Augment | None = None,
         clip_norm: float | None = None,
         ema: float | None = None,
     ):
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
-        self.optimizer, self.backend, self.seed = optimizer, backend, seed
+        self.optimizer, self.plan, self.backend, self.seed = optimizer, plan, backend, seed
         self._rule = StepRule(clip_norm, ema)
         self.parameters, self._model = model.parameters(), model.state()
         images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
@@ -103,7 +117,9 @@ class Learner:
         self._train = backend.compile(step.outputs, step.values, step.updates, self._rule, step.buffers)
         self._start_from(initial_values(self._model, seed))
 
-    def train(self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, lr: np.ndarray) -> np.ndarray:
+    def train(
+        self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, history: Sequence[float] = ()
+    ) -> Taken:
         """Runs one training step per row of ``order``, in one call that releases the GIL.
 
         Args:
@@ -111,17 +127,16 @@ class Learner:
             order: (steps, batch_size) int64 indices, -1 for a place without an image.
             epoch: counted from 0; enters the random numbers.
             first_step: number of the first of these steps since the start of training.
-            lr: (steps,) learning rates.
-
-        Returns:
-            (steps, batch_size) float32 loss of each image before its step's update, 0 where there is no image.
+            history: the monitored value of every finished epoch, in order, lower being better.
 
         Raises:
             DataError: an index outside the data.
         """
         self._inference.forget()
-        feed = self._feed(data, order, epoch=epoch, scalars=self._step_values(first_step, lr))
-        return self._train.run(feed)[..., 0]
+        factors = (self.plan.factor(step, history) for step in range(first_step, first_step + len(order)))
+        rates = [self.optimizer.lr * factor for factor in factors]
+        scalars = self._rule.numbers(self.optimizer, first_step, rates)
+        return Taken(self._train.run(self._feed(data, order, epoch=epoch, scalars=scalars))[..., 0], rates)
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and losses (n,), both float32, of the images that ``order`` (n,) int64 names."""
@@ -135,14 +150,8 @@ class Learner:
             order: (batch_size,) int64 indices, -1 for a place without an image.
             epoch: enters the random numbers.
         """
-        feed = self._feed(data, order[None], epoch=epoch, scalars=self._step_values(0, np.zeros(1)))
+        feed = self._feed(data, order[None], epoch=epoch, scalars=self._rule.numbers(self.optimizer, 0, [0.0]))
         return {name: np.asarray(grad, np.float32) for name, grad in self._train.gradients(feed).items()}
-
-    def _step_values(self, first_step: int, lr: np.ndarray) -> dict[str, np.ndarray]:
-        """The numbers of the optimizer and of what goes around it, of as many steps as there are rates."""
-        steps = enumerate(map(float, lr), first_step)
-        values = [self.optimizer.step_values(step, rate) | self._rule.step_values(step) for step, rate in steps]
-        return {name: np.array([each[name] for each in values], np.float32) for name in values[0]} if values else {}
 
     def _feed(self, data: Images, order: np.ndarray, **rest) -> Feed:
         pixels = data.pixels.reshape(len(data.pixels), -1)

@@ -15,7 +15,7 @@ from odyssey_core.data import DATASETS, Dataset, stratified_split
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
-from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Optimizer
+from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Plan
 from odyssey_core.places import expanded
 from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
@@ -274,7 +274,6 @@ class Assembly:
     train: np.ndarray
     validation: np.ndarray
     learner: "Learner"
-    optimizer: Optimizer
     backend: str
     start: str | None
     head: str | None
@@ -300,24 +299,26 @@ def assemble(request: Request) -> Assembly:
         train = train[
             np.sort(permutation(len(train), seed=request.seed, stream="data/train_size")[: config.train_size])
         ]
-    optimizer = request.optim.build()
+    per_epoch = -(-len(train) // config.batch_size)
+    steps = min(per_epoch * config.epochs, config.max_steps or per_epoch * config.epochs)
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     learner = Learner(
         model,
-        optimizer,
+        request.optim.build(),
         backend,
         input_shape=dataset.input_shape,
         batch_size=config.batch_size,
         mean=dataset.mean,
         std=dataset.std,
         loss=request.loss.build(),
+        plan=Plan(steps, per_epoch, request.scheduler.build()),
         seed=request.seed,
         augment=dataset.augment,
         clip_norm=config.clip_norm,
         ema=config.ema,
     )
     start, head = _begin_with(request, learner) if request.weights else (None, None)
-    return Assembly(dataset, train, validation, learner, optimizer, backend.describe(), start, head)
+    return Assembly(dataset, train, validation, learner, backend.describe(), start, head)
 
 
 def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:

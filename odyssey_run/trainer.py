@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from odyssey_core.data import Dataset, Images, epoch_order
-from odyssey_core.learner import Learner
-from odyssey_core.optim.schedules import Schedule
+from odyssey_core.learner import Learner, Taken
 from odyssey_run.events import Clock, Epoch, Listener, Outcome, Progress, Pruned
 from odyssey_run.schema import TrainerConfig
 
@@ -48,6 +47,7 @@ class State:
         epoch: counted from 0; the steps of an epoch may be done before its end is.
         losses: of the epoch's images so far.
         window: losses since the last ``train/loss``.
+        lr: learning rate of the last step.
         history: the monitored value after each epoch, in the sense in which lower is better.
         best_step: the end of the epoch in which it was lowest; 0 before the first.
         kept: weights at the start of the epoch, the last that are known to be good.
@@ -58,6 +58,7 @@ class State:
     epoch: int = 0
     losses: list[float] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
+    lr: float = 0.0
     history: list[float] = field(default_factory=list)
     best_step: int = 0
     kept: dict[str, np.ndarray] = field(default_factory=dict)
@@ -68,25 +69,22 @@ class Trainer:
     """One run of one learner.
 
     Args:
-        learner: compiled and initialised.
+        learner: compiled and initialised; its plan is the run's.
         dataset: its test set is read once, at the end.
         train: (n,) int64 indices of the training images.
         validation: (m,) int64 indices of the validation images, in ``dataset.train``; m may be 0.
         config: how long, how much.
-        schedule: multiplies the learning rate.
         seed: of the order of the images.
-        lr: learning rate.
         listeners: told in this order.
         stop: the number of the signal that asked to stop, or None.
         save: called with the trainer every ``config.checkpoint_s`` seconds and when it is stopped.
-        until: the step to end at, where that is before the planned end; schedules go by the plan, and a time budget
-            is not asked: who gives the step knows where it ended.
+        until: the step to end at, where that is before the planned end; a time budget is not asked then: who gives
+            the step knows where it ended.
         cut: whether to end there as a signal would, with no test and, inside an epoch, no validation.
 
     Attributes:
         state: may be replaced before `run`, together with the learner's.
         clock: likewise.
-        steps: planned.
     """
 
     def __init__(
@@ -96,23 +94,19 @@ class Trainer:
         train: np.ndarray,
         validation: np.ndarray,
         config: TrainerConfig,
-        schedule: Schedule,
         *,
         seed: int,
-        lr: float,
         listeners: Sequence[Listener] = (),
         stop: Callable[[], int | None] = lambda: None,
         save: Callable[["Trainer"], None] = lambda trainer: None,
         until: int | None = None,
         cut: bool = False,
     ):
-        self.learner, self.dataset, self.config, self.schedule = learner, dataset, config, schedule
-        self.seed, self.lr, self.train, self.validation = seed, lr, train, validation
+        self.learner, self.dataset, self.config, self.plan = learner, dataset, config, learner.plan
+        self.seed, self.train, self.validation = seed, train, validation
         self.listeners, self.stop, self.save = listeners, stop, save
-        self.per_epoch = -(-len(train) // config.batch_size)
-        self.steps = min(self.per_epoch * config.epochs, config.max_steps or self.per_epoch * config.epochs)
         self.state, self.clock = State(), Clock()
-        self._last = self.steps if until is None else min(self.steps, until)
+        self._last = self.plan.steps if until is None else min(self.plan.steps, until)
         self._budget_s = config.time_budget_s if until is None else None
         self._cut = cut
         self._portion = 1
@@ -169,7 +163,7 @@ class Trainer:
     def _epoch(self) -> None:
         """The rest of an epoch, and what follows its last step."""
         state, clock = self.state, self.clock
-        first = state.epoch * self.per_epoch
+        first = state.epoch * self.plan.per_epoch
         order = epoch_order(self.train, self.config.batch_size, self.seed, state.epoch)
         images, seconds = clock.images, clock.call_s
         while state.step < min(first + len(order), self._last):
@@ -178,7 +172,7 @@ class Trainer:
             if self._budget_s and clock.train_s >= self._budget_s:
                 self._last = state.step
             self._save_if_due()
-        if self._cut and state.step < min(first + len(order), self.steps):
+        if self._cut and state.step < min(first + len(order), self.plan.steps):
             raise _Stopped
         loss, accuracy = self._validate()
         if state.step == self._last:
@@ -189,12 +183,12 @@ class Trainer:
             "epoch",
             Epoch(
                 epoch=state.epoch + 1,
-                epochs=-(-self.steps // self.per_epoch),
+                epochs=-(-self.plan.steps // self.plan.per_epoch),
                 step=state.step,
                 train_loss=math.fsum(state.losses) / len(state.losses),
                 val_loss=loss,
                 val_accuracy=accuracy,
-                lr=self._rates(state.step - 1, 1)[0],
+                lr=state.lr,
                 train_s=seconds + clock.first_call_s * (images == 0),
                 images_per_s=(clock.images - images) / seconds if seconds else clock.images_per_s,
             ),
@@ -232,23 +226,13 @@ class Trainer:
         }
         return {name: value for name, value in norms.items() if math.isfinite(value)}
 
-    def _rates(self, first: int, count: int) -> list[float]:
-        """Learning rates of ``count`` steps."""
-        return [
-            self.lr * self.schedule.factor(step, self.steps, self.per_epoch, self.state.history)
-            for step in range(first, first + count)
-        ]
-
     def _call(self, rows: np.ndarray) -> None:
         """One call into the backend."""
         state = self.state
         self._check_stop()
         before = self.learner.state()
         begun = time.perf_counter()
-        rates = self._rates(state.step, len(rows))
-        losses = self.learner.train(
-            self.dataset.train, rows, epoch=state.epoch, first_step=state.step, lr=np.array(rates, np.float32)
-        )
+        losses, rates = self._take(rows, state.step)
         seconds = time.perf_counter() - begun
         present = rows >= 0
         if self.clock.count(seconds, int(present.sum())):
@@ -258,30 +242,25 @@ class Trainer:
         good = len(rows) if finite.all() else int(np.argmin(finite))
         self._log(losses[:good], present[:good], rates)
         if good < len(rows):
-            self._diverged(before, rows, rates, good)
+            self._diverged(before, rows, good)
         values = state.losses[-int(present.sum()) :]
         self._tell("progress", self._progress(math.fsum(values) / len(values), seconds))
 
-    def _diverged(self, before: dict[str, np.ndarray], rows: np.ndarray, rates: list[float], bad: int) -> None:
+    def _take(self, rows: np.ndarray, first: int) -> Taken:
+        state = self.state
+        return self.learner.train(self.dataset.train, rows, epoch=state.epoch, first_step=first, history=state.history)
+
+    def _diverged(self, before: dict[str, np.ndarray], rows: np.ndarray, bad: int) -> None:
         """Finds the layer by taking the call's good steps once more."""
-        state, train = self.state, self.dataset.train
-        first = state.step - bad
+        state = self.state
         self.learner.load_state(before)
         if bad:
-            lr = np.array(rates[:bad], np.float32)
-            self.learner.train(train, rows[:bad], epoch=state.epoch, first_step=first, lr=lr)
-        where = self.learner.first_nonfinite(self.learner.state(), train, rows[bad], state.epoch)
+            self._take(rows[:bad], state.step - bad)
+        where = self.learner.first_nonfinite(self.learner.state(), self.dataset.train, rows[bad], state.epoch)
         self._close_window()
         state.step += 1
         first = f", first in {where}" if where else ""
-        raise _Diverged(f"train {NOT_FINITE} at step {state.step}{first}; {self._advice()}")
-
-    def _advice(self) -> str:
-        """What to change where numbers grew beyond all bounds."""
-        decay = getattr(self.learner.optimizer, "weight_decay", 0.0)
-        if self.lr * decay >= 1:
-            return f"lower optim.weight_decay (now {decay:g}): times optim.lr it takes off more than the whole weight"
-        return f"lower optim.lr (now {self.lr})"
+        raise _Diverged(f"train {NOT_FINITE} at step {state.step}{first}; {self.learner.optimizer.remedy()}")
 
     def _log(self, losses: np.ndarray, present: np.ndarray, rates: list[float]) -> None:
         """Takes steps into account: closes the windows of train/loss that end in them."""
@@ -294,6 +273,7 @@ class Trainer:
             state.losses += part
             state.step += count
             done += count
+            state.lr = rates[done - 1]
             if state.step % every == 0:
                 self._close_window()
 
@@ -301,7 +281,7 @@ class Trainer:
         state = self.state
         if state.window:
             mean = math.fsum(state.window) / len(state.window)
-            self._tell("metrics", state.step, {"train/loss": mean, "train/lr": self._rates(state.step - 1, 1)[0]})
+            self._tell("metrics", state.step, {"train/loss": mean, "train/lr": state.lr})
             state.window = []
 
     def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
@@ -319,7 +299,7 @@ class Trainer:
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         self.clock.evaluation_s += time.perf_counter() - begun
         if not math.isfinite(mean):
-            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self._advice()}")
+            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self.learner.optimizer.remedy()}")
         return mean, correct / len(order), correct
 
     def _check_stop(self) -> None:
@@ -343,12 +323,12 @@ class Trainer:
     def _progress(self, loss: float, seconds: float) -> Progress:
         state, clock, left = self.state, self.clock, None
         if clock.call_s:
-            images = (self.steps - state.step) * self.config.batch_size
-            epochs = -(-self.steps // self.per_epoch)
+            images = (self.plan.steps - state.step) * self.config.batch_size
+            epochs = -(-self.plan.steps // self.plan.per_epoch)
             # Epochs still to be validated take as long as those that were.
             left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * (epochs - state.epoch)
         rate = clock.images_per_s if clock.call_s else 0.0
-        return Progress(state.step, self.steps, state.epoch + 1, loss, rate, left, seconds)
+        return Progress(state.step, self.plan.steps, state.epoch + 1, loss, rate, left, seconds)
 
     def _tell(self, what: str, *arguments: object) -> None:
         for listener in self.listeners:

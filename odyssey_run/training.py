@@ -131,7 +131,8 @@ def train_one(
             tags["odyssey.start.sha256"] = assembly.start
         if request.plots.enabled:
             plots.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
-        session.begin(f"{request.model.name}-{request.optim.name}-lr{assembly.optimizer.lr:g}-s{request.seed}", tags)
+        lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
+        session.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
     screen = session.screen
     trainer = make_trainer(
         request,
@@ -146,16 +147,17 @@ def train_one(
             screen.say(f"{checkpoint.damaged}; the checkpoint before it is used", "yellow")
         screen.say(f"resumed at step {trainer.state.step:,}")
     _introduce(request, assembly, session)
-    screen.begin(trainer.steps)
+    plan = assembly.learner.plan
+    screen.begin(plan.steps)
     outcome = trainer.run()
     weights = keep_weights(request, assembly, outcome, session.path)
     session.artifact(weights)
     session.tags({"odyssey.weights.sha256": digest(outcome.weights), "odyssey.step": str(outcome.step)})
     screen.end(outcome, len(assembly.dataset.test), weights)
-    early = outcome.status == "FINISHED" and outcome.step < trainer.steps
-    if early and request.trainer.time_budget_s and trainer.schedule.spans_run():
+    early = outcome.status == "FINISHED" and outcome.step < plan.steps
+    if early and request.trainer.time_budget_s and plan.schedule.spans_run():
         screen.say(
-            f"trainer.time_budget_s ended it at {outcome.step:,} of {trainer.steps:,} steps: "
+            f"trainer.time_budget_s ended it at {outcome.step:,} of {plan.steps:,} steps: "
             f"scheduler={request.scheduler.name} was planned for all of them, and its end never came"
         )
     if outcome.status == "KILLED":
@@ -175,9 +177,7 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
         assembly.train,
         assembly.validation,
         request.trainer,
-        request.scheduler.build(),
         seed=request.seed,
-        lr=assembly.optimizer.lr,
         listeners=tuple(listeners),
         **rest,
     )

@@ -4,11 +4,13 @@ from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
 from odyssey_core.optim.lion import Lion
 from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
+    CONSTANT,
     Constant,
     Cosine,
     Exponential,
     MultiStep,
     OneCycle,
+    Plan,
     Plateau,
     Polynomial,
     Schedule,
@@ -18,6 +20,7 @@ from odyssey_core.optim.sgd import SGD
 from odyssey_core.registry import Registry
 
 __all__ = [
+    "CONSTANT",
     "OPTIMIZERS",
     "PLAIN",
     "SCHEDULERS",
@@ -26,6 +29,7 @@ __all__ = [
     "AdamW",
     "Lion",
     "Optimizer",
+    "Plan",
     "RMSprop",
     "Schedule",
     "StepRule",

@@ -7,7 +7,7 @@ the optimizer, one that `Optimizer.constants` or `Optimizer.step_values` gives, 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
@@ -51,8 +51,20 @@ class Optimizer:
         return {name: value for name, value in vars(self).items() if name != "lr"}
 
     def step_values(self, step: int, lr: float) -> dict[str, float]:
-        """The numbers that belong to one step, counted from 0, by name."""
+        """The numbers that belong to one step, by name.
+
+        Args:
+            step: counted from 0.
+            lr: what the schedule has made of the learning rate for this step.
+        """
         return {"lr": lr}
+
+    def remedy(self) -> str:
+        """What to change where training with it made numbers that are not finite."""
+        decay = getattr(self, "weight_decay", 0.0)
+        if self.lr * decay >= 1:
+            return f"lower optim.weight_decay (now {decay:g}): times optim.lr it takes off more than the whole weight"
+        return f"lower optim.lr (now {self.lr})"
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter, all zero at the start."""
@@ -174,6 +186,18 @@ class StepRule:
     def step_values(self, step: int) -> dict[str, float]:
         """The numbers that belong to one step, counted from 0, by name."""
         return {} if self.ema is None else {"ema_decay": min(self.ema, (1 + step) / (10 + step))}
+
+    def numbers(self, optimizer: Optimizer, first_step: int, rates: Sequence[float]) -> dict[str, np.ndarray]:
+        """The numbers of an optimizer and of what goes around it, by name (steps,) float32, for `Feed.scalars`.
+
+        Args:
+            optimizer: whose rule is applied.
+            first_step: number of the first of these steps since the start of training.
+            rates: the learning rate of each step; it is rounded to float32 before anything is made of it.
+        """
+        steps = enumerate(map(float, np.array(rates, np.float32)), first_step)
+        values = [optimizer.step_values(step, rate) | self.step_values(step) for step, rate in steps]
+        return {name: np.array([each[name] for each in values], np.float32) for name in values[0]} if values else {}
 
     def around(self, optimizer: Optimizer) -> WholeRule:
         """All that is done to a parameter.

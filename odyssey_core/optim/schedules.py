@@ -1,4 +1,4 @@
-"""Schedules: what the learning rate of a step is multiplied with.
+"""Schedules: what the learning rate of a step is multiplied with, and the plan of a run that they go by.
 
 Each is a function of the step and of the finished epochs alone, so a resumed run needs no state of it. Only additions,
 multiplications and divisions of float64: the same bits on every machine, unlike libm's cos and pow.
@@ -57,6 +57,25 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How long a run is meant to be, and how its learning rate goes; a run that ends early keeps its plan.
+
+    Attributes:
+        steps: of the whole run.
+        per_epoch: of each epoch.
+        schedule: multiplies the optimizer's learning rate.
+    """
+
+    steps: int
+    per_epoch: int
+    schedule: Schedule
+
+    def factor(self, step: int, history: Sequence[float]) -> float:
+        """See `Schedule.factor`."""
+        return self.schedule.factor(step, self.steps, self.per_epoch, history)
+
+
+@dataclass(frozen=True)
 class Warmed(Schedule):
     """Base of the schedules that a linear warm-up may go before.
 
@@ -87,6 +106,9 @@ class Constant(Warmed):
 
     def _warm(self, part, epoch, history):
         return 1.0
+
+
+CONSTANT = Plan(steps=1, per_epoch=1, schedule=Constant())  # the same at every step, however many there are
 
 
 @dataclass(frozen=True)

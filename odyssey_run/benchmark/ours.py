@@ -121,6 +121,5 @@ class Ours:
         images = np.arange(steps * case.batch) % len(self._pixels)
         optimizer, scalars = self._request.optim.build(), {}
         if case.kind == TRAIN:
-            values = [optimizer.step_values(i, optimizer.lr) | self._rule.step_values(i) for i in range(steps)]
-            scalars = {name: np.array([each[name] for each in values], np.float32) for name in values[0]}
+            scalars = self._rule.numbers(optimizer, 0, [optimizer.lr] * steps)
         return Feed(images.reshape(steps, case.batch), self._pixels, self._dataset.train.labels, scalars)

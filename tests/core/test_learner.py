@@ -16,7 +16,8 @@ from odyssey_core.learner import Learner
 from odyssey_core.losses import CrossEntropy
 from odyssey_core.models import MODELS
 from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
-from odyssey_core.optim import OPTIMIZERS
+from odyssey_core.optim import OPTIMIZERS, Plan
+from odyssey_core.optim.schedules import Plateau, Polynomial
 
 BACKENDS = {"numpy": NumpyBackend, "numba": numba_backend}
 
@@ -36,9 +37,8 @@ def _learner(backend="numpy", model=None, batch_size=8, optimizer=("sgd", {"lr":
     return Learner(built, OPTIMIZERS[name](**arguments), backend, input_shape=SHAPE, batch_size=batch_size, **settings)
 
 
-def _train(learner, data, order, epoch=0, first_step=0, lr=None):
-    lr = np.full(len(order), learner.optimizer.lr if lr is None else lr, np.float32)
-    return learner.train(data, order, epoch=epoch, first_step=first_step, lr=lr)
+def _train(learner, data, order, epoch=0, first_step=0):
+    return learner.train(data, order, epoch=epoch, first_step=first_step).losses
 
 
 def _stored(name: str) -> tuple[dict, dict[str, np.ndarray]]:
@@ -140,14 +140,22 @@ def test_state_resumes_to_the_same_bits(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_each_row_takes_its_own_learning_rate(backend):
-    data = _data()
-    learner = _learner(backend)
-    before = learner.weights()
-    _train(learner, data, np.arange(8)[None], lr=0.0)
-    np.testing.assert_array_equal(learner.weights()["fc.weight"], before["fc.weight"])
-    _train(learner, data, np.arange(8)[None], lr=1.0)
-    assert (learner.weights()["fc.weight"] != before["fc.weight"]).any()
+def test_each_step_takes_the_learning_rate_that_the_schedule_gives_it(backend):
+    """A plain step moves the weights by its rate times the gradient; a plateau is one of the history that is given."""
+    data, order = _data(), np.arange(8)[None]
+    learner = _learner(backend, plan=Plan(8, 2, Plateau(gamma=0.25, patience=0)))
+    for step, history, rate in [(0, (), 0.1), (2, (3.0,), 0.1), (4, (3.0, 3.0), 0.025), (6, (3.0, 3.0, 3.0), 0.00625)]:
+        before, gradients = learner.weights(), learner.gradients(data, order[0])
+        taken = learner.train(data, order, epoch=0, first_step=step, history=history)
+        assert taken.rates == [rate]
+        for name, value in learner.weights().items():
+            np.testing.assert_allclose(value, before[name] - np.float32(rate) * gradients[name], atol=1e-7)
+
+
+def test_rates_of_many_steps_come_back_as_they_were_trained_with():
+    learner = _learner(plan=Plan(5, 5, Polynomial(power=1)))
+    order = np.arange(24).reshape(3, 8)
+    assert learner.train(_data(), order, epoch=0, first_step=1).rates == [0.1 * (1 - step / 5) for step in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -43,7 +43,7 @@ def test_a_loss_by_hand(name, settings, training, evaluation):
     learner = _learner(name, settings)
     data, one = Images(np.zeros((1, 1, 1, 1), np.uint8), np.array([1])), np.array([0])
     assert learner.evaluate(data, one)[1][0] == pytest.approx(evaluation, rel=1e-6)
-    losses = [learner.train(data, one[None], epoch=0, first_step=i, lr=np.array([0.1]))[0, 0] for i in range(20)]
+    losses = [learner.train(data, one[None], epoch=0, first_step=i).losses[0, 0] for i in range(20)]
     assert losses[0] == pytest.approx(training, rel=1e-6)
     assert losses[-1] < losses[0]
     assert LOSSES[name].label

@@ -9,8 +9,9 @@ import pytest
 
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.preparation import PREPARATIONS
-from odyssey_core.optim import SGD
-from odyssey_core.optim.schedules import Constant, Polynomial
+from odyssey_core.learner import Taken
+from odyssey_core.optim import SGD, Plan
+from odyssey_core.optim.schedules import Constant, Plateau, Polynomial
 from odyssey_run import trainer as trainer_module
 from odyssey_run.events import Listener
 from odyssey_run.schema import TrainerConfig
@@ -25,25 +26,26 @@ class FakeLearner:
     The validation loss after so many steps is ``valleys[steps]``, 0.25 otherwise.
     """
 
-    optimizer = SGD()
+    optimizer = SGD(lr=0.1)
 
     def __init__(self, bad_step=None, valleys=None):
         self.bad_step, self.steps, self.calls, self.orders, self.rates = bad_step, 0, [], [], []
+        self.plan = None
         self.valleys = valleys or {}
 
-    def train(self, data, order, *, epoch, first_step, lr):
+    def train(self, data, order, *, epoch, first_step, history):
         assert first_step == self.steps
-        assert lr.dtype == np.float32
-        assert lr.shape == (len(order),)
+        assert len(history) == epoch
         self.calls.append(len(order))
-        self.rates += lr.tolist()
+        rates = [0.1 * self.plan.factor(step, history) for step in range(first_step, first_step + len(order))]
+        self.rates += rates
         self.orders.append(order)
         step = np.arange(first_step, first_step + len(order), dtype=np.float32)[:, None]
         losses = np.where(order < 0, 0, (step + 1) / (np.abs(order) + 1)).astype(np.float32)
         if self.bad_step is not None:
             losses[(step == self.bad_step)[:, 0]] = np.nan
         self.steps += len(order)
-        return losses
+        return Taken(losses, rates)
 
     def evaluate(self, data, order):
         logits = np.eye(2, dtype=np.float32)[(order % 4 == 0).astype(int)]
@@ -100,15 +102,17 @@ DEFAULTS = {
 
 
 def make(learner, ear, schedule=None, stop=lambda: None, until=None, cut=False, save=lambda trainer: None, **config):
+    config = TrainerConfig(**DEFAULTS | config)
+    per_epoch = -(-N // config.batch_size)
+    steps = min(per_epoch * config.epochs, config.max_steps or per_epoch * config.epochs)
+    learner.plan = Plan(steps, per_epoch, schedule or Constant())
     return Trainer(
         learner,
         dataset(),
         np.arange(N),
         np.arange(N, N + M),
-        TrainerConfig(**DEFAULTS | config),
-        schedule or Constant(),
+        config,
         seed=0,
-        lr=0.1,
         listeners=(ear,),
         stop=stop,
         until=until,
@@ -215,9 +219,18 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_interru
 def test_the_schedule_multiplies_the_learning_rate():
     learner, ear = FakeLearner(), Ear()
     make(learner, ear, Polynomial(power=1), epochs=2).run()
-    assert learner.rates == [np.float32(0.1 * (1 - step / 10)) for step in range(10)]
+    assert learner.rates == [0.1 * (1 - step / 10) for step in range(10)]
     rates = {step: value for step, key, value in ear.points if key == "train/lr"}
     assert rates == {4: 0.1 * (1 - 3 / 10), 8: 0.1 * (1 - 7 / 10), 10: 0.1 * (1 - 9 / 10)}
+
+
+def test_the_recorded_rate_is_the_one_that_was_trained_with():
+    """A plateau is seen after an epoch, whose own steps were taken with the rate before it."""
+    learner, ear = FakeLearner(), Ear()
+    make(learner, ear, Plateau(gamma=0.5, patience=0), log_every=5).run()
+    assert learner.rates == [0.1] * 10 + [0.05] * 5  # the first value always improves, the second is a plateau
+    assert [(step, value) for step, key, value in ear.points if key == "train/lr"] == [(5, 0.1), (10, 0.1), (15, 0.05)]
+    assert [epoch.lr for epoch in ear.epochs] == [0.1, 0.1, 0.05]
 
 
 def test_the_best_epoch_is_kept_and_tested():

@@ -59,12 +59,11 @@ class Trained:
         rng = np.random.default_rng(1)
         order = np.arange(batch)[None]
         order[:, -2:] = -1
-        values = optimizer.step_values(0, 0.01) | rule.step_values(0)
         self.feed = Feed(
             order=order,
             pixels=rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8),
             labels=rng.integers(0, classes, batch),
-            scalars={name: np.array([value], np.float32) for name, value in values.items()},
+            scalars=rule.numbers(optimizer, 0, [0.01]),
         )
         self.executable.write({n: rng.uniform(0.01, 0.1, p.shape) for n, p in held.items()})
 

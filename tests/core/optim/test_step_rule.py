@@ -18,10 +18,12 @@ from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.learner import Learner, initial_values
 from odyssey_core.models import MODELS
-from odyssey_core.optim import OPTIMIZERS, Optimizer, StepRule, Update
+from odyssey_core.optim import OPTIMIZERS, Optimizer, Plan, StepRule, Update
+from odyssey_core.optim.schedules import Polynomial
 
 RECORDS = json.loads((FIXTURES / "torch_clipping.json").read_text())
 SHAPE, BATCH, STEPS = (1, 9, 9), 40, 10
+PLAN = Plan(STEPS, STEPS, Polynomial())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -44,12 +46,11 @@ def _learner(backend=numba_backend, optimizer=("sgd", {"lr": 0.3, "momentum": 0.
     name, arguments = optimizer
     model = MODELS["mlp"](input_shape=SHAPE, classes=5, hidden=(33, 7), dropout=0.25)
     optimizer = OPTIMIZERS[name](**arguments)
-    return Learner(model, optimizer, backend(), input_shape=SHAPE, batch_size=BATCH, seed=2, **rule)
+    return Learner(model, optimizer, backend(), input_shape=SHAPE, batch_size=BATCH, seed=2, plan=PLAN, **rule)
 
 
 def _train(learner, first=0, last=STEPS):
-    lr = np.linspace(learner.optimizer.lr, 0.01, STEPS)[first:last].astype(np.float32)
-    return learner.train(DATA, ORDER[first:last], epoch=0, first_step=first, lr=lr)
+    return learner.train(DATA, ORDER[first:last], epoch=0, first_step=first).losses
 
 
 @pytest.mark.parametrize("optimizer", [("sgd", {"lr": 0.3, "momentum": 0.9}), ("adamw", {"lr": 0.01})], ids=str)
@@ -72,7 +73,7 @@ def test_gradients_are_scaled_together_to_the_norm():
     free, clipped = (_learner(optimizer=("sgd", {"lr": 0.0, "momentum": 0.5}), clip_norm=c) for c in (None, 0.125))
     grads = []
     for learner in (free, clipped):
-        learner.train(DATA, ORDER[:1], epoch=0, first_step=0, lr=np.zeros(1, np.float32))
+        _train(learner, last=1)
         grads.append({k: v.astype(np.float64) for k, v in learner.state().items() if k.endswith("/velocity")})
     norms = [np.sqrt(sum(np.square(g).sum() for g in found.values())) for found in grads]
     assert norms[0] > 0.25
@@ -108,11 +109,11 @@ def test_the_decay_of_the_average_rises_with_the_steps():
 @pytest.mark.parametrize("backend", [numba_backend, NumpyBackend])
 def test_the_average_of_a_short_run_forgets_the_random_start(backend):
     """A weight that stays 0 after a start of 1: 9! / (11 ... 19) = 1/92378 of the start is left after ten steps."""
-    learner = _learner(backend, ("sgd", {}), ema=0.999)
+    learner = _learner(backend, ("sgd", {"lr": 0.0}), ema=0.999)
     start = learner.state()
     zeros = {name: np.zeros_like(value) for name, value in start.items() if not name.endswith("/ema")}
     learner.load_state({name: zeros.get(name, np.ones_like(value)) for name, value in start.items()})
-    learner.train(DATA, ORDER, epoch=0, first_step=0, lr=np.zeros(STEPS, np.float32))
+    _train(learner)
     for value in learner.weights().values():
         np.testing.assert_allclose(value, 1 / 92378, rtol=1e-5)
 
@@ -128,8 +129,7 @@ def test_digits_averaged_over_three_epochs_are_read():
     per_epoch = len(dataset.train) // 32
     for epoch in range(3):
         order = np.random.default_rng(epoch).permutation(len(dataset.train))[: per_epoch * 32].reshape(-1, 32)
-        rates = np.full(per_epoch, 0.001, np.float32)
-        learner.train(dataset.train, order, epoch=epoch, first_step=epoch * per_epoch, lr=rates)
+        learner.train(dataset.train, order, epoch=epoch, first_step=epoch * per_epoch)
     logits, _ = learner.evaluate(dataset.test, np.arange(len(dataset.test)))
     assert (logits.argmax(1) == dataset.test.labels).mean() > 0.9
 
@@ -254,7 +254,7 @@ def test_a_rule_of_ones_own_takes_norms_of_each_parameter(rule):
     found = []
     for make in (numba_backend, reference):
         model = MODELS["mlp"](input_shape=SHAPE, classes=5, hidden=(33, 7), dropout=0.25)
-        learner = Learner(model, Lars(), make(), input_shape=SHAPE, batch_size=BATCH, seed=2, **rule)
+        learner = Learner(model, Lars(), make(), input_shape=SHAPE, batch_size=BATCH, seed=2, plan=PLAN, **rule)
         learner.load_weights({n: v + np.float32(0.01) for n, v in learner.weights().items()})  # a bias of norm 0 stays
         losses = _train(learner, last=5)
         found.append({"losses": losses, **learner.state()})
