@@ -37,7 +37,7 @@ ALLOWED = {
 }
 # A kernel may build on another one's shapes and loops; its rule reads the nodes that it lowers.
 KERNELS = {
-    "vector", "memory", "register_tile", "instruction", "elementary", "random", "step_feed", "lower", "operands",
+    "traced", "vector", "memory", "register_tile", "instruction", "elementary", "random", "step_feed", "lower", "operands",
     "kernels",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from odyssey_core.backends.numba.vector import I64, INTEGER, Pointer, compiled_as
+from odyssey_core.backends.numba.traced import I64, INTEGER, Pointer, compiled_as
 
 LINE = 8  # int64 in a cache line: what two workers write lies in two
 # Readings, about 100 microseconds, before the core is offered to others. Beside ten busy processes on two cores,

@@ -36,7 +36,7 @@ from numba.core.registry import cpu_target
 from odyssey_core.backends.numba.environment import cache_folders, mark_used, prune
 from odyssey_core.backends.numba.instruction import Constant, Fixed, Kernel, Step
 from odyssey_core.backends.numba.step_feed import FEED, step_value
-from odyssey_core.backends.numba.vector import F32, FLOAT, I32, I64, INTEGER, MEMORY, Pointer, compiled_as
+from odyssey_core.backends.numba.traced import F32, FLOAT, I32, I64, INTEGER, MEMORY, Pointer, compiled_as
 
 log = logging.getLogger(__name__)
 

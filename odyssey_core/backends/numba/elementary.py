@@ -6,13 +6,13 @@ multiply-adds. Relative error about 1e-7 where the result is normal.
 
 import numpy as np
 
+from odyssey_core.backends.numba.traced import on_lanes
 from odyssey_core.backends.numba.vector import (
     as_float,
     as_words,
     at_least,
     at_most,
     fma,
-    on_lanes,
     splat,
     to_float,
     to_words,

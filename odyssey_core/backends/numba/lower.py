@@ -19,7 +19,7 @@ from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.instruction import INSTRUCTIONS, Instruction, Kernel
 from odyssey_core.backends.numba.operands import Operand, Place, Row, Scratch, Stage, padded, stored_shape, stored_size
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.errors import ShapeError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import lower_builtin
 
-from odyssey_core.backends.numba.vector import (
+from odyssey_core.backends.numba.traced import (
     EIGHT,
     F32,
     FLOATS,
@@ -22,10 +22,9 @@ from odyssey_core.backends.numba.vector import (
     VECTOR,
     Pointer,
     compiled_as,
-    load_vector,
-    store_vector,
     typed_as,
 )
+from odyssey_core.backends.numba.vector import load_vector, store_vector
 
 
 def offset(builder, start, *steps):

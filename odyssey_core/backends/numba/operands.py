@@ -5,7 +5,7 @@ from enum import Enum
 from math import prod
 
 from odyssey_core.backends.numba.instruction import Kernel
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 
 
 @dataclass(frozen=True)

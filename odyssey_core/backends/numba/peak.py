@@ -10,7 +10,8 @@ from odyssey_core.backends.numba.compile import address_of_function
 from odyssey_core.backends.numba.register_tile import on_tile, tile_store, tile_zero
 from odyssey_core.backends.numba.run import callable_at, run_side_by_side
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, fma_vector, splat
+from odyssey_core.backends.numba.traced import INTEGER, LANES, MEMORY
+from odyssey_core.backends.numba.vector import fma_vector, splat
 
 MOST_CHAINS = 12  # of dependent multiply-adds: enough for two units with a latency of 4 cycles
 NO_FLOOR = np.float32(-np.inf)

@@ -20,7 +20,7 @@ from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import Operand, Place, Row, Stage, padded, share
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import StepRule, Update, WholeRule
 from odyssey_core.tensor import Tensor

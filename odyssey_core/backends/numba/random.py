@@ -1,6 +1,7 @@
 """Philox4x32-10 on lanes: one counter per image, the same words as `odyssey_core.random.philox`."""
 
-from odyssey_core.backends.numba.vector import high_word, on_lanes, words
+from odyssey_core.backends.numba.traced import on_lanes
+from odyssey_core.backends.numba.vector import high_word, words
 from odyssey_core.random import MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1, stream_of
 
 AUGMENT = stream_of("augment")

@@ -11,7 +11,8 @@ from numba.extending import models, register_model
 
 from odyssey_core import arithmetic
 from odyssey_core.backends.numba.memory import offset
-from odyssey_core.backends.numba.vector import F32, LANES, fma_vector, load_vector, register, splat_vector, store_vector
+from odyssey_core.backends.numba.traced import F32, LANES, register, splat_vector
+from odyssey_core.backends.numba.vector import fma_vector, load_vector, store_vector
 
 
 class Tile(types.Type):

@@ -21,7 +21,7 @@ from odyssey_core.backends.numba.operands import share, stored_shape
 from odyssey_core.backends.numba.program import lay_out, plan
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.vector import I32, I64, INTEGER, LANES, MEMORY, compiled_as
+from odyssey_core.backends.numba.traced import I32, I64, INTEGER, LANES, MEMORY, compiled_as
 from odyssey_core.optim import StepRule, Update
 from odyssey_core.tensor import Shape, Tensor
 

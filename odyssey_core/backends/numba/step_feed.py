@@ -6,21 +6,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from odyssey_core.backends.numba.vector import (
-    F32,
-    FLOAT,
-    I32,
-    I64,
-    INTEGER,
-    LANES,
-    VECTOR,
-    WORDS,
-    Pointer,
-    compiled_as,
-    fma,
-    fma_vector,
-    store_vector,
-)
+from odyssey_core.backends.numba.traced import F32, FLOAT, I32, I64, INTEGER, LANES, VECTOR, WORDS, Pointer, compiled_as
+from odyssey_core.backends.numba.vector import fma, fma_vector, store_vector
 
 FEED = Pointer("feed", (types.int64, I64))
 FIELDS = (

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba.instruction import Constant, Kernel, Step
 from odyssey_core.backends.numba.program import Program
 from odyssey_core.backends.numba.run import NumbaExecutable
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 
 
 @dataclass(frozen=True)

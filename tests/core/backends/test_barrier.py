@@ -13,7 +13,7 @@ from odyssey_core.backends.numba import run
 from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finish, try_claim
 from odyssey_core.backends.numba.compile import address_of_function
 from odyssey_core.backends.numba.run import NumbaExecutable, callable_at
-from odyssey_core.backends.numba.vector import INTEGER
+from odyssey_core.backends.numba.traced import INTEGER
 from odyssey_core.models import MODELS
 from odyssey_core.optim import PLAIN, SGD, Update
 

@@ -13,7 +13,8 @@ from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Scratch
 from odyssey_core.backends.numba.run import callable_at
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed, images
-from odyssey_core.backends.numba.vector import INTEGER, LANES, MEMORY, as_float
+from odyssey_core.backends.numba.traced import INTEGER, LANES, MEMORY
+from odyssey_core.backends.numba.vector import as_float
 from odyssey_core.backends.numba.vector import fma as fused
 from odyssey_core.random import philox
 

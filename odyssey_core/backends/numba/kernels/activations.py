@@ -8,7 +8,8 @@ from odyssey_core.backends.numba.instruction import Constant, instruction
 from odyssey_core.backends.numba.kernels.elementwise import elementwise, shapes
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.vector import LANES, at_least, at_most, fma, on_lanes, splat, where
+from odyssey_core.backends.numba.traced import LANES, on_lanes
+from odyssey_core.backends.numba.vector import at_least, at_most, fma, splat, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, HALF, TWO, SIX, TWENTY = map(np.float32, (0, 1, 0.5, 2, 6, 20))

@@ -16,7 +16,8 @@ from odyssey_core.backends.numba.register_tile import (
     tile_store_where,
     tile_zero,
 )
-from odyssey_core.backends.numba.vector import LANES, splat, total
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat, total
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)

@@ -21,7 +21,8 @@ from odyssey_core.backends.numba.register_tile import (
     tile_store_where,
     tile_zero,
 )
-from odyssey_core.backends.numba.vector import LANES, splat
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)

@@ -8,7 +8,8 @@ from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand, Stage
 from odyssey_core.backends.numba.random import philox
 from odyssey_core.backends.numba.step_feed import epoch, images, seed_high, seed_low
-from odyssey_core.backends.numba.vector import LANES, splat, where, words
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat, where, words
 from odyssey_core.tensor import Tensor
 
 ZERO = np.float32(0)

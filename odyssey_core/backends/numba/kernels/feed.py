@@ -22,7 +22,8 @@ from odyssey_core.backends.numba.step_feed import (
     seed_high,
     seed_low,
 )
-from odyssey_core.backends.numba.vector import LANES, at_most, fma, insert, on_lanes, splat, to_float, to_words, where
+from odyssey_core.backends.numba.traced import LANES, on_lanes
+from odyssey_core.backends.numba.vector import at_most, fma, insert, splat, to_float, to_words, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)

@@ -9,7 +9,8 @@ from odyssey_core.backends.numba.kernels.activations import softmax_parts
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.step_feed import image, label
-from odyssey_core.backends.numba.vector import LANES, at_least, fma, insert, on_lanes, splat, where
+from odyssey_core.backends.numba.traced import LANES, on_lanes
+from odyssey_core.backends.numba.vector import at_least, fma, insert, splat, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)

@@ -9,7 +9,8 @@ from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Stage
 from odyssey_core.backends.numba.step_feed import image, lanes
-from odyssey_core.backends.numba.vector import LANES, fma, on_lanes, splat, sqrt, total, where
+from odyssey_core.backends.numba.traced import LANES, on_lanes
+from odyssey_core.backends.numba.vector import fma, splat, sqrt, total, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, NO_FLOOR = np.float32(0), np.float32(1), np.float32(-np.inf)

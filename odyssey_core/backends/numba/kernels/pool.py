@@ -7,7 +7,8 @@ import numpy as np
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.vector import LANES, maximum, splat, where
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import maximum, splat, where
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)

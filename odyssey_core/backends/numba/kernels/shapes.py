@@ -6,7 +6,7 @@ from odyssey_core.backends.numba.instruction import Index, instruction
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand
-from odyssey_core.backends.numba.vector import LANES
+from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.tensor import Tensor
 
 

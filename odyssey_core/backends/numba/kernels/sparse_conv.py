@@ -4,9 +4,8 @@ The pool's gradient has one value for each window, and none where relu was close
 place in fifteen is left once it has learnt something. Those are listed, and each is multiplied twice: by the patch of
 the input that it came from, for the weight's gradient, and by the kernel, for the input's.
 
-What is alive differs from image to image, so a vector holds no images but channels, eight at a time: an image lies
-channels innermost (NHWC), a kernel likewise (OHWI). A pixel takes ``pixel`` floats: its channels rounded up to eights,
-or 1 where one channel is all there is; then a vector runs along the row. An image is rounded up to sixteen floats.
+What is alive differs from image to image, so a vector holds no images but channels, eight at a time, as in
+`channels_last`.
 """
 
 import math
@@ -18,10 +17,15 @@ from numba.extending import register_jitable
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels import conv, pool
 from odyssey_core.backends.numba.kernels.affine import add_grad_bias, transpose_lanes
+from odyssey_core.backends.numba.kernels.channels_last import (
+    channels_first,
+    channels_last,
+    kernel_first,
+    kernel_last,
+    whole,
+)
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import (
-    channels_to_lanes,
-    lanes_to_channels,
     load,
     push,
     set_word,
@@ -31,7 +35,8 @@ from odyssey_core.backends.numba.memory import (
 )
 from odyssey_core.backends.numba.operands import Operand, Stage, padded, share
 from odyssey_core.backends.numba.register_tile import add_scaled, tile_add, tile_scaled, tile_zero
-from odyssey_core.backends.numba.vector import HALF, LANES, insert, splat, where, words
+from odyssey_core.backends.numba.traced import HALF, LANES
+from odyssey_core.backends.numba.vector import insert, splat, where, words
 from odyssey_core.ops.affine import GRAD_BIAS
 from odyssey_core.ops.conv import GRAD_INPUT, GRAD_WEIGHT
 from odyssey_core.ops.pool import MAX_POOL2D_GRAD
@@ -42,11 +47,6 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 # Part of the result's definition (order of additions), so it must not depend on the CPU.
 IMAGES = 4
 LISTS = LANES // IMAGES
-
-
-def whole(count: int) -> int:
-    """The count rounded up to whole vectors of eight."""
-    return -(-count // HALF) * HALF
 
 
 _whole, _padded = register_jitable(whole), register_jitable(padded)
@@ -114,87 +114,6 @@ def max_pool2d_argmax(
                 for lane in range(window, window + IMAGES):
                     n += push(memory, pairs + 2 * lane, target + 2 * n)
             set_word(memory, counts + part * channels + c, n)
-
-
-@instruction(
-    reads="x",
-    writes="y",
-    shapes=lambda d: {
-        "x": (d["channels"], d["pixels"], LANES),
-        "y": (LANES, padded(d["pixels"] * whole(d["channels"]))),
-    },
-)
-def channels_last(memory, x, y, channels, pixels):
-    """y (16, image) = x (channels, pixels, 16); the last channel also fills what rounds the channels up."""
-    pixel = _whole(channels)
-    image = _padded(pixels * pixel)
-    for p in range(pixels):
-        for c in range(0, pixel, HALF):
-            source = x + (c * pixels + p) * LANES
-            lanes_to_channels(memory, source, pixels * LANES, channels - c, y + p * pixel + c, image)
-
-
-def _channels_first_shapes(d):
-    y = (d["channels"], d["height"], d["width"], LANES)
-    pixels = (d["height"] + 2 * d["pad_height"]) * (d["width"] + 2 * d["pad_width"])
-    return {"x": (LANES, padded(pixels * whole(d["channels"]))), "gate": y, "y": y}
-
-
-@instruction(reads="x gate?", writes="y", shapes=_channels_first_shapes)
-def channels_first(memory, x, gate, y, channels, height, width, pad_height: Index, pad_width: Index):
-    """y (channels, height, width, 16) = x (16, ...), without its border; 0 where the gate is closed."""
-    pixel, across = _whole(channels), width + 2 * pad_width
-    image = _padded((height + 2 * pad_height) * across * pixel)
-    plane = height * width * LANES
-    for i in range(height):
-        for j in range(width):
-            for c in range(0, pixel, HALF):
-                source = x + ((i + pad_height) * across + j + pad_width) * pixel + c
-                target = y + c * plane + (i * width + j) * LANES
-                channels_to_lanes(memory, source, image, target, plane, channels - c)
-    if gate >= 0:
-        for i in range(0, channels * plane, LANES):
-            kept = where(load(memory, gate + i) > ZERO, load(memory, y + i), splat(ZERO))
-            store(memory, y + i, kept)
-
-
-def _kernel_shapes(d):
-    """A kernel both ways round: with its channels first, as a parameter lies, and last."""
-    pixel = d.get("pixel", whole(d["channels"]))
-    if pixel != whole(d["channels"]) and not pixel == d["channels"] == 1:
-        raise ValueError(f"pixels of {pixel} floats for {d['channels']} channels")
-    last = (d["out"], d["kernel_height"], whole(d["kernel_width"] * pixel))
-    return {"first": (d["out"], d["channels"], d["kernel_height"], d["kernel_width"]), "last": last}
-
-
-@instruction(reads="first", writes="last", shapes=_kernel_shapes)
-def kernel_last(
-    memory, block, first, last, channels, out, first_block: Index, kernel_height: Fixed, kernel_width: Fixed
-):
-    """last (out, kernel height, line) = the kernel with its channels last: once for all blocks of a group."""
-    pixel = _whole(channels)
-    line = kernel_width * pixel
-    if block == first_block:
-        for o in range(out):
-            for c in range(pixel):
-                q = first + (o * channels + min(c, channels - 1)) * kernel_height * kernel_width
-                for k in range(kernel_height):
-                    p = last + (o * kernel_height + k) * line + c
-                    for m in range(kernel_width):
-                        memory[p + m * pixel] = memory[q + k * kernel_width + m]
-
-
-@instruction(reads="last", writes="first", shapes=_kernel_shapes)
-def kernel_first(memory, last, first, channels, out, pixel, kernel_height: Fixed, kernel_width: Fixed):
-    """first (out, channels, kernel height, kernel width) = last (out, kernel height, line), its channels last."""
-    line = _whole(kernel_width * pixel)
-    for o in range(out):
-        for c in range(channels):
-            q = first + (o * channels + c) * kernel_height * kernel_width
-            for k in range(kernel_height):
-                p = last + (o * kernel_height + k) * line + c
-                for m in range(kernel_width):
-                    memory[q + k * kernel_width + m] = memory[p + m * pixel]
 
 
 def _patches(d, kernel: str) -> dict[str, tuple[int, ...]]:

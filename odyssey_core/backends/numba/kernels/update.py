@@ -7,7 +7,8 @@ import numpy as np
 
 from odyssey_core.backends.numba.instruction import Constant, Index, Instruction, Repeated, Step, instruction
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.vector import LANES, fma, on_lanes, splat, sqrt, total
+from odyssey_core.backends.numba.traced import LANES, on_lanes
+from odyssey_core.backends.numba.vector import fma, splat, sqrt, total
 from odyssey_core.optim import WholeRule
 
 ZERO = np.float32(0)
