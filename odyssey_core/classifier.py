@@ -48,9 +48,11 @@ class Classifier:
             self.class_names = tuple(json.loads(about["class_names"]))
             self.input_shape = tuple(json.loads(about["input_shape"]))
             self.orientation = about["orientation"]
-            arguments, mean, std = json.loads(about["model_config"]), float(about["mean"]), float(about["std"])
-            self.preparation = of_metadata(about)
-            _check(self.class_names, self.input_shape, self.orientation, mean, std)
+            arguments, self.preparation = json.loads(about["model_config"]), of_metadata(about)
+            _check(self.class_names, self.input_shape, self.orientation)
+            mean, std = (_per_channel(about[key], self.input_shape[0]) for key in ("mean", "std"))
+            if min(std) <= 0:
+                raise ValueError(f"std: expected numbers above 0, got {std}")
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
             self.module = MODELS[about["model"]](self.input_shape, len(self.class_names), **arguments)
             self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
@@ -114,7 +116,16 @@ class Classifier:
         return softmax(self.evaluate(Images(pixels, np.zeros(len(pixels), np.int64)))[0])
 
 
-def _check(names: tuple, shape: tuple, orientation: str, mean: float, std: float) -> None:
+def _per_channel(text: str, channels: int) -> tuple[float, ...]:
+    """Numbers of the metadata, one for all channels or one for each; raises ValueError for anything else."""
+    values = json.loads(text)
+    values = tuple(map(float, values if isinstance(values, list) else [values]))
+    if len(values) not in (1, channels) or not all(map(math.isfinite, values)):
+        raise ValueError(f"mean and std: expected one number or {channels}, got {text}")
+    return values
+
+
+def _check(names: tuple, shape: tuple, orientation: str) -> None:
     """Raises ValueError for metadata that no data set has."""
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("class_names: expected a list of texts")
@@ -122,8 +133,6 @@ def _check(names: tuple, shape: tuple, orientation: str, mean: float, std: float
         raise ValueError(f"input_shape: expected (C, H, W), each from 1 to {LARGEST}, got {shape}")
     if orientation not in ("upright", "transposed"):
         raise ValueError(f"orientation: expected upright or transposed, got {orientation}")
-    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-        raise ValueError(f"mean and std: expected numbers, std above 0, got {mean} and {std}")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from odyssey_core import ops
 from odyssey_core.backends.base import Backend, Executable, Feed
-from odyssey_core.data.dataset import Images
+from odyssey_core.data.dataset import Images, PerChannel
 from odyssey_core.losses import Loss
 from odyssey_core.nn import Module
 from odyssey_core.tensor import Shape, Tensor, for_inference
@@ -21,7 +21,7 @@ class Inference:
         model: the architecture.
         backend: what runs it.
         input_shape: (C, H, W) of the images.
-        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
+        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``; one number, or one for each channel.
         std: see mean.
         weights: gives the parameters and buffers by path, float32; asked again after `forget`.
         loss: its `Loss.in_evaluation` is computed beside the logits.
@@ -32,8 +32,8 @@ class Inference:
         model: Module,
         backend: Backend,
         input_shape: Shape,
-        mean: float,
-        std: float,
+        mean: PerChannel,
+        std: PerChannel,
         weights: Callable[[], Mapping[str, np.ndarray]],
         loss: Loss,
     ):

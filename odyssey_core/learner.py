@@ -10,7 +10,7 @@ from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Backend, Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.augment import Augment
-from odyssey_core.data.dataset import Images
+from odyssey_core.data.dataset import Images, PerChannel
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import CrossEntropy, Loss
@@ -73,7 +73,7 @@ class Learner:
         backend: what runs the graph.
         input_shape: (C, H, W) of the images.
         batch_size: images per step.
-        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``.
+        mean: normalisation of pixels in [0, 1]: ``(p / 255 - mean) / std``; one number, or one for each channel.
         std: see mean.
         loss: what is trained by; evaluation reports its `Loss.in_evaluation`.
         plan: how the optimizer's learning rate goes over the run.
@@ -95,8 +95,8 @@ class Learner:
         *,
         input_shape: Shape,
         batch_size: Count,
-        mean: float = 0.0,
-        std: float = 1.0,
+        mean: PerChannel = 0.0,
+        std: PerChannel = 1.0,
         loss: Loss = CROSS_ENTROPY,
         plan: Plan = CONSTANT,
         seed: int = 0,

@@ -12,6 +12,7 @@ import yaml
 from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, Dataset, stratified_split
+from odyssey_core.data.dataset import shape_before_loading
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
@@ -40,7 +41,7 @@ REGISTRIES: dict[str, Registry] = {
     "scheduler": SCHEDULERS,
     "backend": BACKENDS,
 }
-UNBUILT = ("data", "backend")  # what nothing is made of before a run begins
+UNBUILT = ("backend",)  # what nothing is made of before a run begins
 GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
 
 
@@ -119,8 +120,9 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
             parts[group] = schema(**arguments)
     weights, head, wrong = _begin(root.get("model", {}))
     faults += wrong
-    # Looking a data set up imports what draws or reads it. What is as its file has it is right, since a test binds
-    # every file: it comes last, and not at all where something else is already wrong.
+    shape = None
+    # Looking a backend up imports it. What is as its file has it is right, since a test binds every file: it comes
+    # last, and not at all where something else is already wrong.
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
         if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
@@ -128,8 +130,10 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
         faults += _heard(wrong, group, root, silent)
         if not wrong:
             parts[group] = component
+        if component and group == "data":
+            shape = shape_before_loading(component.target, component.arguments)
     sound = {name: part for name, part in parts.items() if name not in silent}
-    faults += combinations.faults(sound, root)
+    faults += combinations.faults(sound, root, shape)
     if faults or silent:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
@@ -289,6 +293,9 @@ def assemble(request: Request) -> Assembly:
 
     backend = request.backend.build()
     dataset = request.data.build()
+    # A set that cannot tell the shape of its images before it is loaded has had no model tried on it.
+    if wrong := dict.fromkeys(combinations.of_shape(vars(request), vars(request), dataset.input_shape)):
+        raise Faults([*wrong])
     config = request.trainer
     size = check_sizes(request, len(dataset.train), dataset.classes)
     if size:

@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from odyssey_core.data import INPUT_SHAPE
+from odyssey_core.data.dataset import Shape
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_core.optim import Optimizer
 from odyssey_run import claims
@@ -16,26 +16,46 @@ RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
 MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 
-def faults(parts: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
+def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | None) -> list[str]:
     """One line a fault.
 
     Args:
         parts: components and groups by name, bound; those that are wrong already are left out.
         root: values that belong to no group, likewise.
+        shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
     """
-    return list(dict.fromkeys([*_of_constructors(parts, root), *_of_values(parts, root)]))
+    of_model = of_shape(parts, root, shape) if shape else ()
+    return list(dict.fromkeys([*_of_constructors(parts, root), *of_model, *_of_values(parts, root)]))
+
+
+def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) -> Iterator[str]:
+    """What is wrong with a model for images of (C, H, W), and with what rests on its weights; one line a fault.
+
+    Args:
+        parts, root: as `faults` takes them.
+        shape: of the data's images.
+    """
+    return _constructing(
+        parts,
+        (("model",), lambda: _shapes(parts["model"], shape)),
+        (("model", "optim"), lambda: _check_memory(_shapes(parts["model"], shape), parts["optim"].build())),
+        (("model", "trainer"), lambda: _check_claims(_shapes(parts["model"], shape), parts["trainer"], root)),
+    )
 
 
 def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
     """What the constructors that load nothing find wrong, and what rests on what they make."""
-    for needed, construct in (
+    return _constructing(
+        parts,
         (("optim",), lambda: parts["optim"].build()),
         (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
-        (("model",), lambda: _shapes(parts["model"])),
-        (("model", "optim"), lambda: _check_memory(_shapes(parts["model"]), parts["optim"].build())),
         ((), lambda: claims.read(root.get("expect", {}))),
-        (("model", "trainer"), lambda: _check_claims(_shapes(parts["model"]), parts["trainer"], root)),
-    ):
+    )
+
+
+def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Callable[[], Any]]) -> Iterator[str]:
+    """What is found wrong when things are made whose parts are all there."""
+    for needed, construct in steps:
         try:
             if all(parts.get(name) for name in needed):
                 construct()
@@ -45,9 +65,9 @@ def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Itera
             yield str(error)
 
 
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The arrays of a model for two classes of 28 x 28 pixels."""
-    module = model.build(input_shape=INPUT_SHAPE, classes=2)
+def _shapes(model: Any, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+    """The arrays of a model for two classes of images of (C, H, W)."""
+    module = model.build(input_shape=input_shape, classes=2)
     return {name: node.shape for name, node in module.parameters().items()}
 
 

@@ -3,7 +3,7 @@
 ``DATASETS[name](..., mean, std)`` gives a ``Dataset``; nothing past it opens a data file or checks a label.
 """
 
-from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
 from odyssey_core.data.split import epoch_order, stratified_split
 from odyssey_core.registry import Registry
 
@@ -17,6 +17,4 @@ DATASETS = Registry(
     },
 )
 
-INPUT_SHAPE = (1, 28, 28)  # (C, H, W) of them all: a model can be tried before anything is loaded
-
-__all__ = ["DATASETS", "INPUT_SHAPE", "Dataset", "Images", "epoch_order", "stratified_split"]
+__all__ = ["DATASETS", "Dataset", "Images", "PerChannel", "epoch_order", "of_shape", "stratified_split"]

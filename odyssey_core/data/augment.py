@@ -32,6 +32,11 @@ class Augment:
     def __post_init__(self) -> None:
         check_ranges(Augment, vars(self), "data.augment")
 
-    def amounts(self) -> tuple[float, float, float, float]:
-        """(rotation in radians, scale, shear, shift)."""
-        return math.pi / 180 * self.rotation, self.scale, self.shear, self.shift
+    def amounts(self) -> dict[str, float]:
+        """As `ops.images` takes them: rotation in radians."""
+        return {
+            "rotation": math.pi / 180 * self.rotation,
+            "scaling": self.scale,
+            "shear": self.shear,
+            "shift_by": self.shift,
+        }

@@ -1,16 +1,20 @@
 """What every dataset is once loaded, and the checks that make its indices and labels safe to use unchecked."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.preparation import Preparation
-from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.errors import ConfigError, DataError, OdysseyError
 
 ORIENTATIONS = ("upright", "transposed")
+Shape = tuple[int, int, int]
+PerChannel = float | tuple[float, ...]  # one number for all channels of an image, or one for each
+Constructor = TypeVar("Constructor", bound=Callable[..., "Dataset"])
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Dataset:
         test: the test images, of the same (C, H, W).
         class_names: one name a class, in label order.
         orientation: ``"upright"``, or ``"transposed"`` where rows and columns are stored swapped, as in EMNIST.
-        mean: mean of the pixels in [0, 1], subtracted before the first layer.
-        std: their standard deviation, divided by after that.
+        mean: mean of the pixels in [0, 1], subtracted before the first layer; one number, or one for each channel.
+        std: their standard deviation, divided by after that; likewise.
         digest: SHA-256 of the data as read (see ``digest_of``).
         official: whether every source file is byte for byte the published one.
         preparation: how a picture of one character is made into such an image.
@@ -66,7 +70,7 @@ class Dataset:
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
-        ConfigError: a std that is not positive, a mean or std that is not finite.
+        ConfigError: a std that is not positive, a mean or std that is not finite or not one for each channel.
     """
 
     name: str
@@ -74,8 +78,8 @@ class Dataset:
     test: Images
     class_names: tuple[str, ...]
     orientation: str
-    mean: float
-    std: float
+    mean: PerChannel
+    std: PerChannel
     digest: str
     official: bool
     preparation: Preparation
@@ -92,13 +96,19 @@ class Dataset:
             )
         if self.orientation not in ORIENTATIONS:
             raise DataError(f"{self.name}: orientation: expected one of {ORIENTATIONS}, got {self.orientation!r}")
-        if not np.isfinite(self.mean):
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if isinstance(values, tuple) and len(values) != self.input_shape[0]:
+                channels = self.input_shape[0]
+                raise ConfigError(
+                    f"data.{key}: expected one number, or {channels} for {channels} channels, got {values}"
+                )
+        if not np.isfinite(self.mean).all():
             raise ConfigError(f"data.mean: expected a finite number, got {self.mean}")
-        if not (np.isfinite(self.std) and self.std > 0):
+        if not (np.isfinite(self.std) & (np.array(self.std) > 0)).all():
             raise ConfigError(f"data.std: expected a finite number above 0, got {self.std}; 1.0 divides by nothing")
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> Shape:
         """(C, H, W) of one image."""
         return tuple(self.train.pixels.shape[1:])
 
@@ -111,6 +121,31 @@ class Dataset:
     def upright_test(self) -> Images:
         """The test images as a person reads them, which is how a trained model takes them."""
         return Images(np.ascontiguousarray(upright(self.test.pixels, self.orientation)), self.test.labels)
+
+
+def of_shape(shape: Shape | Callable[..., Shape | None]) -> Callable[[Constructor], Constructor]:
+    """Decorates a data set's constructor: the shape of its images is known before they are loaded.
+
+    Args:
+        shape: (C, H, W), or what gives it, or None where it does not know, for the constructor's arguments.
+    """
+
+    def decorate(constructor: Constructor) -> Constructor:
+        constructor.shape_of_images = shape if callable(shape) else lambda **arguments: shape
+        return constructor
+
+    return decorate
+
+
+def shape_before_loading(constructor: Callable[..., "Dataset"], arguments: Mapping[str, Any]) -> Shape | None:
+    """The (C, H, W) of a data set's images, as `of_shape` states it; None where it is only known once they are loaded.
+
+    Arguments that the data set will refuse give None too: to say so is left to the constructor.
+    """
+    try:
+        return getattr(constructor, "shape_of_images", lambda **_: None)(**arguments)
+    except (OdysseyError, OSError, TypeError):
+        return None
 
 
 def upright(pixels: np.ndarray, orientation: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
-from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
 from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.data.split import stratified_split
 
@@ -15,7 +15,8 @@ DIGEST = "9d1fdd65f97c060a5bc8293f7ce52f34b5327a4864ab1704e67ce7b0cc2f38f3"
 SOURCE_SIZE, SIZE, SOURCE_MAX = 8, 28, 16
 
 
-def digits(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
+@of_shape((1, 28, 28))
+def digits(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None) -> Dataset:
     """Handwritten digits: pixels (1437, 1, 28, 28) and (360, 1, 28, 28) uint8, upright, 10 classes.
 
     The test set is a fixed stratified fifth. ``official`` tells whether the images are those of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import atomic_file, cache_folder
-from odyssey_core.data.dataset import Dataset
+from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
 from odyssey_core.data.preparation import PREPARATIONS
@@ -41,11 +41,12 @@ SPLITS = {
 }
 
 
+@of_shape((1, 28, 28))
 def emnist(
     split: str = "balanced",
     root: str | None = None,
-    mean: float = 0.0,
-    std: float = 1.0,
+    mean: PerChannel = 0.0,
+    std: PerChannel = 1.0,
     augment: Augment | None = None,
 ) -> Dataset:
     """One EMNIST split: pixels (N, 1, 28, 28) uint8, stored transposed.

@@ -10,7 +10,7 @@ import numpy as np
 from odyssey_core import random
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
-from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
 from odyssey_core.data.outlines import GRID, draw
 from odyssey_core.data.preparation import PREPARATIONS
 
@@ -31,7 +31,8 @@ CHUNK = 1024
 DIGEST = "051bc29164771060f0176582d2b0dcdffd8a60551510e857ecc5e8c3034e9de8"
 
 
-def glyphs(mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
+@of_shape((1, 28, 28))
+def glyphs(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None) -> Dataset:
     """Printed characters, sized like EMNIST Balanced: 112,800 + 18,800 images (N, 1, 28, 28) uint8, 47 classes.
 
     Every image is a glyph of one of 21 fonts (regular, bold, italic; sans, serif, monospaced), fitted to a square as

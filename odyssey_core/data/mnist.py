@@ -2,7 +2,7 @@
 
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cache_folder
-from odyssey_core.data.dataset import Dataset
+from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
 from odyssey_core.data.preparation import PREPARATIONS
@@ -20,7 +20,10 @@ OFFICIAL = {
 DIGEST = "1181f68a4abdeb7a95c490660bfad715f80ad9de90bb6d412a959a9d559ad2be"  # of the images and labels in them
 
 
-def mnist(root: str | None = None, mean: float = 0.0, std: float = 1.0, augment: Augment | None = None) -> Dataset:
+@of_shape((1, 28, 28))
+def mnist(
+    root: str | None = None, mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None
+) -> Dataset:
     """The MNIST digits: pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Args:

@@ -1,5 +1,10 @@
 """Nodes without inputs: parameters, buffers, what a step is fed with, and the seed of the backward pass."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
+from odyssey_core.errors import ShapeError
 from odyssey_core.initial import Initial, Uniform
 from odyssey_core.tensor import Op, Shape, Tensor
 
@@ -8,7 +13,8 @@ __all__ = ["batch_weight", "buffer", "images", "input_", "labels", "parameter"]
 
 def _images_in_onnx(emit, node: Tensor, pixels: str) -> str:
     raw = emit("Cast", pixels, to=1)  # TensorProto.FLOAT
-    return emit("Div", emit("Sub", emit("Div", raw, 255.0), node.attrs["mean"]), node.attrs["std"])
+    mean, std = (np.array(node.attrs[name], np.float32)[:, None, None] for name in ("mean", "std"))
+    return emit("Div", emit("Sub", emit("Div", raw, 255.0), mean), std)
 
 
 PARAMETER = Op("parameter", lambda *, name, shape, initial: shape)
@@ -61,7 +67,10 @@ def input_(name: str, shape: Shape) -> Tensor:
 
 
 def images(
-    shape: Shape, mean: float = 0.0, std: float = 1.0, augment: tuple[float, float, float, float] | None = None
+    shape: Shape,
+    mean: float | tuple[float, ...] = 0.0,
+    std: float | tuple[float, ...] = 1.0,
+    augment: Mapping[str, float] | None = None,
 ) -> Tensor:
     """(N, C, H, W) the step's images, gathered by index from uint8 pixels p: ``(p / 255 - mean) / std``.
 
@@ -69,14 +78,25 @@ def images(
 
     Args:
         shape: (N, C, H, W).
-        mean: of the pixels in [0, 1].
-        std: of the pixels in [0, 1].
-        augment: amounts (rotation in radians, scale, shear, shift in pixels) of a random affine distortion. With
-            u uniform in [-1, 1), six for each image and epoch, the pixel at (i, j) relative to the centre is sampled at
-            s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0, s = 1 + scale u1, k = shear u2, x = shift u3,
-            y = shift u4, bilinearly, with 0 outside.
+        mean: of the pixels in [0, 1]; one number, or one for each channel.
+        std: of the pixels in [0, 1]; likewise.
+        augment: amounts of a random distortion by name: ``rotation`` in radians, ``scaling``, ``shear``, and
+            ``shift_by`` in pixels. With u uniform in [-1, 1), drawn for each image and epoch, the pixel at (i, j)
+            relative to the centre is sampled at s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0,
+            s = 1 + scaling u1, k = shear u2, x = shift_by u3, y = shift_by u4, bilinearly, with 0 outside.
+
+    Raises:
+        ShapeError: another number of means or deviations than there are channels.
     """
-    return IMAGES(shape=tuple(shape), mean=float(mean), std=float(std), augment=augment)
+    mean, std = (_of_channels(name, values, shape[1]) for name, values in (("mean", mean), ("std", std)))
+    return IMAGES(shape=tuple(shape), mean=mean, std=std, augment=augment)
+
+
+def _of_channels(name: str, values: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
+    found = tuple(map(float, np.ravel(values)))
+    if len(found) not in (1, channels):
+        raise ShapeError(f"images: {name} must be one number or one for each of {channels} channels, got {values}")
+    return found if len(found) == channels else found * channels
 
 
 def labels(batch_size: int) -> Tensor:

@@ -1,5 +1,6 @@
 """``task=export run_id=... format=torch|onnx``: a trained model for other programs."""
 
+import json
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -51,4 +52,12 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
 def _normalisation(about: "Mapping[str, str]", classifier: "Classifier") -> str:
     """What the net itself must be given, as an expression of the pixels: the file for PyTorch holds weights alone."""
     turned = ".transpose(-1, -2)" if classifier.orientation == "transposed" else ""
-    return f"(pixels{turned} / 255 - {float(about['mean']):g}) / {float(about['std']):g}"
+    mean, std = (_of_channels(json.loads(about[key])) for key in ("mean", "std"))
+    return f"(pixels{turned} / 255 - {mean}) / {std}"
+
+
+def _of_channels(values: "float | list[float]") -> str:
+    """A number for people, or those of the channels in a shape that multiplies (N, C, H, W)."""
+    if not isinstance(values, list):
+        return f"{values:g}"
+    return f"torch.tensor([{', '.join(f'{x:g}' for x in values)}]).view(-1, 1, 1)"

@@ -89,7 +89,15 @@ def test_kernels_know_vectors_and_the_graph_alone(path):
         elif name.startswith("odyssey_core."):
             assert name.split(".")[1] in {"ops", "tensor", "optim"}, name
         else:
-            assert name.partition(".")[0] in {"numba", "numpy", "math", "typing", "collections", "functools"}, name
+            assert name.partition(".")[0] in {
+                "numba",
+                "numpy",
+                "math",
+                "typing",
+                "collections",
+                "functools",
+                "itertools",
+            }, name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "backends/numba/kernels").glob("*.py")), ids=lambda p: p.name)

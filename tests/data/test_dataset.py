@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from odyssey_core.data import DATASETS, Dataset, Images
-from odyssey_core.data.dataset import digest_of
+from odyssey_core.data.dataset import digest_of, of_shape, shape_before_loading
 from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import ConfigError, DataError
 
@@ -73,6 +73,29 @@ def test_std(std):
 def test_mean():
     with pytest.raises(ConfigError, match=r"data\.mean: expected a finite number, got nan"):
         dataset(mean=float("nan"))
+
+
+def test_means_and_deviations_of_channels():
+    colour = Images(np.zeros((2, 3, 4, 4), np.uint8), np.zeros(2, np.int64))
+    parts = {"train": colour, "test": colour}
+    assert dataset(**parts, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)).mean == (0.1, 0.2, 0.3)
+    with pytest.raises(ConfigError, match=r"data\.mean: expected one number, or 3 for 3 channels, got \(0\.1, 0\.2\)"):
+        dataset(**parts, mean=(0.1, 0.2))
+    with pytest.raises(ConfigError, match=r"data\.std: expected a finite number above 0, got \(1\.0, 0\.0, 1\.0\)"):
+        dataset(**parts, std=(1.0, 0.0, 1.0))
+
+
+def test_a_shape_is_told_before_loading():
+    def squares(size: int, channels: int = 3) -> Dataset:
+        raise AssertionError("nothing is loaded")
+
+    told = of_shape(lambda size, channels=3: (channels, size, size))(squares)
+    assert shape_before_loading(told, {"size": 8}) == (3, 8, 8)
+    assert shape_before_loading(told, {"sise": 8}) is None  # the constructor will refuse it
+    assert shape_before_loading(lambda size: None, {"size": 8}) is None
+    assert {name: shape_before_loading(DATASETS[name], {}) for name in ("mnist", "digits", "emnist", "glyphs")} == (
+        dict.fromkeys(("mnist", "digits", "emnist", "glyphs"), (1, 28, 28))
+    )
 
 
 def test_digest_is_of_shapes_pixels_and_labels():

@@ -435,6 +435,24 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
     assert line == "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
 
 
+def test_a_model_is_tried_on_the_data_s_own_shape_before_anything_is_loaded(mistake, monkeypatch):
+    from odyssey_core.data import DATASETS, of_shape
+
+    @of_shape(lambda side=12, **options: (3, side, side))
+    def tiny(side: int = 12, mean: float = 0.0, std: float = 1.0, augment: None = None) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setitem(DATASETS._table, "digits", tiny)
+    small = "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
+    assert mistake(*QUICK) == [small]
+    assert mistake(*QUICK, "data.side=8") == [small.replace("12x12", "8x8")]
+    assert sorted(mistake(*QUICK, "data.mean=x", "optim.lr=-1")) == [
+        "data.mean: expected a number, got the text 'x'",
+        small,
+        "optim.lr: expected a number from 0 to 1e+38, got -1",
+    ]
+
+
 def test_cfg_job_is_checked_too(mistake, capsys):
     assert cli.main([*QUICK, "--cfg", "job", "optim.lr=0.5"]) == 0
     assert "lr: 0.5" in capsys.readouterr().out

@@ -129,7 +129,7 @@ class _Residual(Module):
 
 def residual(batch: int = 33, threads: int = 1) -> Trained:
     """Batch norm's statistics over three blocks, distorted images, the squared error."""
-    amounts = (0.1, 0.1, 0.1, 1.0)
+    amounts = {"rotation": 0.1, "scaling": 0.1, "shear": 0.1, "shift_by": 1.0}
     return Trained(
         _Residual(), (2, 4, 6), batch, OPTIMIZERS["rmsprop"](momentum=0.5), 5, StepRule(ema=0.9), threads, amounts,
         ops.squared_error,

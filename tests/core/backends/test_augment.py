@@ -32,14 +32,14 @@ def test_numba_samples_what_numpy_samples(size):
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_no_amount_changes_nothing(backend):
-    found, pixels, order = distorted(BACKENDS[backend](), (1, 28, 28), (0.0, 0.0, 0.0, 0.0), mean=0.0, std=1.0)
+    found, pixels, order = distorted(BACKENDS[backend](), (1, 28, 28), Augment().amounts(), mean=0.0, std=1.0)
     np.testing.assert_allclose(found[0], pixels[order[0]] / 255, atol=1e-5)
 
 
 def test_a_shift_of_whole_pixels_moves_the_image():
     """With only a shift, the drawn offset is one number for x and one for y: a ramp stays a ramp."""
     ramp = np.broadcast_to(np.arange(28, dtype=np.uint8) * 4, (28, 28)).reshape(1, -1)
-    node = ops.images((1, 1, 28, 28), 0.0, 1 / 255, (0.0, 0.0, 0.0, 2.0))
+    node = ops.images((1, 1, 28, 28), 0.0, 1 / 255, Augment(shift=2).amounts())
     image = BACKENDS["numba"]().compile([node], {}).run(Feed(order=np.zeros((1, 1), np.int64), pixels=ramp.copy()))
     inner = image.reshape(28, 28)[4:-4, 4:-4]
     np.testing.assert_allclose(np.diff(inner, axis=1), 4, atol=1e-3)

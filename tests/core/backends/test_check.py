@@ -391,7 +391,7 @@ def test_the_listing_names_every_row(trained):
     assert [int(r) for r, _ in rows] == list(range(len(names)))
     assert re.search(r"^phase 0, group 1: blocks 1 to 1$", text, re.M)
     assert re.search(r"^phase 1, group 0: once$", text, re.M)
-    assert re.search(r"gather_images y=\d+ size=784 scale=\S+ shift=\S+\n", text)
+    assert re.search(r"gather_images y=\d+ first=0 size=784 scale=\S+ shift=\S+\n", text)
     assert re.search(r"conv2d\[\d+, \d+, 5, 5\] x=\d+ weight=0 bias=\d+ y=\d+ channels=1 height=28 .* relu=1", text)
     assert re.search(r"  sum_squares grads=\d+ summed=\d+ squares=\d+ length=\d+ groups=2 ", text)
     assert re.search(r"  norm_of squares=\d+ norm=\d+ parts=8\n", text)

@@ -69,6 +69,14 @@ def _images(n):
     return Graph(classify(y), {"w": w, "b": b}, outputs=[x, y])
 
 
+def _colour_images(n):
+    """Channels that share a mean and a deviation, and one that has its own; its pixels begin at no multiple of 16."""
+    w, b = ops.parameter("w", (3, 3, 2, 2)), ops.parameter("b", (3,))
+    x = ops.images((n, 3, 7, 5), mean=(0.5, 0.5, 0.2), std=(0.3, 0.3, 0.7))
+    y = ops.relu(ops.conv2d(x, w, b))
+    return Graph(classify(y), {"w": w, "b": b}, outputs=[x, y])
+
+
 def _relu_fused_in_both_directions(n):
     """conv-relu-pool-conv-relu-linear: relu joins its producers, its derivative joins pool, conv and linear."""
     x, v, w, u = (
@@ -181,6 +189,7 @@ CASES = {
     "add": lambda n: _pair(n, ops.add),
     "multiply": lambda n: _pair(n, ops.multiply),
     "images": _images,
+    "images in colour": _colour_images,
     "pooled": lambda n: _pooled(n, (3, 8, 7), (5, 3, 3, 2)),
     "pooled, one channel": lambda n: _pooled(n, (1, 9, 8), (4, 1, 3, 3)),
     "pooled, many channels": lambda n: _pooled(n, (17, 6, 6), (9, 17, 3, 3)),

@@ -1,6 +1,7 @@
 """What enters a step and what leaves it."""
 
 import math
+from itertools import groupby
 
 import numpy as np
 from numba.extending import register_jitable
@@ -30,8 +31,9 @@ ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
 def _of_images(program, d) -> str:
-    size = d["size"] if "size" in d else d["channels"] * d["height"] * d["width"]
-    return "" if size == program.pixels else f"images of {program.pixels} pixels, the row says {size}"
+    end = d["first"] + (d["size"] if "size" in d else d["channels"] * d["height"] * d["width"])
+    known = program.pixels or 0
+    return f"images of {known} pixels, the row reads up to {end}" if end > known else ""
 
 
 def _columns(d, width: int) -> str:
@@ -39,18 +41,21 @@ def _columns(d, width: int) -> str:
 
 
 @instruction(writes="y", shapes=lambda d: {"y": (d["size"], LANES)}, bounds=_of_images)
-def gather_images(memory, feed, step, block, y, size, scale: Constant, shift: Constant):
-    """Pixels of the block's sixteen images as ``p scale + shift``; zeros in a lane without an image."""
+def gather_images(memory, feed, step, block, y, first: Index, size, scale: Constant, shift: Constant):
+    """``size`` pixels of the block's sixteen images, from the ``first`` on, as ``p scale + shift``.
+
+    A lane without an image gets zeros.
+    """
     scales, shifts, lane0 = splat(ZERO), splat(ZERO), block * LANES
     for lane in range(LANES):
         if image(feed, step, lane0 + lane) >= 0:
             scales, shifts = insert(scales, lane, scale), insert(shifts, lane, shift)
     for i in range(0, size - LANES + 1, LANES):
-        gather_pixels(feed, step, lane0, i, scales, shifts, memory, y + i * LANES)
+        gather_pixels(feed, step, lane0, first + i, scales, shifts, memory, y + i * LANES)
     for i in range(size // LANES * LANES, size):
         for lane in range(LANES):
             which = image(feed, step, lane0 + lane)
-            memory[y + i * LANES + lane] = pixel(feed, which, i) * scale + shift if which >= 0 else ZERO
+            memory[y + i * LANES + lane] = pixel(feed, which, first + i) * scale + shift if which >= 0 else ZERO
 
 
 @on_lanes
@@ -153,10 +158,10 @@ def _affine_shapes(d):
 
 @instruction(writes="y work", shapes=_affine_shapes, bounds=_of_images)
 def gather_affine(
-    memory, feed, step, block, y, work, channels, height, width, scale: Constant, shift: Constant, rotation: Constant,
-    scaling: Constant, shear: Constant, shift_by: Constant,
+    memory, feed, step, block, y, work, first: Index, channels, height, width, scale: Constant, shift: Constant,
+    rotation: Constant, scaling: Constant, shear: Constant, shift_by: Constant,
 ):  # fmt: skip
-    """As `gather_images`, each image distorted on the way; see `ops.images`.
+    """Some channels as `gather_images` gives them, each image distorted on the way; see `ops.images`.
 
     ``work`` holds the lanes' coefficients, a framed image, the pixels' columns and rows, and the distorted images
     before lanes and pixels are exchanged.
@@ -188,7 +193,7 @@ def gather_affine(
                 memory[target + i] = ZERO
         else:
             for c in range(channels):
-                _store_frame(memory, frame, feed, one, c * plane, height, width)
+                _store_frame(memory, frame, feed, one, first + c * plane, height, width)
                 part = target + c * plane
                 _store_sampled(memory, frame, part, work + lane, columns, rows, height, width, scale, shift)
     for i in range(0, size - LANES + 1, LANES):
@@ -237,20 +242,23 @@ def batch_weight(memory, feed, step, block, y):
 
 @lowers("images")
 def _lower_images(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    channels, height, width = node.shape[1:]
-    low.pixels = size = math.prod(node.shape[1:])
-    scale, shift = 1 / (255 * node.attrs["std"]), -node.attrs["mean"] / node.attrs["std"]
-    y = low.result(outer).shaped((size, LANES))
-    if node.attrs["augment"] is None:
-        low.row(gather_images, y=y, size=size, scale=scale, shift=shift)
-        return
-    work = low.temporary(affine_work(channels, height, width))
-    amounts = dict(zip(("rotation", "scaling", "shear", "shift_by"), node.attrs["augment"], strict=True))
-    low.row(
-        gather_affine, y=y, work=work.shaped((work.size,)), channels=channels, height=height, width=width, scale=scale,
-        shift=shift, **amounts,
-    )  # fmt: skip
-    low.release(work)
+    """Adds a row for each run of channels with one mean and one deviation."""
+    _, height, width = node.shape[1:]
+    low.pixels, plane, first = math.prod(node.shape[1:]), height * width, 0
+    y = low.result(outer)
+    for (mean, std), run in groupby(zip(node.attrs["mean"], node.attrs["std"], strict=True)):
+        channels = len(list(run))
+        size = channels * plane
+        part = y.part(first * LANES, size * LANES).shaped((size, LANES))
+        given = {"y": part, "first": first, "scale": 1 / (255 * std), "shift": -mean / std}
+        if node.attrs["augment"] is None:
+            low.row(gather_images, **given, size=size)
+        else:
+            work = low.temporary(affine_work(channels, height, width))
+            shape = {"channels": channels, "height": height, "width": width}
+            low.row(gather_affine, **given, work=work.shaped((work.size,)), **shape, **node.attrs["augment"])
+            low.release(work)
+        first += size
 
 
 @lowers("labels")

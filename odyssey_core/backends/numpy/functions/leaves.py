@@ -10,6 +10,7 @@ def images(*, shape, mean, std, augment, feed, dtype):
     pixels = feed.pixels[feed.order].reshape(shape).astype(dtype)
     if augment is not None:
         pixels = _distort(pixels, *_coordinates(feed, shape[2], shape[3], augment, dtype))
+    mean, std = (np.array(values, dtype)[:, None, None] for values in (mean, std))
     return np.where(feed.order[:, None, None, None] >= 0, (pixels / 255 - mean) / std, 0).astype(dtype)
 
 
@@ -17,7 +18,7 @@ def _coordinates(feed, height, width, augment, dtype):
     """Where each pixel is sampled: two (N, H, W) arrays, x and y in a frame with a border of one pixel."""
     drawn = words(8, seed=feed.seed, stream="augment", epoch=feed.epoch, item=feed.order)
     u = ((drawn >> np.uint32(8)).astype(dtype) * dtype.type(2**-23) - 1).T[..., None, None]
-    turn, scale, shear, shift = (dtype.type(a) for a in augment)
+    turn, scale, shear, shift = (dtype.type(augment[name]) for name in ("rotation", "scaling", "shear", "shift_by"))
     angle, size, k = turn * u[0], 1 + scale * u[1], shear * u[2]
     square = angle * angle
     # Taylor's series, good to float32 up to 45 degrees.
