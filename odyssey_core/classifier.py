@@ -21,7 +21,7 @@ LARGEST = 4096  # pixels of a side
 
 
 class Classifier:
-    """The forward pass of a model with its trained weights. It takes upright images, light on dark.
+    """The forward pass of a model with its trained weights. It takes upright images.
 
     Args:
         weights: arrays as the weights file names them.
@@ -33,7 +33,7 @@ class Classifier:
         input_shape: (C, H, W).
         orientation: how the model's training images were stored: ``upright``, or ``transposed``, in which case images
             are turned here.
-        preparation: how a picture of one character is made into an image for it.
+        preparation: how a person's picture is made into an image for it.
         module: the architecture.
         loss: what it was trained by; cross-entropy where the metadata name none.
         parameters: parameters and buffers by their path in it, float32.

@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 
 from odyssey_core.checkpoint import write_atomic
-from odyssey_core.data.preparation import POLARITY
 
 FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
     "model",
@@ -26,18 +25,19 @@ FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
 REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
 
 
-def write(folder: Path, weights: Path, example: np.ndarray, classes: int, backend: str) -> Path:
+def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes: int, backend: str) -> Path:
     """Writes the model; returns its folder.
 
     Args:
         folder: of the run.
         weights: the weights file.
         example: (n, C, H, W) uint8 images, upright.
+        images: what images it takes, for people.
         classes: how many the model tells apart.
         backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
     """
     model = folder / FOLDER
-    images = as_served(example).tolist()
+    served = as_served(example).tolist()
     pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := _version(name))]
     requirements = "".join(f"{pin}\n" for pin in pins)
     dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
@@ -51,10 +51,12 @@ def write(folder: Path, weights: Path, example: np.ndarray, classes: int, backen
         "requirements.txt": requirements.encode(),
         "python_env.yaml": yaml.safe_dump(python, sort_keys=False).encode(),
         "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
-        EXAMPLE: json.dumps(images).encode(),
-        SERVING_EXAMPLE: json.dumps({"inputs": images}).encode(),
+        EXAMPLE: json.dumps(served).encode(),
+        SERVING_EXAMPLE: json.dumps({"inputs": served}).encode(),
     }
-    description = _description(example.shape[1:], classes, backend, hashlib.sha256(contents[WEIGHTS]).hexdigest())
+    description = _description(
+        example.shape[1:], images, classes, backend, hashlib.sha256(contents[WEIGHTS]).hexdigest()
+    )
     contents["MLmodel"] = yaml.safe_dump(description, sort_keys=False).encode()
     for name, content in contents.items():
         write_atomic(model / name, content)
@@ -66,7 +68,7 @@ def as_served(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
-def _description(shape: tuple[int, ...], classes: int, backend: str, weights: str) -> dict:
+def _description(shape: tuple[int, ...], images: str, classes: int, backend: str, weights: str) -> dict:
     sizes = list(shape[1:] if shape[0] == 1 else shape)
     inputs = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *sizes]}}]
     outputs = [
@@ -93,7 +95,7 @@ def _description(shape: tuple[int, ...], classes: int, backend: str, weights: st
             "serving_input_path": SERVING_EXAMPLE,
             "type": "ndarray",
         },
-        "metadata": {"images": f"upright, {POLARITY}, whole numbers from 0 to 255"},
+        "metadata": {"images": f"{images}, whole numbers from 0 to 255"},
         "mlflow_version": _version("mlflow"),
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",

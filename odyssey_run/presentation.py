@@ -46,7 +46,8 @@ def present(request: Request, session: Session, dataset: Dataset, weights: Path,
     rows = claims.report(claims.read(request.expect), last)
     session.tags({"mlflow.note.content": summary.note(records, rows, request.plots.enabled)})
     examples = dataset.upright_test.pixels[:EXAMPLES]
-    model = model_folder.write(session.path, weights, examples, dataset.classes, request.backend.name)
+    images = dataset.preparation.images(dataset.input_shape[0])
+    model = model_folder.write(session.path, weights, examples, images, dataset.classes, request.backend.name)
     session.model(model, step)
     if request.plots.enabled:
         with session.screen.waiting("drawing pictures and report"):

@@ -44,7 +44,7 @@ class ServedModel:
 
         Args:
             model_input: (N, H, W) or (N, C, H, W) whole numbers from 0 to 255, as an array or nested lists: upright
-                images, light on dark.
+                images, as the model folder's metadata state them.
             params: none are known.
 
         Returns:

@@ -10,10 +10,10 @@ from odyssey_core.registry import Registry
 DATASETS = Registry(
     "dataset",
     {
-        "emnist": "odyssey_core.data.emnist:emnist",
+        "emnist": "odyssey_characters.emnist:emnist",
         "mnist": "odyssey_core.data.mnist:mnist",
-        "digits": "odyssey_core.data.digits:digits",
-        "glyphs": "odyssey_core.data.glyphs:glyphs",
+        "digits": "odyssey_characters.digits:digits",
+        "glyphs": "odyssey_characters.glyphs:glyphs",
     },
 )
 

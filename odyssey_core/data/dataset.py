@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from odyssey_core.data.augment import Augment
-from odyssey_core.data.preparation import Preparation
+from odyssey_core.data.preparation import PHOTOGRAPHS, Preparation
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 
 ORIENTATIONS = ("upright", "transposed")
@@ -51,6 +51,23 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Pairs of classes that a person, too, takes for each other.
+
+    Args:
+        reasons: what the two classes of a pair share.
+        told_apart: for a sentence: what they are, and what a person goes by who tells them apart.
+    """
+
+    reasons: Mapping[frozenset[str], str]
+    told_apart: str
+
+    def reason(self, a: str, b: str) -> str | None:
+        """Why taking one class for the other is forgivable; None where it is not."""
+        return self.reasons.get(frozenset((a, b)))
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A training set, a test set, and what is needed to read them.
 
@@ -64,9 +81,9 @@ class Dataset:
         std: their standard deviation, divided by after that; likewise.
         digest: SHA-256 of the data as read (see ``digest_of``).
         official: whether every source file is byte for byte the published one.
-        preparation: how a picture of one character is made into such an image.
+        preparation: how a person's picture is made into such an image.
         augment: distortion of the training images, or None.
-        words: whether the classes are characters that stand in words, so that a reader may tell look-alikes apart.
+        alike: which classes a person, too, takes for each other; None where nothing is known of it.
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
@@ -82,9 +99,9 @@ class Dataset:
     std: PerChannel
     digest: str
     official: bool
-    preparation: Preparation
+    preparation: Preparation = PHOTOGRAPHS
     augment: Augment | None = None
-    words: bool = False
+    alike: Alike | None = None
 
     def __post_init__(self):
         for part, images in (("train", self.train), ("test", self.test)):

@@ -5,7 +5,7 @@ from odyssey_core.data.cache import cache_folder
 from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
-from odyssey_core.data.preparation import PREPARATIONS
+from odyssey_core.data.preparation import Preparation
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -18,6 +18,10 @@ OFFICIAL = {
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 DIGEST = "1181f68a4abdeb7a95c490660bfad715f80ad9de90bb6d412a959a9d559ad2be"  # of the images and labels in them
+# LeCun, Bottou, Bengio, Haffner 1998, section III-A: a 20-pixel box, the centre of mass in the middle of 28 pixels.
+PREPARATION = Preparation(
+    "handwriting", {"polarity": "light on dark", "box": 20 / 28, "centre": "mass", "stroke": 2.6 / 28}
+)
 
 
 @of_shape((1, 28, 28))
@@ -47,6 +51,4 @@ def mnist(
         paths = files_in(root, list(OFFICIAL))
     loaded = load_files("mnist", paths, OFFICIAL, tuple("0123456789"))
     loaded["official"] |= loaded["digest"] == DIGEST  # unpacked, or packed anew, they are the same images
-    return Dataset(
-        **loaded, orientation="upright", preparation=PREPARATIONS["mnist"], mean=mean, std=std, augment=augment
-    )
+    return Dataset(**loaded, orientation="upright", preparation=PREPARATION, mean=mean, std=std, augment=augment)

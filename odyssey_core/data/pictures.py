@@ -4,15 +4,18 @@ A data set made of files and a prediction on a new file go through the same func
 """
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from odyssey_core.data.preparation import Looked, Seen
 from odyssey_core.errors import DataError
 
 MOST_PIXELS = 110_000_000  # of a file: 12,000 by 9,000
+SHOWN = 1000  # pixels of the longer side of a picture that is drawn
 Mode = Literal["resize", "center_crop", "pad"]
 MODES = get_args(Mode)
 FOREIGN = {  # what is no image for Pillow, by its first bytes, and what to do
@@ -67,8 +70,7 @@ def read(path: Path, channels: int, size: tuple[int, int] | None = None, mode: M
         DataError: as `opened` does.
     """
     image = on_white(opened(path)[0], channels)
-    pixels = np.asarray(image if size is None else fitted(image, size, mode))
-    return np.ascontiguousarray(pixels[None] if channels == 1 else np.moveaxis(pixels, 2, 0))
+    return _pixels(image if size is None else fitted(image, size, mode))
 
 
 def on_white(image: Image.Image, channels: int) -> Image.Image:
@@ -98,12 +100,66 @@ def fitted(image: Image.Image, size: tuple[int, int], mode: Mode) -> Image.Image
     if mode == "resize":
         return image.resize((w, h), method)
     if mode == "center_crop":
-        return ImageOps.fit(image, (w, h), method)
+        return image.resize((w, h), method, box=_middle(image.size, size))
     scale = min(w / image.width, h / image.height)
     inside = image.resize([max(1, round(scale * n)) for n in image.size], method)
     frame = Image.new(image.mode, (w, h))
     frame.paste(inside, ((w - inside.width) // 2, (h - inside.height) // 2))
     return frame
+
+
+def _middle(picture: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the largest part, in the middle of a picture (w, h), that is as (H, W)."""
+    h, w = size
+    scale = min(picture[0] / w, picture[1] / h)
+    left, top = (picture[0] - scale * w) / 2, (picture[1] - scale * h) / 2
+    return left, top, picture[0] - left, picture[1] - top
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The preparation of photographs: a picture is one image, cut to the size of the data set's.
+
+    Args:
+        mode: see `fitted`.
+        polarity: ``"light on dark"`` where the data set's images are so: a picture with light edges is inverted. None
+            leaves pictures as they are.
+    """
+
+    mode: Mode = "center_crop"
+    polarity: Literal["light on dark"] | None = None
+    part: ClassVar[None] = None
+
+    def __post_init__(self):
+        if self.mode not in MODES or self.polarity not in ("light on dark", None):
+            raise DataError(f"preparation: expected mode {', '.join(MODES)} and polarity light on dark, got {self}")
+
+    def look(self, path: Path, shape: tuple[int, int, int]) -> Looked:
+        """See `Reader.look`."""
+        channels, *size = shape
+        if channels not in (1, 3):
+            raise DataError(f"{path}: a picture has 1 or 3 channels; the model takes {channels}")
+        picture = opened(path)[0]
+        pixels = _pixels(fitted(self._turned(on_white(picture, channels)), tuple(size), self.mode))
+        shown = on_white(picture, 3)
+        shown.thumbnail((SHOWN, SHOWN))
+        part = _middle(shown.size, tuple(size)) if self.mode == "center_crop" else (0, 0, *shown.size)
+        box = tuple(round(edge) for edge in part)
+        return Looked(np.asarray(shown), max(picture.size) / max(shown.size), [Seen(pixels, box)], [])
+
+    def variants(self, image: np.ndarray) -> np.ndarray:
+        """The image alone: what else shows the same, mirrored or shifted, depends on the data."""
+        return image[None]
+
+    def _turned(self, image: Image.Image) -> Image.Image:
+        grey = np.asarray(image.convert("L"))
+        edges = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        return ImageOps.invert(image) if self.polarity and np.median(edges) > 127 else image
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(C, H, W) uint8 of a picture of mode L or RGB."""
+    return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(image)), 2, 0))
 
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:

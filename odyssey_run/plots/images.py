@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS, MISTAKES = 5, 25
 ACROSS, FILTERS = 6, 24
-DRAWN = 20  # characters of a picture
+DRAWN = 20  # parts of a picture
 
 
 def mosaic(pictures: np.ndarray, columns: int, gap: tuple[int, int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -48,7 +48,7 @@ def mistakes(scores: Scores) -> Figure | None:
     if not len(chosen):
         return None
     names = scores.class_names
-    pictures = scores.pixels[chosen]
+    pictures = scores.pixels[chosen, 0]
     h, w = pictures.shape[1:]
     whole, corners = mosaic(pictures, COLUMNS, (h * 6 // 7, w // 4))
     drawn = style.figure(0.85 + 1.3 * -(-len(chosen) // COLUMNS), left=0.1, right=0.1, top=0.55, bottom=0.4)
@@ -108,9 +108,9 @@ def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
 
 
 def reading(found: "Reading") -> Figure:
-    """A picture with its characters marked, and what the net saw of each beside its likeliest answers."""
-    shown, many = found.characters[:DRAWN], len(found.characters) > 1
-    h, w = found.rgb.shape[:2]
+    """A picture with what was found in it marked, and what the net saw of it beside its likeliest answers."""
+    shown, many = found.answers[:DRAWN], len(found.answers) > 1
+    h, w = found.looked.rgb.shape[:2]
     across = style.WIDTH - 0.2
     tall = min(3.0, across * h / w) if many else 1.55
     rows = -(-len(shown) // COLUMNS) if many else 0
@@ -121,18 +121,18 @@ def reading(found: "Reading") -> Figure:
     if not many:
         seen = drawn.add_subplot(top[1])
         style.bare(seen)
-        seen.imshow(shown[0].seen.image, cmap="gray_r", vmin=0, vmax=255)
+        seen.imshow(shown[0].seen.image[0], cmap="gray_r", vmin=0, vmax=255)
         seen.set_title("what the net saw", fontsize=9, fontweight="normal")
         _bars(drawn.add_subplot(top[2]), shown[0].answers[:5])
         return drawn
     axes = drawn.add_subplot(bands[1])
     style.bare(axes)
-    pictures = np.stack([character.seen.image for character in shown])
+    pictures = np.stack([answer.seen.image[0] for answer in shown])
     h, w = pictures.shape[1:]
     whole, corners = mosaic(pictures, COLUMNS, (h // 2, w // 3))
     axes.imshow(np.pad(whole, ((0, h // 2), (0, 0)), constant_values=np.nan), cmap="gray_r", vmin=0, vmax=255)
-    for number, (character, (x, y)) in enumerate(zip(shown, corners, strict=True), 1):
-        (name, share), *rest = [(style.plain(name), share) for name, share in character.answers[:2]]
+    for number, (answer, (x, y)) in enumerate(zip(shown, corners, strict=True), 1):
+        (name, share), *rest = [(style.plain(name), share) for name, share in answer.answers[:2]]
         said = f"{number}: {name}  {share:.1%}" + (f"\nor {rest[0][0]}  {rest[0][1]:.1%}" if rest else "")
         axes.text(x + w / 2, y + h + 1, said, ha="center", va="top", fontsize=7.5, color=style.BLUE)
     return drawn
@@ -140,9 +140,9 @@ def reading(found: "Reading") -> Figure:
 
 def _photograph(axes: Axes, found: "Reading") -> None:
     style.bare(axes)
-    axes.imshow(np.uint8(found.rgb))
-    many = len(found.characters) > 1
-    marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.characters, 1)]
+    axes.imshow(found.looked.rgb)
+    many = len(found.answers) > 1
+    marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.answers, 1)]
     marks += [(box, style.VERMILLION, "not read") for box, _ in found.left_out]
     for (left, top, right, bottom), colour, label in marks:
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))

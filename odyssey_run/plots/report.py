@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from odyssey_run.plots.lookalikes import reason
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
 from odyssey_run.statements import MARK, PENDING
 
@@ -20,7 +19,7 @@ CAPTIONS = {
     "norms": "Norms per layer after each epoch. A gradient that vanishes or a weight that runs away shows here first.",
     "confusion": "Each row is a class, each column an answer; the diagonal is right. Numbers from 10 % on.",
     "classes": "Precision: how often the answer is true. Recall: how many of the class are found. F1 joins the two.",
-    "mistakes": "The wrong answers given with most confidence: some are mislabelled, some could be read either way.",
+    "mistakes": "The wrong answers given with most confidence: some are mislabelled, some could be either class.",
     "first_layer": "The first weights as images, and their answers to the first test image.",
 }
 
@@ -114,7 +113,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _confused(scores: Scores) -> str:
-    """The pairs that are confused most and, for characters that stand in words, what may be said for it."""
+    """The pairs of classes that are confused most and, where a person confuses some too, what they share."""
     names, wrong = scores.class_names, len(scores.labels) - scores.correct
     if not wrong:
         return "<p>Not one image was taken for another class.</p>"
@@ -124,14 +123,15 @@ def _confused(scores: Scores) -> str:
         for a, b, count in pairs[:PAIRS]
     ]
     head = ("classes", "images", "of mistakes")
-    if not scores.words:
+    if not scores.alike:
         return f"<p>The classes most often taken for each other, in {wrong:,} mistakes.</p>{_table(head, rows)}"
+    reason = scores.alike.reason
     alike = sum(count for a, b, count in pairs if reason(a, b))
     shared = [escape(reason(a, b) or "– a person would rarely do this") for a, b, _ in pairs[:PAIRS]]
     forgiven = (scores.correct + alike) / len(scores.labels)
     return (
-        f"<p>Of {wrong:,} mistakes, {alike:,} ({alike / wrong:.0%}) are between characters that look alike and that a "
-        f"reader tells apart by the word around them. Were those forgiven, {forgiven:.2%} would be right.</p>"
+        f"<p>Of {wrong:,} mistakes, {alike:,} ({alike / wrong:.0%}) are between "
+        f"{escape(scores.alike.told_apart)}. Were those forgiven, {forgiven:.2%} would be right.</p>"
         + _table((*head, "what they share"), [(*row, why) for row, why in zip(rows, shared, strict=True)])
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from odyssey_core.classifier import Classifier, softmax
 from odyssey_core.data import Dataset, Images
+from odyssey_core.data.dataset import Alike
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,14 @@ class Scores:
     """A classifier's answers on labelled images.
 
     Args:
-        pixels: (N, H, W) uint8, upright.
+        pixels: (N, C, H, W) uint8, upright.
         labels: (N,) int64, the truth.
         logits: (N, K) float32.
         losses: (N,) float32, as evaluation reports them.
         class_names: K.
         data: name of the data set.
-        words: whether its classes are characters that stand in words.
+        alike: which of its classes a person, too, takes for each other.
+        light_on_dark: whether its images are negatives, light ink on dark paper.
     """
 
     pixels: np.ndarray
@@ -29,14 +31,16 @@ class Scores:
     losses: np.ndarray
     class_names: tuple[str, ...]
     data: str
-    words: bool
+    alike: Alike | None
+    light_on_dark: bool
 
     @classmethod
     def of(cls, classifier: Classifier, images: Images, dataset: Dataset) -> "Scores":
         """Runs the classifier over upright images of a data set, labelled with the classifier's classes."""
         logits, losses = classifier.evaluate(images)
         names = classifier.class_names
-        return cls(images.pixels[:, 0], images.labels, logits, losses, names, dataset.name, dataset.words)
+        about = (names, dataset.name, dataset.alike, dataset.preparation.light_on_dark)
+        return cls(images.pixels, images.labels, logits, losses, *about)
 
     @cached_property
     def predicted(self) -> np.ndarray:

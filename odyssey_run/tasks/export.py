@@ -26,7 +26,6 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     from odyssey_core.backends import BACKENDS
     from odyssey_core.checkpoint import save_weights, write_atomic
     from odyssey_core.data.dataset import listed
-    from odyssey_core.data.preparation import POLARITY
     from odyssey_core.places import expanded
     from odyssey_run import onnx_graph, runs
     from odyssey_run.outputs import MARK, writing
@@ -45,7 +44,8 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
         with writing(path):
             write_atomic(path, onnx_graph.serialized(classifier, run.about))
         print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")
-    print(f"pixels are of upright images, {POLARITY}; {len(classifier.class_names)} classes: {names}")
+    images = classifier.preparation.images(classifier.input_shape[0])
+    print(f"images are {images}; {len(classifier.class_names)} classes: {names}")
     return 0
 
 

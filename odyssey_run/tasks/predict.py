@@ -1,4 +1,4 @@
-"""``task=predict run_id=... inputs=letters/*.png``: what a trained model reads in pictures that a person has."""
+"""``task=predict run_id=... inputs=photos/*.jpg``: what a trained model says of pictures that a person has."""
 
 import csv
 import io
@@ -14,21 +14,18 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.places import expanded
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from odyssey_core.classifier import Classifier
+    from odyssey_core.data.preparation import Box, Looked, Reader, Seen
     from odyssey_run.assemble import Request
-    from odyssey_run.handwriting import Seen
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
 TABLES = (".csv", ".json")
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one character.
+    """What a model says of one image.
 
     Args:
         seen: what it was shown, and where that lies.
@@ -41,31 +38,32 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model reads in one picture.
+    """What a model says of one picture.
 
     Args:
         path: of the file.
-        rgb: (h, w, 3) float32, the picture made small.
-        scale: pixels of the file in one of ``rgb``; boxes are in pixels of ``rgb``.
-        characters: row by row and from left to right.
-        left_out: boxes of other ink, and why it is not read.
-        fault: why nothing is read; "" where something is.
+        looked: what there is to see in it; None where nothing is.
+        answers: one for each image that was found in it.
+        fault: why there is none; "" where there is one.
     """
 
     path: Path
-    rgb: "np.ndarray | None"
-    scale: float
-    characters: list[Answer]
-    left_out: list[tuple[Box, str]]
+    looked: "Looked | None"
+    answers: list[Answer]
     fault: str = ""
 
-    def box(self, box: Box) -> list[int]:
+    @property
+    def left_out(self) -> "list[tuple[Box, str]]":
+        """Boxes of what the model was not shown, and why."""
+        return self.looked.left_out if self.looked else []
+
+    def box(self, box: "Box") -> list[int]:
         """A box in pixels of the file."""
-        return [round(self.scale * edge) for edge in box]
+        return [round(self.looked.scale * edge) for edge in box]
 
 
 def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) -> int:
-    """Prints what is read in each picture and draws it, or writes a table.
+    """Prints what the model says of each picture and draws it, or writes a table.
 
     Args:
         request: where runs are recorded, and the backend.
@@ -74,7 +72,7 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
         out: a folder for the pictures of what the net saw, or a file that ends in .csv or .json.
 
     Returns:
-        0, or 2 where a picture could not be read; the others are answered all the same.
+        0, or 2 where there was no answer to a picture; the others are answered all the same.
 
     Raises:
         OdysseyError: no such run, no such file, or a place that cannot be written to.
@@ -86,16 +84,18 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
     run = runs.find(run_id, request.tracking)
     classifier = run.classifier(request.backend.build())
+    reader = classifier.preparation.reader()
+    readings = _told(read(classifier, reader, path) for path in paths)
     place = expanded(out)
     if place.suffix.lower() not in TABLES:
-        readings = [*_drawn(place, paths, _told(read(classifier, path) for path in paths))]
+        readings = [*_drawn(place, paths, readings)]
     else:
         with writing(place):
-            readings = [*_told(read(classifier, path) for path in paths)]
-            made = _csv(readings) if place.suffix.lower() == ".csv" else _json(readings, run.name, classifier)
-            write_atomic(place, made)
-        read_in_all = sum(len(r.characters) for r in readings)
-        print(f"{place}: {_counted(read_in_all, 'character')} in {_counted(len(readings), 'picture')}")
+            readings = [*readings]
+            table = _csv if place.suffix.lower() == ".csv" else _json
+            write_atomic(place, table(readings, reader.part, run.name, classifier.class_names))
+        answers = _counted(sum(len(r.answers) for r in readings), reader.part or "answer")
+        print(f"{place}: {answers} in {_counted(len(readings), 'picture')}")
     return 2 if any(r.fault for r in readings) else 0
 
 
@@ -134,31 +134,23 @@ def _suffixes() -> set[str]:
     return set(Image.registered_extensions())
 
 
-def read(classifier: "Classifier", path: Path) -> Reading:
-    """What a model reads in a picture, or why it reads nothing."""
-    from odyssey_run import handwriting
-
-    rgb, scale = None, 1.0
+def read(classifier: "Classifier", reader: "Reader", path: Path) -> Reading:
+    """What a model says of a picture, or why it says nothing."""
     try:
-        rgb, scale = handwriting.read(path)
-        looked = handwriting.look(rgb, classifier.preparation, classifier.input_shape[1:])
+        looked = reader.look(path, classifier.input_shape)
     except DataError as error:
         told = str(error)
-        return Reading(path, rgb, scale, [], [], told if told.startswith(str(path)) else f"{path}: {told}")
+        return Reading(path, None, [], told if told.startswith(str(path)) else f"{path}: {told}")
     except Exception as error:  # one picture never takes the others with it
-        return Reading(path, rgb, scale, [], [], f"{path}: cannot be looked at: {type(error).__name__}: {error}")
-    return Reading(path, rgb, scale, [answered(classifier, seen) for seen in looked.found], looked.left_out)
+        return Reading(path, None, [], f"{path}: cannot be looked at: {type(error).__name__}: {error}")
+    return Reading(path, looked, [answered(classifier, reader, seen) for seen in looked.found])
 
 
-def answered(classifier: "Classifier", seen: "Seen") -> Answer:
-    """The mean of what a model says of a character and of small distortions of it."""
+def answered(classifier: "Classifier", reader: "Reader", seen: "Seen") -> Answer:
+    """The mean of what a model says of an image and of views that are as good."""
     import numpy as np
 
-    from odyssey_run.handwriting import variants
-
-    images = variants(seen.image)[:, None]
-    shown = np.ascontiguousarray(np.broadcast_to(images, (len(images), *classifier.input_shape)))
-    probabilities = classifier.probabilities(shown).mean(axis=0)
+    probabilities = classifier.probabilities(np.ascontiguousarray(reader.variants(seen.image))).mean(axis=0)
     order = np.argsort(-probabilities, kind="stable")
     return Answer(seen, [(classifier.class_names[i], float(probabilities[i])) for i in order])
 
@@ -190,8 +182,8 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading]) ->
             except OSError as error:
                 raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None
             print(f"\n{reading.path}  (what the net saw: {path})")
-            for number, character in enumerate(reading.characters, 1):
-                _print(character, f"{number}: " if len(reading.characters) > 1 else "")
+            for number, answer in enumerate(reading.answers, 1):
+                _print(answer, f"{number}: " if len(reading.answers) > 1 else "")
         yield reading
 
 
@@ -205,62 +197,61 @@ def _free(folder: Path, stem: str, taken: set[Path]) -> Path:
     return next(path for path in names if path.resolve() not in taken and replaceable(path))
 
 
-def _print(character: Answer, label: str) -> None:
+def _print(answer: Answer, label: str) -> None:
     told = 0.0
-    for name, probability in character.answers[:TOP]:
+    for name, probability in answer.answers[:TOP]:
         print(f"  {label}{name}  {probability:6.1%}  {'█' * round(BAR * probability)}")
         label, told = " " * len(label), told + probability
         if told > SURE:
             break
 
 
-def _rows(readings: Iterable[Reading]) -> Iterable[dict[str, Any]]:
+def _rows(readings: Iterable[Reading], part: str | None) -> Iterable[dict[str, Any]]:
     for reading in readings:
         if reading.fault:
             yield {"file": reading.path, "note": reading.fault.removeprefix(f"{reading.path}: ")}
-        for number, character in enumerate(reading.characters, 1):
-            first, second = (*character.answers, ("", 0.0))[:2]
-            answers = {"answer": first[0], "probability": f"{first[1]:.4f}"}
-            answers |= {"second": second[0], "second_probability": f"{second[1]:.4f}"}
-            yield {"file": reading.path, "character": number} | answers | _edges(reading.box(character.seen.box))
+        for number, answer in enumerate(reading.answers, 1):
+            first, second = (*answer.answers, ("", 0.0))[:2]
+            row = {"file": reading.path, "answer": first[0], "probability": f"{first[1]:.4f}"}
+            row |= {"second": second[0], "second_probability": f"{second[1]:.4f}"}
+            yield row | ({part: number} | _edges(reading.box(answer.seen.box)) if part else {})
         for box, why in reading.left_out:
             yield {"file": reading.path, "note": why} | _edges(reading.box(box))
 
 
+EDGES = ("left", "top", "right", "bottom")
+
+
 def _edges(box: Sequence[int]) -> dict[str, int]:
-    return dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+    return dict(zip(EDGES, box, strict=True))
 
 
-COLUMNS = (
-    *("file", "character", "answer", "probability", "second", "second_probability"),
-    *("left", "top", "right", "bottom", "note", "made_by"),
-)
-
-
-def _csv(readings: Sequence[Reading]) -> bytes:
+def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
+    """One row for each answer; a picture of several parts has their numbers and places, too."""
     from odyssey_run.outputs import MARK
 
+    answers = ("answer", "probability", "second", "second_probability")
+    columns = ("file", part, *answers, *EDGES) if part else ("file", *answers)
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, (*columns, "note", "made_by"), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row | {"made_by": MARK} for row in _rows(readings))
+    writer.writerows(row | {"made_by": MARK} for row in _rows(readings, part))
     return out.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _json(readings: Sequence[Reading], run: str, classifier: "Classifier") -> bytes:
+def _json(readings: Sequence[Reading], part: str | None, run: str, classes: Sequence[str]) -> bytes:
     from odyssey_run.outputs import MARK
 
-    images = [
-        {
-            "file": str(r.path),
-            "characters": [
-                {"box": r.box(c.seen.box), "answers": {name: round(p, 4) for name, p in c.answers[:TOP]}}
-                for c in r.characters
-            ],
-            "not_read": [{"box": r.box(box), "why": why} for box, why in r.left_out],
-            "fault": r.fault.removeprefix(f"{r.path}: ") or None,
-        }
-        for r in readings
-    ]
-    whole = {"made_by": MARK, "run": run, "classes": list(classifier.class_names), "images": images}
-    return json.dumps(whole, indent=1).encode()
+    def answers(answer: Answer) -> dict[str, float]:
+        return {name: round(p, 4) for name, p in answer.answers[:TOP]}
+
+    images = []
+    for r in readings:
+        about: dict[str, Any] = {"file": str(r.path)}
+        if part:
+            about[f"{part}s"] = [{"box": r.box(a.seen.box), "answers": answers(a)} for a in r.answers]
+            about["not_read"] = [{"box": r.box(box), "why": why} for box, why in r.left_out]
+        else:
+            about["answers"] = answers(r.answers[0]) if r.answers else {}
+        images.append(about | {"fault": r.fault.removeprefix(f"{r.path}: ") or None})
+    return json.dumps({"made_by": MARK, "run": run, "classes": list(classes), "images": images}, indent=1).encode()

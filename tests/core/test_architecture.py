@@ -1,9 +1,12 @@
 """Imports go downward only."""
 
 import ast
+import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
+from idx_files import idx_bytes
 
 import odyssey_core
 
@@ -115,3 +118,37 @@ def test_kernels_name_their_arguments(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_pickled(path):
     assert not {name.partition(".")[0] for name in _imports(path)} & {"pickle", "cloudpickle", "dill", "joblib"}
+
+
+CHARACTERS = ROOT.with_name("odyssey_characters")
+OTHERS = [*FILES, *sorted(ROOT.with_name("odyssey_run").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT.parent)))
+def test_neither_the_core_nor_the_runner_knows_characters(path):
+    assert not any(name.partition(".")[0] == "odyssey_characters" for name in _imports(path))
+
+
+@pytest.mark.parametrize("path", sorted(CHARACTERS.rglob("*.py")), ids=lambda path: path.name)
+def test_characters_use_nothing_of_the_runner(path):
+    assert not {name.partition(".")[0] for name in _imports(path)} & RUNNER_ONLY
+
+
+WITHOUT = """
+import sys
+sys.modules |= dict.fromkeys(("scipy", "sklearn", "odyssey_characters"))  # an import of None fails
+import odyssey_core.learner, odyssey_core.classifier
+from odyssey_run import cli
+print(cli.main(sys.argv[1:]))
+"""
+
+
+def test_mnist_is_trained_and_drawn_without_scipy_scikit_learn_and_characters(run_python, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", pixels), ("labels-idx1", np.arange(40) % 10)):
+            (tmp_path / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(idx_bytes(array)))
+    command = ("data=mnist", f"data.root={tmp_path}", "model=linear", "trainer.validation_size=10", "trainer.epochs=1")
+    rest = ("trainer.batch_size=10", "tracking=none", f"run.dir={tmp_path / 'run'}")
+    assert run_python(WITHOUT, *command, *rest, ODYSSEY_CACHE=str(tmp_path)).splitlines()[-1] == "0"
+    assert (tmp_path / "run" / "report.html").exists()

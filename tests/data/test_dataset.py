@@ -8,7 +8,6 @@ import pytest
 
 from odyssey_core.data import DATASETS, Dataset, Images
 from odyssey_core.data.dataset import digest_of, of_shape, shape_before_loading
-from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import ConfigError, DataError
 
 
@@ -19,7 +18,7 @@ def images(count=4, size=3, labels=None):
 
 def dataset(**changes):
     usual = {"name": "toy", "train": images(), "test": images(), "class_names": tuple("abcd"), "orientation": "upright"}
-    rest = {"mean": 0.0, "std": 1.0, "digest": "", "official": False, "preparation": PREPARATIONS["digits"]}
+    rest = {"mean": 0.0, "std": 1.0, "digest": "", "official": False}
     return Dataset(**usual | rest | changes)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from idx_files import idx_bytes, small_files
 
+from odyssey_characters import emnist as emnist_module
+from odyssey_characters.emnist import OFFICIAL, SPLITS
 from odyssey_core.data import DATASETS
-from odyssey_core.data import emnist as emnist_module
 from odyssey_core.data import mnist as mnist_module
-from odyssey_core.data.emnist import OFFICIAL, SPLITS
 from odyssey_core.errors import ConfigError, DataError
 
 CLASSES = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}

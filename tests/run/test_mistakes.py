@@ -424,11 +424,10 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
     import numpy as np
 
     from odyssey_core.data import DATASETS, Dataset, Images
-    from odyssey_core.data.preparation import PREPARATIONS
 
     def tiny(mean: float, std: float, augment: None = None) -> Dataset:
         images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
-        return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"])
+        return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 
     monkeypatch.setitem(DATASETS._table, "digits", tiny)
     (line,) = mistake(*QUICK)

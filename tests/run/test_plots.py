@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 from quick import QUICK
 
+from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_run import cli
-from odyssey_run.plots import confusion, images, lookalikes, report
+from odyssey_run.plots import confusion, images, report
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
 
 NAMES = ("0", "O", "x")
 CONFUSION = np.array([[6, 2, 0], [4, 3, 1], [0, 0, 0]])  # no image of x
 
 
-def scores(words: bool = True) -> Scores:
+def scores(alike=LOOKALIKES) -> Scores:
     labels = np.repeat(np.arange(3), CONFUSION.sum(axis=1))
     answers = np.concatenate([np.repeat(np.arange(3), row) for row in CONFUSION])
     logits = np.eye(3, dtype=np.float32)[answers] * np.arange(1, 17, dtype=np.float32)[:, None]
-    return Scores(np.zeros((16, 4, 4), np.uint8), labels, logits, np.ones(16, np.float32), NAMES, "abc", words)
+    pixels = np.zeros((16, 1, 4, 4), np.uint8)
+    return Scores(pixels, labels, logits, np.ones(16, np.float32), NAMES, "abc", alike, light_on_dark=True)
 
 
 def test_confusion_counts_truth_by_answer():
@@ -64,7 +66,7 @@ def test_rows_of_classes_name_the_worst_neighbour():
 
 def test_only_characters_that_stand_in_words_are_forgiven():
     assert "tells apart by the word around them" in report._confused(scores())
-    plain = report._confused(scores(words=False))
+    plain = report._confused(scores(alike=None))
     assert not re.search("word|look alike|a person|curve", plain)
     assert "<b>0</b> and <b>O</b>" in plain
 
@@ -84,9 +86,9 @@ def test_a_mosaic_leaves_gaps():
 
 
 def test_lookalikes_go_both_ways_and_are_pairs():
-    assert lookalikes.reason("0", "O") == lookalikes.reason("O", "0") == "one closed curve"
-    assert lookalikes.reason("0", "X") is None
-    assert all(len(pair) == 2 for pair in lookalikes.REASONS)
+    assert LOOKALIKES.reason("0", "O") == LOOKALIKES.reason("O", "0") == "one closed curve"
+    assert LOOKALIKES.reason("0", "X") is None
+    assert all(len(pair) == 2 for pair in LOOKALIKES.reasons)
 
 
 @pytest.mark.parametrize("model", ["lenet5", "linear"])

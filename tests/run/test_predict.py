@@ -71,7 +71,7 @@ def test_ink_that_is_no_character_is_told_beside_one_that_is_read(trained, tmp_p
 
 
 def test_one_picture_that_breaks_the_search_does_not_take_the_others_with_it(trained, tmp_path, capsys, monkeypatch):
-    from odyssey_run import handwriting
+    from odyssey_characters import handwriting
 
     def broken(rgb, *rest):
         if rgb.shape[1] == 91:
@@ -198,8 +198,8 @@ def read(run, images, tmp_path):
     names, highest = [], 0.0
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
-        reading = predict.read(classifier, tmp_path / f"{number}.png")
-        answers = [character.answers[0] for character in reading.characters]
+        reading = predict.read(classifier, classifier.preparation.reader(), tmp_path / f"{number}.png")
+        answers = [character.answers[0] for character in reading.answers]
         names.append(answers[0][0] if len(answers) == 1 else "")
         highest = max([highest, *(probability for _, probability in answers)])
     return names, highest
@@ -264,8 +264,9 @@ def test_no_answer_above_90_percent_where_there_is_no_clear_character(model, tmp
 def test_several_characters_are_read_one_by_one(model, tmp_path):
     run, _ = model("mnist")
     Image.fromarray(pages.row_of([4, 4, 7, 2], np.random.default_rng(3))).save(tmp_path / "row.png")
-    reading = predict.read(runs.find(run, NONE).classifier(), tmp_path / "row.png")
-    assert [character.answers[0][0] for character in reading.characters] == ["4", "4", "7", "2"]
+    classifier = runs.find(run, NONE).classifier()
+    reading = predict.read(classifier, classifier.preparation.reader(), tmp_path / "row.png")
+    assert [character.answers[0][0] for character in reading.answers] == ["4", "4", "7", "2"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="a superuser may write anywhere")

@@ -138,7 +138,7 @@ def test_export_for_torch_says_what_the_net_takes(trained, capsys):
     assert cli.main(["task=export", f"run_id={trained}", "tracking=none"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "it takes (pixels / 255 - 0) / 1, float32 (N, 1, 28, 28)",
-        "pixels are of upright images, light on dark; 10 classes: 0123456789",
+        "images are upright, light on dark; 10 classes: 0123456789",
     ]
 
 

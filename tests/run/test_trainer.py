@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from odyssey_core.data import Dataset, Images
-from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.learner import Taken
 from odyssey_core.optim import SGD, Plan
 from odyssey_core.optim.schedules import Constant, Plateau, Polynomial
@@ -89,9 +88,7 @@ def dataset():
     def images(n):
         return Images(np.zeros((n, 1, 2, 2), np.uint8), np.arange(n) % 2)
 
-    return Dataset(
-        "fake", images(N + M), images(50), ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False, PREPARATIONS["digits"]
-    )
+    return Dataset("fake", images(N + M), images(50), ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 
 
 DEFAULTS = {

@@ -9,12 +9,13 @@ import yaml
 from idx_files import idx_bytes
 
 import odyssey_run
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.data import DATASETS
-from odyssey_core.data.preparation import PREPARATIONS, Preparation, of_metadata, written
-from odyssey_core.errors import DataError
+from odyssey_core.data.preparation import Preparation, of_metadata, written
+from odyssey_core.errors import OdysseyError
 from odyssey_run import cli, onnx_graph, runs, serving
 from odyssey_run.schema import TrackingConfig
 
@@ -93,7 +94,7 @@ def test_a_weights_file_says_how_its_images_were_made(trained, tmp_path):
 
 
 def test_what_is_written_is_read_again():
-    for preparation in PREPARATIONS.values():
+    for preparation in (*PREPARATIONS.values(), Preparation("resize", {"mode": "pad"}), Preparation("resize")):
         assert of_metadata(written(preparation)) == preparation
 
 
@@ -104,12 +105,17 @@ def test_what_is_written_is_read_again():
 def test_a_file_from_before_is_read_by_the_name_of_its_data(trained, dataset, meant):
     _, run = trained
     about = {k: v for k, v in run.about.items() if k not in ("preparation", "polarity")} | {"dataset": dataset}
-    assert Classifier(run.weights, about, BACKENDS["numpy"]()).preparation == PREPARATIONS[meant]
+    found = Classifier(run.weights, about, BACKENDS["numpy"]()).preparation
+    assert found.reader() == PREPARATIONS[meant].reader()
 
 
-@pytest.mark.parametrize("text", ["nothing", "[]", '{"box": 1}', '{"box": 2, "centre": "mass", "stroke": 0.1}'])
+NONE_OF_ITS_KIND = (
+    *("nothing", "[]", "[1]", '{"box": 1}', '{"box": 2, "centre": "mass", "stroke": 0.1}', '{"kind": "x"}'),
+    *('{"kind": 1}', '{"kind": "resize", "mode": "stretch"}', '{"kind": "resize", "box": 1}'),
+)
+
+
+@pytest.mark.parametrize("text", NONE_OF_ITS_KIND)
 def test_metadata_that_are_no_preparation(text):
-    with pytest.raises(DataError, match="prepar"):
-        of_metadata({"preparation": text})
-    with pytest.raises(DataError):
-        Preparation(0.5, "middle", 0.1)
+    with pytest.raises(OdysseyError, match="prepar"):
+        of_metadata({"preparation": text}).reader()

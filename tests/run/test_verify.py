@@ -34,7 +34,7 @@ def verify(place, capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with a store and a run of files that can be tampered with."""
-    from odyssey_core.data.digits import digits
+    from odyssey_characters.digits import digits
 
     folder = tmp_path_factory.mktemp("made")
     write_mnist(folder / "mnist", digits())

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from quick import QUICK
 
+from odyssey_characters.digits import digits
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.data import DATASETS, Dataset, Images
-from odyssey_core.data.digits import digits
 from odyssey_run import cli
 
 

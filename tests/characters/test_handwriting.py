@@ -5,12 +5,13 @@ import pages
 import pytest
 from PIL import Image, ImageDraw
 
+from odyssey_characters import handwriting, ink
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.data import DATASETS
-from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import DataError
-from odyssey_run import handwriting, ink
 
-SHAPE, MNIST, EMNIST = (28, 28), PREPARATIONS["mnist"], PREPARATIONS["emnist"]
+SHAPE = (28, 28)
+MNIST, EMNIST = PREPARATIONS["mnist"].reader(), PREPARATIONS["emnist"].reader()
 
 
 def drawn(size=(200, 300), paper="white", ink="black", width=20, mode="RGB", box=(60, 60, 140, 240)):
@@ -23,8 +24,8 @@ def drawn(size=(200, 300), paper="white", ink="black", width=20, mode="RGB", box
 
 def prepared(image, tmp_path, preparation=EMNIST, name="x.png"):
     image.save(tmp_path / name)
-    (seen,) = handwriting.look(handwriting.read(tmp_path / name)[0], preparation, SHAPE).found
-    return seen.image
+    ((found, _),), _ = handwriting.look(handwriting.read(tmp_path / name)[0], preparation, SHAPE)
+    return found
 
 
 def test_ink_of_emnist_is_light_and_fills_24_of_28_pixels(tmp_path):
@@ -121,15 +122,15 @@ def test_an_image_of_the_data_sets_own_make_is_taken_as_it_is_in_either_polarity
     for image in dataset.upright_test.pixels[:50, 0]:
         for picture in (image, 255 - image):
             rgb = np.repeat(np.float32(picture)[..., None], 3, axis=2)
-            (seen,) = handwriting.look(rgb, dataset.preparation, SHAPE).found
-            assert (seen.image == image).all()
+            ((found, _),), _ = handwriting.look(rgb, dataset.preparation.reader(), SHAPE)
+            assert (found == image).all()
 
 
 def test_a_small_image_with_its_ink_in_a_corner_is_prepared_all_the_same():
     rgb = np.zeros((28, 28, 3), np.float32)
     rgb[3:10, 3:5] = rgb[8:10, 3:9] = 255
-    (seen,) = handwriting.look(rgb, MNIST, SHAPE).found
-    rows, _ = np.nonzero(seen.image > 127)
+    ((found, _),), _ = handwriting.look(rgb, MNIST, SHAPE)
+    rows, _ = np.nonzero(found > 127)
     assert np.ptp(rows) + 1 >= 18
 
 
@@ -171,8 +172,7 @@ def test_an_empty_sheet_says_so(tmp_path):
 def test_a_digit_is_found_alone_whatever_the_page(kind):
     found = 0
     for digit in (2, 4, 5):
-        looked = handwriting.look(_working(pages.page(kind, digit, seed=7)), MNIST, SHAPE)
-        found += len(looked.found) == 1
+        found += len(handwriting.look(_working(pages.page(kind, digit, seed=7)), MNIST, SHAPE)[0]) == 1
     assert found == 3
 
 
@@ -180,10 +180,8 @@ def test_characters_are_read_row_by_row_from_left_to_right():
     page = np.concatenate(
         [pages.row_of([4, 2, 7], np.random.default_rng(0)), pages.row_of([1, 5], np.random.default_rng(1))]
     )
-    looked = handwriting.look(_working(page), MNIST, SHAPE)
-    middles = [
-        ((top + bottom) // 2 > 450, left) for _, (left, top, _, bottom) in [(s.image, s.box) for s in looked.found]
-    ]
+    found, _ = handwriting.look(_working(page), MNIST, SHAPE)
+    middles = [((top + bottom) // 2 > 450, left) for _, (left, top, _, bottom) in found]
     assert len(middles) == 5 and middles == sorted(middles)
 
 
@@ -193,8 +191,8 @@ def test_a_dot_and_a_bar_belong_to_their_character():
     draw.line([(100, 120), (100, 250)], 0, 14)
     draw.ellipse((91, 70, 109, 88), 0)
     rgb = np.repeat(np.asarray(image, np.float32)[..., None], 3, axis=2)
-    (seen,) = handwriting.look(rgb, EMNIST, SHAPE).found
-    rows = (seen.image > 60).any(axis=1)
+    ((found, _),), _ = handwriting.look(rgb, EMNIST, SHAPE)
+    rows = (found > 60).any(axis=1)
     assert np.diff(np.flatnonzero(np.diff(rows.astype(int)))).tolist()[0:1] and np.ptp(np.flatnonzero(rows)) >= 22
 
 

@@ -1,52 +1,84 @@
 """A picture that a person has, made into the images that a model knows, one for each character in it.
 
-Source: the ways of MNIST and EMNIST, see `odyssey_core.data.preparation`. We begin earlier than they did, with paper
+Source: the ways of MNIST and EMNIST, see `odyssey_characters.preparations`. We begin earlier than they did, with paper
 and ink of any colour and light, and also bring strokes nearer to the width that the data set's have: its writers used
 one kind of pen, and a thin line would vanish in 28 pixels.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from odyssey_characters.ink import CONTRAST, Piece, Unclear, characters
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.data.pictures import opened
-from odyssey_core.data.preparation import Preparation
-from odyssey_run.ink import CONTRAST, Piece, Unclear, characters
+from odyssey_core.data.preparation import Box, Looked, Seen
+from odyssey_core.errors import DataError
 
 WORKING, ENLARGED = 1000, 300  # pixels of the longer side that is looked at, at most and at least
 FINE = 4  # pixels of the working copy in one of the result
 SOFT = 1.0  # pixels of the working copy: the sigma of the Gaussian that softens edges
 EDGE = 0.3  # of a full tone, from where the box of a character is measured
 GRAIN = 10  # pieces in an image of a model's own size, above which it is a texture
+Character = tuple[np.ndarray, Box]  # (H, W) uint8, and where it lies in the picture
+Ink = tuple[Box, str]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One character as a model is shown it.
+class Handwriting:
+    """The preparation of characters: the size, place and stroke of each in its image.
 
     Args:
-        image: (H, W) uint8, upright, light on dark.
-        box: (left, top, right, bottom) in pixels of the picture.
+        box: the longer side of the ink, as a share of the image's side.
+        centre: what lies in the middle of the image, the ink's centre of ``mass`` or its bounding ``box``.
+        stroke: the median width of the strokes, as a share of the image's side, measured on 400 test images.
+        polarity: of the images: ink near 255 on paper near 0.
     """
 
-    image: np.ndarray
-    box: tuple[int, int, int, int]
+    box: float
+    centre: Literal["mass", "box"]
+    stroke: float
+    polarity: Literal["light on dark"] = "light on dark"
+    part: ClassVar[str] = "character"
+
+    def __post_init__(self):
+        if not (0 < self.box <= 1 and self.centre in ("mass", "box") and 0 < self.stroke < 1):
+            raise DataError(f"preparation: expected box and stroke in (0, 1] and centre mass or box, got {self}")
+        if self.polarity != "light on dark":
+            raise DataError(f"preparation: expected polarity light on dark, got {self.polarity!r}")
+
+    def look(self, path: Path, shape: tuple[int, int, int]) -> Looked:
+        """The characters in a picture, row by row and from left to right.
+
+        Raises:
+            DataError: no image, or one that is too large to be opened safely.
+            Unclear: nothing in it is clearly one character.
+        """
+        rgb, scale = read(path)
+        found, left_out = look(rgb, self, shape[1:])
+        seen = [Seen(np.repeat(image[None], shape[0], axis=0), box) for image, box in found]
+        return Looked(np.uint8(rgb), scale, seen, left_out)
+
+    def variants(self, image: np.ndarray) -> np.ndarray:
+        """An image and it slightly turned, scaled and shifted."""
+        return np.stack([variants(channel) for channel in image], axis=1)
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What there is to see in a picture.
+def handwriting(like: str | None = None, **measures: Any) -> Handwriting:
+    """The reader of a preparation.
 
     Args:
-        found: its characters, row by row and from left to right; at least one.
-        left_out: boxes of other pieces of ink, and why they are no single characters.
+        like: a data set of characters whose images those of the model are like; EMNIST where it is none. Weights files
+            that are older than their statement of a preparation name nothing else.
+        measures: as `Handwriting` takes them.
     """
-
-    found: list[Seen]
-    left_out: list[tuple[tuple[int, int, int, int], str]]
+    if like is None:
+        return Handwriting(**measures)
+    return PREPARATIONS.get(like, PREPARATIONS["emnist"]).reader()
 
 
 def read(path: Path) -> tuple[np.ndarray, float]:
@@ -70,8 +102,8 @@ def _on_paper(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * alpha + (0 if ink > 127 else 255) * (1 - alpha)
 
 
-def look(rgb: np.ndarray, preparation: Preparation, shape: tuple[int, int]) -> Looked:
-    """The characters in a picture as images of a data set.
+def look(rgb: np.ndarray, preparation: Handwriting, shape: tuple[int, int]) -> tuple[list[Character], list[Ink]]:
+    """The characters in a picture as images of a data set, light on dark, and other ink, with why it is none.
 
     Args:
         rgb: (h, w, 3) float32, 0 to 255. One of the data set's own size and make is taken as it is.
@@ -82,7 +114,7 @@ def look(rgb: np.ndarray, preparation: Preparation, shape: tuple[int, int]) -> L
         Unclear: nothing in it is clearly one character.
     """
     if rgb.shape[:2] == shape and (image := _as_it_is(rgb, preparation)) is not None:
-        return Looked([Seen(image, (0, 0, shape[1], shape[0]))], [])
+        return [(image, (0, 0, shape[1], shape[0]))], []
     enlarged = -(-ENLARGED // max(rgb.shape[:2]))
     if enlarged > 1:
         size = (enlarged * rgb.shape[1], enlarged * rgb.shape[0])
@@ -95,20 +127,20 @@ def look(rgb: np.ndarray, preparation: Preparation, shape: tuple[int, int]) -> L
         if why:
             left_out.append((box, why))
         else:
-            found.append(Seen(prepare(piece, preparation, shape), box))
-    tall = max((_longer(seen.box) for seen in found), default=0)
+            found.append((prepare(piece, preparation, shape), box))
+    tall = max((_longer(box) for _, box in found), default=0)
     like = [why for box, why in left_out if _longer(box) > 0.5 * tall]
     if len(found) <= 2 * len(like):  # where much is no character, the rest is not likely to be one
         others = f" (and {len(like) - 1} more pieces of like size)" if len(like) > 1 else ""
         raise Unclear(f"nothing in it is clearly one character: {like[0]}{others}")
-    return Looked(found, left_out)
+    return found, left_out
 
 
 def _longer(box: tuple[int, int, int, int]) -> int:
     return max(box[2] - box[0], box[3] - box[1])
 
 
-def _as_it_is(rgb: np.ndarray, preparation: Preparation) -> np.ndarray | None:
+def _as_it_is(rgb: np.ndarray, preparation: Handwriting) -> np.ndarray | None:
     """An image of the data set's size, light on dark; None where its ink lies other than the data set's does.
 
     Raises:
@@ -130,7 +162,7 @@ def _as_it_is(rgb: np.ndarray, preparation: Preparation) -> np.ndarray | None:
     return np.uint8(np.rint(image))
 
 
-def prepare(piece: Piece, preparation: Preparation, shape: tuple[int, int]) -> np.ndarray:
+def prepare(piece: Piece, preparation: Handwriting, shape: tuple[int, int]) -> np.ndarray:
     """The ink of a character as the data set has it: (H, W) uint8, upright, light on dark."""
     side = min(shape)
     width = preparation.stroke * piece.longer / preparation.box

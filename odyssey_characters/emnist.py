@@ -5,12 +5,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from odyssey_characters.lookalikes import LOOKALIKES
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import atomic_file, cache_folder
 from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
-from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.registry import unknown
 
@@ -89,7 +90,7 @@ def emnist(
         mean=mean,
         std=std,
         augment=augment,
-        words=SPLITS[split] != DIGITS,
+        alike=None if SPLITS[split] == DIGITS else LOOKALIKES,
     )
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from odyssey_characters.lookalikes import LOOKALIKES
+from odyssey_characters.outlines import GRID, draw
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core import random
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
-from odyssey_core.data.outlines import GRID, draw
-from odyssey_core.data.preparation import PREPARATIONS
 
 CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
 TRAIN_SIZE, TEST_SIZE, SIZE = 112_800, 18_800, 28
@@ -61,7 +62,7 @@ def glyphs(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | Non
         official=digest == DIGEST,
         preparation=PREPARATIONS["glyphs"],
         augment=augment,
-        words=True,
+        alike=LOOKALIKES,
     )
 
 

@@ -1,5 +1,7 @@
 """Characters that a person cannot always tell apart without the word around them, and why."""
 
+from odyssey_core.data.dataset import Alike
+
 _REASONS = {
     "one closed curve": ("0O", "0D", "DO", "0Q", "OQ", "DQ"),
     "one upright stroke; the class L holds the small l, I holds the small i": (
@@ -20,9 +22,7 @@ _REASONS = {
     "two loops": ("8B", "3B", "38", "35", "8S", "68", "89"),
     "an open curve that is nearly closed": ("Ce", "CE", "CL", "Cc", "0C", "06", "OU", "6C", "CO"),
 }
-REASONS = {frozenset(pair): reason for reason, pairs in _REASONS.items() for pair in pairs}
-
-
-def reason(a: str, b: str) -> str | None:
-    """Why taking one class for the other is forgivable; None where it is not."""
-    return REASONS.get(frozenset((a, b)))
+LOOKALIKES = Alike(
+    {frozenset(pair): reason for reason, pairs in _REASONS.items() for pair in pairs},
+    "characters that look alike and that a reader tells apart by the word around them",
+)

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from odyssey_characters.digits import enlarge
+from odyssey_characters.glyphs import CLASSES, _basis, _coefficients, render
+from odyssey_characters.outlines import BOX, GRID, _blurred, draw, fill, flatten
 from odyssey_core.data import DATASETS
-from odyssey_core.data.digits import enlarge
-from odyssey_core.data.glyphs import CLASSES, _basis, _coefficients, render
-from odyssey_core.data.outlines import BOX, GRID, _blurred, draw, fill, flatten
 from odyssey_core.random import uniform
 
 

@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 import numpy as np
 
+from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
-from odyssey_core.data.preparation import PREPARATIONS
 from odyssey_core.data.split import stratified_split
 
 TEST_SIZE = 360
