@@ -7,6 +7,8 @@ OdysseyError
 └── ProgramError   an instruction table that fails its check
 """
 
+import traceback
+
 LONGEST = 100  # characters of what a user wrote that a message repeats
 
 
@@ -28,6 +30,16 @@ class DataError(OdysseyError):
 
 class ProgramError(OdysseyError):
     """An instruction that would leave the arena or contradict a shape; names the row."""
+
+
+def located(error: BaseException) -> str:
+    """An error in one line with the file and the line that it was raised in, which are not the program's own."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+    text = " ".join(str(error).split())
+    return place + (text if isinstance(error, OdysseyError) else f"{type(error).__name__}: {text}".removesuffix(": "))
 
 
 def shortened(text: str) -> str:

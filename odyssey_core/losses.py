@@ -90,4 +90,9 @@ class MultiMargin(Loss):
         return ops.multi_margin(logits, labels)
 
 
-LOSSES = Registry("loss", {"cross_entropy": CrossEntropy, "mse": MeanSquaredError, "multi_margin": MultiMargin})
+LOSSES = Registry(
+    "loss",
+    {"cross_entropy": CrossEntropy, "mse": MeanSquaredError, "multi_margin": MultiMargin},
+    "losses",
+    base="odyssey_core.losses:Loss",
+)

@@ -1,5 +1,7 @@
 """The public names of the runner, for notebooks and scripts. Arguments are what the command line takes."""
 
+from collections.abc import Sequence
+
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run import cli, runs, training
 from odyssey_run.assemble import Request
@@ -23,33 +25,35 @@ class UnfinishedRun(OdysseyError):
         super().__init__(f"{run.name} ended {run.status}: {end.get('reason')}; see {run.folder}{hint}")
 
 
-def compose(*overrides: str, config_dir: str | None = None) -> Request:
+def compose(*overrides: str, config_dir: str | None = None, plugins: Sequence[str] = ()) -> Request:
     """The checked request that ``odyssey-run`` would run: ``compose("data=emnist", "optim.lr=0.1").config``.
 
     Args:
         overrides: as on the command line.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
+        plugins: files as ``--plugin`` takes them.
 
     Raises:
         OdysseyError: everything that is wrong, at once.
     """
     _check_texts("compose", overrides)
-    return cli.compose(overrides, config_dir)
+    return cli.compose(overrides, config_dir, plugins)
 
 
-def train(*overrides: str, config_dir: str | None = None) -> RecordedRun:
+def train(*overrides: str, config_dir: str | None = None, plugins: Sequence[str] = ()) -> RecordedRun:
     """Trains as ``odyssey-run`` does, with the same folder, screen and MLflow run.
 
     Args:
         overrides: as on the command line.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
+        plugins: files as ``--plugin`` takes them.
 
     Raises:
         UnfinishedRun: the run failed or was stopped; it is in the exception's ``run``.
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
     _check_texts("train", overrides)
-    request = cli.compose(overrides, config_dir)
+    request = cli.compose(overrides, config_dir, plugins)
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")

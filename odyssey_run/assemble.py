@@ -1,6 +1,6 @@
 """From a composed configuration to the objects of a run: names to registries, keys to constructors' arguments."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
@@ -24,14 +24,13 @@ from odyssey_run import combinations
 from odyssey_run.binding import MISSING, Faults, bind, fits, parameters, takes_text, unknown_key
 from odyssey_run.composition import set_value
 from odyssey_run.overrides import EMPTY_GROUPS
+from odyssey_run.plugins import Plugin, behind
 from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
 from odyssey_run.tasks import TASKS
 
 if TYPE_CHECKING:
     from odyssey_core.learner import Learner
 
-# What a constructor is given by the program; no key in YAML may set it.
-PROVIDED = {"model": ("input_shape", "classes"), "task": ("request",)}
 BEGIN = ("weights", "head")  # of the group model: what training begins with, no arguments of the architecture
 REGISTRIES: dict[str, Registry] = {
     "model": MODELS,
@@ -69,12 +68,14 @@ class Request:
     Args:
         config: the composed, resolved configuration as plain values.
         overrides: the command line that led to it.
+        plugins: the files that were named, and the packages that it takes something from.
         weights: a file or a run whose weights training begins with; None draws them.
         head: whether the last layer is drawn all the same.
     """
 
     config: dict[str, Any]
     overrides: tuple[str, ...]
+    plugins: tuple[Plugin, ...]
     seed: int
     seeds: int
     resume: str | None
@@ -94,13 +95,19 @@ class Request:
     backend: Component
 
 
-def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: frozenset[str] = frozenset()) -> Request:
+def check(
+    config: dict[str, Any],
+    overrides: tuple[str, ...] = (),
+    silent: frozenset[str] = frozenset(),
+    plugins: tuple[Plugin, ...] = (),
+) -> Request:
     """Holds a configuration against the schema and the constructors.
 
     Args:
         config: composed and resolved, without Hydra's own section.
         overrides: the command line, to be recorded.
         silent: groups whose faults say nothing.
+        plugins: the files that were named.
 
     Raises:
         Faults: everything that is wrong, at once; nothing where only the silent groups are.
@@ -137,7 +144,9 @@ def check(config: dict[str, Any], overrides: tuple[str, ...] = (), silent: froze
     if faults or silent:
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
-    return Request(config=config, overrides=overrides, weights=weights, head=head, **values, **parts)
+    sources = [registry.added.get(parts[group].name) for group, registry in [*REGISTRIES.items(), ("task", TASKS)]]
+    plugins = tuple(dict.fromkeys((*plugins, *behind(sources))))
+    return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **values, **parts)
 
 
 def _paths(config: Mapping[str, Any]) -> Iterator[str]:
@@ -148,7 +157,13 @@ def _paths(config: Mapping[str, Any]) -> Iterator[str]:
     for group in REGISTRIES:
         values = config.get(group)
         name = values.get("name") if isinstance(values, Mapping) else None
-        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or {})
+        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or _options(group, name))
+
+
+def _options(group: str, name: Any) -> Iterable[str]:
+    """What a signature takes."""
+    registry = REGISTRIES[group]
+    return parameters(registry[name], registry.provided) if name in registry else ()
 
 
 def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
@@ -191,11 +206,11 @@ def _annotation(config: Mapping[str, Any], path: str) -> Any:
         return str
     if not key:
         task = TASKS.get(config["task"].get("name"))
-        known = {**parameters(RunConfig), **(parameters(task, PROVIDED["task"]) if task else {})}
+        known = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
         key = group
     elif group in REGISTRIES:
         target = REGISTRIES[group].get(_at(config, f"{group}.name"))
-        known = parameters(target, PROVIDED.get(group, ())) if target else {}
+        known = parameters(target, REGISTRIES[group].provided) if target else {}
     else:
         known = parameters(schema) if (schema := {**GROUPS, "sweep": SweepConfig}.get(group)) else {}
     return known[key].annotation if key in known else None
@@ -208,10 +223,10 @@ def _task(config: dict[str, Any], paths: list[str]) -> tuple[Component | None, s
         target = TASKS[name]
     except ConfigError as error:
         return None, set(), [f"task.name: {error}"]
-    own = parameters(target, PROVIDED["task"])
+    own = parameters(target, TASKS.provided)
     missing = [key for key in own if config.get(key) == MISSING]
     given = {key: value for key, value in config.items() if key in own and key not in missing}
-    arguments, faults = bind(target, given, "", (*PROVIDED["task"], *missing))
+    arguments, faults = bind(target, given, "", (*TASKS.provided, *missing))
     faults += [f"task={name} needs {key}=VALUE; odyssey-run --help task={name} says what it is" for key in missing]
     grouped = [(key, p.annotation) for key, p in own.items() if is_dataclass(p.annotation)]
     elsewhere = [*paths, *own, *(f"{key}.{field.name}" for key, group in grouped for field in fields(group))]
@@ -242,9 +257,8 @@ def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
 
 @cache
 def _shipped(group: str, name: str) -> dict[str, Any] | None:
-    if name not in REGISTRIES[group]:
-        return None
-    return yaml.safe_load((files("odyssey_run.conf") / group / f"{name}.yaml").read_text())
+    file = files("odyssey_run.conf") / group / f"{name}.yaml"
+    return yaml.safe_load(file.read_text()) if name in REGISTRIES[group] and file.is_file() else None
 
 
 def _component(
@@ -258,7 +272,7 @@ def _component(
     except ConfigError as error:
         return None, [f"{group}.name: {error}"]
     arguments = {key: value for key, value in values.items() if key not in ("name", *also)}
-    arguments, faults = bind(target, arguments, group, PROVIDED.get(group, ()), also, paths)
+    arguments, faults = bind(target, arguments, group, registry.provided, also, paths)
     return Component(name, target, arguments), faults
 
 

@@ -131,14 +131,52 @@ def describe(annotation: Any) -> str:
 def parameters(target: Callable[..., Any], provided: tuple[str, ...] = ()) -> Mapping[str, inspect.Parameter]:
     """The arguments that configuration may set: name to parameter, without those the program itself provides."""
     return {
-        name: parameter.replace(annotation=_evaluated(target, parameter.annotation))
+        name: parameter.replace(annotation=_evaluated(target, parameter))
         for name, parameter in inspect.signature(target).parameters.items()
         if name not in provided
     }
 
 
-def _evaluated(target: Callable[..., Any], annotation: Any) -> Any:
-    return eval(annotation, vars(sys.modules[target.__module__])) if isinstance(annotation, str) else annotation
+def _evaluated(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """A parameter's annotation; where it has none, the type of its default."""
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is inspect.Parameter.empty and type(default) in (bool, int, float, str):
+        return type(default)
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, vars(sys.modules[target.__module__]))
+    except Exception as error:  # of what a plug-in's author wrote
+        name = f"{target.__qualname__}: {parameter.name}"
+        raise ConfigError(f"{name}: its annotation {annotation} cannot be read ({error})") from error
+
+
+def defaults(target: Callable[..., Any], provided: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options of a signature as a configuration file would list them; ``???`` for one that must be set.
+
+    A default that no file could hold is left to the signature.
+    """
+    values = {}
+    for name, parameter in parameters(target, provided).items():
+        default = MISSING if parameter.default is inspect.Parameter.empty else _plain(parameter.default)
+        if default is not inspect.Parameter.empty:
+            values[name] = default
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML holds it; ``Parameter.empty`` for what it does not."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, list | tuple):
+        values = [_plain(each) for each in value]
+        return values if inspect.Parameter.empty not in values else inspect.Parameter.empty
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        made = {key: _plain(each) for key, each in value.items()}
+        return made if inspect.Parameter.empty not in made.values() else inspect.Parameter.empty
+    return inspect.Parameter.empty
 
 
 def bind(

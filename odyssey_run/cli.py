@@ -40,9 +40,10 @@ odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
   odyssey-run --cfg job optim=adamw                     print the composed config, run nothing
   odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value
   odyssey-run --config-dir FOLDER experiment=mine       with configuration files of your own
+  odyssey-run --plugin FILE.py model=mine model.width=8 with a model, data, ... of your own
 
 Other flags: --resolve and --package KEY with --cfg job; --info defaults|searchpath|plugins; --version;
---shell-completion install=bash.
+--shell-completion install=bash. ODYSSEY_PLUGINS=FILE.py is the same as --plugin FILE.py.
 
 Exit codes: 0 finished; 1 failed; 2 a mistake in what was asked for; 3 a claim of expect= was missed, or task=verify
 found a difference; 4 task=verify could not compare; 5 finished, but MLflow has not all of it; 128 + N stopped by signal
@@ -71,12 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         except OdysseyError as error:
-            return report(error)
+            return report(error, told_of_plugin(error))
         except KeyboardInterrupt as error:
             for line in ("interrupted", *getattr(error, "__notes__", ())):
                 print(f"odyssey-run: {line}", file=sys.stderr)
             return INTERRUPTED
-        except OSError as error:
+        except Exception as error:
+            if line := told_of_plugin(error):
+                return report(ConfigError(line).with_traceback(error.__traceback__))
+            if not isinstance(error, OSError):
+                raise
             if error.errno in FULL:
                 print(f"odyssey-run: {masked(str(error))}; make room and try again", file=sys.stderr)
                 return FAILED
@@ -85,11 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return report(ConfigError(f"{shortened(str(error.filename))}: {error.strerror}; name another place"))
 
 
-def report(error: OdysseyError) -> int:
-    """One line on stderr for every fault; returns the exit code of a mistake."""
+def told_of_plugin(error: BaseException) -> str | None:
+    """The line for an error that was raised in a plug-in; None for any other."""
+    if "odyssey_run.plugins" not in sys.modules:  # nothing was loaded
+        return None
+    from odyssey_run.plugins import told as told_in_plugin
+
+    return told_in_plugin(error)
+
+
+def report(error: OdysseyError, line: str | None = None) -> int:
+    """One line on stderr for every fault, or the one that is given; returns the exit code of a mistake."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
-    lines = error.lines if isinstance(error, Faults) else [" ".join(str(error).split())]
+    lines = error.lines if isinstance(error, Faults) else [line or " ".join(str(error).split())]
     whole = getattr(error, "__notes__", ())  # commands to paste
     for line in (*(_cut(masked(line)) for line in lines), *map(masked, whole)):
         print(f"odyssey-run: {line}", file=sys.stderr)
@@ -109,11 +123,12 @@ def _run(argv: list[str]) -> int:
         return OK
     if args.hydra_help or args.shell_completion:
         return _hydra(argv)
-    files = ConfigFiles(args.config_dir)
+    named = [*plugin_files(), *(args.plugin or ())]
+    files = ConfigFiles(args.config_dir, named)
     if args.help:
         return _help(args, files)
     line = command_line.read(args.overrides, files.options, args.multirun)
-    typed = (*(("--config-dir", args.config_dir) if args.config_dir else ()), *args.overrides)
+    typed = (*_flags(args.config_dir, named), *args.overrides)
     if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep import sweep
 
@@ -149,6 +164,7 @@ def _arguments(argv: list[str]) -> Namespace:
     parser.add_argument("--cfg", "-c", choices=["job"])
     parser.add_argument("--package", "-p")
     parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--plugin", action="append")
     infos = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
     parser.add_argument("--info", "-i", const="all", nargs="?", choices=infos)
     for names in REFUSED:
@@ -162,23 +178,36 @@ def _arguments(argv: list[str]) -> Namespace:
     return args
 
 
+def plugin_files() -> list[str]:
+    """The plug-ins that the environment names."""
+    return [path for path in os.environ.get("ODYSSEY_PLUGINS", "").split(os.pathsep) if path]
+
+
 def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
-def compose(overrides: Sequence[str], config_dir: str | None = None) -> "Request":
+def _flags(config_dir: str | None, plugins: Sequence[str]) -> tuple[str, ...]:
+    """As they would be typed."""
+    folder = ("--config-dir", config_dir) if config_dir else ()
+    return (*folder, *(word for path in plugins for word in ("--plugin", path)))
+
+
+def compose(overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence[str] = ()) -> "Request":
     """The checked request of a command line that holds only overrides.
 
     Args:
         overrides: as they would be typed.
         config_dir: a folder with configuration files of the user's own.
+        plugins: plug-in files, beside those that the environment names.
 
     Raises:
         OdysseyError: everything that is wrong with it.
     """
-    files = ConfigFiles(config_dir)
+    named = [*plugin_files(), *plugins]
+    files = ConfigFiles(config_dir, named)
     line = command_line.read(overrides, files.options)
-    typed = (*(("--config-dir", config_dir) if config_dir else ()), *overrides)
+    typed = (*_flags(config_dir, named), *overrides)
     return check_config(_compose(files, line), line, typed, files)
 
 
@@ -220,7 +249,7 @@ def check_config(
     wrong = {**broken, **unread}
     values = {key: value for key, value in values.items() if key != "sweep"}
     try:
-        request = check(values, typed, line.silent)
+        request = check(values, typed, line.silent, files.plugins)
     except Faults as faults:
         lines = [told(each, typed, values, files.folders) for each in faults.lines]
         lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from odyssey_core.data.dataset import Shape
-from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.errors import ConfigError
 from odyssey_core.optim import Optimizer
 from odyssey_run import claims
 from odyssey_run.binding import Faults
+from odyssey_run.plugins import fault
 from odyssey_run.schema import SEEDS, TrainerConfig
 
 RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
@@ -61,8 +62,8 @@ def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Calla
                 construct()
         except Faults as faults:
             yield from faults.lines
-        except OdysseyError as error:
-            yield str(error)
+        except Exception as error:
+            yield fault(error)
 
 
 def _shapes(model: Any, input_shape: Shape) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra import version
@@ -16,14 +16,18 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run.binding import Faults
-from odyssey_run.overrides import EMPTY_GROUPS, group_options, hydra_hint
+from odyssey_run.overrides import EMPTY_GROUPS, GROUPS, group_options, hydra_hint, registry_of
+
+if TYPE_CHECKING:
+    from odyssey_run.plugins import Plugin
 
 CONFIG_MODULE = "odyssey_run.conf"
 HOUSE = Path(str(files(CONFIG_MODULE)))
@@ -66,26 +70,72 @@ def _check_numbers(path: Path) -> None:
                 )
 
 
+class _Registered(ConfigSource):
+    """What plug-ins registered and no file configures: its name; the rest is in its signature."""
+
+    def __init__(self) -> None:
+        super().__init__("plug-ins", f"{self.scheme()}://")
+
+    @staticmethod
+    def scheme() -> str:
+        """See ConfigSource, as the others."""
+        return "registered"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in GROUPS
+
+    def is_config(self, config_path: str) -> bool:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        return group in GROUPS and name in registry_of(group)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        values, package = ({"task": {"name": name}}, "_global_") if group == "task" else ({"name": name}, None)
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(values), {"package": package})
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return sorted(registry_of(config_path)) if self.is_group(config_path) else []
+
+
 class ConfigFiles:
-    """The configuration files that are shipped and, beside them, those in a folder of a user's own.
+    """The configuration files that are shipped and, beside them, those in folders of a user's own.
 
     Args:
         folder: the user's.
+        plugins: what is registered beside what is shipped; a folder ``conf`` beside a file counts too.
+
+    Attributes:
+        plugins: loaded.
+        folders: where files are looked for, in this order.
 
     Raises:
-        ConfigError: no such folder, or one with a file that a shipped one would hide.
+        ConfigError: no such folder, or one with a file that a shipped one would hide; a plug-in that cannot be loaded.
     """
 
-    def __init__(self, folder: str | None = None):
-        self.own = None if folder is None else Path(folder)
-        self.folders = [HOUSE, *([self.own] if self.own else [])]
-        if self.own is not None:
-            _check_folder(self.own)
+    def __init__(self, folder: str | None = None, plugins: Sequence[str] = ()):
+        self.own = [Path(folder)] if folder is not None else []
+        self.plugins: tuple[Plugin, ...] = ()
+        if plugins:  # else nothing of the core is imported for the answer to a mistake
+            from odyssey_run.plugins import load
+
+            self.plugins = load(plugins)
+            beside = [plugin.path.parent / "conf" for plugin in self.plugins]
+            self.own = list(dict.fromkeys([*self.own, *filter(Path.is_dir, beside)]))
+        self.folders = [HOUSE, *self.own]
+        for place in self.own:
+            _check_folder(place)
 
     @cached_property
     def options(self) -> dict[str, list[str]]:
         """The groups and the options of each."""
-        return group_options(self.folders)
+        options = group_options(self.folders)
+        if self.plugins:
+            for group in GROUPS:
+                options[group] = sorted({*options[group], *registry_of(group).added})
+        return options
 
     def compose(self, groups: Sequence[str]) -> dict[str, Any]:
         """The configuration with these options, as plain values; interpolations are still text.
@@ -101,13 +151,17 @@ class ConfigFiles:
         if settings := config.pop("hydra", None):
             raise Faults(
                 [
-                    f"{self.own}: {key}: Hydra's own settings are not used here{hydra_hint(key)}"
+                    f"{self._where}: {key}: Hydra's own settings are not used here{hydra_hint(key)}"
                     for key in (f"hydra.{name}" for name in settings)
                 ]
             )
         if not isinstance(task := config.get("task"), dict) or "name" not in task:  # all else rests on it
-            raise ConfigError(f"{self.own}: task: expected a mapping with a name, got {shortened(repr(task))}")
-        return config
+            raise ConfigError(f"{self._where}: task: expected a mapping with a name, got {shortened(repr(task))}")
+        return _with_defaults(config)
+
+    @property
+    def _where(self) -> str:
+        return " or ".join(map(str, self.own)) or HOUSE.name
 
     def _load(self, groups: list[str]) -> dict[str, Any]:
         """What Hydra composes, less the half of it that says how Hydra itself is to run a program."""
@@ -117,8 +171,8 @@ class ConfigFiles:
             setup_globals()
             try:
                 loader = ConfigLoaderImpl(create_config_search_path(f"pkg://{CONFIG_MODULE}"))
-                if self.own is not None:
-                    loader.repository.sources.insert(-1, _OwnFiles("--config-dir", str(self.own.absolute())))
+                own = [_OwnFiles("--config-dir", str(place.absolute())) for place in self.own]
+                loader.repository.sources[-1:-1] = [*own, _Registered()]
                 repository = CachingConfigRepository(loader.repository)
                 chosen = OverridesParser.create().parse_overrides(groups)
                 defaults = create_defaults_list(repository, "config", chosen, prepend_hydra=False, skip_missing=False)
@@ -127,9 +181,27 @@ class ConfigFiles:
             except OdysseyError:
                 raise
             except Exception as error:  # whatever Hydra makes of files that do not fit together
-                raise ConfigError(f"{self.own or HOUSE.name}: {one_line(error)}") from None
+                raise ConfigError(f"{self._where}: {one_line(error)}") from None
             finally:
                 version.VersionBase.instance().version_base = before
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """What plug-ins registered with the defaults of its signature where no file sets a value."""
+    for group in GROUPS:
+        values = config.get(group)
+        name = values.get("name") if isinstance(values, dict) else None
+        if not isinstance(name, str) or (HOUSE / group / f"{name}.yaml").is_file() or name not in registry_of(group):
+            continue
+        from odyssey_run.binding import defaults
+
+        registry = registry_of(group)
+        own = defaults(registry[name], registry.provided)
+        if group == "task":
+            config = own | config
+        else:
+            config[group] = {"name": name, **own, **values}
+    return config
 
 
 def _check_folder(own: Path) -> None:

@@ -15,10 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from odyssey_core.errors import shortened
-from odyssey_core.registry import unknown
+from odyssey_core.registry import Registry, resolved, unknown
 from odyssey_run.masking import masked
 
 EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
+# Those whose options are registered: with the program, by plug-ins, or by installed packages.
+GROUPS = {"model": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule", "loss": "loss"}
+GROUPS |= {"task": "task"}
 KEY = re.compile(r"[A-Za-z_][\w/-]*(\.[\w/-]+)*")
 # Characters, and brackets inside one another, for more of which Hydra's parser takes seconds; and names in a key.
 LONGEST, DEEPEST = 4000, 30
@@ -139,8 +142,11 @@ class _Reader:
             yield f"{group}: expected the name of an option ({names}), got {got}; set values as {group}.KEY=VALUE"
             return
         for option in _options(override):
-            if option not in known and not (empty and option == "null"):
-                yield unknown(group, option, known) + self._elsewhere(group, option)
+            if option in known or (empty and option == "null"):
+                continue
+            registered = registry_of(group) if group in GROUPS else {}
+            if option not in registered:
+                yield unknown(group, option, {*known, *registered}) + self._elsewhere(group, option)
 
     @staticmethod
     def _elsewhere(group: str, option: str) -> str:
@@ -192,6 +198,13 @@ def parser_for(options: Mapping[str, list[str]]) -> Callable[[str, str], Overrid
         return override
 
     return parse
+
+
+def registry_of(group: str) -> Registry:
+    """What the options of a group name; imported when it is asked for, as its entries are."""
+    from odyssey_core.register import REGISTRIES
+
+    return resolved(REGISTRIES[GROUPS[group]])
 
 
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.data import Dataset
-from odyssey_run import command, sources
+from odyssey_run import command, plugins, sources
 from odyssey_run.assemble import Request
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
@@ -63,7 +63,8 @@ def tags(request: Request) -> dict[str, str]:
         "mlflow.user": _user(),
         command.TAG: command.line(request.overrides),
         "odyssey.config.sha256": identity(request.config),
-        "odyssey.code.sha256": sources.digest(),
+        "odyssey.code.sha256": sources.digest(request.plugins),
+        **plugins.tags(request.plugins),
         **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
         **environment_tags(),
     }

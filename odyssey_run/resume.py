@@ -11,7 +11,7 @@ import numpy as np
 
 from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_run import provenance, sources
+from odyssey_run import plugins, provenance, sources
 from odyssey_run.assemble import Request
 from odyssey_run.events import Clock
 from odyssey_run.runs import RUNS, RecordedRun, begun, open_run, passing_over
@@ -169,6 +169,8 @@ def _misfit(request: Request, run: RecordedRun) -> str | None:
         return "was made with another configuration; give the one in its config.yaml"
     if run.config.get("seeds") != request.seeds:
         return f"has seeds={run.config.get('seeds')}; give the same"
-    if run.tags.get("odyssey.code.sha256") != sources.digest():
+    if other := plugins.unlike(plugins.recorded(run.tags), request.plugins):
+        return f"cannot go on: {'; '.join(other)}"
+    if run.tags.get("odyssey.code.sha256") != sources.digest(request.plugins):
         return "was made by other code, so it would be a mixture of two; begin a new run"
     return None

@@ -15,6 +15,7 @@ from odyssey_run import command, folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
 from odyssey_run.masking import masked
+from odyssey_run.plugins import FOLDER
 from odyssey_run.signals import StopRequest
 from odyssey_run.statements import CONFIG, LOG, conclude
 from odyssey_run.tracking import names
@@ -105,6 +106,10 @@ class Session:
         if not self.parent and (diff := provenance.uncommitted()):
             write_atomic(self.path / DIFF, diff)
             self.artifact(self.path / DIFF)
+        for plugin in request.plugins if not self.parent else ():
+            for name, text in plugin.files.items() if plugin.is_file else ():
+                write_atomic(self.path / FOLDER / name, text)
+                self.artifact(self.path / FOLDER / name)
         self._follow()
 
     def resume(self, path: Path) -> None:

@@ -2,11 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import odyssey_core
+
+if TYPE_CHECKING:
+    from odyssey_run.plugins import Plugin
 
 _CORE = Path(odyssey_core.__file__).resolve().parent
 PACKAGES = {
@@ -19,27 +23,40 @@ _NAME = r"(?:odyssey_core|odyssey_run|odyssey_characters)[\w.]*"
 # Read with expressions, since parsing takes a third of a second; a test holds them against the parser.
 _FROM = re.compile(rf"^[ \t]*from[ \t]+({_NAME})[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)", re.M)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+(odyssey_[^\n]*)", re.M)
-_REGISTERED = re.compile(
-    r'"(odyssey_(?:core|characters)[\w.]*):\w+"'
-)  # what a configuration may name; tasks decide no result
+# What a configuration may name; tasks decide no result.
+_REGISTERED = re.compile(r'"(odyssey_(?:core|characters)[\w.]*):\w+"')
 _COMMENT = re.compile(r"#[^\n]*")
 _WORD = re.compile(r"[\w.]+")
 
 
+def digest(plugins: Sequence["Plugin"] = ()) -> str:
+    """SHA-256 over the names and the text of all of them, and of the plug-ins of the run.
+
+    Args:
+        plugins: their source counts, and what it imports of the program.
+    """
+    return _digest(tuple((f"plug-in {p.name}/{name}", text) for p in plugins for name, text in p.files.items()))
+
+
 @cache  # the code that is running, whatever becomes of its files
-def digest() -> str:
-    """SHA-256 over the names and the text of all of them."""
+def _digest(own: tuple[tuple[str, bytes], ...]) -> str:
+    roots = {name for _, text in own for name in _imported(text.decode(errors="replace"))}
     sha = hashlib.sha256()
-    for name, content in sorted(modules().items()):
+    for name, content in sorted([*modules(roots).items(), *own]):
         sha.update(f"{name} {len(content)}\n".encode())
         sha.update(content)
     return sha.hexdigest()
 
 
-def modules() -> dict[str, bytes]:
-    """The text of each module, by name."""
+def modules(also: Iterable[str] = ()) -> dict[str, bytes]:
+    """The text of each module, by name.
+
+    Args:
+        also: names to follow beside the program's own roots.
+    """
     found: dict[str, bytes] = {}
-    known, waiting = set(ROOTS), list(ROOTS)
+    known = {*ROOTS, *also}
+    waiting = list(known)
     while waiting:
         name = waiting.pop()
         if path := _file(name):

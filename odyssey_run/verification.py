@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
-from odyssey_run import claims, provenance, runs, sources, statements, summary
+from odyssey_run import claims, plugins, provenance, runs, sources, statements, summary
 from odyssey_run.assemble import Assembly, Request, assemble, check
 from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
@@ -123,10 +123,15 @@ def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, conf
     asked = evidence.config
     if (task := asked["task"]["name"]) != "train":
         raise DataError(f"it is a run of task={task}; verify the run that trained")
+    own = plugins.recorded(evidence.tags)
+    if missing := plugins.unlike({n: d for n, d in own.items() if n not in {p.name for p in request.plugins}}, ()):
+        raise DataError("; ".join(missing))
     again = _same(request, asked)
     notes = _environment(evidence)
-    if evidence.tags.get("odyssey.code.sha256") != sources.digest():
-        line = f"the code is another (SHA-256 {sources.digest()[:12]}, the run's {_short(evidence, 'code')})"
+    code = sources.digest(again.plugins)
+    if evidence.tags.get("odyssey.code.sha256") != code:
+        line = "; ".join(plugins.unlike(own, again.plugins))
+        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, 'code')})"
         if not config.any_code:
             raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
         notes.append(line)
@@ -140,8 +145,10 @@ def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, conf
     if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
     compared = dict.fromkeys((*found, "data", "tags/odyssey.start.sha256"), DERIVED)
-    if evidence.tags.get("odyssey.code.sha256") == sources.digest():
-        compared["tags/odyssey.code.sha256"] = DERIVED
+    if evidence.tags.get("odyssey.code.sha256") == code:
+        compared |= dict.fromkeys(
+            (f"tags/{name}" for name in ("odyssey.code.sha256", *plugins.tags(again.plugins))), DERIVED
+        )
     wrong, lines, trained = train_again(again, assembly, evidence, config.steps)
     if wrong:
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
@@ -264,7 +271,7 @@ def _same(request: Request, config: dict[str, Any]) -> Request:
         config["backend"]["threads"] = threads
     if root is not None and "root" in config["data"]:
         config["data"]["root"] = root
-    again = check({**config, "task": {"name": "train"}})
+    again = check({**config, "task": {"name": "train"}}, plugins=request.plugins)
     # Its own store is recorded without a password.
     return replace(again, expect={}, resume=None, tracking=request.tracking)
 

@@ -15,6 +15,7 @@ DATASETS = Registry(
         "digits": "odyssey_characters.digits:digits",
         "glyphs": "odyssey_characters.glyphs:glyphs",
     },
+    "datasets",
 )
 
 __all__ = ["DATASETS", "Dataset", "Images", "PerChannel", "epoch_order", "of_shape", "stratified_split"]

@@ -8,4 +8,7 @@ from odyssey_core.registry import Registry
 MODELS = Registry(
     "model",
     {"lenet5": lenet5, "lenet5_1998": lenet5_1998, "mlp": mlp, "linear": linear, "resnet8": resnet8},
+    "models",
+    provided=("input_shape", "classes"),
+    reserved=("name", "weights", "head"),
 )

@@ -37,7 +37,12 @@ __all__ = [
     "WholeRule",
 ]
 
-OPTIMIZERS = Registry("optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lion": Lion})
+OPTIMIZERS = Registry(
+    "optimizer",
+    {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lion": Lion},
+    "optimizers",
+    base="odyssey_core.optim:Optimizer",
+)
 SCHEDULERS = Registry(
     "scheduler",
     {
@@ -50,4 +55,6 @@ SCHEDULERS = Registry(
         "polynomial": Polynomial,
         "plateau": Plateau,
     },
+    "schedules",
+    base="odyssey_core.optim:Schedule",
 )

@@ -16,6 +16,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
 from odyssey_run.mending import end_lost
 from odyssey_run.overrides import CommandLine
+from odyssey_run.plugins import packed
 from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
@@ -235,6 +236,7 @@ class Conductor:
         job = {
             "config": point.request.config,
             "overrides": point.request.overrides,
+            "plugins": packed(point.request.plugins),
             "name": slug(point.label),
             "folder": str(path),
             "parent": self.session.key,

@@ -70,7 +70,7 @@ class Ledger:
 
     def find(self, point: Point) -> Result | None:
         """What the point came to where it, or the same run under another name, is over."""
-        key = (provenance.identity(point.request.config), sources.digest())
+        key = (provenance.identity(point.request.config), sources.digest(point.request.plugins))
         for folder in self._known.get(key, ()):
             with passing_over():
                 run = open_run(folder)

@@ -100,7 +100,6 @@ class Composer:
         self._fixed = [text for text in typed if text.lstrip("+").partition("=")[0] not in swept]
         self._composed: dict[Assignment, Config] = {}
         self._values: dict[tuple[str, str], Any] = {}
-        self._code = sources.digest()
         self._metric = ""
 
     def _axis(self, override: Override, options: Mapping[str, list[str]]) -> Axis | None:
@@ -152,7 +151,7 @@ class Composer:
                 typed = self._typed((*own, ("seeds", "1")), without=("expect",))
                 # What is expected is expected of their mean.
                 request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed)
-            both = f"{provenance.identity(request.config)} {self._code}"
+            both = f"{provenance.identity(request.config)} {sources.digest(request.plugins)}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
         return Unit(assignment, tuple(points), trial, expect)
 
@@ -209,7 +208,14 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     fixed = json.loads(json.dumps(first.config))
     for axis in axes:
         _forget(fixed, axis.key.split("."))
-    told = [sources.digest(), provenance.identity(fixed), first.seeds, sweep.strategy, sweep.seed, sweep.metric]
+    told = [
+        sources.digest(first.plugins),
+        provenance.identity(fixed),
+        first.seeds,
+        sweep.strategy,
+        sweep.seed,
+        sweep.metric,
+    ]
     digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
     swept = "-".join(dict.fromkeys(axis.key.rpartition(".")[2] for axis in axes))
     return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"

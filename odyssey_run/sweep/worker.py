@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_run import training
-from odyssey_run.assemble import Component, check
+from odyssey_run.assemble import Component, Request, check
 from odyssey_run.events import Listener, Pruned
+from odyssey_run.plugins import unpacked
 from odyssey_run.schema import FolderConfig, PlotsConfig
 from odyssey_run.session import Session
 from odyssey_run.signals import StopRequest
@@ -62,15 +63,15 @@ def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report, ask
     """Makes one run; how it ended is in its journal.
 
     Args:
-        job: config, overrides, name, folder, parent, sweep, store, metric; see `conduct`.
+        job: config, overrides, plugins, name, folder, parent, sweep, store, metric; see `conduct`.
         follow: is told of the journal where the run is to be sent to MLflow.
         report: asked after each epoch.
         asked: asks the run to stop, where the process's signals do not.
     """
-    request = check(job["config"], tuple(job["overrides"]))
+    request = check(job["config"], tuple(job["overrides"]), plugins=unpacked(job["plugins"]))
     # Pictures take as long as a short run; those of the best point come with `experiment=best`.
     own = {"run": FolderConfig(job["name"], None), "plots": PlotsConfig(enabled=False)}
-    request = replace(request, **own, data=_kept(request.data))
+    request = replace(request, **own, data=_kept(request))
     session = Session(
         request,
         Relay(Store(**job["store"]), follow) if job["store"] else None,
@@ -98,9 +99,10 @@ def bury(session: Session, error: BaseException) -> None:
         session.close()
 
 
-def _kept(data: Component) -> Component:
-    """The component with what it makes kept for the next run."""
-    key = json.dumps([data.name, data.arguments], sort_keys=True, default=str)
+def _kept(request: Request) -> Component:
+    """The data's component with what it makes kept for the next run."""
+    data = request.data
+    key = json.dumps([data.name, data.arguments, *(p.digest for p in request.plugins)], sort_keys=True, default=str)
 
     def build(**arguments: Any) -> Any:
         if key not in _datasets:

@@ -1,6 +1,9 @@
 """What ``odyssey-run`` can do. A task takes the checked request and returns the process's exit code."""
 
+from dataclasses import fields
+
 from odyssey_core.registry import Registry
+from odyssey_run.schema import RunConfig
 
 TASKS = Registry(
     "task",
@@ -16,4 +19,7 @@ TASKS = Registry(
         "data": "odyssey_run.tasks.data:data",
         "export": "odyssey_run.tasks.export:export",
     },
+    "tasks",
+    provided=("request",),
+    reserved=("name", "sweep", "experiment", "debug", *(field.name for field in fields(RunConfig))),
 )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from odyssey_run.assemble import BEGIN, GROUPS, PROVIDED, REGISTRIES, check
+from odyssey_run.assemble import BEGIN, GROUPS, REGISTRIES, check
 from odyssey_run.binding import bind, parameters
 from odyssey_run.schema import RunConfig, SweepConfig
 from odyssey_run.tasks import TASKS
@@ -44,7 +44,7 @@ def test_component_lists_its_constructors_arguments(file):
     assert name == file.stem
     for key in BEGIN:
         assert (values.pop(key, ...) is None) == (group == "model")
-    assert list(values) == list(parameters(REGISTRIES[group][name], PROVIDED.get(group, ())))
+    assert list(values) == list(parameters(REGISTRIES[group][name], REGISTRIES[group].provided))
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if str(f.parent) in SCHEMAS], ids=str)
@@ -57,7 +57,7 @@ def test_group_lists_its_schemas_fields(file):
 def test_a_task_lists_its_arguments(file):
     values = yaml.safe_load((CONF / file).read_text())
     assert values.pop("task") == {"name": file.stem}
-    own = parameters(TASKS[file.stem], PROVIDED["task"])
+    own = parameters(TASKS[file.stem], TASKS.provided)
     assert list(values) == list(own)
     assert not set(own) & set(parameters(RunConfig))
 

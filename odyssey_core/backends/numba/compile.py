@@ -10,6 +10,7 @@ Whoever can write to the folder can run code.
 """
 
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -38,6 +39,7 @@ from odyssey_core.backends.numba.instruction import Constant, Fixed, Kernel, Ste
 from odyssey_core.backends.numba.step_feed import FEED, step_value
 from odyssey_core.backends.numba.traced import F32, FLOAT, I32, I64, INTEGER, MEMORY, Pointer, compiled_as
 
+_foreign = itertools.count(1)
 log = logging.getLogger(__name__)
 
 ROW = Pointer("row", (types.int64, I64))
@@ -201,12 +203,15 @@ def address_of_function(function: Callable, arguments: tuple[types.Type, ...]) -
 @cache
 @global_compiler_lock
 def _address(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...]) -> int:
-    name = f"{function.__name__}-{_key(kernel, function, arguments)[:32]}"
-    found = _read(name)
+    own = function.__module__.partition(".")[0] == "odyssey_core"  # what others wrote, no name of a folder tells apart
+    name = f"{function.__name__}-{_key(kernel, function, arguments, 0 if own else next(_foreign))[:32]}"
+    found = _read(name) if own else None
     if found is None:
-        _say_compiling()
+        if own:
+            _say_compiling()
         found = _compiled(name, kernel, function, arguments)
-        _write(name, *found)
+        if own:
+            _write(name, *found)
     return _loaded(*found)
 
 
@@ -243,12 +248,28 @@ def _loaded(symbol: str, code: bytes) -> int:
     return engine.get_function_address(symbol)
 
 
-def _key(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...]) -> str:
-    """SHA-256 of all that the code depends on, besides the source that names the folder."""
+def _key(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...], number: int) -> str:
+    """SHA-256 of all that the code depends on, besides the source that names the folder.
+
+    Args:
+        kernel: what the function is compiled for.
+        function: the loop.
+        arguments: their types.
+        number: tells functions of the same name apart that are no part of that source; 0 for one that is.
+    """
     target = cpu_target.target_context.codegen().magic_tuple()
     versions = (numba.__version__, llvmlite.__version__, platform.python_version(), config.OPT)
     variant = kernel.variant if kernel else ()
-    parts = (function.__module__, function.__qualname__, variant, arguments, target, sorted(OPTIONS.items()), versions)
+    parts = (
+        function.__module__,
+        function.__qualname__,
+        variant,
+        arguments,
+        target,
+        sorted(OPTIONS.items()),
+        versions,
+        number,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

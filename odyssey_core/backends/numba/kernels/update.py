@@ -99,6 +99,7 @@ def _update_of(parts: tuple[Callable, ...], constants: tuple[str, ...]) -> Instr
         return {**_stretches(d, *operands), **dict.fromkeys(rule.norms, (LANES,))}
 
     update.__name__ = rule.name
+    update.__module__ = next((p.__module__ for p in parts if not p.__module__.startswith("odyssey_core.")), __name__)
     update.__qualname__ = "/".join(f"{part.__module__}.{part.__qualname__}" for part in rule.parts)
     return Instruction(
         update, ("grads", *rule.norms), operands, shapes, updates=True,

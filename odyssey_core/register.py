@@ -1,0 +1,69 @@
+"""What a plug-in says: a decorator above a function or a class makes it known by its own name, or by another.
+
+    from odyssey_core import register
+
+    @register.model                      # model=mine model.width=8
+    def mine(input_shape, classes, width: int = 16): ...
+
+    @register.optimizer("soft_sign")     # optim=soft_sign optim.lr=0.1
+    class SoftSign(Optimizer): ...
+
+The parameters of the signature are the options: annotations are their types and ranges, defaults their defaults. An
+installed package needs no decorators but entry points: ``[project.entry-points."ml_odyssey.models"]``.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from odyssey_core.registry import resolved
+
+Entry = TypeVar("Entry", bound=Callable[..., Any])
+REGISTRIES = {
+    "model": "odyssey_core.models:MODELS",
+    "dataset": "odyssey_core.data:DATASETS",
+    "optimizer": "odyssey_core.optim:OPTIMIZERS",
+    "schedule": "odyssey_core.optim:SCHEDULERS",
+    "loss": "odyssey_core.losses:LOSSES",
+    "task": "odyssey_run.tasks:TASKS",
+}
+
+
+def model(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A function, or a `Module` by its constructor: ``(input_shape, classes, options...)``, a `Module` of logits."""
+    return _add("model", entry)
+
+
+def dataset(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A function ``(options...)`` that returns a `Dataset`."""
+    return _add("dataset", entry)
+
+
+def optimizer(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A dataclass derived from `Optimizer`; its fields are the options."""
+    return _add("optimizer", entry)
+
+
+def schedule(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A dataclass derived from `Schedule`; its fields are the options."""
+    return _add("schedule", entry)
+
+
+def loss(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A dataclass derived from `Loss`; its fields are the options."""
+    return _add("loss", entry)
+
+
+def task(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A function ``(request, options...)`` that returns the exit code."""
+    return _add("task", entry)
+
+
+def _add(kind: str, entry: Any) -> Any:
+    if isinstance(entry, str):
+        return lambda decorated: _named(kind, entry, decorated)
+    return _named(kind, entry.__name__, entry)
+
+
+def _named(kind: str, name: str, entry: Entry) -> Entry:
+    resolved(REGISTRIES[kind]).register(name, entry)
+    return entry

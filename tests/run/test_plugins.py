@@ -1,0 +1,188 @@
+"""What a person names on the command line or installs: options from signatures, and one line for what is wrong."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from quick import QUICK
+from stored import command
+
+from odyssey_run import api, cli, plugins
+from odyssey_run.runs import open_folder
+
+MODEL = """
+from typing import Annotated
+from odyssey_core import nn, register
+from odyssey_core.ranges import Range
+
+@register.model
+def tiny(input_shape, classes, width: Annotated[int, Range(1, 64)] = 8, bias=True):
+    channels, height, columns = input_shape
+    return nn.Sequential([nn.Flatten(), nn.Linear(channels * height * columns, width), nn.ReLU(),
+                          nn.Linear(width, classes, bias=bias)])
+"""
+GIVEN = ("--plugin", "mine.py", *QUICK, "model=tiny")
+
+
+@pytest.fixture(autouse=True)
+def none_left_over():
+    """Plug-ins stay loaded in a process; each test begins without."""
+    yield
+    for name in [*plugins._loaded]:
+        plugins._withdraw(name)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    def write(text: str = MODEL, name: str = "mine.py") -> Path:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    write()
+    return write
+
+
+def test_options_come_from_the_signature(mine, capsys):
+    assert cli.main([*GIVEN, "model.width=16", "--cfg", "job", "-p", "model"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == {"name": "tiny", "width": 16, "bias": True}
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("model.width=0", "model.width: expected an integer from 1 to 64, got 0"),
+        ("model.width=a", "model.width: expected an integer from 1 to 64, got the text 'a'"),
+        ("model.bias=1", "model.bias: expected true or false, got 1"),
+        ("model.widht=9", "unknown key model.widht; model has width, bias, weights, head; did you mean model.width?"),
+        ("model=tinny", "unknown model 'tinny'; known: lenet5, lenet5_1998, linear, mlp, resnet8, tiny; did you mean "
+         "'tiny'?"),
+        ("bias=true", "unknown key bias; the configuration has "),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_option_is_told_as_for_what_is_shipped(mine, mistake, argument, line):
+    (found,) = mistake(*GIVEN, argument)
+    assert found.startswith(line)
+
+
+def test_without_the_plug_in_nothing_is_known_of_it(mistake, mine):
+    (line,) = mistake(*QUICK, "model=tiny")
+    assert line == "unknown model 'tiny'; known: lenet5, lenet5_1998, linear, mlp, resnet8"
+
+
+def test_a_file_beside_it_sets_other_values(mine, tmp_path, capsys):
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "tiny.yaml").write_text("name: tiny\nwidth: 24\n")
+    (tmp_path / "conf" / "model" / "wide.yaml").write_text("name: tiny\nwidth: 60\n")
+    for model, width in (("tiny", 24), ("wide", 60)):
+        assert cli.main([*GIVEN, f"model={model}", "--cfg", "job", "-p", "model"]) == 0
+        assert yaml.safe_load(capsys.readouterr().out) == {"name": "tiny", "width": width, "bias": True}
+
+
+def test_the_environment_names_files_too(mine, monkeypatch, tmp_path, capsys):
+    mine(MODEL.replace("tiny", "other"), "other.py")
+    monkeypatch.setenv("ODYSSEY_PLUGINS", os.pathsep.join(["mine.py", str(tmp_path / "other.py")]))
+    request = api.compose(*QUICK, "model=other")
+    assert [plugin.name for plugin in request.plugins] == ["mine.py", "other.py"]
+    assert request.overrides[:4] == ("--plugin", "mine.py", "--plugin", str(tmp_path / "other.py"))
+
+
+WRONG = {
+    "import nowhere\n": r"mine.py, line 1: ModuleNotFoundError: No module named 'nowhere'",
+    "def f(:\n": r"mine.py, line 1: .*",
+    "x = 1\n": r"mine.py: registers nothing; write @register.model, or another, above what it defines",
+    "\n\n1 / 0\n": r"mine.py, line 3: ZeroDivisionError: division by zero",
+    MODEL.replace("tiny", "lenet5"): r"mine.py, line 6: model 'lenet5' is known already, with the program; choose "
+    "another name",
+    MODEL + "\nregister.model('tiny')(lambda input_shape, classes: None)\n": "mine.py, line 12: model 'tiny' is known "
+    "already, by mine.py; choose another name",
+    MODEL.replace("bias=True", "weights=None"): r"mine.py, line 6: model 'tiny': the program itself provides weights; "
+    "call the parameter otherwise",
+    MODEL.replace("bias=True", "name='a'"): r"mine.py, line 6: model 'tiny': the program itself provides name; .*",
+    MODEL.replace("input_shape, classes, width", "classes, width"): r"mine.py, line 6: model 'tiny': its signature "
+    "must take input_shape, which the program provides",
+    MODEL.replace("bias=True", "**rest"): r"mine.py, line 6: model 'tiny': \*\*rest is no option that has a name; .*",
+    MODEL.replace("Annotated[int, Range(1, 64)]", "'Wdith'"): r"mine.py: tiny: width: its annotation Wdith cannot be "
+    r"read \(name 'Wdith' is not defined\)",
+    MODEL.replace("register.model", "register.optimizer"): r"mine.py, line 6: optimizer 'tiny': expected a class "
+    "derived from odyssey_core.optim.Optimizer",
+    MODEL.replace("model\n", "model('a b')\n"): r"mine.py, line 6: model 'a b': expected a name of letters, digits .*",
+    MODEL + "import helper\n": r"mine.py: imports helper \(line 11\), which lies beside it; a plug-in is one file: .*",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_a_bad_plug_in_gets_one_line(mine, mistake, text):
+    mine("", "helper.py")
+    mine(text)
+    (line,) = mistake(*GIVEN)
+    assert re.fullmatch(WRONG[text], line), line
+
+
+def test_what_is_no_plug_in_gets_one_line(mine, mistake, tmp_path):
+    (tmp_path / "folder.py").mkdir()
+    mine(name="b/mine.py")
+    mine(name="my plug-in.py")
+    for argument, line in {
+        "no.py": "--plugin no.py: expected a Python file, got no such file",
+        "folder.py": "--plugin folder.py: expected a Python file, got a folder; a package is installed and found by "
+        "its entry points",
+        "my plug-in.py": "--plugin my plug-in.py: expected a name of letters, digits and _.-; rename the file",
+        "b/mine.py": "--plugin b/mine.py: mine.py has the same name; rename one of them",
+    }.items():
+        assert mistake("--plugin", "mine.py", "--plugin", argument, *QUICK) == [line]
+
+
+def test_an_option_without_a_default_must_be_set(mine, mistake):
+    mine(MODEL.replace("= 8, bias", ", bias"))
+    assert mistake(*GIVEN) == ["model.width: expected an integer from 1 to 64, got nothing; set it"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("raise RuntimeError('no')", "mine.py, line 8: RuntimeError: no"),
+        ("nn.Linear(2, 3, init='kaimin')", "mine.py, line 8: unknown initializer 'kaimin'; known: "),
+        ("return Wrong()", "mine.py, line 15: linear: input must be 2-dimensional (N, in), got shape (32, 1, 28, 28)"),
+    ],
+)
+def test_an_error_in_a_plug_in_shows_its_own_line(mine, mistake, line, told):
+    wrong = "\nclass Wrong(nn.Module):\n    def forward(self, x):\n        return nn.Linear(7, 5)(x)\n"
+    mine(MODEL.replace("    channels", f"    {line}\n    channels") + wrong)
+    (found,) = mistake(*GIVEN)
+    assert told in found
+
+
+def test_a_changed_file_is_loaded_again(mine):
+    assert api.compose(*QUICK, "model=tiny", plugins=["mine.py"]).model.arguments["width"] == 8
+    mine(MODEL.replace("= 8", "= 9"))
+    assert api.compose(*QUICK, "model=tiny", plugins=["mine.py"]).model.arguments["width"] == 9
+
+
+def package(folder: Path) -> None:
+    """As if installed: a package with an entry point."""
+    (folder / "outside").mkdir()
+    (folder / "outside" / "__init__.py").write_text("")
+    (folder / "outside" / "nets.py").write_text(MODEL.replace("@register.model\n", ""))
+    info = folder / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ml_odyssey.models]\ntiny = outside.nets:tiny\n")
+
+
+def test_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package(tmp_path)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    command(tmp_path, *QUICK, "model=tiny", "model.width=5", "run.name=one", **environment)
+    run = open_folder(tmp_path / "runs" / "one")
+    assert run.config["model"]["width"] == 5
+    assert run.tags["odyssey.plugin.outside.sha256"] == plugins.package("outside").digest
+    assert "known: lenet5, lenet5_1998, linear, mlp, resnet8, tiny;" in command(
+        tmp_path, *QUICK, "model=tinny", code=2, **environment
+    )
+    (tmp_path / "outside" / "nets.py").write_text("import nowhere\n")
+    told = command(tmp_path, *QUICK, "model=tiny", code=2, **environment)
+    assert re.search(r"outside: \S+outside/nets.py, line 1: ModuleNotFoundError: No module named 'nowhere'", told)
