@@ -311,8 +311,11 @@ def assemble(request: Request) -> Assembly:
     if wrong := dict.fromkeys(combinations.of_shape(vars(request), vars(request), dataset.input_shape)):
         raise Faults([*wrong])
     config = request.trainer
-    size = check_sizes(request, len(dataset.train), dataset.classes)
-    if size:
+    size = check_sizes(request, len(dataset.train), dataset.classes, dataset.validation)
+    if dataset.validation:
+        train, validation = np.split(np.arange(len(dataset.train)), [len(dataset.train) - dataset.validation])
+        validation = validation[:size]
+    elif size:
         train, validation = stratified_split(dataset.train.labels, size, request.seed)
     else:
         train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
@@ -372,19 +375,32 @@ def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:
     return digest(weights), head if request.head else None
 
 
-def check_sizes(request: Request, images: int, classes: int) -> int:
+def check_sizes(request: Request, images: int, classes: int, own: int = 0) -> int:
     """Holds the trainer's numbers against the data's; returns the number of validation images.
+
+    Args:
+        images: of training, those of validation among them.
+        classes: how many.
+        own: images of a validation part that the data set itself has; where validation is not wanted, they are unused.
 
     Raises:
         Faults: all that do not fit.
     """
     config, faults, size = request.trainer, [], request.trainer.validation_size
-    if size is None:
+    if own:
+        if size:
+            faults.append(
+                f"trainer.validation_size: the data have a validation part, of {own} images; expected null, or 0 for "
+                f"none, got {size}"
+            )
+        size = own if size is None else 0
+        images -= own - size
+    elif size is None:
         size = max(min(5000, images // 10), classes)  # a class that nothing is validated on says nothing
         size = size if 2 * size <= images else 0
         if not size and (config.keep == "best" or config.patience is not None):
             faults.append(f"trainer.keep, trainer.patience: need a validation set, and {images} images are too few")
-    if size and not classes <= size < images:
+    if size and not own and not classes <= size < images:
         faults.append(
             f"trainer.validation_size: expected 0, or {classes} (the classes) to {images - 1} "
             f"(of the {images} training images), got {size}"

@@ -267,6 +267,9 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     parts = ((len(assembly.train), "train"), (len(assembly.validation), "validation"), (len(dataset.test), "test"))
     sizes = ", ".join(f"{n:,} {part}" for n, part in parts)
     screen.field("data", dataset.name, f"{sizes}; {'official' if dataset.official else 'not the official files'}")
+    if dataset.left_out:
+        first = f"{dataset.left_out[0]}; task=data lists all" if len(dataset.left_out) > 1 else dataset.left_out[0]
+        screen.field("left out", f"{len(dataset.left_out):,} file{'s' * (len(dataset.left_out) > 1)}", first)
     arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")

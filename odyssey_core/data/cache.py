@@ -1,7 +1,8 @@
 """The cache folder: downloaded files, and uncompressed copies that load in a tenth of the time of the originals.
 
 An uncompressed copy is one line of JSON with its own SHA-256 in front, then the bytes of the pixels and labels of train
-and of test. It is only believed when its key is the one asked for and its content has the digest it names.
+and of test. It is only believed when its key is the one asked for and its content has the digest it names. Pixels that
+would fill more than half of the memory stay in the file, of which the system holds in memory what is being used.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ import numpy as np
 
 from odyssey_core.data.dataset import Images, digest_of
 from odyssey_core.errors import DataError
+from odyssey_core.machine import usable_memory
 from odyssey_core.places import cache_home
 
 FORMAT = 1
@@ -26,6 +28,31 @@ FORMAT = 1
 def cache_folder() -> Path:
     """``$ODYSSEY_CACHE``, or ``~/.cache/ml-odyssey/data``; not created here."""
     return (cache_home() if os.environ.get("ODYSSEY_CACHE") else cache_home() / "data").absolute()
+
+
+def room(shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array to be filled, C-contiguous: in memory, or where it is too large for that in a file without a name.
+
+    Raises:
+        DataError: the cache folder's disk has no room for it.
+    """
+    if not _too_large(shape):
+        return np.empty(shape, np.uint8)
+    folder, size = cache_folder() / "ready", math.prod(shape)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a page that finds no room later would end the program
+            return np.asarray(np.memmap(file, np.uint8, "r+", shape=shape))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: no room for {size / 2**30:,.1f} GiB of pixels, more than half of the memory "
+            f"({error.strerror or error}); make room, or set ODYSSEY_CACHE elsewhere"
+        ) from error
+
+
+def _too_large(shape: Sequence[int]) -> bool:
+    return math.prod(shape) > usable_memory() // 2
 
 
 def cached(
@@ -69,7 +96,12 @@ def _read(path: Path, key: object) -> tuple[Images, Images, dict, str]:
 
 
 def _array(file: BinaryIO, shape: list[int], dtype: type) -> np.ndarray:
-    return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+    if not _too_large(shape):
+        return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+    start = file.tell()
+    mapped = np.memmap(file, dtype, "r", start, tuple(shape))
+    file.seek(start + mapped.nbytes)
+    return np.asarray(mapped)
 
 
 def _write(path: Path, header: dict, train: Images, test: Images) -> None:

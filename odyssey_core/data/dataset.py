@@ -84,6 +84,8 @@ class Dataset:
         preparation: how a person's picture is made into such an image.
         augment: distortion of the training images, or None.
         alike: which classes a person, too, takes for each other; None where nothing is known of it.
+        validation: how many of the training images, the last ones, are a validation part that the data set itself has.
+        left_out: files that are no part of it, each with the reason: ``"cat/a.png: is truncated"``.
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
@@ -102,6 +104,8 @@ class Dataset:
     preparation: Preparation = PHOTOGRAPHS
     augment: Augment | None = None
     alike: Alike | None = None
+    validation: int = 0
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self):
         for part, images in (("train", self.train), ("test", self.test)):

@@ -86,7 +86,7 @@ def sweep(
 def _executor(config: SweepConfig) -> Any:
     if config.executor == "dask":
         return Cluster(config.address, config.jobs, config.prune)
-    from odyssey_core.backends.numba.cores import usable_cores
+    from odyssey_core.machine import usable_cores
     from odyssey_run.sweep.pool import Pool
 
     return Pool(config.jobs or usable_cores())

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.backends.numba.cores import usable_cores
+from odyssey_core.machine import usable_cores
 
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from odyssey_run.sweep.worker import serve; serve()"
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -136,7 +136,7 @@ def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:
         first = points[0].request
         console.print(f"no estimate of the time: no run of {first.model.name} on {first.data.name} is in runs/ yet")
     else:
-        from odyssey_core.backends.numba.cores import usable_cores
+        from odyssey_core.machine import usable_cores
 
         jobs = config.jobs or usable_cores()
         console.print(f"about {duration(seconds * left / jobs)} for {left} runs, {jobs} at once")

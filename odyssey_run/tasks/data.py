@@ -31,6 +31,8 @@ def data(request: "Request", out: str | None) -> int:
         print(f"{name:<6}{train:>9,}{test:>9,}")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
+    if dataset.left_out:
+        print("\nleft out:", *dataset.left_out, sep="\n  ")
     path = expanded(out or f"{dataset.name}.png")
     with style.styled(), writing(path):
         print(f"\n{style.save(samples(dataset, counts[0]), path, made_here=True)}")

@@ -13,13 +13,14 @@ import odyssey_core
 ROOT = Path(odyssey_core.__file__).parent
 RUNNER_ONLY = {"hydra", "omegaconf", "mlflow", "odyssey_run"}
 # What each part of the core may import of the others; a part not named may import nothing above the foundations.
-FOUNDATIONS = {"errors", "places", "ranges", "registry", "random", "arithmetic", "tensor", "initial"}
+FOUNDATIONS = {"errors", "machine", "places", "ranges", "registry", "random", "arithmetic", "tensor", "initial"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "register": {"registry"},
     "ranges": {"errors"},
     "places": set(),
+    "machine": set(),
     "random": set(),
     "arithmetic": set(),
     "initial": {"random", "tensor"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "losses": FOUNDATIONS | {"ops"},
     "models": FOUNDATIONS | {"nn", "ops"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
-    "data": {"errors", "places", "ranges", "registry", "random", "checkpoint"},
+    "data": {"errors", "machine", "places", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn"},
     "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models"},
     "learner": FOUNDATIONS | {"losses", "inference", "ops", "autodiff", "backends", "data", "nn", "optim"},

@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from odyssey_core.data.cache import atomic_file, cache_folder, cached
+from odyssey_core.data.cache import atomic_file, cache_folder, cached, room
 from odyssey_core.data.dataset import Images
+from odyssey_core.errors import DataError
 
 
 class Builder:
@@ -98,3 +99,28 @@ def test_folder(monkeypatch):
     monkeypatch.delenv("ODYSSEY_CACHE")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(cache_folder()) == "/home/somebody/.cache/ml-odyssey/data"
+
+
+def test_what_is_too_large_for_memory_stays_in_files(cache, monkeypatch):
+    expected = cached("toy", [1], Builder())
+    monkeypatch.setattr("odyssey_core.data.cache.usable_memory", lambda: 64)  # the pixels are 48 bytes
+    for builder in (Builder(), Builder()):
+        train, test, _, digest = cached("toy", [1], builder)
+        assert builder.calls == 0 and digest == expected[3] and np.array_equal(train.pixels, expected[0].pixels)
+        assert isinstance(train.pixels.base, np.memmap) and np.array_equal(test.labels, np.arange(3))
+    filled = room((3, 1, 4, 4))
+    filled[...] = 5
+    assert isinstance(filled.base, np.memmap) and (filled == 5).all() and os.listdir(cache / "ready") == ["toy.raw"]
+    assert room((2, 2)).base is None
+
+
+def test_no_room_on_the_disk(cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("odyssey_core.data.cache.usable_memory", lambda: 64)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        DataError, match=r"ready: no room for .* GiB of pixels, .*No space left on device.*ODYSSEY_CACHE"
+    ):
+        room((3, 1, 4, 4))

@@ -3,8 +3,8 @@
 import os
 
 from odyssey_core.backends.base import NO_BUFFERS, require_ops
-from odyssey_core.backends.numba.cores import usable_cores
 from odyssey_core.errors import ConfigError
+from odyssey_core.machine import usable_cores
 from odyssey_core.optim import PLAIN
 from odyssey_core.ranges import Count, check_ranges
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from odyssey_core.backends.numba.cores import usable_memory
 from odyssey_core.backends.numba.instruction import ABSENT, ROW_WIDTH, Kernel
 from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_groups, sum_squares, update_of
 from odyssey_core.backends.numba.lower import Lowering
@@ -22,6 +21,7 @@ from odyssey_core.backends.numba.operands import Operand, Place, Row, Stage, pad
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.errors import ConfigError
+from odyssey_core.machine import usable_memory
 from odyssey_core.optim import StepRule, Update, WholeRule
 from odyssey_core.tensor import Tensor
 

@@ -4,8 +4,8 @@ import pytest
 
 from odyssey_core import ops
 from odyssey_core.backends.numba import NumbaBackend, program
-from odyssey_core.backends.numba.cores import usable_cores, usable_memory
 from odyssey_core.errors import ConfigError
+from odyssey_core.machine import usable_cores, usable_memory
 
 
 def machine(root, siblings: list[str] = (), cgroup: str = "", **files: str):

@@ -1,0 +1,174 @@
+"""From listed picture files to a data set: decoded once, kept in the cache, what is broken named."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from odyssey_core.data.cache import cached, room
+from odyssey_core.data.dataset import Dataset, Images, Shape
+from odyssey_core.data.decoding import Faults, decode
+from odyssey_core.data.parts import Parts, normalisation
+from odyssey_core.data.pictures import Mode, read
+from odyssey_core.data.preparation import Preparation
+from odyssey_core.errors import DataError
+from odyssey_core.ranges import Range
+
+Side = Annotated[int, Range(1, 4096)]
+Size = Side | tuple[Side, Side] | None
+MOVED = 1024  # images at once
+NAMED = 3  # broken files in a message
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is made of every picture.
+
+    Args:
+        size: (H, W), one number for both, or None for pictures that are of one size.
+        channels: 1 or 3.
+        mode: see `pictures.fitted`.
+        skip_broken: whether a picture that cannot be read is left out.
+    """
+
+    size: Size
+    channels: int
+    mode: Mode
+    skip_broken: bool
+
+    @property
+    def shape(self) -> Shape | None:
+        """(C, H, W), as far as the options alone say it."""
+        if self.size is None:
+            return None
+        return self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size)
+
+    def found(self, paths: Iterable[Path]) -> Shape:
+        """(C, H, W) of the first picture that can be read.
+
+        Raises:
+            DataError: there is none, or the first cannot be read and must not be left out.
+        """
+        for path in paths:
+            try:
+                return read(path, self.channels).shape
+            except DataError as error:
+                if not self.skip_broken:
+                    raise DataError(f"{error}; remove it, or set data.skip_broken=true to leave it out") from None
+        raise DataError("data: no picture can be read")
+
+
+class Listed(NamedTuple):
+    """Picture files with their classes.
+
+    Attributes:
+        root: the folder that messages name files in.
+        paths: of the files, as they were found.
+        class_names: in the order of the labels.
+        parts: what they are for.
+    """
+
+    root: Path
+    paths: Sequence[Path]
+    class_names: tuple[str, ...]
+    parts: Parts
+
+
+def dataset_of(
+    name: str, listed: Listed, fit: Fit, key: str, left_out: Sequence[str], options: Mapping[str, Any]
+) -> Dataset:
+    """Decodes pictures, or reads the copy kept when they were last decoded unchanged.
+
+    Args:
+        name: of the data set.
+        listed: the files.
+        fit: what is made of them.
+        key: changes when a file does.
+        left_out: files that are none of them, for people.
+        options: mean, std, normalize and augment.
+
+    Raises:
+        DataError: pictures that cannot be read or that differ in size, a class of which none is left.
+    """
+    place = hashlib.sha256(json.dumps([str(listed.root), astuple(fit)]).encode()).hexdigest()[:16]
+    parts = [hashlib.sha256(part.tobytes()).hexdigest() for part in (listed.parts.order, listed.parts.labels)]
+
+    def build() -> tuple[Images, Images, dict[str, Any]]:
+        paths = [listed.paths[i] for i in listed.parts.order]
+        pixels = room((len(paths), *(fit.shape or fit.found(paths))))
+        faults = decode(paths, pixels, fit.mode if fit.size else None)
+        broken = _named(listed, paths, fit, pixels.shape[2:], faults)
+        kept = np.ones(len(paths), bool)
+        kept[list(faults.broken)] = False
+        _check_classes(listed, kept)
+        train, test, validation = listed.parts.cut(_closed(pixels, kept), kept)
+        return train, test, {"validation": validation, "broken": broken}
+
+    train, test, facts, digest = cached(f"{name}-{place}", [key, parts, listed.class_names], build)
+    mean, std = normalisation(train, facts["validation"], options["mean"], options["std"], options["normalize"])
+    return Dataset(
+        name,
+        train,
+        test,
+        listed.class_names,
+        "upright",
+        mean,
+        std,
+        digest,
+        official=False,
+        preparation=Preparation("resize", {"mode": fit.mode}),
+        augment=options["augment"],
+        validation=facts["validation"],
+        left_out=(*left_out, *facts["broken"]),
+    )
+
+
+def _named(listed: Listed, paths: Sequence[Path], fit: Fit, size: tuple[int, int], faults: Faults) -> list[str]:
+    """The pictures that are left out.
+
+    Raises:
+        DataError: they may not be, or some are of another size than the first.
+    """
+    broken = [f"{_within(listed.root, paths[i])}: {fault}" for i, fault in sorted(faults.broken.items())]
+    if broken and not fit.skip_broken:
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise DataError(
+            f"{listed.root}: {len(broken)} of {len(paths)} pictures cannot be read: {'; '.join(broken[:NAMED])}{more}; "
+            "remove them, or set data.skip_broken=true to leave them out"
+        )
+    if faults.other_size:
+        i, (height, width) = min(faults.other_size.items())
+        raise DataError(
+            f"{listed.root}: pictures differ in size: {_within(listed.root, paths[i])} has {height} x {width} pixels, "
+            f"others {size[0]} x {size[1]}; data.size={max(size)} makes them one size"
+        )
+    return broken
+
+
+def _within(root: Path, path: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _check_classes(listed: Listed, kept: np.ndarray) -> None:
+    train = kept.copy()
+    train[len(kept) - listed.parts.test :] = False
+    counts = np.bincount(listed.parts.labels[train], minlength=len(listed.class_names))
+    if not counts.all():
+        raise DataError(
+            f"{listed.root}: no picture of class {listed.class_names[int(np.argmin(counts))]!r} is left to train on; "
+            "add some, or remove the class"
+        )
+
+
+def _closed(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Those that are kept moved together, in place: a copy would need as much memory again."""
+    where = np.flatnonzero(kept)
+    if len(where) < len(kept):
+        for start in range(0, len(where), MOVED):
+            moved = pixels[where[start : start + MOVED]]
+            pixels[start : start + len(moved)] = moved
+    return pixels[: len(where)]
