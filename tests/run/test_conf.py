@@ -32,7 +32,8 @@ def compose(*overrides):
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_composes_and_binds(file):
     config = compose(f"{file.parent}={file.stem}")
-    config |= {key: "given" for key, value in config.items() if value == "???"}
+    for group in (config, *(values for values in config.values() if isinstance(values, dict))):
+        group |= {key: "given" for key, value in group.items() if value == "???"}
     request = check(config)
     assert request.config == config
 

@@ -18,7 +18,7 @@ ONE_FAULT = {
         "model=lenet6",
     ): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; did you mean 'lenet5'?",
     ("model=null",): "unknown model 'null'; known: lenet5, lenet5_1998, linear, mlp, resnet8",
-    ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, glyphs, mnist; did you mean 'emnist'?",
+    ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, folder, glyphs, mnist; did you mean 'emnist'?",
     ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; "
     "did you mean 'lenet5'?",
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
