@@ -28,6 +28,7 @@ from odyssey_run.streams import lasting
 
 if TYPE_CHECKING:
     from odyssey_run.assemble import Request
+    from odyssey_run.plugins import Plugin
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -187,19 +188,21 @@ def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
-def _flags(config_dir: str | None, plugins: Sequence[str]) -> tuple[str, ...]:
+def _flags(config_dir: str | None, plugins: Sequence["str | Plugin"]) -> tuple[str, ...]:
     """As they would be typed."""
     folder = ("--config-dir", config_dir) if config_dir else ()
-    return (*folder, *(word for path in plugins for word in ("--plugin", path)))
+    return (*folder, *(word for path in plugins for word in ("--plugin", str(getattr(path, "path", path)))))
 
 
-def compose(overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence[str] = ()) -> "Request":
+def compose(
+    overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence["str | Plugin"] = ()
+) -> "Request":
     """The checked request of a command line that holds only overrides.
 
     Args:
         overrides: as they would be typed.
         config_dir: a folder with configuration files of the user's own.
-        plugins: plug-in files, beside those that the environment names.
+        plugins: plug-ins, or their files, beside those that the environment names.
 
     Raises:
         OdysseyError: everything that is wrong with it.

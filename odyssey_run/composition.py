@@ -115,7 +115,7 @@ class ConfigFiles:
         ConfigError: no such folder, or one with a file that a shipped one would hide; a plug-in that cannot be loaded.
     """
 
-    def __init__(self, folder: str | None = None, plugins: Sequence[str] = ()):
+    def __init__(self, folder: str | None = None, plugins: Sequence["str | Plugin"] = ()):
         self.own = [Path(folder)] if folder is not None else []
         self.plugins: tuple[Plugin, ...] = ()
         if plugins:  # else nothing of the core is imported for the answer to a mistake

@@ -53,17 +53,20 @@ class Plugin:
         return self.name.endswith(".py")
 
 
-def load(paths: Iterable[str]) -> tuple[Plugin, ...]:
+def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
     """Runs plug-in files, each once for its text.
 
     Args:
-        paths: as they were named.
+        paths: as they were named; one that is loaded stays as it is.
 
     Raises:
         ConfigError: one that is no Python file, fails, or registers nothing or what is known already.
     """
-    files = {}
+    files, ready = {}, []
     for path in dict.fromkeys(paths):
+        if isinstance(path, Plugin):
+            ready.append(path)
+            continue
         place = Path(path)
         if place.suffix != ".py" or not place.is_file():
             raise ConfigError(f"{FLAG} {shortened(path)}: expected a Python file, got {_instead(place)}")
@@ -72,7 +75,7 @@ def load(paths: Iterable[str]) -> tuple[Plugin, ...]:
         if place.name in files and not files[place.name].samefile(place):
             raise ConfigError(f"{FLAG} {path}: {files[place.name]} has the same name; rename one of them")
         files[place.name] = place
-    return tuple(adopt(place.name, place.read_bytes(), place) for place in files.values())
+    return (*(adopt(place.name, place.read_bytes(), place) for place in files.values()), *ready)
 
 
 def _instead(place: Path) -> str:
