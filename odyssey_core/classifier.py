@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_core import stored
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import model_names
@@ -25,7 +26,8 @@ class Classifier:
 
     Args:
         weights: arrays as the weights file names them.
-        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation, preparation.
+        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation, preparation;
+            where plug-ins made the model, graph: what `stored.encode` gives.
         backend: what runs it; by default the fast one.
 
     Attributes:
@@ -54,8 +56,11 @@ class Classifier:
             if min(std) <= 0:
                 raise ValueError(f"std: expected numbers above 0, got {std}")
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-            self.module = MODELS[about["model"]](self.input_shape, len(self.class_names), **arguments)
-            self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
+            if "graph" in about:
+                self.module, self.loss = stored.decode(about["graph"])
+            else:
+                self.module = MODELS[about["model"]](self.input_shape, len(self.class_names), **arguments)
+                self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"

@@ -124,7 +124,7 @@ def _run(argv: list[str]) -> int:
         return OK
     if args.hydra_help or args.shell_completion:
         return _hydra(argv)
-    named = [*plugin_files(), *(args.plugin or ())]
+    named = [*_of_environment(), *(args.plugin or ())]
     files = ConfigFiles(args.config_dir, named)
     if args.help:
         return _help(args, files)
@@ -179,9 +179,13 @@ def _arguments(argv: list[str]) -> Namespace:
     return args
 
 
-def plugin_files() -> list[str]:
-    """The plug-ins that the environment names."""
-    return [path for path in os.environ.get("ODYSSEY_PLUGINS", "").split(os.pathsep) if path]
+def _of_environment() -> list[str]:
+    """The plug-ins that the environment names; where it names none, nothing is imported to read them."""
+    if not os.environ.get("ODYSSEY_PLUGINS"):
+        return []
+    from odyssey_run.plugins import of_environment
+
+    return of_environment()
 
 
 def _misused(message: str) -> NoReturn:
@@ -207,7 +211,7 @@ def compose(
     Raises:
         OdysseyError: everything that is wrong with it.
     """
-    named = [*plugin_files(), *plugins]
+    named = [*_of_environment(), *plugins]
     files = ConfigFiles(config_dir, named)
     line = command_line.read(overrides, files.options)
     typed = (*_flags(config_dir, named), *overrides)

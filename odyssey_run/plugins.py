@@ -7,6 +7,8 @@ points. Their digests are part of the digest of the run's code, and whatever wor
 import ast
 import hashlib
 import importlib.util
+import json
+import os
 import socket
 import sys
 import threading
@@ -15,13 +17,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from odyssey_core import register
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.registry import NAME, Registry, loading, resolved
 from odyssey_run.sources import PACKAGES
 
-FLAG = "--plugin"
+if TYPE_CHECKING:
+    from odyssey_core.data import Dataset
+    from odyssey_run.assemble import Request
+
+FLAG, VARIABLE = "--plugin", "ODYSSEY_PLUGINS"
 FOLDER, TAG = "plugins", "odyssey.plugin."  # of a run's files; in front of the tags that hold digests
 _lock = threading.RLock()
 _loaded: dict[str, "Plugin"] = {}  # files, by name
@@ -51,6 +58,11 @@ class Plugin:
     def is_file(self) -> bool:
         """Whether a command names it; a package is found where it is installed."""
         return self.name.endswith(".py")
+
+
+def of_environment() -> list[str]:
+    """The files that the environment names."""
+    return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
 def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
@@ -232,6 +244,32 @@ def unlike(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
             )
     extra = [name for name in there if name not in was]
     return [*lines, *(f"the run was made without the plug-in {name}; leave it out" for name in extra)]
+
+
+def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
+    """What a weights file says of a model that plug-ins have a part in: all of it, or which they are."""
+    from odyssey_core.stored import encode
+
+    if not request.plugins:
+        return {}
+    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
+    if graph := encode(model, request.loss.build(), dataset.input_shape):
+        return {"graph": graph}
+    return {"plugins": json.dumps({plugin.name: plugin.digest for plugin in request.plugins})}
+
+
+def require(about: Mapping[str, str]) -> None:
+    """Sees to it that the code is there that a weights file needs.
+
+    Args:
+        about: the file's metadata.
+
+    Raises:
+        ConfigError: a plug-in is missing or another.
+    """
+    was = json.loads(about.get("plugins", "{}"))
+    if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
+        raise ConfigError(f"the model {about.get('model')} has operations of its own: {'; '.join(wrong)}")
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.registry import unknown
-from odyssey_run import statements
+from odyssey_run import plugins, statements
 from odyssey_run.schema import TrackingConfig
 from odyssey_run.tracking.journal import FILE_NAME, parse, read, series, whole
 from odyssey_run.tracking.location import Store, resolve
@@ -108,8 +108,10 @@ class RecordedRun:
 
         Raises:
             DataError: the run kept no weights.
+            ConfigError: a plug-in is missing that the model cannot do without.
         """
         self._require_weights()
+        plugins.require(self.about)
         return Classifier(self.weights, self.about, backend)
 
     def predict(self, images: Any) -> tuple[list[str], np.ndarray]:

@@ -12,12 +12,14 @@ from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.errors import DataError
+from odyssey_run import plugins
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "ServedModel":
     """MLflow's entry: the model in a weights file; ``model_config={"backend": "numpy"}`` chooses the reference.
 
     Raises:
+        ConfigError: a plug-in is missing that the model cannot do without; the variable ODYSSEY_PLUGINS names it.
         DataError: the file is not the one that the folder's MLmodel was written for.
     """
     config = {"backend": "numba", **(model_config or {})}
@@ -25,7 +27,10 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "S
     if found != config.get("weights_sha256", found):
         raise DataError(f"{path}: SHA-256 is {found[:12]}, MLmodel has {config['weights_sha256'][:12]}; it was changed")
     options = {"threads": 1} if backend == "numba" else {}  # a server answers many requests, each on its own thread
-    return ServedModel(Classifier(*load_weights(path), BACKENDS[backend](**options)))
+    weights, about = load_weights(path)
+    plugins.load(plugins.of_environment())
+    plugins.require(about)
+    return ServedModel(Classifier(weights, about, BACKENDS[backend](**options)))
 
 
 class ServedModel:

@@ -14,7 +14,7 @@ import numpy as np
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
-from odyssey_run import claims, plots, presentation, provenance, resume
+from odyssey_run import claims, plots, plugins, presentation, provenance, resume
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import open_run, weights_file
@@ -298,6 +298,7 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
         "step": str(outcome.step),
         "sha256": digest(outcome.weights),
         "config_sha256": provenance.identity(request.config),
+        **plugins.metadata(request, dataset),
     }
     file = path / weights_file(model)
     save_weights(file, artifact_names(outcome.weights), metadata)

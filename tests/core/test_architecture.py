@@ -33,11 +33,12 @@ ALLOWED = {
     "optim": FOUNDATIONS,
     "nn": FOUNDATIONS | {"ops"},
     "losses": FOUNDATIONS | {"ops"},
+    "stored": FOUNDATIONS | {"nn", "ops", "losses"},
     "models": FOUNDATIONS | {"nn", "ops"},
     "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "machine", "places", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn"},
-    "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models"},
+    "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models", "stored"},
     "learner": FOUNDATIONS | {"losses", "inference", "ops", "autodiff", "backends", "data", "nn", "optim"},
 }
 # A kernel may build on another one's shapes and loops; its rule reads the nodes that it lowers.
