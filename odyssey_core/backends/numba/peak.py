@@ -66,5 +66,5 @@ class Peak:
 
     def _timed(self) -> float:
         begun = time.perf_counter()
-        run_side_by_side(self._run, self._threads, self._out.ctypes.data, self._count)
+        run_side_by_side(self._run, self._threads, (self._out.ctypes.data, self._count), self._out)
         return time.perf_counter() - begun

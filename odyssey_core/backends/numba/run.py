@@ -2,8 +2,10 @@
 
 import ctypes
 import math
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Mapping, Sequence
-from threading import Thread
+from functools import partial
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -74,6 +76,8 @@ def _groups_with_rows(phases, p, groups):
 def run_worker(memory, table, addresses, feed, phases, marks, sizes, worker):
     """One worker's part of every phase of every step, and any other worker's that nobody has begun.
 
+    It returns when all parts of the last phase are finished, whoever runs them.
+
     Args:
         memory, table, addresses, feed, phases: of the program.
         marks: see `barrier.counters`.
@@ -93,6 +97,7 @@ def run_worker(memory, table, addresses, feed, phases, marks, sizes, worker):
                     for g in range(first, last):
                         _run_group(memory, table, addresses, feed, step, phases, (p * groups + g) * 5)
                     finish(marks)
+    enter(marks, workers, steps * count)
 
 
 _ARGUMENTS = (MEMORY, ROW, ROW, FEED, ROW, COUNTERS, ROW, INTEGER)
@@ -170,8 +175,7 @@ class NumbaExecutable:
         table, phases, workers = given.table(), np.ascontiguousarray(phases), program.workers
         marks, sizes = counters(workers), np.array([len(given.order), *phases.shape[:2], workers], np.int64)
         arrays = (self._memory, program.table, self._addresses, table, phases, marks, sizes)
-        pointers = [array.ctypes.data for array in arrays]
-        run_side_by_side(self._run, workers, *pointers)
+        run_side_by_side(self._run, workers, [array.ctypes.data for array in arrays], (arrays, given))
         return given.outputs[:, : self._bounds.batch_size]
 
     def step_feed(self, feed: Feed) -> StepFeed:
@@ -197,19 +201,40 @@ class NumbaExecutable:
 def callable_at(address: int, arguments: int) -> Callable[..., int]:
     """Machine code of a function of addresses and integers, which runs without the interpreter's lock."""
     function = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * (2 + arguments))(address)
-    return lambda *values: function(ctypes.byref(ctypes.c_void_p()), None, *values)
+    return partial(function, ctypes.byref(ctypes.c_void_p()), None)
 
 
-def run_side_by_side(function: Callable[..., int], workers: int, *arguments: int) -> None:
-    """Calls a function as many times at once, with the caller's number behind the arguments: here and in threads."""
-    threads = [Thread(target=function, args=(*arguments, w), daemon=True) for w in range(1, workers)]
-    for thread in threads:
-        thread.start()
+def run_side_by_side(function: Callable[..., int], workers: int, arguments: Sequence[int], memory: Any) -> None:
+    """Calls a function as many times at once, with the caller's number behind the arguments: here and in threads.
+
+    Whatever a signal's handler raises comes before the call made here, which then is made nevertheless, or after it.
+    `threading.Thread` waits for its thread to start, and breaks where it is interrupted there.
+
+    Args:
+        function: of `callable_at`. Where it works on shared memory, the call made here returns when all is done, also
+            with fewer threads than were asked for: a machine may refuse them.
+        workers: how many calls.
+        arguments: of all of them.
+        memory: what the arguments point into. It lives as long as a thread may still look at it.
+    """
+    waiting = []
     try:
+        for worker in range(1, workers):
+            done = allocate_lock()
+            done.acquire()
+            start_new_thread(_run_and_release, (function, (*arguments, worker), done, memory))
+            waiting.append(done)
+    except RuntimeError:  # there are no more threads
+        pass
+    finally:
         function(*arguments, 0)
-    finally:  # what they work on must outlive them
-        for thread in threads:
-            thread.join()
+    for done in waiting:
+        done.acquire()
+
+
+def _run_and_release(function, arguments, done, memory) -> None:
+    function(*arguments)
+    done.release()
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:

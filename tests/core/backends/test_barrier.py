@@ -1,6 +1,7 @@
 """Workers in step, however few threads there are for them."""
 
 import threading
+from _thread import start_new_thread
 
 import numpy as np
 import pytest
@@ -20,10 +21,8 @@ from odyssey_core.optim import PLAIN, SGD, Update
 BATCH, STEPS = 80, 5
 
 
-@pytest.mark.parametrize("workers", [2, 3, 5])
-def test_one_thread_runs_the_parts_of_all_workers(workers, monkeypatch):
-    """A machine may run fewer threads than were started: nobody may wait for one whose turn never comes."""
-    monkeypatch.setattr(run, "run_side_by_side", lambda function, workers, *arguments: function(*arguments, 0))
+def _trained(threads: int) -> tuple[NumbaExecutable, Feed]:
+    """A small network's training step, from weights that are all zero, and what to feed it with."""
     model = MODELS["linear"](input_shape=(1, 4, 4), classes=3)
     losses = ops.cross_entropy(model(ops.images((BATCH, 1, 4, 4))), ops.labels(BATCH))
     parameters = model.parameters()
@@ -36,16 +35,90 @@ def test_one_thread_runs_the_parts_of_all_workers(workers, monkeypatch):
         labels=rng.integers(0, 3, 50),
         scalars={"lr": np.full(STEPS, 0.1, np.float32)},
     )
-    found = []
-    for threads in (1, workers):
-        executable = NumbaExecutable([losses], parameters, updates, PLAIN, {}, 8, threads, numba_backend().tiles)
-        assert executable.program.workers == threads
-        found.append((executable.run(feed), executable.read()))
-    (losses, state), (other_losses, other_state) = found
+    executable = NumbaExecutable([losses], parameters, updates, PLAIN, {}, 8, threads, numba_backend().tiles)
+    assert executable.program.workers == threads
+    return executable, feed
+
+
+def _after_one_call() -> dict[str, np.ndarray]:
+    executable, feed = _trained(1)
+    losses = executable.run(feed)
     assert len(np.unique(losses[:, 0])) == STEPS
-    np.testing.assert_array_equal(losses, other_losses)
-    for name, value in state.items():
-        np.testing.assert_array_equal(value, other_state[name])
+    return {"losses": losses, **executable.read()}
+
+
+def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() <= expected.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("started", [0, 1])
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_threads_that_the_machine_refuses_are_done_without(workers, started, monkeypatch):
+    """A machine may run fewer threads than were asked for: nobody may wait for one whose turn never comes."""
+    calls = []
+
+    def start(*arguments):
+        calls.append(arguments)
+        if len(calls) > started:
+            raise RuntimeError("can't start new thread")
+        return start_new_thread(*arguments)
+
+    monkeypatch.setattr(run, "start_new_thread", start)
+    executable, feed = _trained(workers)
+    _assert_same({"losses": executable.run(feed), **executable.read()}, _after_one_call())
+    assert len(calls) == min(started + 1, workers - 1)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_interrupted_call_is_whole_and_leaves_nobody_at_work(started, monkeypatch):
+    def start(*arguments):
+        if started:
+            start_new_thread(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "start_new_thread", start)
+    executable, feed = _trained(3)
+    with pytest.raises(KeyboardInterrupt):
+        executable.run(feed)
+    _assert_same(executable.read(), _after_one_call())
+
+
+def test_a_thread_that_comes_late_finds_its_memory_and_nothing_to_do(monkeypatch):
+    late = []
+
+    def start(*arguments):
+        late.append(arguments)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(run, "start_new_thread", start)
+    executable, feed = _trained(2)
+    losses = executable.run(feed)
+    ((function, arguments),) = late
+    _, addresses, _, (arrays, given) = arguments
+    assert [*addresses[:-1]] == [array.ctypes.data for array in arrays]
+    assert any(np.array_equal(given.table(), array) for array in arrays)  # what the addresses among them point to
+    function(*arguments)
+    _assert_same({"losses": losses, **executable.read()}, _after_one_call())
+
+
+def test_a_call_returns_when_others_have_finished_what_they_claimed(monkeypatch):
+    """Worker 1 has claimed its part of the only phase of a step and is not done with it."""
+    marks = counters(2)
+    marks[2, 0] = 1
+    monkeypatch.setattr(run, "counters", lambda workers: marks)
+    monkeypatch.setattr(run, "start_new_thread", lambda function, arguments: arguments[2].release())
+    x = ops.input_("x", (32, 2))
+    executable = NumbaExecutable([ops.sigmoid(x)], {}, [], PLAIN, {}, 8, 2, numba_backend().tiles)
+    feed = Feed(order=np.zeros((1, 32), np.int64), inputs=np.zeros((1, 32, 2), np.float32))
+    returned = threading.Event()
+    call = threading.Thread(target=lambda: (executable.run(feed), returned.set()), daemon=True)
+    call.start()
+    assert not returned.wait(0.05)
+    marks[0, 0] += 1
+    call.join(10)
+    assert returned.is_set()
 
 
 def _claim(marks, worker, turn, taken):

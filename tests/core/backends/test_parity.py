@@ -178,6 +178,7 @@ CASES = {
     "max-pool": lambda n: _pool(n, ops.max_pool2d, (3, 6, 4), kernel_size=2),
     "max-pool that leaves a border": lambda n: _pool(n, ops.max_pool2d, (2, 7, 5), kernel_size=2),
     "max-pool overlapping": lambda n: _pool(n, ops.max_pool2d, (2, 7, 5), kernel_size=3, stride=2),
+    "max-pool padded, a border in no window": lambda n: _pool(n, ops.max_pool2d, (2, 6, 9), kernel_size=3, padding=1),
     "max-pool with gaps": lambda n: _pool(n, ops.max_pool2d, (2, 8, 5), kernel_size=2, stride=3),
     "avg-pool": lambda n: _pool(n, ops.avg_pool2d, (3, 6, 5), kernel_size=2),
     "avg-pool overlapping": lambda n: _pool(n, ops.avg_pool2d, (2, 7, 5), kernel_size=3, stride=1),

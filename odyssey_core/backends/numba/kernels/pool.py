@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
@@ -24,6 +25,12 @@ def shapes(d):
     x = (d["channels"], d["height"], d["width"], LANES)
     y = (d["channels"], d["out_height"], d["out_width"], LANES)
     return {"x": x, "y": y, "grad": y, "dx": x}
+
+
+@register_jitable
+def tiled(height, width, out_height, out_width, stride, padding, size):
+    """Whether every pixel lies in exactly one window."""
+    return padding == 0 and stride == size and height == out_height * size and width == out_width * size
 
 
 @instruction(reads="x", writes="y", shapes=shapes)
@@ -51,7 +58,7 @@ def max_pool2d_grad(
 
     Where windows tile the image, dx may lie where x lies: a window is read before it is written.
     """
-    exact = stride == size and height == out_height * size and width == out_width * size
+    exact = tiled(height, width, out_height, out_width, stride, padding, size)
     if not exact:
         for at in range(dx, dx + channels * height * width * LANES, LANES):
             store(memory, at, splat(ZERO))
@@ -169,8 +176,7 @@ lowers("avg_pool2d")(_pool(avg_pool2d))
 )
 def _lower_max_pool2d_grad(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, y, grad = node.inputs
-    size, stride = node.attrs["kernel_size"], node.attrs["stride"]
-    exact = stride == size and x.shape[2] == y.shape[2] * size and x.shape[3] == y.shape[3] * size
+    exact = tiled(*x.shape[2:], *y.shape[2:], node.attrs["stride"], node.attrs["padding"], node.attrs["kernel_size"])
     low.row(
         max_pool2d_grad, x=low.laned(x), y=low.laned(y), grad=low.laned(grad, y.shape[1:]),
         dx=low.result(outer, reuse=x if exact else None).shaped((*x.shape[1:], LANES)), **sizes(x, y, node),
