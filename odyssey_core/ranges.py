@@ -43,6 +43,7 @@ class Range:
 
 
 Count = Annotated[int, Range(1)]
+Natural = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1, below=True)]
 # Numbers that a kernel takes as float32, which holds nothing above 3.4e38 and makes what is below 1e-45 zero.
 Size = Annotated[float, Range(0, 1e38)]

@@ -77,6 +77,11 @@ class Tensor:
         self.op, self.inputs, self.attrs, self.shape, self.batched = op, inputs, dict(attrs), tuple(shape), batched
         self.serial = next(Tensor._made)
 
+    @classmethod
+    def made(cls) -> int:
+        """A serial that no node has: those made before have smaller ones, those made after have greater ones."""
+        return next(cls._made)
+
     def __add__(self, other: Tensor | float) -> Tensor:
         from odyssey_core.ops import add, scale_shift
 

@@ -14,6 +14,7 @@ from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, Dataset, stratified_split
 from odyssey_core.data.dataset import shape_before_loading
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.fitting import fits
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Plan
@@ -21,7 +22,7 @@ from odyssey_core.places import expanded
 from odyssey_core.random import permutation
 from odyssey_core.registry import Registry
 from odyssey_run import combinations
-from odyssey_run.binding import MISSING, Faults, bind, fits, parameters, takes_text, unknown_key
+from odyssey_run.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
 from odyssey_run.composition import set_value
 from odyssey_run.overrides import EMPTY_GROUPS
 from odyssey_run.plugins import Plugin, behind

@@ -1,4 +1,4 @@
-"""Arguments from YAML held against the annotations of what they configure: the one checker of types and names.
+"""Arguments from YAML held against the annotations of what they configure.
 
 ``bind`` never raises for what a user wrote; it returns every fault, one line each, with the full path of the key.
 """
@@ -7,17 +7,16 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from odyssey_core.errors import ConfigError, shortened
-from odyssey_core.ranges import NAMES, Range
+from odyssey_core.fitting import Misfit, describe, faults_inside, fit, fits
 from odyssey_core.registry import nearest
 from odyssey_run.masking import masked
 
 MISSING = "???"  # OmegaConf's mark of a value that must be set
-_NAMES = NAMES | {str: "text", bool: "true or false", type(None): "null"}
 
 
 class Faults(ConfigError):
@@ -30,101 +29,6 @@ class Faults(ConfigError):
     def __init__(self, lines: Sequence[str]):
         self.lines = masked(tuple(lines))
         super().__init__("\n".join(self.lines))
-
-
-class Misfit(Exception):
-    """A value that does not fit an annotation; says what was expected."""
-
-
-def fit(value: Any, annotation: Any) -> Any:
-    """The value as its annotation has it: an int where a float is expected becomes one, a list a tuple.
-
-    A bool is no number, and nan and inf are none either.
-
-    Raises:
-        Misfit: the value does not fit; its text is what was expected.
-    """
-    if annotation in (Any, inspect.Parameter.empty):
-        return value
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        try:
-            value = fit(value, arguments[0])
-        except Misfit:
-            raise Misfit(describe(annotation)) from None
-        if any(isinstance(bound, Range) and value not in bound for bound in arguments[1:]):
-            raise Misfit(describe(annotation))
-        return value
-    if origin in (Union, types.UnionType):
-        return _fit_union(value, annotation)
-    if origin is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in arguments):
-            return value
-        raise Misfit(describe(annotation))
-    if (origin or annotation) in (tuple, list, Sequence):
-        return _fit_sequence(value, annotation)
-    if (origin or annotation) in (dict, Mapping):
-        if isinstance(value, dict):
-            return value
-    elif annotation is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-            return float(value)
-    elif annotation is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif annotation is None or annotation is type(None):
-        if value is None:
-            return None
-    elif isinstance(value, annotation):
-        return value
-    raise Misfit(describe(annotation))
-
-
-def _fit_union(value: Any, annotation: Any) -> Any:
-    expected = []
-    for choice in get_args(annotation):
-        try:
-            return fit(value, choice)
-        except Misfit as misfit:
-            expected.append(str(misfit))
-    raise Misfit(" or ".join(expected))
-
-
-def _fit_sequence(value: Any, annotation: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        raise Misfit(describe(annotation))
-    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
-    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
-        if len(value) != len(arguments):
-            raise Misfit(describe(annotation))
-        element_types = arguments
-    else:
-        element_types = (arguments[0] if arguments else Any,) * len(value)
-    try:
-        values = [fit(v, t) for v, t in zip(value, element_types, strict=True)]
-    except Misfit:
-        raise Misfit(describe(annotation)) from None
-    return values if kind is list else tuple(values)
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in a user's words: ``tuple[float, float]`` is "a list of 2: a number, a number"."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return " ".join([describe(arguments[0]), *(str(a) for a in arguments[1:] if isinstance(a, Range))])
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(a) for a in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if (origin or annotation) in (tuple, list, Sequence):
-        if not arguments or arguments[-1] is Ellipsis or len(arguments) == 1:
-            return "a list of " + (describe(arguments[0]) if arguments else "values") + " each"
-        return f"a list of {len(arguments)}: " + ", ".join(map(describe, arguments))
-    if (origin or annotation) in (dict, Mapping):
-        return "a mapping"
-    if is_dataclass(annotation):
-        return "a mapping of " + ", ".join(f.name for f in fields(annotation))
-    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 @cache  # a sweep asks for every point
@@ -215,6 +119,7 @@ def bind(
         else:
             try:
                 arguments[key] = fit(value, known[key].annotation)
+                faults += faults_inside(arguments[key], known[key].annotation, _join(path, key))
             except Misfit as expected:
                 faults.append(f"{_join(path, key)}: expected {expected}, got {shown(value, known[key].annotation)}")
     for key, parameter in known.items():
@@ -270,12 +175,3 @@ def shown(value: Any, annotation: Any = None) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and fits(str(value), annotation):
         return f"the number {value}; in quotes it is text: '\"{value}\"'"
     return "null" if value is None else shortened(masked(str(value)))
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether `fit` takes a value."""
-    try:
-        fit(value, annotation)
-    except Misfit:
-        return False
-    return True

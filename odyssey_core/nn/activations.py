@@ -2,6 +2,7 @@
 
 from odyssey_core import ops
 from odyssey_core.nn.module import Module
+from odyssey_core.ranges import Size
 from odyssey_core.tensor import Tensor
 
 __all__ = ["GELU", "LeakyReLU", "Mish", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Tanh"]
@@ -28,7 +29,7 @@ class LeakyReLU(Module):
         negative_slope: at least 0.
     """
 
-    def __init__(self, negative_slope: float = 0.01):
+    def __init__(self, negative_slope: Size = 0.01):
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Layers with parameters or settings: each holds them and enters them into one operation of `ops`."""
 
 import math
+from typing import Annotated
 
 from odyssey_core import ops
 from odyssey_core.errors import ConfigError
@@ -8,7 +9,7 @@ from odyssey_core.initial import Constant
 from odyssey_core.nn.initializers import INITIALIZERS
 from odyssey_core.nn.module import Module
 from odyssey_core.random import stream_of
-from odyssey_core.ranges import Share, check_ranges
+from odyssey_core.ranges import Count, Natural, PositiveSize, Range, Share, check_ranges
 from odyssey_core.tensor import Tensor
 
 __all__ = [
@@ -36,12 +37,12 @@ class Conv2d(Module):
     def __init__(
         self,
         in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int = 1,
-        padding: int | tuple[int, int] = 0,
+        out_channels: Count,
+        kernel_size: Count | tuple[Count, Count],
+        stride: Count = 1,
+        padding: Natural | tuple[Natural, Natural] = 0,
         bias: bool = True,
-        groups: int = 1,
+        groups: Count = 1,
         init: str = "kaiming",
     ):
         if groups < 1 or in_channels % groups or out_channels % groups:
@@ -74,7 +75,7 @@ class Linear(Module):
         ConfigError: an unknown initializer.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, init: str = "kaiming"):
+    def __init__(self, in_features: int, out_features: Count, bias: bool = True, init: str = "kaiming"):
         initial = INITIALIZERS[init](in_features, out_features)
         self.weight = ops.parameter("weight", (out_features, in_features), initial)
         self.bias = ops.parameter("bias", (out_features,)) if bias else None
@@ -90,16 +91,16 @@ class BatchNorm2d(Module):
     weights and never trained. See `ops.batch_norm2d` for the formulas, which are PyTorch's.
 
     Args:
-        channels: C.
+        in_channels: C.
         momentum: weight of the newest statistics in the running averages, in [0, 1].
         eps: added to the variance, above 0.
     """
 
-    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
-        self.weight = ops.parameter("weight", (channels,), Constant(1.0))
-        self.bias = ops.parameter("bias", (channels,))
-        self.running_mean = ops.buffer("running_mean", (channels,), Constant(0.0))
-        self.running_var = ops.buffer("running_var", (channels,), Constant(1.0))
+    def __init__(self, in_channels: int, momentum: Annotated[float, Range(0, 1)] = 0.1, eps: PositiveSize = 1e-5):
+        self.weight = ops.parameter("weight", (in_channels,), Constant(1.0))
+        self.bias = ops.parameter("bias", (in_channels,))
+        self.running_mean = ops.buffer("running_mean", (in_channels,), Constant(0.0))
+        self.running_var = ops.buffer("running_var", (in_channels,), Constant(1.0))
         self.momentum, self.eps = momentum, eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ class MaxPool2d(Module):
 
     operation = staticmethod(ops.max_pool2d)
 
-    def __init__(self, kernel_size: int, stride: int | None = None, padding: int = 0):
+    def __init__(self, kernel_size: Count, stride: Count | None = None, padding: Natural = 0):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What every layer is: a callable on graph nodes with a tree of named parameters and buffers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from odyssey_core.ops import leaves
@@ -64,6 +64,37 @@ class Module:
                 if isinstance(value, Tensor) and value.op in kinds:
                     found.setdefault(value, f"{path}.{name}" if path else name)
         return {path: x for x, path in found.items()}
+
+
+def makers(model: Module, x: Tensor) -> tuple[Tensor, dict[int, str]]:
+    """Calls a model and watches its modules.
+
+    Args:
+        model: the whole.
+        x: what it takes.
+
+    Returns:
+        Its result, and by the serial of every node that was made the path of the innermost module that made it.
+    """
+    paths: dict[int, str] = {}
+
+    def watched(path: str, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*inputs: Tensor) -> Tensor:
+            first = Tensor.made()
+            result = forward(*inputs)
+            paths.update({serial: path for serial in range(first, Tensor.made()) if serial not in paths})
+            return result
+
+        return call
+
+    watching = list(model.modules())
+    for path, module in watching:
+        vars(module)["forward"] = watched(path, module.forward)
+    try:
+        return model(x), paths
+    finally:
+        for _, module in watching:
+            vars(module).pop("forward", None)
 
 
 def _members(items: Iterable[tuple[Any, Any]], prefix: str) -> Iterator[tuple[str, "Module | Tensor"]]:

@@ -1,11 +1,15 @@
 """``task=show``: what a model is made of and what a training step does."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from odyssey_core.errors import ConfigError
 from odyssey_core.flops import flops
-from odyssey_core.tensor import topological
+from odyssey_core.places import expanded
+from odyssey_core.tensor import Tensor, topological
+from odyssey_run.outputs import writing
 
 if TYPE_CHECKING:
     from odyssey_core.nn import Module
@@ -28,20 +32,30 @@ class Layer:
     """One operation of the forward pass, for one image.
 
     Args:
-        name: of the layer whose parameters it takes, or else of the operation.
+        name: of the layer that makes it; followed by the operation's where a layer has more of them.
+        block: path of the outermost block that the layer is in; "" for none.
         shape: of its result.
         parameters: how many numbers it learns.
         flops: see `odyssey_core.flops`.
+        node: of the graph.
     """
 
     name: str
+    block: str
     shape: tuple[int, ...]
     parameters: int
     flops: int
+    node: Tensor = field(repr=False)
 
 
-def show(request: "Request", show: ShowConfig) -> int:
-    """Prints the layers and, where asked for, the instructions; trains nothing."""
+def show(request: "Request", show: ShowConfig, out: str | None) -> int:
+    """Prints the layers and, where asked for, the instructions; trains nothing.
+
+    Args:
+        request: what would be trained.
+        show: what to show.
+        out: a PNG file to draw the graph into; null draws none.
+    """
     from odyssey_core import ops
     from odyssey_core.learner import training_step
     from odyssey_core.optim import StepRule
@@ -50,6 +64,8 @@ def show(request: "Request", show: ShowConfig) -> int:
     dataset = request.data.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     found = layers(model, dataset.input_shape)
+    if out is not None:
+        _draw(found, dataset.input_shape, out)
     rows = [("layer", "shape", "parameters", "MFLOP")]
     rows += [(x.name, "×".join(map(str, x.shape)), f"{x.parameters:,}", f"{x.flops / 1e6:.3f}") for x in found]
     parameters, work = sum(x.parameters for x in found), sum(x.flops for x in found)
@@ -79,14 +95,30 @@ def show(request: "Request", show: ShowConfig) -> int:
 def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
     """The operations of the forward pass in their order."""
     from odyssey_core import ops
+    from odyssey_core.nn import Module, makers
 
-    names = {node: name for name, node in model.parameters().items()}
+    parameters = set(model.parameters().values())
+    blocks = {p for p, module in model.modules() if p and any(isinstance(x, Module) for _, x in module.children())}
+    result, paths = makers(model, ops.images((1, *input_shape)))
+    # Parameters and images; statistics of a batch.
+    nodes = [node for node in topological([result]) if node.inputs and node.batched]
+    several = Counter(paths[node.serial] for node in nodes)
     found = []
-    for node in topological([model(ops.images((1, *input_shape)))]):
-        if not node.inputs or not node.batched:  # parameters and images; statistics of a batch
-            continue
-        own = [x for x in node.inputs if x in names]
-        name = names[own[0]].rpartition(".")[0] if own else node.op.name
-        work = flops([node]) - flops(node.inputs)
-        found.append(Layer(name, node.shape[1:], sum(math.prod(x.shape) for x in own), work))
+    for node in nodes:
+        path = paths[node.serial]
+        name = path if several[path] == 1 and path and path not in blocks else f"{path}.{node.op.name}".lstrip(".")
+        block = min((b for b in blocks if f"{path}.".startswith(f"{b}.")), key=len, default="")
+        own = sum(math.prod(x.shape) for x in node.inputs if x in parameters)
+        found.append(Layer(name, block, node.shape[1:], own, flops([node]) - flops(node.inputs), node))
     return found
+
+
+def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> None:
+    """Raises ConfigError for a file that is no PNG or that this program did not make."""
+    path = expanded(file)
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"out: expected the name of a PNG file, got {file}; write {path.stem}.png")
+    from odyssey_run.plots import graph, style
+
+    with writing(path), style.styled():
+        style.save(graph.graph(found, input_shape), path, made_here=True)

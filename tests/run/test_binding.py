@@ -2,8 +2,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from odyssey_core.fitting import Misfit, describe, fit
 from odyssey_core.ranges import Range
-from odyssey_run.binding import Misfit, bind, describe, fit
+from odyssey_run.binding import bind
 
 
 @pytest.mark.parametrize(
