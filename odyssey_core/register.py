@@ -20,6 +20,7 @@ from odyssey_core.registry import resolved
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 REGISTRIES = {
     "model": "odyssey_core.models:MODELS",
+    "layer": "odyssey_core.nn:LAYERS",
     "dataset": "odyssey_core.data:DATASETS",
     "optimizer": "odyssey_core.optim:OPTIMIZERS",
     "schedule": "odyssey_core.optim:SCHEDULERS",
@@ -31,6 +32,11 @@ REGISTRIES = {
 def model(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
     """A function, or a `Module` by its constructor: ``(input_shape, classes, options...)``, a `Module` of logits."""
     return _add("model", entry)
+
+
+def layer(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A `Module` by its constructor, for lists of layers; ``in_channels`` and ``in_features`` are inferred."""
+    return _add("layer", entry)
 
 
 def dataset(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:

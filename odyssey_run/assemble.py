@@ -17,6 +17,8 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.fitting import fits
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
+from odyssey_core.models.layers import names
+from odyssey_core.nn import LAYERS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Plan
 from odyssey_core.places import expanded
 from odyssey_core.random import permutation
@@ -146,6 +148,7 @@ def check(
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
     sources = [registry.added.get(parts[group].name) for group, registry in [*REGISTRIES.items(), ("task", TASKS)]]
+    sources += map(LAYERS.added.get, sorted(names(parts["model"].arguments.get("layers"))))
     plugins = tuple(dict.fromkeys((*plugins, *behind(sources))))
     return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **values, **parts)
 

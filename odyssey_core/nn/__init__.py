@@ -35,4 +35,6 @@ LAYERS = Registry(
         "sigmoid": activations.Sigmoid,
         "softmax": activations.Softmax,
     },
+    "layers",
+    base="odyssey_core.nn:Module",
 )

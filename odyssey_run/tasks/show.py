@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError
@@ -64,8 +65,6 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     dataset = request.data.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     found = layers(model, dataset.input_shape)
-    if out is not None:
-        _draw(found, dataset.input_shape, out)
     rows = [("layer", "shape", "parameters", "MFLOP")]
     rows += [(x.name, "×".join(map(str, x.shape)), f"{x.parameters:,}", f"{x.flops / 1e6:.3f}") for x in found]
     parameters, work = sum(x.parameters for x in found), sum(x.flops for x in found)
@@ -87,6 +86,7 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     memory = request.backend.build().memory(step.outputs, step.values, step.updates, rule, step.buffers)
     shown = ", ".join(f"{name} {size / 2**20:,.1f}" for name, size in memory.items() if size)
     print(f"memory       {sum(memory.values()) / 2**20:,.1f} MiB in a training step: {shown}")
+    print(f"graph        {_draw(found, dataset.input_shape, out) if out else 'out=FILE.png draws it'}")
     if show.listing:
         print(f"\n{assemble(request).learner.listing()}")
     return 0
@@ -113,7 +113,7 @@ def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
     return found
 
 
-def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> None:
+def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> Path:
     """Raises ConfigError for a file that is no PNG or that this program did not make."""
     path = expanded(file)
     if path.suffix.lower() != ".png":
@@ -121,4 +121,4 @@ def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> N
     from odyssey_run.plots import graph, style
 
     with writing(path), style.styled():
-        style.save(graph.graph(found, input_shape), path, made_here=True)
+        return style.save(graph.graph(found, input_shape), path, made_here=True)

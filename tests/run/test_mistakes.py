@@ -16,10 +16,12 @@ from odyssey_run.tasks import TASKS
 ONE_FAULT = {
     (
         "model=lenet6",
-    ): "unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; did you mean 'lenet5'?",
-    ("model=null",): "unknown model 'null'; known: lenet5, lenet5_1998, linear, mlp, resnet8",
+    ): "unknown model 'lenet6'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8; did you mean 'lenet5'?",
+    ("model=null",): "unknown model 'null'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8",
     ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, folder, glyphs, mnist; did you mean 'emnist'?",
-    ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: lenet5, lenet5_1998, linear, mlp, resnet8; "
+    (
+        "model.name=lenet6",
+    ): "model.name: unknown model 'lenet6'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8; "
     "did you mean 'lenet5'?",
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",

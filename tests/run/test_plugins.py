@@ -57,8 +57,8 @@ def test_options_come_from_the_signature(mine, capsys):
         ("model.width=a", "model.width: expected an integer from 1 to 64, got the text 'a'"),
         ("model.bias=1", "model.bias: expected true or false, got 1"),
         ("model.widht=9", "unknown key model.widht; model has width, bias, weights, head; did you mean model.width?"),
-        ("model=tinny", "unknown model 'tinny'; known: lenet5, lenet5_1998, linear, mlp, resnet8, tiny; did you mean "
-         "'tiny'?"),
+        ("model=tinny", "unknown model 'tinny'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8, tiny; "
+         "did you mean 'tiny'?"),
         ("bias=true", "unknown key bias; the configuration has "),
     ],
 )  # fmt: skip
@@ -69,7 +69,7 @@ def test_a_mistake_in_an_option_is_told_as_for_what_is_shipped(mine, mistake, ar
 
 def test_without_the_plug_in_nothing_is_known_of_it(mistake, mine):
     (line,) = mistake(*QUICK, "model=tiny")
-    assert line == "unknown model 'tiny'; known: lenet5, lenet5_1998, linear, mlp, resnet8"
+    assert line == "unknown model 'tiny'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8"
 
 
 def test_a_file_beside_it_sets_other_values(mine, tmp_path, capsys):
@@ -180,9 +180,45 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch)
     run = open_folder(tmp_path / "runs" / "one")
     assert run.config["model"]["width"] == 5
     assert run.tags["odyssey.plugin.outside.sha256"] == plugins.package("outside").digest
-    assert "known: lenet5, lenet5_1998, linear, mlp, resnet8, tiny;" in command(
+    assert "known: layers, lenet5, lenet5_1998, linear, mlp, resnet8, tiny;" in command(
         tmp_path, *QUICK, "model=tinny", code=2, **environment
     )
     (tmp_path / "outside" / "nets.py").write_text("import nowhere\n")
     told = command(tmp_path, *QUICK, "model=tiny", code=2, **environment)
     assert re.search(r"outside: \S+outside/nets.py, line 1: ModuleNotFoundError: No module named 'nowhere'", told)
+
+
+LAYER = """
+from odyssey_core import register
+from odyssey_core.nn import Conv2d, Module
+from odyssey_core.ranges import Count
+
+@register.layer
+class twice(Module):
+    def __init__(self, in_channels: int, out_channels: Count):
+        self.first = Conv2d(in_channels, out_channels, 3, padding=1)
+        self.second = Conv2d(out_channels, out_channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+"""
+
+
+def test_a_layer_of_ones_own_stands_in_a_list_of_layers(mine, mistake):
+    mine(LAYER)
+    given = ("--plugin", "mine.py", *QUICK, "model=layers")
+    assert mistake(*given, "model.layers=[twice 0, flatten, linear classes]") == [
+        "model.layers[0].out_channels: expected an integer at least 1, got 0"
+    ]
+    assert cli.main([*given, "model.layers=[twice 4, flatten, linear classes]", "run.name=own"]) == 0
+    assert "twice1.second.weight" in open_folder(Path("runs/own")).classifier().parameters
+
+
+def test_a_list_of_layers_names_the_packages_that_it_takes_layers_from(monkeypatch):
+    from odyssey_core.nn import LAYERS, ReLU
+
+    monkeypatch.setitem(LAYERS._table, "own_relu", ReLU)
+    monkeypatch.setitem(LAYERS._sources, "own_relu", "safetensors")
+    block = "{residual: [own_relu]}, flatten, linear classes"
+    (found,) = api.compose("data=digits", "model=layers", f"model.layers=[{block}]").plugins
+    assert found.name == "safetensors"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from odyssey_core import nn, ops
+from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.checkpoint import digest
 from odyssey_core.data.dataset import Images
@@ -95,11 +96,7 @@ def test_a_shortcut_is_added_to_what_the_layers_make():
     model = MODELS["layers"]((1, 1, 2), 2, layers=[block, "flatten"])
     x = ops.input_("x", (1, 1, 1, 2))
     run = NumpyBackend("float64").compile([model(x)], model.state())
-    run.write(
-        {"block1.conv1.weight": np.full((1, 1, 1, 1), 2.0), "block1.shortcut.conv1.weight": np.full((1,) * 4, 3.0)}
-    )
-    from odyssey_core.backends.base import Feed
-
+    run.write({"block1.conv1.weight": np.full((1,) * 4, 2), "block1.shortcut.conv1.weight": np.full((1,) * 4, 3)})
     assert run.run(Feed(order=np.zeros((1, 1), np.int64), inputs=np.array([[[1.0, -4.0]]]))).tolist() == [[[5, -20]]]
 
 
@@ -111,7 +108,8 @@ def test_a_shortcut_is_added_to_what_the_layers_make():
             [
                 "[0].pad: unknown option; conv has out_channels, kernel_size, stride, padding, bias, groups, init; "
                 "did you mean padding?",
-                "[0].kernel_size: expected an integer at least 1, or 2 of them as in 3x5, got nothing in 'conv 32 pad 1'",
+                "[0].kernel_size: expected an integer at least 1, or 2 of them as in 3x5, got nothing in "
+                "'conv 32 pad 1'",
                 "[1]: unknown layer 'batchnorm'; known: .*; did you mean 'batch_norm'?",
                 "[2].kernel_size: expected an integer at least 1, got 0",
                 "[3].bias: expected true or false, got maybe",
