@@ -258,18 +258,23 @@ def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
     return {"plugins": json.dumps({plugin.name: plugin.digest for plugin in request.plugins})}
 
 
-def require(about: Mapping[str, str]) -> None:
-    """Sees to it that the code is there that a weights file needs.
+def require(was: Mapping[str, str], what: str) -> None:
+    """Sees to it that the files are loaded and the packages installed that something needs.
 
     Args:
-        about: the file's metadata.
+        was: digests by name.
+        what: needs them, for the message.
 
     Raises:
-        ConfigError: a plug-in is missing or another.
+        ConfigError: one is missing or another.
     """
-    was = json.loads(about.get("plugins", "{}"))
     if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
-        raise ConfigError(f"the model {about.get('model')} has operations of its own: {'; '.join(wrong)}")
+        raise ConfigError(f"{what}: {'; '.join(wrong)}")
+
+
+def needed(about: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the plug-ins that a weights file cannot do without, from its metadata."""
+    return json.loads(about.get("plugins", "{}"))
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
