@@ -7,7 +7,7 @@ one kind of pen, and a thin line would vanish in 28 pixels.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -68,17 +68,13 @@ class Handwriting:
         return np.stack([variants(channel) for channel in image], axis=1)
 
 
-def handwriting(like: str | None = None, **measures: Any) -> Handwriting:
-    """The reader of a preparation.
+def handwriting_like(dataset: str) -> Handwriting:
+    """The reader for weights files that are older than their statement of a preparation.
 
     Args:
-        like: a data set of characters whose images those of the model are like; EMNIST where it is none. Weights files
-            that are older than their statement of a preparation name nothing else.
-        measures: as `Handwriting` takes them.
+        dataset: what the model was trained on; EMNIST's reader is taken where it is no data set of characters.
     """
-    if like is None:
-        return Handwriting(**measures)
-    return PREPARATIONS.get(like, PREPARATIONS["emnist"]).reader()
+    return PREPARATIONS.get(dataset, PREPARATIONS["emnist"]).reader()
 
 
 def read(path: Path) -> tuple[np.ndarray, float]:

@@ -25,6 +25,7 @@ REGISTRIES = {
     "optimizer": "odyssey_core.optim:OPTIMIZERS",
     "schedule": "odyssey_core.optim:SCHEDULERS",
     "loss": "odyssey_core.losses:LOSSES",
+    "preparation": "odyssey_core.data.preparation:READERS",
     "task": "odyssey_run.tasks:TASKS",
 }
 
@@ -57,6 +58,11 @@ def schedule(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
 def loss(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
     """A dataclass derived from `Loss`; its fields are the options."""
     return _add("loss", entry)
+
+
+def preparation(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A `Reader` by its constructor: how a person's picture becomes images of a data set that names it."""
+    return _add("preparation", entry)
 
 
 def task(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:

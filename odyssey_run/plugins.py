@@ -250,31 +250,29 @@ def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
     """What a weights file says of a model that plug-ins have a part in: all of it, or which they are."""
     from odyssey_core.stored import encode
 
-    if not request.plugins:
+    of_models = [resolved(register.REGISTRIES[kind]) for kind in ("model", "layer", "loss")]
+    makers = {source for registry in of_models for source in registry.added.values()}
+    parts = {plugin.name: plugin.digest for plugin in request.plugins if plugin.name in makers}
+    if not parts:
         return {}
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
     if graph := encode(model, request.loss.build(), dataset.input_shape):
         return {"graph": graph}
-    return {"plugins": json.dumps({plugin.name: plugin.digest for plugin in request.plugins})}
+    return {"plugins": json.dumps(parts)}
 
 
-def require(was: Mapping[str, str], what: str) -> None:
-    """Sees to it that the files are loaded and the packages installed that something needs.
+def require(about: Mapping[str, str]) -> None:
+    """Sees to it that the code is there that a weights file needs.
 
     Args:
-        was: digests by name.
-        what: needs them, for the message.
+        about: the file's metadata.
 
     Raises:
-        ConfigError: one is missing or another.
+        ConfigError: a plug-in is missing or another.
     """
+    was = json.loads(about.get("plugins", "{}"))
     if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
-        raise ConfigError(f"{what}: {'; '.join(wrong)}")
-
-
-def needed(about: Mapping[str, str]) -> dict[str, str]:
-    """The digests of the plug-ins that a weights file cannot do without, from its metadata."""
-    return json.loads(about.get("plugins", "{}"))
+        raise ConfigError(f"the model {about.get('model')} has operations of its own: {'; '.join(wrong)}")
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:

@@ -12,19 +12,16 @@ import odyssey_core
 if TYPE_CHECKING:
     from odyssey_run.plugins import Plugin
 
-_CORE = Path(odyssey_core.__file__).resolve().parent
 PACKAGES = {
-    "odyssey_core": _CORE,
-    "odyssey_characters": _CORE.with_name("odyssey_characters"),
+    "odyssey_core": Path(odyssey_core.__file__).resolve().parent,
     "odyssey_run": Path(__file__).resolve().parent,
 }
 ROOTS = ("odyssey_run.assemble", "odyssey_run.tasks.train", "odyssey_run.training", "odyssey_run.trainer")
-_NAME = r"(?:odyssey_core|odyssey_run|odyssey_characters)[\w.]*"
+_NAME = r"(?:odyssey_core|odyssey_run)[\w.]*"
 # Read with expressions, since parsing takes a third of a second; a test holds them against the parser.
 _FROM = re.compile(rf"^[ \t]*from[ \t]+({_NAME})[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)", re.M)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+(odyssey_[^\n]*)", re.M)
-# What a configuration may name; tasks decide no result.
-_REGISTERED = re.compile(r'"(odyssey_(?:core|characters)[\w.]*):\w+"')
+_REGISTERED = re.compile(r'"(odyssey_core[\w.]*):\w+"')  # what a configuration may name; tasks decide no result
 _COMMENT = re.compile(r"#[^\n]*")
 _WORD = re.compile(r"[\w.]+")
 

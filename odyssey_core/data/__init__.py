@@ -10,11 +10,8 @@ from odyssey_core.registry import Registry
 DATASETS = Registry(
     "dataset",
     {
-        "emnist": "odyssey_characters.emnist:emnist",
         "folder": "odyssey_core.data.folder:folder",
         "mnist": "odyssey_core.data.mnist:mnist",
-        "digits": "odyssey_characters.digits:digits",
-        "glyphs": "odyssey_characters.glyphs:glyphs",
     },
     "datasets",
 )

@@ -22,7 +22,7 @@ class Preparation:
     """A kind of preparation and its options, as plain data: whoever only trains needs nothing that reads pictures.
 
     Args:
-        kind: a name in ``READERS``: ``"resize"``, ``"handwriting"``.
+        kind: a name in ``READERS``, such as ``"resize"``.
         options: what its reader is made with: numbers, texts, lists. ``polarity``, where it is among them, tells of
             images that have one polarity whatever the picture's: ``"light on dark"``.
     """
@@ -114,10 +114,8 @@ class Reader(Protocol):
 
 READERS: Registry = Registry(
     "preparation",
-    {
-        "resize": "odyssey_core.data.pictures:Resize",
-        "handwriting": "odyssey_characters.handwriting:handwriting",
-    },
+    {"resize": "odyssey_core.data.pictures:Resize"},
+    "preparations",
 )
 
 
@@ -134,7 +132,7 @@ def of_metadata(about: Mapping[str, str]) -> Preparation:
         DataError: metadata that are no preparation.
     """
     if "preparation" not in about:
-        return Preparation("handwriting", {"like": about.get("dataset", "").partition("-")[0]})
+        return Preparation("handwriting_like", {"dataset": about.get("dataset", "").partition("-")[0]})
     try:
         options = dict(json.loads(about["preparation"]))
         kind = options.pop("kind", "handwriting" if "box" in options else None)

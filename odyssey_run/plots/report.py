@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
 from odyssey_run.statements import MARK, PENDING
 
 PAIRS = 12
+LEGIBLE = 84 / style.DPI  # at 84 pixels an inch the smallest letters can still be read
 CAPTIONS = {
     "learning": "Loss, accuracy and learning rate by optimizer step. The star is the test, read once, at the end.",
     "norms": "Norms per layer after each epoch. A gradient that vanishes or a weight that runs away shows here first.",
@@ -72,8 +74,10 @@ def page(
 def _picture(name: str, path: Path | None) -> str:
     if path is None:
         return ""
-    data, caption = base64.b64encode(path.read_bytes()).decode(), CAPTIONS[name]
-    image = f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+    png, caption = path.read_bytes(), CAPTIONS[name]
+    data, width = base64.b64encode(png).decode(), int.from_bytes(png[16:20])  # as PNG's head states it
+    least = f' style="min-width: {round(width * LEGIBLE)}px"' if name == "confusion" else ""
+    image = f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}"{least}>'
     return f'<figure class="{name}"><div>{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 

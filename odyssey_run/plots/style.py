@@ -1,6 +1,7 @@
 """How every picture looks: narrow enough for a phone, colours that colour-blind people can tell apart."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -52,6 +53,17 @@ def styled() -> object:
 def plain(text: str) -> str:
     """Text that Matplotlib is not to read as mathematics."""
     return text.replace("$", r"\$")
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name without its middle, where it is longer than there is room for."""
+    head, tail = (most + 1) // 2, most // 2 - 1
+    return name if len(name) <= most else f"{name[:head]}…{name[len(name) - tail :]}"
+
+
+def length(names: Iterable[str], size: float = 9) -> float:
+    """Inches of the longest of some names, nearly: DejaVu Sans's letters are six tenths of its size wide."""
+    return 0.6 * size / 72 * max(map(len, names))
 
 
 def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:

@@ -26,9 +26,10 @@ def data(request: "Request", out: str | None) -> int:
     print(f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.test):,} test, {shape}, {official}")
     print(f"SHA-256 {dataset.digest}")
     counts = [np.bincount(part.labels, minlength=dataset.classes) for part in (dataset.train, dataset.test)]
-    print(f"\n{'class':<6}{'train':>9}{'test':>9}")
+    width = max(len(name) for name in ("class", *dataset.class_names)) + 1
+    print(f"\n{'class':<{width}}{'train':>9}{'test':>9}")
     for name, train, test in zip(dataset.class_names, *counts, strict=True):
-        print(f"{name:<6}{train:>9,}{test:>9,}")
+        print(f"{name:<{width}}{train:>9,}{test:>9,}")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
     if dataset.left_out:

@@ -88,7 +88,7 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
     readings = _told(read(classifier, reader, path) for path in paths)
     place = expanded(out)
     if place.suffix.lower() not in TABLES:
-        readings = [*_drawn(place, paths, readings)]
+        readings = [*_drawn(place, paths, readings, classifier.preparation.light_on_dark)]
     else:
         with writing(place):
             readings = [*readings]
@@ -166,7 +166,7 @@ def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
         yield reading
 
 
-def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading]) -> Iterable[Reading]:
+def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], light_on_dark: bool) -> Iterable[Reading]:
     """The readings, each drawn and printed as it comes."""
     from odyssey_run.plots import style
     from odyssey_run.plots.images import reading as picture
@@ -178,7 +178,7 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading]) ->
             taken.add(path.resolve())
             try:
                 with style.styled():
-                    style.save(picture(reading), path, made_here=True)
+                    style.save(picture(reading, light_on_dark), path, made_here=True)
             except OSError as error:
                 raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None
             print(f"\n{reading.path}  (what the net saw: {path})")
@@ -198,9 +198,9 @@ def _free(folder: Path, stem: str, taken: set[Path]) -> Path:
 
 
 def _print(answer: Answer, label: str) -> None:
-    told = 0.0
+    told, width = 0.0, max(len(name) for name, _ in answer.answers[:TOP])
     for name, probability in answer.answers[:TOP]:
-        print(f"  {label}{name}  {probability:6.1%}  {'█' * round(BAR * probability)}")
+        print(f"  {label}{name:<{width}}  {probability:6.1%}  {'█' * round(BAR * probability)}")
         label, told = " " * len(label), told + probability
         if told > SURE:
             break
