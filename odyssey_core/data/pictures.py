@@ -45,7 +45,9 @@ def opened(path: Path, working: int | None = None) -> tuple[Image.Image, float]:
                 whole = max(image.size)
                 if working:
                     image.draft("RGB", (2 * working, 2 * working))
-                image = _plain(ImageOps.exif_transpose(_of_eight_bits(image)))
+                image = _of_eight_bits(image)
+                ImageOps.exif_transpose(image, in_place=True)  # else what needs no turning is copied
+                image = _plain(image)
                 if working:
                     image.thumbnail((working, working))
                 return image, whole / max(image.size)
@@ -78,7 +80,8 @@ def on_white(image: Image.Image, channels: int) -> Image.Image:
     if "A" in image.mode:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def fitted(image: Image.Image, size: tuple[int, int], mode: Mode) -> Image.Image:
@@ -141,7 +144,7 @@ class Resize:
             raise DataError(f"{path}: a picture has 1 or 3 channels; the model takes {channels}")
         picture = opened(path)[0]
         pixels = _pixels(fitted(self._turned(on_white(picture, channels)), tuple(size), self.mode))
-        shown = on_white(picture, 3)
+        shown = on_white(picture, 3).copy()
         shown.thumbnail((SHOWN, SHOWN))
         part = _middle(shown.size, tuple(size)) if self.mode == "center_crop" else (0, 0, *shown.size)
         box = tuple(round(edge) for edge in part)
@@ -159,7 +162,8 @@ class Resize:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """(C, H, W) uint8 of a picture of mode L or RGB."""
-    return np.ascontiguousarray(np.moveaxis(np.atleast_3d(np.asarray(image)), 2, 0))
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None])
 
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:
