@@ -80,10 +80,14 @@ def images(
         shape: (N, C, H, W).
         mean: of the pixels in [0, 1]; one number, or one for each channel.
         std: of the pixels in [0, 1]; likewise.
-        augment: amounts of a random distortion by name: ``rotation`` in radians, ``scaling``, ``shear``, and
-            ``shift_by`` in pixels. With u uniform in [-1, 1), drawn for each image and epoch, the pixel at (i, j)
-            relative to the centre is sampled at s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0,
-            s = 1 + scaling u1, k = shear u2, x = shift_by u3, y = shift_by u4, bilinearly, with 0 outside.
+        augment: amounts of a random distortion by name: ``rotation`` in radians, ``scaling``, ``shear``, ``shift_by``
+            in pixels; ``brightness``, ``contrast``; ``flip`` (0 or 1), ``crop`` and ``cutout`` in pixels. With u
+            uniform in [-1, 1), drawn for each image and epoch, the pixel at (i, j) relative to the centre is sampled at
+            s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0, s = 1 + scaling u1, k = shear u2,
+            x = shift_by u3 + m, y = shift_by u4 + n, bilinearly, with 0 outside, where m and n are whole numbers from
+            -crop to crop. Where flip is 1, every second image is mirrored before. Its pixels p are first made
+            b (mean + c (p - mean)), b = 1 + brightness u5, c = 1 + contrast u6, kept within 0 and 255, the mean that of
+            the channel in this image. Last, 0 is written into a square of side cutout whose middle is any pixel.
 
     Raises:
         ShapeError: another number of means or deviations than there are channels.

@@ -305,7 +305,8 @@ WAYS = {
     ("seeds=2.0",): "seeds: expected an integer from 1 to 1000, got 2.0; write 2",
     ("seed=9223372036854775807", "seeds=2"): "seeds: the last of 2 seeds would be above 9223372036854775807; choose a "
     "smaller seed",
-    ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift; "
+    ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift, "
+    "flip, crop, cutout, brightness, contrast; "
     "did you mean data.augment.rotation?",
     ("model.dropout=1.5",): "model.dropout: expected a number from 0 to below 1, got 1.5",
     ("optim.lr=1e39",): "optim.lr: expected a number from 0 to 1e+38, got 1e+39",

@@ -9,6 +9,7 @@ from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.data.augment import Augment
 from odyssey_core.models import MODELS
 from odyssey_core.nn import (
     AvgPool2d,
@@ -129,7 +130,7 @@ class _Residual(Module):
 
 def residual(batch: int = 33, threads: int = 1) -> Trained:
     """Batch norm's statistics over three blocks, distorted images, the squared error."""
-    amounts = {"rotation": 0.1, "scaling": 0.1, "shear": 0.1, "shift_by": 1.0}
+    amounts = Augment(rotation=6, scale=0.1, shear=0.1, shift=1, flip=True, cutout=2, contrast=0.1).amounts()
     return Trained(
         _Residual(), (2, 4, 6), batch, OPTIMIZERS["rmsprop"](momentum=0.5), 5, StepRule(ema=0.9), threads, amounts,
         ops.squared_error,

@@ -6,6 +6,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     conv,
     elementwise,
     feed,
+    images,
     loss,
     norm,
     pool,

@@ -7,17 +7,46 @@ from odyssey_core.random import words
 
 
 def images(*, shape, mean, std, augment, feed, dtype):
-    pixels = feed.pixels[feed.order].reshape(shape).astype(dtype)
+    pixels, cut_out = feed.pixels[feed.order].reshape(shape).astype(dtype), False
     if augment is not None:
-        pixels = _distort(pixels, *_coordinates(feed, shape[2], shape[3], augment, dtype))
+        drawn = words(12, seed=feed.seed, stream="augment", epoch=feed.epoch, item=feed.order).T
+        pixels = _toned(pixels, drawn[8:10], augment, dtype)
+        pixels = _distort(pixels, *_coordinates(drawn, shape[2], shape[3], augment, dtype))
+        cut_out = _square(drawn[10:12], shape[2], shape[3], augment["cutout"])
     mean, std = (np.array(values, dtype)[:, None, None] for values in (mean, std))
-    return np.where(feed.order[:, None, None, None] >= 0, (pixels / 255 - mean) / std, 0).astype(dtype)
+    shown = (feed.order[:, None, None, None] >= 0) & ~np.asarray(cut_out)
+    return np.where(shown, (pixels / 255 - mean) / std, 0).astype(dtype)
 
 
-def _coordinates(feed, height, width, augment, dtype):
+def _uniform(drawn, dtype):
+    """Numbers in [-1, 1) that broadcast with (N, C, H, W) less an axis."""
+    return ((drawn >> np.uint32(8)).astype(dtype) * dtype.type(2**-23) - 1)[..., None, None]
+
+
+def _below(drawn, count):
+    """Whole numbers below the count."""
+    return (drawn.astype(np.uint64) * np.uint64(count) >> np.uint64(32)).astype(np.int64)[..., None, None]
+
+
+def _toned(pixels, drawn, augment, dtype):
+    bright, strong = (
+        1 + dtype.type(augment[name]) * u[:, None]
+        for name, u in zip(("brightness", "contrast"), _uniform(drawn, dtype), strict=True)
+    )
+    mean = pixels.mean(axis=(2, 3), keepdims=True, dtype=np.float64).astype(dtype)
+    return np.clip(bright * (mean + strong * (pixels - mean)), 0, 255)
+
+
+def _square(drawn, height, width, side):
+    """(N, 1, H, W) whether a pixel lies in the square."""
+    top, left = (_below(word, size) - side // 2 for word, size in zip(drawn, (height, width), strict=True))
+    i, j = np.arange(height)[:, None], np.arange(width)
+    return ((i >= top) & (i < top + side) & (j >= left) & (j < left + side))[:, None]
+
+
+def _coordinates(drawn, height, width, augment, dtype):
     """Where each pixel is sampled: two (N, H, W) arrays, x and y in a frame with a border of one pixel."""
-    drawn = words(8, seed=feed.seed, stream="augment", epoch=feed.epoch, item=feed.order)
-    u = ((drawn >> np.uint32(8)).astype(dtype) * dtype.type(2**-23) - 1).T[..., None, None]
+    u = _uniform(drawn[:5], dtype)
     turn, scale, shear, shift = (dtype.type(augment[name]) for name in ("rotation", "scaling", "shear", "shift_by"))
     angle, size, k = turn * u[0], 1 + scale * u[1], shear * u[2]
     square = angle * angle
@@ -29,6 +58,8 @@ def _coordinates(feed, height, width, augment, dtype):
     i, j = i - middle_y, j - middle_x
     x = size * cosine * j + size * (cosine * k - sine) * i + (middle_x + 1 + shift * u[3])
     y = size * sine * j + size * (sine * k + cosine) * i + (middle_y + 1 + shift * u[4])
+    x, y = (at + _below(word, 2 * augment["crop"] + 1) - augment["crop"] for at, word in ((x, drawn[6]), (y, drawn[7])))
+    x = np.where((drawn[5] >> np.uint32(31))[:, None, None] & augment["flip"] > 0, width + 1 - x, x)
     return np.clip(x, 0, width + 1), np.clip(y, 0, height + 1)
 
 
