@@ -23,24 +23,47 @@ print(*executable.run(feed)[0, 0])
 """
 
 
-def test_an_edited_callee_takes_effect_at_the_next_run(tmp_path, run_python):
+SIGMOID = "return ONE / (ONE + exp(ZERO - x))"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package with an empty cache: how a process is run with it, and the file of `SIGMOID`."""
     package = tmp_path / "odyssey_core"
     shutil.copytree(Path(odyssey_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     settings = {"package_root": tmp_path, "ODYSSEY_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
-    settings["PYTHONDONTWRITEBYTECODE"] = "1"
+    return settings | {"PYTHONDONTWRITEBYTECODE": "1"}, package / "backends" / "numba" / "elementary.py"
+
+
+def test_an_edited_callee_takes_effect_at_the_next_run(copied, tmp_path, run_python):
+    settings, callee = copied
     assert run_python(RUN, **settings) == "0.5 1.0"
     compiled = {path for path in (tmp_path / "cache").rglob("*") if path.is_file()}
     assert compiled, "nothing was cached: the test would show nothing"
-    callee = package / "backends" / "numba" / "elementary.py"
     before = callee.read_text()
-    sigmoid = "return ONE / (ONE + exp(ZERO - x))"
-    assert sigmoid in before
+    assert SIGMOID in before
     # As long as before, so that not even the file's size gives the edit away.
-    callee.write_text(before.replace(sigmoid, sigmoid.replace("ONE /", "ONE *")))
-    assert run_python(RUN, **settings) != "0.5 1.0"
+    callee.write_text(before.replace(SIGMOID, SIGMOID.replace("ONE /", "ONE *")))
+    assert run_python(RUN, **settings) == "2.0 1.0"
     assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} > compiled
     callee.write_text(before)
     assert run_python(RUN, **settings) == "0.5 1.0"
+
+
+EDIT_AFTER_THE_IMPORT = """
+import pathlib, sys, time
+import odyssey_core.backends.numba.kernels
+
+callee = pathlib.Path(odyssey_core.backends.numba.elementary.__file__)
+time.sleep(0.05)  # more than a file system's clock is behind
+callee.write_text(callee.read_text().replace("ONE / (ONE", "ONE * (ONE"))
+"""
+
+
+def test_what_was_imported_before_an_edit_is_not_kept_as_the_edited_source(copied, run_python):
+    settings, _ = copied
+    assert run_python(EDIT_AFTER_THE_IMPORT + RUN, **settings) == "0.5 1.0"
+    assert run_python(RUN, **settings) == "2.0 1.0"
 
 
 def test_a_container_without_a_home_keeps_its_kernels_in_the_temporary_folder(tmp_path, monkeypatch):
