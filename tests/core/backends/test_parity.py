@@ -20,6 +20,7 @@ from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import HELD
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.lower import RULES, Lowering
+from odyssey_core.backends.numba.run import NumbaExecutable
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError, ShapeError
@@ -224,6 +225,22 @@ SPARSE = {
 BATCHES = [(1, 1, 8), (15, 15, 8), (17, 16, 8), (33, 33, 2), (40, 31, 8)]
 
 
+@pytest.fixture(autouse=True)
+def stale(monkeypatch):
+    """Memory of a step holds nothing but NaNs before it: a value that is read and never written shows."""
+    made = NumbaExecutable.__init__
+
+    def make(self, *arguments):
+        made(self, *arguments)
+        start = 0
+        for use, size in self.program.memory.items():
+            if use in ("sums over the batch", "values that cross phases", "scratch"):
+                self._memory[start : start + size] = np.nan
+            start += size
+
+    monkeypatch.setattr(NumbaExecutable, "__init__", make)
+
+
 def _compare(graph: Graph, backend, alive: int, feed=None, parameters=None) -> None:
     drawn, inputs = graph.values(seed=5)
     parameters = parameters or drawn
@@ -349,6 +366,19 @@ def test_max_pool_pays_the_first_maximum_of_each_window(backend, values, setting
     for place, grad in zip(first, of_windows, strict=True):
         expected[place] += grad
     np.testing.assert_allclose(of_pixels, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("far", [1e-2, 1e-5])
+def test_the_squared_error_is_exact_where_it_is_small(far):
+    """The square of what the logits lack, and not a difference of numbers near 1."""
+    logits = ops.input_("x", (16, 3))
+    losses = ops.squared_error(logits, ops.labels(16))
+    graph = Graph(losses, inputs={"x": logits})
+    values = np.float32([1, 0, 0] + np.random.default_rng(0).uniform(-far, far, (16, 3))).astype(np.float64)
+    feed = graph.feed({"x": values}, classes=1)
+    nodes = [losses, *gradients(losses, [logits])]
+    expected, got = (b.compile(nodes, {}).run(feed) for b in (reference(), numba_backend()))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 def test_gradients_without_their_losses():

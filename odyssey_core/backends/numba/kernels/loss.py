@@ -57,38 +57,6 @@ def cross_entropy_grad(memory, feed, step, block, logits, grad, dz, classes, lab
             memory[at] = memory[at] - (ONE - label_smoothing) * memory[grad + lane]
 
 
-@instruction(reads="logits", writes="losses", shapes=_shapes)
-def squared_error(memory, feed, step, block, logits, losses, classes):
-    """The mean over the classes of (logit - onehot(label))^2 in each lane; 0 for a lane without an image."""
-    summed, chosen, alive = splat(ZERO), splat(ZERO), splat(ZERO)
-    for k in range(classes):
-        value = load(memory, logits + k * LANES)
-        summed = fma(value, value, summed)
-    for lane in range(LANES):
-        which = image(feed, step, block * LANES + lane)
-        if which >= 0:
-            value_of_label = memory[logits + label(feed, which) * LANES + lane]
-            chosen = insert(chosen, lane, ONE - TWO * value_of_label)
-            alive = insert(alive, lane, ONE)
-    store(memory, losses, (summed + chosen) * alive / np.float32(classes))
-
-
-@instruction(reads="logits grad", writes="dz", shapes=_shapes)
-def squared_error_grad(memory, feed, step, block, logits, grad, dz, classes):
-    """2 / classes (logit - onehot(label)) grad; 0 for a lane without an image."""
-    scale = splat(ZERO)
-    for lane in range(LANES):
-        if image(feed, step, block * LANES + lane) >= 0:
-            scale = insert(scale, lane, memory[grad + lane] * TWO / np.float32(classes))
-    for k in range(classes):
-        store(memory, dz + k * LANES, load(memory, logits + k * LANES) * scale)
-    for lane in range(LANES):
-        which = image(feed, step, block * LANES + lane)
-        if which >= 0:
-            at = dz + label(feed, which) * LANES + lane
-            memory[at] = memory[at] - memory[grad + lane] * TWO / np.float32(classes)
-
-
 @register_jitable
 def _labels(feed, step, block):
     """The label of each lane as a number, -1 for a lane without an image."""
@@ -98,6 +66,32 @@ def _labels(feed, step, block):
         if which >= 0:
             own = insert(own, lane, np.float32(label(feed, which)))
     return own
+
+
+@on_lanes
+def _distance(own, k, value):
+    """A logit less what the one-hot label has for class k, which loses nothing where the two are nearly the same."""
+    return where(own == k, value - ONE, value)
+
+
+@instruction(reads="logits", writes="losses", shapes=_shapes)
+def squared_error(memory, feed, step, block, logits, losses, classes):
+    """The mean over the classes of (logit - onehot(label))^2 in each lane; 0 for a lane without an image."""
+    own, summed = _labels(feed, step, block), splat(ZERO)
+    for k in range(classes):
+        apart = _distance(own, splat(np.float32(k)), load(memory, logits + k * LANES))
+        summed = fma(apart, apart, summed)
+    store(memory, losses, where(own < ZERO, splat(ZERO), summed) / np.float32(classes))
+
+
+@instruction(reads="logits grad", writes="dz", shapes=_shapes)
+def squared_error_grad(memory, feed, step, block, logits, grad, dz, classes):
+    """2 / classes (logit - onehot(label)) grad; 0 for a lane without an image."""
+    own = _labels(feed, step, block)
+    scale = where(own < ZERO, splat(ZERO), load(memory, grad) * (TWO / np.float32(classes)))
+    for k in range(classes):
+        apart = _distance(own, splat(np.float32(k)), load(memory, logits + k * LANES))
+        store(memory, dz + k * LANES, apart * scale)
 
 
 @register_jitable
