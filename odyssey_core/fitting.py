@@ -108,8 +108,10 @@ def describe(annotation: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if (origin or annotation) in (tuple, list, Sequence):
-        if not arguments or arguments[-1] is Ellipsis or len(arguments) == 1:
-            return "a list of " + (describe(arguments[0]) if arguments else "values") + " each"
+        if not arguments or arguments[0] is Any:
+            return "a list"
+        if arguments[-1] is Ellipsis or len(arguments) == 1:
+            return f"a list of {describe(arguments[0])} each"
         return f"a list of {len(arguments)}: " + ", ".join(map(describe, arguments))
     if (origin or annotation) in (dict, Mapping):
         return "a mapping"

@@ -26,6 +26,7 @@ REGISTRIES = {
     "schedule": "odyssey_core.optim:SCHEDULERS",
     "loss": "odyssey_core.losses:LOSSES",
     "preparation": "odyssey_core.data.preparation:READERS",
+    "hook": "odyssey_run.hooks:HOOKS",
     "task": "odyssey_run.tasks:TASKS",
 }
 
@@ -63,6 +64,11 @@ def loss(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
 def preparation(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
     """A `Reader` by its constructor: how a person's picture becomes images of a data set that names it."""
     return _add("preparation", entry)
+
+
+def hook(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+    """A class derived from `Hook`, whose ``on_epoch_end`` is called after each epoch."""
+    return _add("hook", entry)
 
 
 def task(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:

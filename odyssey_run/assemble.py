@@ -26,6 +26,7 @@ from odyssey_core.registry import Registry
 from odyssey_run import combinations
 from odyssey_run.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
 from odyssey_run.composition import set_value
+from odyssey_run.hooks import HOOKS
 from odyssey_run.overrides import EMPTY_GROUPS
 from odyssey_run.plugins import Plugin, behind
 from odyssey_run.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
@@ -72,6 +73,7 @@ class Request:
         config: the composed, resolved configuration as plain values.
         overrides: the command line that led to it.
         plugins: the files that were named, and the packages that it takes something from.
+        hooks: called after each epoch, in this order.
         weights: a file or a run whose weights training begins with; None draws them.
         head: whether the last layer is drawn all the same.
     """
@@ -83,6 +85,7 @@ class Request:
     seeds: int
     resume: str | None
     expect: dict[str, Any]
+    hooks: tuple[Component, ...]
     run: FolderConfig
     plots: PlotsConfig
     trainer: TrainerConfig
@@ -130,6 +133,8 @@ def check(
             parts[group] = schema(**arguments)
     weights, head, wrong = _begin(root.get("model", {}))
     faults += wrong
+    parts["hooks"], wrong = _hooks(root.get("hooks", []))
+    faults += wrong
     shape = None
     # Looking a backend up imports it. What is as its file has it is right, since a test binds every file: it comes
     # last, and not at all where something else is already wrong.
@@ -148,6 +153,7 @@ def check(
         raise Faults(faults)
     values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
     sources = [registry.added.get(parts[group].name) for group, registry in [*REGISTRIES.items(), ("task", TASKS)]]
+    sources += [HOOKS.added.get(hook.name) for hook in parts["hooks"]]
     sources += map(LAYERS.added.get, sorted(names(parts["model"].arguments.get("layers"))))
     plugins = tuple(dict.fromkeys((*plugins, *behind(sources))))
     return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **values, **parts)
@@ -249,6 +255,25 @@ def _begin(model: Mapping[str, Any]) -> tuple[str | None, bool, list[str]]:
     elif head and weights is None:
         faults.append("model.head: new replaces the last layer of model.weights, which is null; set that too")
     return weights, head == "new", faults
+
+
+def _hooks(values: list[Any]) -> tuple[tuple[Component, ...], list[str]]:
+    """The hooks, and what is wrong with them."""
+    hooks, faults = [], []
+    for i, value in enumerate(values):
+        value = {"name": value} if isinstance(value, str) else value
+        if not isinstance(value, dict) or "name" not in value:
+            faults.append(f"hooks[{i}]: expected the name of a hook, or a mapping with name: and options, got {value}")
+            continue
+        try:
+            target = HOOKS[value["name"]]
+        except ConfigError as error:
+            faults.append(f"hooks[{i}]: {error}")
+            continue
+        arguments, wrong = bind(target, {key: x for key, x in value.items() if key != "name"}, f"hooks[{i}]")
+        faults += wrong
+        hooks.append(Component(value["name"], target, arguments))
+    return tuple(hooks), faults
 
 
 def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:

@@ -17,7 +17,7 @@ CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
 TAG = "odyssey.claims"
-METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", "train/loss", "train/lr")
+METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", "train/loss", "train/epoch_loss", "train/lr")
 NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
 
 

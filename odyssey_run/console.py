@@ -112,6 +112,9 @@ class Screen(Listener):
         else:
             self.log(line)
 
+    def stopping(self, reason: str) -> None:
+        self.say(reason)
+
     def stop_bar(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:

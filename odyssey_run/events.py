@@ -128,5 +128,8 @@ class Listener:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers that belong to an optimizer step."""
 
+    def stopping(self, reason: str) -> None:
+        """Before a run ends sooner than was planned since a hook asked for it."""
+
     def epoch(self, epoch: Epoch) -> None:
         """After an epoch and its validation. Raises Pruned to end the run."""

@@ -153,12 +153,14 @@ class RunConfig:
         seed: decides initial weights, the order of images, the validation split, masks and distortions.
         seeds: how many runs to take the mean of, for seed, seed + 1, ...
         resume: ``auto`` for the newest unfinished run of this configuration, or a run's name or MLflow id; null begins.
+        hooks: code that is called after each epoch: ``name`` and options of each, or its name alone.
         expect: metric to condition, ``{test/accuracy: ">= 0.86"}``; a missed one ends with exit code 3.
     """
 
     seed: Annotated[int, SEEDS]
     seeds: Annotated[int, Range(1, 1000)]
     resume: str | None
+    hooks: list[Any]
     expect: dict[str, Any]
     run: dict[str, Any]
     plots: dict[str, Any]

@@ -10,12 +10,14 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from odyssey_core.data import Dataset, Images, epoch_order
 from odyssey_core.learner import Learner, Taken
 from odyssey_run.events import Clock, Epoch, Listener, Outcome, Progress, Pruned
+from odyssey_run.hooks import OWN, ROW, EpochEnd, Hook, Row
 from odyssey_run.schema import TrainerConfig
 
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
@@ -49,6 +51,7 @@ class State:
         window: losses since the last ``train/loss``.
         lr: learning rate of the last step.
         history: the monitored value after each epoch, in the sense in which lower is better.
+        rows: a row for each finished epoch, as `hooks.EpochEnd.history` has them.
         best_step: the end of the epoch in which it was lowest; 0 before the first.
         kept: weights at the start of the epoch, the last that are known to be good.
         best: weights of the best epoch; empty before the first.
@@ -60,6 +63,7 @@ class State:
     window: list[float] = field(default_factory=list)
     lr: float = 0.0
     history: list[float] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     best_step: int = 0
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     best: dict[str, np.ndarray] = field(default_factory=dict)
@@ -75,6 +79,7 @@ class Trainer:
         validation: (m,) int64 indices of the validation images, in ``dataset.train``; m may be 0.
         config: how long, how much.
         seed: of the order of the images.
+        hooks: called after each epoch, in this order.
         listeners: told in this order.
         stop: the number of the signal that asked to stop, or None.
         save: called with the trainer every ``config.checkpoint_s`` seconds and when it is stopped.
@@ -96,6 +101,7 @@ class Trainer:
         config: TrainerConfig,
         *,
         seed: int,
+        hooks: Sequence[Hook] = (),
         listeners: Sequence[Listener] = (),
         stop: Callable[[], int | None] = lambda: None,
         save: Callable[["Trainer"], None] = lambda trainer: None,
@@ -104,8 +110,9 @@ class Trainer:
     ):
         self.learner, self.dataset, self.config, self.plan = learner, dataset, config, learner.plan
         self.seed, self.train, self.validation = seed, train, validation
-        self.listeners, self.stop, self.save = listeners, stop, save
+        self.hooks, self.listeners, self.stop, self.save = hooks, listeners, stop, save
         self.state, self.clock = State(), Clock()
+        self._epochs = -(-self.plan.steps // self.plan.per_epoch)
         self._last = self.plan.steps if until is None else min(self.plan.steps, until)
         self._budget_s = config.time_budget_s if until is None else None
         self._cut = cut
@@ -124,6 +131,7 @@ class Trainer:
         state = self.state
         state.kept = state.kept or self.learner.weights()
         try:
+            self._go_on()
             while state.step < self._last or state.losses:
                 self._epoch()
                 self._save_if_due()
@@ -175,6 +183,7 @@ class Trainer:
         if self._cut and state.step < min(first + len(order), self.plan.steps):
             raise _Stopped
         loss, accuracy = self._validate()
+        row = self._conclude(loss, accuracy)
         if state.step == self._last:
             self._close_window()
         self._tell("metrics", state.step, self._norms())
@@ -182,13 +191,8 @@ class Trainer:
         self._tell(
             "epoch",
             Epoch(
-                epoch=state.epoch + 1,
-                epochs=-(-self.plan.steps // self.plan.per_epoch),
-                step=state.step,
-                train_loss=math.fsum(state.losses) / len(state.losses),
-                val_loss=loss,
-                val_accuracy=accuracy,
-                lr=state.lr,
+                **row,
+                epochs=self._epochs,
                 train_s=seconds + clock.first_call_s * (images == 0),
                 images_per_s=(clock.images - images) / seconds if seconds else clock.images_per_s,
             ),
@@ -197,7 +201,7 @@ class Trainer:
         state.epoch += 1
 
     def _validate(self) -> tuple[float | None, float | None]:
-        """Loss and accuracy on the validation images; keeps the best weights and stops where it is hopeless."""
+        """Loss and accuracy on the validation images; keeps the best weights."""
         state = self.state
         if not len(self.validation):
             return None, None
@@ -208,10 +212,43 @@ class Trainer:
         if value < min(state.history, default=math.inf):
             state.best, state.best_step = self.learner.weights(), state.step
         state.history.append(value)
-        best_epoch = state.history.index(min(state.history))
-        if self.config.patience is not None and len(state.history) - 1 - best_epoch >= self.config.patience:
-            self._last = state.step
         return loss, accuracy
+
+    def _conclude(self, loss: float | None, accuracy: float | None) -> Row:
+        """What is known of an epoch; hooks hear of it, and it may be the last."""
+        state = self.state
+        train_loss = math.fsum(state.losses) / len(state.losses)
+        row = dict(zip(ROW, (state.epoch + 1, state.step, train_loss, loss, accuracy, state.lr), strict=True))
+        state.rows.append(row)
+        end = self._ask_hooks(state.rows)
+        state.rows[-1] = row | end.logged
+        own = {f"{OWN}{name}": value for name, value in end.logged.items()}
+        self._tell("metrics", state.step, {"train/epoch_loss": train_loss} | own)
+        if self._is_over(end):
+            self._last = state.step
+        return row
+
+    def _ask_hooks(self, rows: Sequence[Row]) -> EpochEnd:
+        """What the hooks make of the last of some epochs, of which nothing of theirs is known yet."""
+        end = EpochEnd([*rows[:-1], {name: rows[-1][name] for name in ROW}], self._epochs)
+        for hook in self.hooks:
+            hook.on_epoch_end(end)
+        return end
+
+    def _is_over(self, end: EpochEnd) -> bool:
+        """Whether a run ends after an epoch since a hook asked for it or nothing has become better for too long."""
+        history, patience = self.state.history, self.config.patience
+        if end.reason is not None:
+            self._tell("stopping", f"ended by a hook after epoch {end.epoch}{': ' if end.reason else ''}{end.reason}")
+            return True
+        return patience is not None and bool(history) and len(history) - 1 - history.index(min(history)) >= patience
+
+    def _go_on(self) -> None:
+        """Takes the hooks through the epochs that were finished before this process; a run that is over stays so."""
+        rows = self.state.rows
+        ends = [self._ask_hooks(rows[: i + 1]) for i in range(len(rows))]
+        if ends and not self.state.losses and self._is_over(ends[-1]):
+            self._last = self.state.step
 
     def _norms(self) -> dict[str, float]:
         """Euclidean norms of every layer's weights and of their gradient on the first training images."""
@@ -324,9 +361,9 @@ class Trainer:
         state, clock, left = self.state, self.clock, None
         if clock.call_s:
             images = (self.plan.steps - state.step) * self.config.batch_size
-            epochs = -(-self.plan.steps // self.plan.per_epoch)
             # Epochs still to be validated take as long as those that were.
-            left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * (epochs - state.epoch)
+            epochs = self._epochs - state.epoch
+            left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * epochs
         rate = clock.images_per_s if clock.call_s else 0.0
         return Progress(state.step, self.plan.steps, state.epoch + 1, loss, rate, left, seconds)
 

@@ -178,6 +178,7 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
         assembly.validation,
         request.trainer,
         seed=request.seed,
+        hooks=[hook.build() for hook in request.hooks],
         listeners=tuple(listeners),
         **rest,
     )

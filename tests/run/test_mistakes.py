@@ -30,7 +30,7 @@ ONE_FAULT = {
     "checkpoint_s; did you mean trainer.epochs?",
     (
         "modle=mlp",
-    ): "unknown key modle; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
+    ): "unknown key modle; the configuration has seed, seeds, resume, hooks, expect, run, plots, trainer, tracking, "
     "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean model?",
     ("seeds=0",): "seeds: expected an integer from 1 to 1000, got 0",
     ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
@@ -57,7 +57,7 @@ ONE_FAULT = {
     ("task=trian",): "unknown task 'trian'; known: TASKS; did you mean 'train'?",
     (
         "run_id=abc",
-    ): "unknown key run_id; the configuration has seed, seeds, resume, expect, run, plots, trainer, tracking, "
+    ): "unknown key run_id; the configuration has seed, seeds, resume, hooks, expect, run, plots, trainer, tracking, "
     "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean run?",
     ("optim.lr=abc",): "optim.lr: expected a number from 0 to 1e+38, got the text 'abc'",
     ("optim.lr=true",): "optim.lr: expected a number from 0 to 1e+38, got True",

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from odyssey_core.data import Dataset, Images
+from odyssey_core.errors import ConfigError
 from odyssey_core.learner import Taken
 from odyssey_core.optim import SGD, Plan
 from odyssey_core.optim.schedules import Constant, Plateau, Polynomial
 from odyssey_run import trainer as trainer_module
 from odyssey_run.events import Listener
+from odyssey_run.hooks import Hook
 from odyssey_run.schema import TrainerConfig
 from odyssey_run.trainer import Trainer
 
@@ -98,7 +100,9 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-def make(learner, ear, schedule=None, stop=lambda: None, until=None, cut=False, save=lambda trainer: None, **config):
+def make(
+    learner, ear, schedule=None, stop=lambda: None, until=None, cut=False, save=lambda trainer: None, hooks=(), **config
+):
     config = TrainerConfig(**DEFAULTS | config)
     per_epoch = -(-N // config.batch_size)
     steps = min(per_epoch * config.epochs, config.max_steps or per_epoch * config.epochs)
@@ -110,6 +114,7 @@ def make(learner, ear, schedule=None, stop=lambda: None, until=None, cut=False, 
         np.arange(N, N + M),
         config,
         seed=0,
+        hooks=hooks,
         listeners=(ear,),
         stop=stop,
         until=until,
@@ -137,6 +142,7 @@ def test_train_loss_is_the_mean_over_the_images_that_are_there():
     losses = [float(np.float32((s + 1) / (i + 1))) for s in range(5) for i in order[s] if i >= 0]
     assert sorted(order[order >= 0]) == list(range(N))
     assert (5, "train/loss", math.fsum(losses) / N) in ear.points
+    assert (5, "train/epoch_loss", math.fsum(losses) / N) in ear.points
     assert ear.epochs[0].train_loss == math.fsum(losses) / N
 
 
@@ -166,7 +172,9 @@ def test_no_validation():
     trainer = make(FakeLearner(), ear, epochs=1)
     trainer.validation = np.empty(0, np.int64)
     assert trainer.run().status == "FINISHED"
-    assert {key for _, key, _ in ear.points} == {"train/loss", "train/lr", "test/accuracy", "test/loss"}
+    assert {key for _, key, _ in ear.points} == {
+        "train/loss", "train/epoch_loss", "train/lr", "test/accuracy", "test/loss",
+    }  # fmt: skip
     assert ear.epochs[0].val_accuracy is None
 
 
@@ -195,17 +203,39 @@ def copied(trainer):
     return copy.deepcopy(trainer.state), trainer.learner.steps, copy.deepcopy(trainer.clock)
 
 
+class Third(Hook):
+    """Logs how often it was called, which it has to remember, and ends a run at the third call."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def on_epoch_end(self, state):
+        self.calls += 1
+        state.log("calls", self.calls)
+        assert state.history[-1]["epoch"] == state.epoch == len(state.history)
+        assert [row["calls"] for row in state.history[:-1]] == list(range(1, self.calls))
+        if self.calls == 3:
+            state.stop("enough")
+
+
 @pytest.mark.parametrize("interrupted", range(1, 17))
-def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_interrupted(interrupted):
-    valleys = {5: 0.2, 10: 0.1, 15: 0.3}
+@pytest.mark.parametrize("early", [{}, {"epochs": 9, "patience": 1}, {"epochs": 9, "hooks": "third"}], ids=str)
+def test_a_run_that_goes_on_from_a_checkpoint_ends_as_one_that_was_never_interrupted(interrupted, early):
+    """Whether it is to run to its planned end, until nothing becomes better, or until a hook ends it."""
+
+    def prepared(ear, **rest):
+        learner = FakeLearner(valleys={5: 0.2, 10: 0.1, 15: 0.3})
+        hooks = {"hooks": [Third()]} if "hooks" in early else {}
+        return learner, make(learner, ear, keep="best", **{**early, **hooks}, **rest)
+
     whole = Ear()
-    expected = make(FakeLearner(valleys=valleys), whole, keep="best").run()
+    expected = prepared(whole)[1].run()
     saved, ear = [], Ear()
-    make(FakeLearner(valleys=valleys), ear, keep="best", checkpoint_s=0.0, save=lambda t: saved.append(copied(t))).run()
+    prepared(ear, checkpoint_s=0.0, save=lambda t: saved.append(copied(t)))[1].run()
     state, steps, clock = saved[min(interrupted, len(saved)) - 1]
     known = {(step, key): value for step, key, value in ear.points if step <= steps}
-    again, learner = Ear(), FakeLearner(valleys=valleys)
-    trainer = make(learner, again, keep="best")
+    again = Ear()
+    learner, trainer = prepared(again)
     learner.steps, trainer.state, trainer.clock = steps, state, clock
     outcome = trainer.run()
     assert known | {(s, k): v for s, k, v in again.points} == {(s, k): v for s, k, v in whole.points}
@@ -286,3 +316,47 @@ def test_a_run_is_cut_where_a_signal_stopped_it():
 def test_who_gives_the_last_step_asks_no_clock():
     outcome = make(FakeLearner(), Ear(), until=12, time_budget_s=1e-9).run()
     assert (outcome.status, outcome.step) == ("FINISHED", 12)
+
+
+def test_hooks_see_each_epoch_and_log_numbers_of_their_own():
+    seen = []
+
+    class Gap(Hook):
+        def on_epoch_end(self, state):
+            seen.append((state.epoch, state.epochs, state.step, state.val_loss, state.val_accuracy, state.lr))
+            state.log("gap", state.val_loss - state.train_loss)
+            state.log("nothing", math.nan)
+
+    ear = Ear()
+    assert make(FakeLearner(), ear, hooks=[Gap()]).run().step == 15
+    assert seen == [(i, 3, 5 * i, 0.25, 5 / 20, 0.1) for i in (1, 2, 3)]
+    gaps = {step: value for step, key, value in ear.points if key == "own/gap"}
+    assert gaps == {epoch.step: 0.25 - epoch.train_loss for epoch in ear.epochs}
+    assert not [key for _, key, _ in ear.points if key == "own/nothing"]
+
+
+def test_a_hook_ends_a_run_with_its_test():
+    told, ear = [], Ear()
+    ear.stopping = told.append
+    outcome = make(FakeLearner(), ear, epochs=9, hooks=[Third()]).run()
+    assert (outcome.status, outcome.step, len(ear.epochs)) == ("FINISHED", 15, 3)
+    assert outcome.test_accuracy is not None
+    assert told == ["ended by a hook after epoch 3: enough"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("a b", 1, r"expected a name of letters, digits and _\.-, got 'a b'"),
+        ("val_loss", 1, r"expected a name of letters, digits and _\.- that is not the program's, got 'val_loss'"),
+        ("gap", "much", r"expected a number for gap, got 'much'"),
+        ("gap", None, r"expected a number for gap, got None"),
+    ],
+)
+def test_what_a_hook_cannot_log_is_refused(name, value, message):
+    class Bad(Hook):
+        def on_epoch_end(self, state):
+            state.log(name, value)
+
+    with pytest.raises(ConfigError, match=rf"^state\.log: {message}$"):
+        make(FakeLearner(), Ear(), hooks=[Bad()]).run()
