@@ -92,7 +92,8 @@ class Classifier:
         """What somebody takes for images as (N, C, H, W) uint8.
 
         Args:
-            given: (N, H, W) where C is 1, or (N, C, H, W): whole numbers from 0 to 255, as an array or nested lists.
+            given: (N, H, W) where C is 1, (N, C, H, W) or (N, H, W, C): whole numbers from 0 to 255, as an array or
+                nested lists.
 
         Raises:
             DataError: anything else; floating-point numbers that are all from 0 to 1 too, since they would be black.
@@ -105,6 +106,8 @@ class Classifier:
             raise DataError(f"{expected}, got lists of different lengths") from None
         if values.dtype.kind not in "iuf":
             raise DataError(f"{expected}, got {values.dtype} of shape {values.shape}")
+        if values.shape[1:] == (*self.input_shape[1:], self.input_shape[0]) != self.input_shape:
+            values = np.moveaxis(values, 3, 1)
         if values.ndim == 0 or not len(values) or values.shape[1:] not in (short, self.input_shape):
             raise DataError(f"{expected}, N at least 1, got shape {values.shape}")
         if not ((values >= 0) & (values <= 255)).all():

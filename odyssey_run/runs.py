@@ -118,8 +118,8 @@ class RecordedRun:
         """Class names (N) and probabilities (N, classes) float64.
 
         Args:
-            images: (N, C, H, W), or (N, H, W) where C is 1: whole numbers from 0 to 255, as an array or nested lists,
-                upright, light on dark; ``Dataset.upright_test`` has those of a data set.
+            images: (N, C, H, W), (N, H, W, C), or (N, H, W) where C is 1: whole numbers from 0 to 255, as an array or
+                nested lists, upright; ``Dataset.upright_test`` has those of a data set.
 
         Raises:
             DataError: other images, or no weights.

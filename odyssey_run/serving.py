@@ -48,8 +48,8 @@ class ServedModel:
         """Labels and probabilities.
 
         Args:
-            model_input: (N, H, W) or (N, C, H, W) whole numbers from 0 to 255, as an array or nested lists: upright
-                images, as the model folder's metadata state them.
+            model_input: (N, H, W), (N, C, H, W) or (N, H, W, C) whole numbers from 0 to 255, as an array or nested
+                lists: images as the model folder's metadata state them.
             params: none are known.
 
         Returns:

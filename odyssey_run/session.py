@@ -323,11 +323,11 @@ def _upload(session: Session, patience: float | None = None) -> None:
     if (ids := mlflow_ids(records)) is None:
         return
     address = uploader.store.address(ids["experiment_id"], ids["run_id"])
-    if look := uploader.store.command():
-        screen.field("look", look, "in this folder, then open", log=False)
+    if command := uploader.store.command():
+        screen.field("mlflow", command, "run this command in this folder, then open the page of the run:", log=False)
         screen.field("", address, log=False)
     else:
-        screen.field("look", address, log=False)
+        screen.field("mlflow", address, "is the page of the run", log=False)
 
 
 def recorded_store(records: list[dict[str, Any]]) -> dict[str, str] | None:

@@ -27,7 +27,7 @@ def learning(series: Series, loss_label: str) -> Figure:
     _line(accuracy, series, "test/accuracy", "test", "black", 100, marker="*", markersize=9, linestyle="none")
     for _, value in series.get("test/accuracy", [])[-1:]:
         accuracy.axhline(100 * value, color="black", linewidth=0.6, linestyle=":")
-    accuracy.set(title="Accuracy", ylabel="right answers (%)")
+    accuracy.set(title="Accuracy", ylabel="accuracy (%)")
     _line(rate, series, "train/lr", "learning rate", style.GREEN)
     rate.set(title="Learning rate", ylabel="lr", xlabel="optimizer step", ylim=(0, None))
     for axes in (loss, accuracy):
@@ -42,19 +42,25 @@ def _line(axes, series: Series, name: str, label: str, colour: str, factor: floa
         axes.plot(steps, [factor * v for v in values], label=label, color=colour, **look)
 
 
+def _layer(name: str) -> str:
+    """The layer that a metric such as ``weight_norm/conv1.weight`` is of."""
+    return style.shortened(name.partition("/")[2].removesuffix(".weight"))
+
+
 def norms(series: Series) -> Figure | None:
     """Euclidean norms per layer at the end of each epoch; None where none were recorded."""
     kinds = [k for k in ("weight_norm", "weight_grad_norm") if any(name.startswith(f"{k}/") for name in series)]
     if not kinds:
         return None
-    drawn = style.figure(2.3 * len(kinds) + 0.3, left=0.75, right=0.85, hspace=0.25)
+    layers = {_layer(name) for name in series if name.partition("/")[0] in kinds}
+    room = 0.5 + style.length(layers, 8)  # of the legend
+    drawn = style.figure(2.3 * len(kinds) + 0.3, style.WIDTH - 0.85 + room, left=0.75, right=room, hspace=0.25)
     titles = {"weight_norm": "Norm of the weights", "weight_grad_norm": "Norm of the gradient, of one fixed batch"}
     for axes, kind in zip(drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0], kinds, strict=True):
         names = [name for name in series if name.startswith(f"{kind}/")]
         for i, name in enumerate(names):
-            label = name.removeprefix(f"{kind}/").removesuffix(".weight")
             look = {"marker": "osD^v"[i % 5], "markersize": 3}
-            _line(axes, series, name, label, style.COLOURS[i % len(style.COLOURS)], **look)
+            _line(axes, series, name, _layer(name), style.COLOURS[i % len(style.COLOURS)], **look)
         axes.set(title=titles[kind], ylabel="L2 norm", yscale="log")
         axes.yaxis.set(
             major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 import odyssey_run
@@ -81,7 +82,10 @@ def test_every_door_answers_colour_pictures_alike(trained, tmp_path):
     assert run.predict(test.pixels)[0] == labels == [sorted(CLASSES)[i] for i in test.labels]
     model = run.folder / "model"
     served = serving._load_pyfunc(model / "weights.safetensors", {"backend": "numpy"})
-    assert served.predict(test.pixels)["labels"] == labels
+    for given in (test.pixels, np.moveaxis(test.pixels, 1, 3), np.moveaxis(test.pixels, 1, 3).tolist()):
+        assert served.predict(given)["labels"] == labels
+    with pytest.raises(MlflowException, match=r"expected whole numbers .* \(N, 3, 20, 24\), N at least 1, got shape"):
+        served.predict(test.pixels[:, :1])
     assert np.array(json.loads((model / "input_example.json").read_text())).shape == (2, 3, *SIZE)
     about = yaml.safe_load((model / "MLmodel").read_text())
     assert about["metadata"]["images"] == "upright, red, green and blue, whole numbers from 0 to 255"
