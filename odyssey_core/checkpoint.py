@@ -48,7 +48,7 @@ def artifact_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     renamed = {}
     for path, value in weights.items():
         layer, _, leaf = path.rpartition(".")
-        renamed[f"{layer}_{'bias' if leaf == 'bias' else word.get(value.ndim, leaf)}"] = value
+        renamed[f"{layer}_{word.get(value.ndim, leaf) if leaf == 'weight' else leaf}"] = value
     return renamed
 
 

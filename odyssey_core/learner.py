@@ -82,6 +82,11 @@ class Learner:
         clip_norm: see `optim.StepRule`.
         ema: see `optim.StepRule`; where there is an average, it is what is evaluated and kept.
 
+    Attributes:
+        parameters: by path.
+        nodes: parameters and buffers by path.
+        losses: (batch_size,) of a training step.
+
     Raises:
         ConfigError: a batch size below 1, or a number that the step's rule refuses.
         ShapeError: images that the model cannot take.
@@ -107,15 +112,15 @@ class Learner:
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.plan, self.backend, self.seed = optimizer, plan, backend, seed
         self._rule = StepRule(clip_norm, ema)
-        self.parameters, self._model = model.parameters(), model.state()
+        self.parameters, self.nodes = model.parameters(), model.state()
         images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
         step = training_step(model, optimizer, loss, images)
-        (self._losses,), self._updates = step.outputs, step.updates
+        (self.losses,), self._updates = step.outputs, step.updates
         self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([*step.nodes(), *self._inference.graph(1)])
         self._train = backend.compile(step.outputs, step.values, step.updates, self._rule, step.buffers)
-        self._start_from(initial_values(self._model, seed))
+        self._start_from(initial_values(self.nodes, seed))
 
     def train(
         self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, history: Sequence[float] = ()
@@ -164,7 +169,7 @@ class Learner:
         For parameters, their averages over the steps where these are kept.
         """
         state, slots = self._train.read(), self._rule.slots()
-        keys = {name: "/".join((name, *slots)) if name in self.parameters else name for name in self._model}
+        keys = {name: "/".join((name, *slots)) if name in self.parameters else name for name in self.nodes}
         return {name: np.asarray(state[key], np.float32) for name, key in keys.items()}
 
     def load_weights(self, weights: dict[str, np.ndarray]) -> None:
@@ -173,7 +178,7 @@ class Learner:
         Raises:
             DataError: a name is missing or unknown, or a shape differs.
         """
-        self._check(weights, {name: p.shape for name, p in self._model.items()})
+        self._check(weights, {name: p.shape for name, p in self.nodes.items()})
         self._start_from(weights)
         self._inference.forget()
 
@@ -220,14 +225,14 @@ class Learner:
             The layer whose activations went first, ``"conv2"``; where all are finite ``"the loss"`` or
             ``"the gradient of conv2.weight"``; None where everything is finite.
         """
-        step = NumpyBackend("float32").compile([self._losses], self._model, self._updates)
-        step.write({name: state[name] for name in self._model})
+        step = NumpyBackend("float32").compile([self.losses], self.nodes, self._updates)
+        step.write({name: state[name] for name in self.nodes})
         pixels = data.pixels.reshape(len(data.pixels), -1)
         with np.errstate(all="ignore"):
             values = step.values(Feed(order=row, pixels=pixels, labels=data.labels, seed=self.seed, epoch=epoch))
         for node, layer in self._layers().items():
             if node.batched and not np.isfinite(values[node][row >= 0]).all():
-                return "the loss" if node is self._losses else layer
+                return "the loss" if node is self.losses else layer
         for update in sorted(self._updates, key=lambda u: u.grad.serial):
             if not np.isfinite(values[update.grad]).all():
                 return f"the gradient of {update.name}"
@@ -236,7 +241,7 @@ class Learner:
     def _layers(self) -> dict[Tensor, str]:
         """For each node of the forward pass the layer whose parameters it takes, or the nearest one before it."""
         layers = {p: path.rpartition(".")[0] or path for path, p in self.parameters.items()}
-        for node in topological([self._losses]):
+        for node in topological([self.losses]):
             own = [layers[x] for x in node.inputs if x in self.parameters.values()]
             before = max((x for x in node.inputs if x in layers), key=lambda x: x.serial, default=None)
             layers.setdefault(node, own[0] if own else layers.get(before, "the images"))

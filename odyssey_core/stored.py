@@ -26,22 +26,23 @@ def encode(model: Module, loss: Loss, input_shape: Shape) -> str | None:
     images, state = ops.images((1, *input_shape)), model.state()
     logits = model(images)
     given = ops.input_("logits", logits.shape), ops.labels(1)
+    logits, losses = for_inference([logits, loss.in_evaluation()(*given)])
+    if any(OPS.get(node.op.name) is not node.op for node in topological([logits, losses])):
+        return None
     text = {
         "state": {path: [node.op.name, node.shape] for path, node in state.items()},
         "logits": _encoded(logits, [*state.values(), images]),
-        "loss": _encoded(loss.in_evaluation()(*given), [*given]),
+        "loss": _encoded(losses, [*given]),
         "label": loss.label,
     }
     try:
-        known = all(OPS.get(op) for part in ("logits", "loss") for op, _, _ in text[part])
-        return json.dumps(text) if known else None
+        return json.dumps(text)
     except TypeError:
         return None
 
 
 def _encoded(output: Tensor, given: Sequence[Tensor]) -> list[tuple[str, list[int], dict[str, Any]]]:
     """Name, inputs and arguments of each node that is not given; inputs by number, the given ones first."""
-    (output,) = for_inference([output])
     places = {node: i for i, node in enumerate(given)}
     nodes = []
     for node in topological([output]):

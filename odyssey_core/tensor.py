@@ -35,6 +35,8 @@ class Op:
             no counterpart.
         torch: the same for PyTorch: ``kind`` is a function's name behind ``torch.``, ``nn.functional.conv2d``. A loss
             becomes the mean over the images.
+        numpy: ``(values of the inputs, **attrs) -> values``, for the reference; None for those of `ops`, whose
+            functions are in `backends.numpy`. It may take ``feed`` and ``dtype``, as those do.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Op:
     multiply_adds: Callable[[Tensor], int] | None = None
     onnx: Callable[..., str] | None = None
     torch: Callable[..., Any] | None = None
+    numpy: Callable[..., Any] | None = None
 
     def __call__(self, *inputs: Tensor, **attrs: Any) -> Tensor:
         """A new node of this operation.

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_core.ops import leaves
+from odyssey_core.ops import OPS, leaves
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
@@ -162,7 +162,10 @@ class FeedBounds:
 
 def require_ops(backend: str, what: str, outputs: Sequence[Tensor], known: Collection[str], instead: str = "") -> None:
     """Raises ConfigError unless every operation behind the outputs is among those that a backend knows by name."""
-    names = {node.op.name for node in topological(outputs) if node.op not in HELD}
+    ops = {node.op for node in topological(outputs) if node.op not in HELD}
+    if taken := sorted(op.name for op in ops if OPS.get(op.name, op) is not op):
+        raise ConfigError(f"operation {taken[0]}: odyssey_core.ops has one of that name, which it is not; rename it")
+    names = {op.name for op in ops}
     if missing := sorted(names - set(known)):
         plural = "s" if len(missing) > 1 else ""
         raise ConfigError(f"backend={backend} has no {what} for the operation{plural} {', '.join(missing)}{instead}")

@@ -26,11 +26,6 @@ def test_digits():
     assert data.train.pixels.max() == 255
 
 
-def test_digits_again_from_the_copy():
-    first, again = DATASETS["digits"](), DATASETS["digits"]()
-    assert first.digest == again.digest and np.array_equal(first.test.pixels, again.test.pixels)
-
-
 def test_enlarge_keeps_what_is_linear():
     # A ramp enlarged bilinearly is the ramp: pixel i is at (4 i - 5) / 14, held at the ends.
     ramp = np.tile(np.arange(8) * 2, (1, 8, 1))

@@ -6,10 +6,9 @@ reference and the other backends (`test_parity`), and PyTorch (`fixtures/torch_o
 
 from dataclasses import replace
 
-from harness import Graph, classify
-
 from odyssey_core import ops
 from odyssey_core.tensor import for_inference
+from odyssey_core.testing.graph import Graph, classify
 
 
 def _images(n, *shape, name="x"):

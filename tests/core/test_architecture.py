@@ -42,6 +42,7 @@ ALLOWED = {
     "data": {"errors", "machine", "places", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn"},
     "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models", "stored"},
+    "testing": FOUNDATIONS | {"losses", "learner", "ops", "autodiff", "backends", "data", "nn", "optim", "checkpoint"},
     "learner": FOUNDATIONS | {"losses", "inference", "ops", "autodiff", "backends", "data", "nn", "optim"},
 }
 # A kernel may build on another one's shapes and loops; its rule reads the nodes that it lowers.

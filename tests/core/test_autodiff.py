@@ -2,17 +2,14 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 from cases import CASES as OF_OPS
-from harness import Graph, classes_of, classify, reference
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.errors import ShapeError
 from odyssey_core.ops import OPS
-
-STEP, TOLERANCE = 1e-5, 1e-7
+from odyssey_core.testing.graph import Graph, check_gradients, classify
 
 
 def _images(*shape):
@@ -128,37 +125,7 @@ def test_every_differentiable_op_has_a_case():
 def test_gradient_is_the_finite_difference(case, alive):
     graph = CASES[case]()
     assert case.partition(" ")[0] in graph.op_names()
-    parameters, inputs = graph.values(seed=11)
-
-    def values_of(nodes, parameters, inputs):
-        executable = reference().compile(nodes, graph.state)
-        executable.write(parameters)
-        feed = graph.feed(inputs, alive=alive, classes=classes_of(graph))
-        feed.order, feed.inputs = feed.order[0], feed.inputs[0]
-        # The interface rounds to float32; differences need all of float64.
-        computed = executable.values(feed)
-        return [computed[x] for x in nodes]
-
-    def mean_loss() -> float:
-        return values_of([graph.losses], parameters, inputs)[0].sum() / alive
-
-    of_parameters, of_inputs = graph.differentiated()
-    grads = {**of_parameters, **of_inputs}
-    computed = dict(zip(grads, values_of(list(grads.values()), parameters, inputs), strict=True))
-    for name, value in {**parameters, **inputs}.items():
-        if name in graph.buffers:
-            continue
-        expected = np.zeros(value.shape)
-        for place in np.ndindex(value.shape):
-            before = value[place]
-            value[place] = before + STEP
-            above = mean_loss()
-            value[place] = before - STEP
-            expected[place] = (above - mean_loss()) / (2 * STEP)
-            value[place] = before
-        assert np.abs(expected).max() > 1e-3, f"{case}: the loss does not feel {name}"
-        assert computed[name].shape == value.shape
-        np.testing.assert_allclose(computed[name], expected, rtol=0, atol=TOLERANCE, err_msg=f"{case}: d {name}")
+    check_gradients(graph, alive)
 
 
 def test_gradient_of_an_inner_value():

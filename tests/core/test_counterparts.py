@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from cases import CASES
 from fixtures import formulas
-from harness import FIXTURES, classes_of, reference, run
+from harness import FIXTURES
 
 from odyssey_core import ops
 from odyssey_core.counterparts import torch_steps
 from odyssey_core.errors import ConfigError
 from odyssey_core.ops import OPS, leaves
 from odyssey_core.tensor import Op
+from odyssey_core.testing.graph import classes_of, reference, run
 
 STORED = json.loads((FIXTURES / "torch_ops.json").read_text())
 

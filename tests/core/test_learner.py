@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from fixtures import formulas
-from harness import FIXTURES, numba_backend, relative_error
+from harness import FIXTURES, numba_backend
 
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
@@ -18,6 +18,7 @@ from odyssey_core.models import MODELS
 from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
 from odyssey_core.optim import OPTIMIZERS, Plan
 from odyssey_core.optim.schedules import Plateau, Polynomial
+from odyssey_core.testing.graph import relative_error
 
 BACKENDS = {"numpy": NumpyBackend, "numba": numba_backend}
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from harness import reference
 
 from odyssey_core import nn, ops
 from odyssey_core.backends.base import Feed
@@ -14,6 +13,7 @@ from odyssey_core.ops.elementwise import DROPOUT
 from odyssey_core.optim import OPTIMIZERS
 from odyssey_core.random import stream_of, words
 from odyssey_core.tensor import for_inference, topological
+from odyssey_core.testing.graph import reference
 
 
 class Branches(nn.Module):

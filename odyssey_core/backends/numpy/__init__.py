@@ -61,7 +61,8 @@ class NumpyBackend:
 
     def require(self, outputs: Sequence[Tensor]) -> None:
         """See `Backend.require`."""
-        require_ops("numpy", "function", outputs, FUNCTIONS)
+        own = {node.op.name for node in topological(outputs) if node.op.numpy}
+        require_ops("numpy", "function", outputs, FUNCTIONS.keys() | own)
 
 
 @dataclass
@@ -137,7 +138,7 @@ class Interpreter:
         for node in self.order:
             if node in values:
                 continue
-            function, operands = FUNCTIONS[node.op.name], [values[x] for x in node.inputs]
+            function, operands = node.op.numpy or FUNCTIONS[node.op.name], [values[x] for x in node.inputs]
             given = {name: value for name, value in extras.items() if name in _arguments(function)}
             values[node] = function(*operands, **node.attrs, **given)
         return values

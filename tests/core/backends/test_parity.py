@@ -3,17 +3,7 @@
 import numpy as np
 import pytest
 from cases import CASES as OF_OPS
-from harness import (
-    STILL,
-    FixedTiles,
-    Graph,
-    classes_of,
-    classify,
-    numba_backend,
-    reference,
-    relative_error,
-    run,
-)
+from harness import FixedTiles, numba_backend
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
@@ -27,8 +17,8 @@ from odyssey_core.errors import ConfigError, ShapeError
 from odyssey_core.ops import OPS
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Op
+from odyssey_core.testing.graph import STILL, Graph, check_backend, classify, reference, run
 
-TOLERANCE = 1e-5
 SMALL = FixedTiles(2, 2)
 
 
@@ -241,21 +231,6 @@ def stale(monkeypatch):
     monkeypatch.setattr(NumbaExecutable, "__init__", make)
 
 
-def _compare(graph: Graph, backend, alive: int, feed=None, parameters=None) -> None:
-    drawn, inputs = graph.values(seed=5)
-    parameters = parameters or drawn
-    feed = feed or graph.feed(inputs, alive=alive, classes=classes_of(graph))
-    expected = run(reference(), graph, parameters, feed)
-    got = run(backend, graph, parameters, feed)
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        assert got[name].shape == value.shape
-        of_images = name == "losses" or name.startswith("output")
-        here = slice(alive if of_images else None)
-        error = relative_error(got[name][here], value[here])
-        assert error <= TOLERANCE, f"{name}: relative error {error:.2e}"
-
-
 def test_every_op_has_a_case():
     covered = set().union(*(build(2).op_names() for build in (CASES | OF_OPS).values()))
     assert covered == set(OPS)
@@ -284,7 +259,7 @@ def test_an_op_of_ones_own_without_an_implementation_is_refused(backend, message
 @pytest.mark.parametrize(("batch", "alive"), [(1, 1), (17, 17), (33, 33), (17, 16), (40, 31)], ids=str)
 @pytest.mark.parametrize("case", OF_OPS)
 def test_the_references_two_precisions_agree(case, batch, alive):
-    _compare(OF_OPS[case](batch), NumpyBackend("float32"), alive)
+    check_backend(OF_OPS[case](batch), NumpyBackend("float32"), alive)
 
 
 def test_sparse_gradients_are_found():
@@ -302,12 +277,12 @@ def test_sparse_gradients_are_found():
 @pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
 @pytest.mark.parametrize("case", CASES | OF_OPS)
 def test_numba_equals_the_reference(case, batch, alive, groups):
-    _compare((CASES | OF_OPS)[case](batch), numba_backend(groups, SMALL), alive)
+    check_backend((CASES | OF_OPS)[case](batch), numba_backend(groups, SMALL), alive)
 
 
 @pytest.mark.parametrize("case", ["conv stride 2, padding 1", "linear", "relu fused", "pooled", "pooled images"])
 def test_with_the_tiles_of_this_machine(case):
-    _compare(CASES[case](17), numba_backend(), 17)
+    check_backend(CASES[case](17), numba_backend(), 17)
 
 
 @pytest.mark.parametrize("tiles", [FixedTiles(3, 1), FixedTiles(4, 3)], ids=["3x1", "4x3"])
@@ -336,7 +311,7 @@ def test_constant_backgrounds_tie(kernel_size, stride, alive):
     feed.pixels.reshape(-1, 12, 12)[:, 4:7, 5:7] = 200
     h_values = run(reference(), graph, parameters, feed)["output 0"][:alive]
     assert (h_values == np.float32(0.25)).mean() > 0.1  # a third of the maps, mostly background
-    _compare(graph, numba_backend(8, SMALL), alive, feed, parameters)
+    check_backend(graph, numba_backend(8, SMALL), alive, feed, parameters)
 
 
 @pytest.mark.parametrize("backend", [reference, numba_backend], ids=["numpy", "numba"])
@@ -402,6 +377,6 @@ def test_sum_of_parameters_is_right_or_refused():
     """What numba cannot run it must refuse, never compute from stale memory."""
     graph = _sum_of_parameters(17)
     try:
-        _compare(graph, numba_backend(8, SMALL), 17)
+        check_backend(graph, numba_backend(8, SMALL), 17)
     except ShapeError as error:
         assert "cannot run add" in str(error)

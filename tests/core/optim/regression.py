@@ -2,12 +2,13 @@
 
 import numpy as np
 from fixtures import formulas
-from harness import classify, numba_backend, reference, relative_error
+from harness import numba_backend
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import Executable, Feed
 from odyssey_core.optim import OPTIMIZERS, Optimizer, StepRule, Update
+from odyssey_core.testing.graph import classify, reference, relative_error
 
 BACKENDS = {"numpy": (reference, 1e-7), "numba": (numba_backend, 2e-6)}
 

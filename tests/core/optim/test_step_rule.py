@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from harness import FIXTURES, classify, numba_backend, reference
+from harness import FIXTURES, numba_backend
 from regression import BACKENDS, follow
 
 from odyssey_core import ops
@@ -20,6 +20,7 @@ from odyssey_core.learner import Learner, initial_values
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, Optimizer, Plan, StepRule, Update
 from odyssey_core.optim.schedules import Polynomial
+from odyssey_core.testing.graph import classify, reference
 
 RECORDS = json.loads((FIXTURES / "torch_clipping.json").read_text())
 SHAPE, BATCH, STEPS = (1, 9, 9), 40, 10
