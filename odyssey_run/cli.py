@@ -310,11 +310,23 @@ def _help(args: Namespace, files: ConfigFiles) -> int:
     print("\nValues, set any (group.name=value, and seed= run.name= run.dir=):")
     for default in yaml.safe_load((HOUSE / "config.yaml").read_text())["defaults"]:
         for group, option in default.items() if isinstance(default, dict) else ():
-            file = HOUSE / group / f"{chosen.get(group, option)}.yaml"
-            if file.exists():
+            name = chosen.get(group, option)
+            file = HOUSE / group / f"{name}.yaml"
+            text = file.read_text() if file.exists() else _of_signature(group, name, files)
+            if text:
                 print(f"  {group}:")
-                print("".join(f"    {line}\n" for line in file.read_text().splitlines()), end="")
+                print("".join(f"    {line}\n" for line in text.splitlines()), end="")
     return OK
+
+
+def _of_signature(group: str, name: str, files: ConfigFiles) -> str:
+    """The options of what a plug-in registered, as a file would list them."""
+    if not files.plugins or group not in command_line.GROUPS or name not in command_line.registry_of(group).added:
+        return ""
+    from odyssey_run.binding import defaults
+
+    registry = command_line.registry_of(group)
+    return yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False)
 
 
 if __name__ == "__main__":

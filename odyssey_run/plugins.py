@@ -192,7 +192,8 @@ def told(error: BaseException, among: Sequence[Plugin] = ()) -> str | None:
         among: the plug-ins; by default all files that were loaded.
     """
     places = {str(p.path.absolute()): str(p.path) for p in (among or _loaded.values())}
-    packages = {source for registry in _registries() for source in registry.added.values() if not among}
+    added = {source for registry in _registries() for source in registry.added.values() if not among}
+    packages = added - PACKAGES.keys()  # what comes with the program is to fail as the program does
     if isinstance(error, SyntaxError) and error.filename in places:
         return f"{places[error.filename]}, line {error.lineno}: {error.msg}"
     line, frame = "", error.__traceback__
@@ -233,17 +234,31 @@ def unlike(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
         now: those there are.
     """
     there = {plugin.name: plugin for plugin in now}
-    lines = []
+    lines = missing(was, there.values())
     for name, digest in was.items():
-        how = f"give {FLAG} FILE; the run keeps its text as {FOLDER}/{name}" if name.endswith(".py") else "install it"
-        if (plugin := there.get(name) or (None if name.endswith(".py") else package(name))) is None:
-            lines.append(f"the plug-in {name} (SHA-256 {digest[:12]}) is missing; {how}")
-        elif plugin.digest != digest:
-            lines.append(
-                f"the plug-in {name} is another (SHA-256 {plugin.digest[:12]}, the run's {digest[:12]}); {how}"
-            )
+        plugin = there.get(name) or _installed(name)
+        if plugin and plugin.digest != digest:
+            digests = f"SHA-256 {plugin.digest[:12]}, the run's {digest[:12]}"
+            lines.append(f"the plug-in {name} is another ({digests}); {_how(name)}")
     extra = [name for name in there if name not in was]
     return [*lines, *(f"the run was made without the plug-in {name}; leave it out" for name in extra)]
+
+
+def missing(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
+    """A line for each of a run's plug-ins that is not there; arguments as `unlike` takes them."""
+    there = {plugin.name for plugin in now}
+    absent = [name for name in was if name not in there and _installed(name) is None]
+    return [f"the plug-in {name} (SHA-256 {was[name][:12]}) is missing; {_how(name)}" for name in absent]
+
+
+def _installed(name: str) -> Plugin | None:
+    return None if name.endswith(".py") else package(name)
+
+
+def _how(name: str) -> str:
+    if name.endswith(".py"):
+        return f"give {FLAG} FILE; the run keeps its text as {FOLDER}/{name}"
+    return "install the run's version of the package"
 
 
 def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
@@ -261,18 +276,23 @@ def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
     return {"plugins": json.dumps(parts)}
 
 
-def require(about: Mapping[str, str]) -> None:
-    """Sees to it that the code is there that a weights file needs.
+def require(was: Mapping[str, str], what: str) -> None:
+    """Sees to it that the files are loaded and the packages installed that something needs.
 
     Args:
-        about: the file's metadata.
+        was: digests by name.
+        what: needs them, for the message.
 
     Raises:
-        ConfigError: a plug-in is missing or another.
+        ConfigError: one is missing or another.
     """
-    was = json.loads(about.get("plugins", "{}"))
     if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
-        raise ConfigError(f"the model {about.get('model')} has operations of its own: {'; '.join(wrong)}")
+        raise ConfigError(f"{what}: {'; '.join(wrong)}")
+
+
+def needed(about: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the plug-ins that a weights file cannot do without, from its metadata."""
+    return json.loads(about.get("plugins", "{}"))
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 from odyssey_core.backends.base import Backend
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
+from odyssey_core.data import DATASETS
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.registry import unknown
 from odyssey_run import plugins, statements
@@ -111,7 +112,7 @@ class RecordedRun:
             ConfigError: a plug-in is missing that the model cannot do without.
         """
         self._require_weights()
-        plugins.require(self.about)
+        plugins.require(plugins.needed(self.about), f"run_id: the model of {self.name} has operations of its own")
         return Classifier(self.weights, self.about, backend)
 
     def predict(self, images: Any) -> tuple[list[str], np.ndarray]:
@@ -200,7 +201,11 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, A
         name: typed.get(f"tracking.{name}", value) for name, value in known.items()
     }  # the others are refused later
     store = TrackingConfig(**{name: value if value is None else str(value) for name, value in known.items()})
-    return dict(find(run_id, store).config["data"])
+    run = find(run_id, store)
+    data = dict(run.config["data"])
+    if data["name"] not in DATASETS:
+        plugins.require(plugins.recorded(run.tags), f"run_id: {run.name} was trained on {data['name']}")
+    return data
 
 
 def begun(folder: Path) -> bool:

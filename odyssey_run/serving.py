@@ -29,7 +29,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "S
     options = {"threads": 1} if backend == "numba" else {}  # a server answers many requests, each on its own thread
     weights, about = load_weights(path)
     plugins.load(plugins.of_environment())
-    plugins.require(about)
+    plugins.require(plugins.needed(about), f"{path}: {plugins.VARIABLE} names no plug-in with the model's operations")
     return ServedModel(Classifier(weights, about, BACKENDS[backend](**options)))
 
 

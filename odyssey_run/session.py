@@ -15,7 +15,7 @@ from odyssey_run import command, folder, provenance
 from odyssey_run.assemble import Request
 from odyssey_run.binding import Faults
 from odyssey_run.masking import masked
-from odyssey_run.plugins import FOLDER
+from odyssey_run.plugins import FOLDER, told
 from odyssey_run.signals import StopRequest
 from odyssey_run.statements import CONFIG, LOG, conclude
 from odyssey_run.tracking import names
@@ -204,7 +204,7 @@ class Session:
             stopped = isinstance(error, KeyboardInterrupt)
             self.screen.stop_bar()
             self.screen.trace(error)
-            reason = str(error) if isinstance(error, OdysseyError) else repr(error)
+            reason = told(error) or (str(error) if isinstance(error, OdysseyError) else repr(error))
             with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
                 self.end("KILLED" if stopped else "FAILED", reason)
 

@@ -124,7 +124,7 @@ def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, conf
     if (task := asked["task"]["name"]) != "train":
         raise DataError(f"it is a run of task={task}; verify the run that trained")
     own = plugins.recorded(evidence.tags)
-    if missing := plugins.unlike({n: d for n, d in own.items() if n not in {p.name for p in request.plugins}}, ()):
+    if missing := plugins.missing(own, request.plugins):
         raise DataError("; ".join(missing))
     again = _same(request, asked)
     notes = _environment(evidence)
@@ -271,7 +271,7 @@ def _same(request: Request, config: dict[str, Any]) -> Request:
         config["backend"]["threads"] = threads
     if root is not None and "root" in config["data"]:
         config["data"]["root"] = root
-    again = check({**config, "task": {"name": "train"}}, plugins=request.plugins)
+    again = check({**config, "task": {"name": "train"}}, plugins=tuple(p for p in request.plugins if p.is_file))
     # Its own store is recorded without a password.
     return replace(again, expect={}, resume=None, tracking=request.tracking)
 

@@ -79,7 +79,7 @@ class Dataset:
         orientation: ``"upright"``, or ``"transposed"`` where rows and columns are stored swapped, as in EMNIST.
         mean: mean of the pixels in [0, 1], subtracted before the first layer; one number, or one for each channel.
         std: their standard deviation, divided by after that; likewise.
-        digest: SHA-256 of the data as read (see ``digest_of``).
+        digest: SHA-256 of the data as read; by default that of the pixels and labels (see ``digest_of``).
         official: whether every source file is byte for byte the published one.
         preparation: how a person's picture is made into such an image.
         augment: distortion of the training images, or None.
@@ -96,11 +96,11 @@ class Dataset:
     train: Images
     test: Images
     class_names: tuple[str, ...]
-    orientation: str
-    mean: PerChannel
-    std: PerChannel
-    digest: str
-    official: bool
+    orientation: str = "upright"
+    mean: PerChannel = 0.0
+    std: PerChannel = 1.0
+    digest: str = ""
+    official: bool = False
     preparation: Preparation = PHOTOGRAPHS
     augment: Augment | None = None
     alike: Alike | None = None
@@ -108,6 +108,8 @@ class Dataset:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if not self.digest:
+            object.__setattr__(self, "digest", digest_of(self.train, self.test))
         for part, images in (("train", self.train), ("test", self.test)):
             _check_labels(f"{self.name} {part}", images.labels, self.classes)
         if self.train.pixels.shape[1:] != self.test.pixels.shape[1:]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
-from odyssey_run import plugins, sources
+from odyssey_run import sources
 from odyssey_run.runs import begun, first_record
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, inherit
@@ -166,7 +166,6 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
 
     if sources.digest() != code:
         raise ConfigError(f"the worker on {socket.gethostname()} has another version of ml-odyssey; install this one")
-    plugins.unpacked(job["plugins"])
     folder, own = Path(job["folder"]), get_worker()
     asked, answers = _running[client, job["folder"]] = StopRequest(), queue.SimpleQueue()
 

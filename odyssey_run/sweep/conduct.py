@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError
+from odyssey_run import command
 from odyssey_run.assemble import Request
 from odyssey_run.mending import end_lost
 from odyssey_run.overrides import CommandLine
-from odyssey_run.plugins import packed
+from odyssey_run.plugins import FLAG, packed
 from odyssey_run.runs import RUNS, begun, open_run
 from odyssey_run.schema import FolderConfig, SweepConfig
 from odyssey_run.session import Session, mlflow_ids, recording
@@ -346,7 +347,8 @@ class Conductor:
                 session.artifact(path)
             session.metrics(len(rows), {f"best/{self.config.metric}": best.value})
             session.tags({"odyssey.sweep.best": best.label})
-            screen.field("best", f"odyssey-run --config-dir {self.folder} experiment=best")
+            named = [word for p in session.request.plugins if p.is_file for word in (FLAG, str(p.path))]
+            screen.field("best", command.line([*named, "--config-dir", str(self.folder), "experiment=best"]))
         for result in failed:
             line = f"{result.point.label}: {result.reason}; see {result.folder}"
             screen.log(line)

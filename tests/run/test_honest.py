@@ -121,6 +121,15 @@ def test_begun_with_the_weights_of_another(tmp_path):
     verified(tmp_path)
 
 
+@pytest.mark.parametrize("model", ["model=small_resnet", "model=mlp"])
+def test_made_with_a_plug_in_stopped_and_resumed(tmp_path, model):
+    """One that gives the model, and one that gives no part of it but was there."""
+    plugin = ("--plugin", str(Path(__file__).parents[2] / "examples" / "own_parts.py"))
+    stopped(tmp_path, *plugin, model, "optim=sign_momentum", "trainer.max_steps=1200")
+    command(tmp_path, *plugin, *LONG, model, "optim=sign_momentum", "trainer.max_steps=1200", "resume=auto")
+    assert "and the weights over 1,200 steps" in verified(tmp_path, "one", *plugin)
+
+
 def test_only_in_its_folder(tmp_path):
     command(tmp_path, *RUN, "tracking=none", "run.name=one", "seeds=2", "trainer.max_steps=20")
     assert verified(tmp_path).count("REPRODUCED") == 3
