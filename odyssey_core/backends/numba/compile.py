@@ -309,4 +309,5 @@ def _pruned(folder: Path) -> None:
 @cache
 def _say_compiling() -> None:
     """Once per process."""
-    log.info("compiling kernels for this CPU, once: up to 20 seconds, then they are kept in %s", cache_folders()[0])
+    kept = f", once: up to 20 seconds, then they are kept in {cache_folders()[0]}" if cache_folders() else ""
+    log.info("compiling kernels for this CPU%s", kept)

@@ -40,17 +40,23 @@ def source_digest() -> str:
 def cache_folders() -> tuple[Path, ...]:
     """Folders for kernels of this source: the user's or a shared one, then a temporary one for where that is read-only.
 
-    The temporary one is left out if somebody else could have put code there.
+    The temporary one is left out if somebody else could have put code there. There may be none that can be written.
     """
-    base, private, name = cache_home(), temporary_home(), source_digest()[:16]
-    folders = [] if base == private else [base / "kernels" / name]
+    name, folders = source_digest()[:16], []
     with suppress(OSError):
+        folders.append(cache_home() / "kernels" / name)
+    with suppress(OSError):  # there may be no place for temporary files either
+        private = temporary_home()
+        folders = [folder for folder in folders if folder.parents[1] != private]
         private.mkdir(mode=0o700, exist_ok=True)
         found = private.lstat()
         mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
         if mine and stat.S_ISDIR(found.st_mode):
             folders.append(private / name)
-    return tuple(folders) or (Path(tempfile.mkdtemp(prefix="ml-odyssey-")) / name,)
+    if not folders:
+        with suppress(OSError):
+            folders.append(Path(tempfile.mkdtemp(prefix="ml-odyssey-")) / name)
+    return tuple(folders)
 
 
 def mark_used(folder: Path) -> None:

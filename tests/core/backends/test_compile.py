@@ -85,6 +85,26 @@ def test_where_the_folder_cannot_be_written_a_temporary_one_is(filled, run, tmp_
     assert run("/proc/self/nowhere") == cold[2:]
 
 
+NO_TEMPORARY_FOLDER = """
+import tempfile
+
+def nowhere():
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+tempfile._get_default_tempdir = nowhere
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write")
+def test_a_container_that_cannot_write_anywhere_compiles_or_reads(filled, run):
+    folder, cold = filled
+    assert run(folder, NO_TEMPORARY_FOLDER + RUN) == cold[2:]
+    compiled = run("/proc/self/nowhere", NO_TEMPORARY_FOLDER + RUN)
+    assert compiled[-1] == cold[-1]
+    home_only = 'import os\ndel os.environ["ODYSSEY_CACHE"]\nos.environ["HOME"] = "/proc/self"\n'
+    assert run(folder, home_only + NO_TEMPORARY_FOLDER + RUN)[-1] == cold[-1]
+
+
 def test_a_temporary_folder_of_somebody_elses_is_not_trusted(run, tmp_path):
     private = tmp_path / "tmp" / f"ml-odyssey-{os.getuid()}"
     private.mkdir(parents=True)
