@@ -150,7 +150,7 @@ class Dropout(Module):
     """Zeroes each value with probability p while training, see `ops.dropout`; shapes stay.
 
     Its random stream belongs to its path in the model's tree, so that two of them never draw the same, and none changes
-    when another is added elsewhere.
+    when another is added elsewhere. One that a model calls several times draws anew for each call, as in PyTorch.
 
     Args:
         p: probability of zero; 0 adds no operation.
@@ -164,4 +164,5 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.dropout(x, self.p, stream_of(self.path)) if self.p else x
+        stream = self.path if self.call == 1 else f"{self.path}/{self.call}"
+        return ops.dropout(x, self.p, stream_of(stream)) if self.p else x

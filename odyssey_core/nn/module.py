@@ -1,10 +1,15 @@
 """What every layer is: a callable on graph nodes with a tree of named parameters and buffers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from odyssey_core.ops import leaves
 from odyssey_core.tensor import Op, Tensor
+
+# How often each path was called in the model that is being called; None where none is.
+_calls: ContextVar[Counter[str] | None] = ContextVar("calls", default=None)
 
 
 class Module:
@@ -15,9 +20,11 @@ class Module:
 
     Attributes:
         path: where the module stands in the tree of the model that was called last; "" for the model itself.
+        call: which call of this path it is in that model, counted from 1.
     """
 
     path: str = ""
+    call: int = 0
 
     def __init_subclass__(cls) -> None:
         if "__call__" in vars(cls):
@@ -25,9 +32,17 @@ class Module:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The node computed from the inputs by `forward`."""
-        if not self.path:
+        calls = _calls.get()
+        if calls is None:
             for path, module in self.modules():
                 module.path = path
+            token = _calls.set(Counter())
+            try:
+                return self(*inputs)
+            finally:
+                _calls.reset(token)
+        calls[self.path] += 1
+        self.call = calls[self.path]
         return self.forward(*inputs)
 
     def forward(self, *inputs: Tensor) -> Tensor:

@@ -58,6 +58,26 @@ def test_dropouts_without_names_draw_different_masks():
     assert len(set(_streams(model))) == 2
 
 
+class _DroppedTwice(nn.Module):
+    """One dropout behind two layers, as many models of PyTorch's have it, and one that belongs to no model."""
+
+    def __init__(self):
+        self.one, self.two, self.drop = nn.Linear(4, 4), nn.Linear(4, 4), nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = self.drop(self.two(self.drop(self.one(x))))
+        return nn.Dropout(0.5)(nn.Dropout(0.5)(x))
+
+
+def test_a_dropout_that_is_called_again_draws_another_mask():
+    model = _DroppedTwice()
+    streams = _streams(model)
+    assert len(set(streams)) == 4
+    assert streams[:2] == [stream_of("drop"), stream_of("drop/2")]
+    assert _streams(model) == streams, "the same model makes the same graph"
+    assert len(set(_streams(nn.Sequential({"a": model, "b": _DroppedTwice()})))) == 8
+
+
 def test_a_layer_that_defines_call_is_told_what_to_define():
     with pytest.raises(TypeError, match=r"Old: define forward\(self, x\); __call__ belongs to Module"):
         type("Old", (nn.Module,), {"__call__": lambda self, x: x})
