@@ -62,7 +62,7 @@ class Inference:
         padded[: len(order)] = order
         pixels = data.pixels.reshape(len(data.pixels), -1)
         out = self._program(batch).run(Feed(order=padded.reshape(-1, batch), pixels=pixels, labels=data.labels))
-        out = out.reshape(len(padded), -1)[: len(order)]
+        out = out.reshape(-1, out.shape[-1])[: len(order)]
         return out[:, :-1], out[:, -1]
 
     def _program(self, batch: int) -> Executable:

@@ -149,7 +149,7 @@ class FeedBounds:
             raise DataError(f"pixels: the model takes {self.pixels} pixels an image, got shape {feed.pixels.shape}")
         if self.classes is not None:
             # Those named alone: to look at all takes longer than to compute a single image.
-            named = feed.labels[feed.order] if high >= 0 else feed.labels[:0]
+            named = feed.labels[feed.order[feed.order >= 0]]
             least, most = named.min(initial=0), named.max(initial=0)
             if least < 0 or most >= self.classes:
                 raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")

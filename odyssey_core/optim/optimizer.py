@@ -197,7 +197,8 @@ class StepRule:
         """
         steps = enumerate(map(float, np.array(rates, np.float32)), first_step)
         values = [optimizer.step_values(step, rate) | self.step_values(step) for step, rate in steps]
-        return {name: np.array([each[name] for each in values], np.float32) for name in values[0]} if values else {}
+        names = optimizer.step_values(0, 0.0) | self.step_values(0)
+        return {name: np.array([each[name] for each in values], np.float32) for name in names}
 
     def around(self, optimizer: Optimizer) -> WholeRule:
         """All that is done to a parameter.

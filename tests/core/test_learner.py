@@ -229,6 +229,27 @@ def test_labels_outside_the_classes_are_refused(backend, label):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_label_that_no_index_names_is_no_matter(backend):
+    """The last one neither, where a place of the batch holds no image."""
+    data, row = _data(), np.append(np.arange(7), -1)[None]
+    expected = _train(_learner(backend), data, row)
+    data.labels[-1] = 255
+    np.testing.assert_array_equal(_train(_learner(backend), data, row), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_images_and_no_steps_give_nothing(backend):
+    learner, nothing = _learner(backend, optimizer=("adam", {}), ema=0.9), np.zeros(0, np.int64)
+    before = learner.state()
+    logits, losses = learner.evaluate(_data(), nothing)
+    assert (logits.shape, losses.shape) == ((0, 3), (0,))
+    taken = learner.train(_data(), nothing.reshape(0, 8), epoch=0, first_step=0)
+    assert (taken.losses.shape, taken.rates) == ((0, 8), [])
+    for name, value in learner.state().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_images_of_another_size_are_refused(backend):
     with pytest.raises(DataError, match=r"takes 20 pixels an image, got shape"):
         _train(_learner(backend), _data(shape=(1, 4, 4)), np.arange(8)[None])

@@ -5,6 +5,7 @@ import math
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,8 @@ _ARGUMENTS = (MEMORY, ROW, ROW, FEED, ROW, COUNTERS, ROW, INTEGER)
 class NumbaExecutable:
     """A checked program with its memory. See `backends.base.Executable`.
 
+    Several threads may call it: one after the other, since all work in the same memory.
+
     Args:
         outputs, parameters, updates, rule, buffers: as `Backend.compile` takes them.
         groups: most groups of blocks.
@@ -143,21 +146,25 @@ class NumbaExecutable:
         self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
         address = address_of_function(run_worker, _ARGUMENTS)
         self._run = callable_at(address, 8)
+        self._lock = RLock()
 
     def read(self) -> dict[str, np.ndarray]:
-        return {name: self._view(start, shape).copy() for name, (start, shape) in self._stored.items()}
+        with self._lock:
+            return {name: self._view(start, shape).copy() for name, (start, shape) in self._stored.items()}
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
-        for name, value in values.items():
-            self._view(*self._stored[name])[...] = value
+        with self._lock:
+            for name, value in values.items():
+                self._view(*self._stored[name])[...] = value
 
     def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
-        self._execute(feed, self.program.phases[: self.program.computing])
         found = {}
-        for name, (parts, shape) in self._gradients.items():
-            found[name] = self._view(parts[0], shape).copy()
-            for start in parts[1:]:
-                found[name] += self._view(start, shape)
+        with self._lock:
+            self._execute(feed, self.program.phases[: self.program.computing])
+            for name, (parts, shape) in self._gradients.items():
+                found[name] = self._view(parts[0], shape).copy()
+                for start in parts[1:]:
+                    found[name] += self._view(start, shape)
         return found
 
     def _view(self, start: int, shape: Shape) -> np.ndarray:
@@ -175,7 +182,8 @@ class NumbaExecutable:
         table, phases, workers = given.table(), np.ascontiguousarray(phases), program.workers
         marks, sizes = counters(workers), np.array([len(given.order), *phases.shape[:2], workers], np.int64)
         arrays = (self._memory, program.table, self._addresses, table, phases, marks, sizes)
-        run_side_by_side(self._run, workers, [array.ctypes.data for array in arrays], (arrays, given))
+        with self._lock:
+            run_side_by_side(self._run, workers, [array.ctypes.data for array in arrays], (arrays, given))
         return given.outputs[:, : self._bounds.batch_size]
 
     def step_feed(self, feed: Feed) -> StepFeed:

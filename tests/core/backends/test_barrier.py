@@ -1,7 +1,9 @@
 """Workers in step, however few threads there are for them."""
 
 import threading
+import time
 from _thread import start_new_thread
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import run
 from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finish, try_claim
 from odyssey_core.backends.numba.compile import address_of_function
-from odyssey_core.backends.numba.run import NumbaExecutable, callable_at
+from odyssey_core.backends.numba.run import NumbaExecutable, callable_at, run_side_by_side
 from odyssey_core.backends.numba.traced import INTEGER
 from odyssey_core.models import MODELS
 from odyssey_core.optim import PLAIN, SGD, Update
@@ -101,6 +103,25 @@ def test_a_thread_that_comes_late_finds_its_memory_and_nothing_to_do(monkeypatch
     assert any(np.array_equal(given.table(), array) for array in arrays)  # what the addresses among them point to
     function(*arguments)
     _assert_same({"losses": losses, **executable.read()}, _after_one_call())
+
+
+def test_threads_that_call_at_once_are_served_one_after_the_other(monkeypatch):
+    """A server may ask one model from many threads; all calls of a program work in the same memory."""
+    inside = [0]
+
+    def call(*arguments):
+        inside[0] += 1
+        time.sleep(0.01)
+        assert inside[0] == 1
+        run_side_by_side(*arguments)
+        inside[0] -= 1
+
+    monkeypatch.setattr(run, "run_side_by_side", call)
+    executable, feed = _trained(2)
+    expected = executable.gradients(feed)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(executable.gradients, [feed] * 8):
+            _assert_same(found, expected)
 
 
 def test_a_call_returns_when_others_have_finished_what_they_claimed(monkeypatch):
