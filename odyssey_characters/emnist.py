@@ -1,18 +1,16 @@
 """EMNIST: handwritten digits and letters from NIST Special Database 19, 28×28, in six splits."""
 
-import hashlib
-import shutil
-import zipfile
 from pathlib import Path
 
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_characters.preparations import PREPARATIONS
+from odyssey_core.data.archives import recorded, unpack
 from odyssey_core.data.augment import Augment
-from odyssey_core.data.cache import atomic_file, cache_folder
+from odyssey_core.data.cache import cache_folder
 from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
 from odyssey_core.data.download import fetch
 from odyssey_core.data.files import files_in, load_files, present
-from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.errors import ConfigError
 from odyssey_core.registry import unknown
 
 URLS = (
@@ -26,7 +24,6 @@ OFFICIAL = {
     "emnist-balanced-test-images-idx3-ubyte.gz": "117fc12b015e37ea98bfb2cbba3f77c3782c056cdbd219b87abfc8661d7135db",
     "emnist-balanced-test-labels-idx1-ubyte.gz": "a67cac948379b67270b9a4d0a01c8ec661598accf2f2b1964340b7c83cb175cd",
 }
-SUMS = "SHA256SUMS"
 
 DIGITS = "0123456789"
 CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -79,7 +76,7 @@ def emnist(
         if len(present(folder, names)) < len(names):
             _download(folder, names)
         paths = present(folder, names)
-        official = _recorded(folder) | official
+        official = recorded(folder) | official
     else:
         paths = files_in(root, names)
     loaded = load_files(f"emnist-{split}", paths, official, tuple(SPLITS[split]), first_label=int(split == "letters"))
@@ -97,33 +94,4 @@ def emnist(
 def _download(folder: Path, names: list[str]) -> None:
     """Unpacks a split from the published archive, which stays, so that another split needs no second download."""
     archive = fetch(URLS, folder / "gzip.zip", ARCHIVE_SHA256, instead=f"{names[0]} and its like")
-    try:
-        with zipfile.ZipFile(archive) as members:
-            sums = {name: _unpack(members, f"gzip/{name}", folder / name) for name in names}
-        lines = sorted(f"{sha}  {name}\n" for name, sha in (_recorded(folder) | sums).items())
-        with atomic_file(folder / SUMS) as file:
-            file.write("".join(lines).encode())
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise DataError(
-            f"{archive}: expected gzip/{names[0]} and its like, got {error}; delete it and run again"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); make room, or set ODYSSEY_CACHE elsewhere"
-        ) from error
-
-
-def _unpack(members: zipfile.ZipFile, member: str, path: Path) -> str:
-    with members.open(member) as source, atomic_file(path) as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _recorded(folder: Path) -> dict[str, str]:
-    """File name to SHA-256 of what was unpacked from the archive after its own SHA-256 had been checked."""
-    try:
-        lines = (folder / SUMS).read_text().splitlines()
-    except OSError:
-        return {}
-    return {name: sha for sha, _, name in (line.partition("  ") for line in lines)}
+    unpack(archive, {f"gzip/{name}": name for name in names}, folder)

@@ -10,8 +10,18 @@ from odyssey_core.registry import Registry
 DATASETS = Registry(
     "dataset",
     {
+        "cifar10": "odyssey_core.data.cifar:cifar10",
+        "cifar100": "odyssey_core.data.cifar:cifar100",
+        "fashion_mnist": "odyssey_core.data.mnist_like:fashion_mnist",
         "folder": "odyssey_core.data.folder:folder",
+        "kmnist": "odyssey_core.data.mnist_like:kmnist",
+        "kuzushiji49": "odyssey_core.data.mnist_like:kuzushiji49",
         "mnist": "odyssey_core.data.mnist:mnist",
+        "npz": "odyssey_core.data.npz:npz",
+        "qmnist": "odyssey_core.data.mnist_like:qmnist",
+        "svhn": "odyssey_core.data.svhn:svhn",
+        "table": "odyssey_core.data.table:table",
+        "usps": "odyssey_core.data.usps:usps",
     },
     "datasets",
 )

@@ -86,6 +86,7 @@ class Dataset:
         alike: which classes a person, too, takes for each other; None where nothing is known of it.
         validation: how many of the training images, the last ones, are a validation part that the data set itself has.
         left_out: files that are no part of it, each with the reason: ``"cat/a.png: is truncated"``.
+        licence: what one may do with it and whom one names, in a line; "" where nothing is known.
 
     Raises:
         DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
@@ -106,6 +107,7 @@ class Dataset:
     alike: Alike | None = None
     validation: int = 0
     left_out: tuple[str, ...] = ()
+    licence: str = ""
 
     def __post_init__(self):
         if not self.digest:

@@ -1,4 +1,4 @@
-"""Downloads that resume where they were cut, and that nobody sees before their SHA-256 is right."""
+"""Downloads that resume where they were cut, and that nobody sees before their checksum is right."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ class _Failed(Exception):
 
 
 def fetch(
-    urls: Sequence[str], path: Path, sha256: str, *, instead: str | None = None, progress: Progress | None = None
+    urls: Sequence[str], path: Path, checksum: str, *, instead: str | None = None, progress: Progress | None = None
 ) -> Path:
     """Makes sure that a file is there, whole and as published.
 
@@ -29,7 +29,7 @@ def fetch(
     Args:
         urls: the same file at several addresses, tried in order.
         path: where it goes.
-        sha256: of the whole file, in hex.
+        checksum: of the whole file, in hex: its SHA-256, or where no other is published its MD5.
         instead: what else may be put in the folder by hand, for the message.
         progress: called with (bytes so far, bytes in all or None); a bar on stderr where it is None.
 
@@ -41,16 +41,16 @@ def fetch(
     """
     try:
         if path.exists():  # perhaps in a shared folder, where a lock file could not be made
-            return _verified(path, sha256)
+            return _verified(path, checksum)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             if path.exists():
-                return _verified(path, sha256)
+                return _verified(path, checksum)
             reasons = []
             for url in urls:
                 try:
                     with _reporting(path, url, progress) as report:
-                        _obtain(url, path, sha256, report)
+                        _obtain(url, path, checksum, report)
                     return path
                 except _Failed as failure:
                     reasons.append(f"{url} ({failure})")
@@ -66,24 +66,24 @@ def fetch(
     )
 
 
-def _verified(path: Path, sha256: str) -> Path:
-    if (got := _sha256(path)) != sha256:
-        raise DataError(f"{path}: expected SHA-256 {sha256}, got {got}; delete it and run again")
+def _verified(path: Path, checksum: str) -> Path:
+    if (got := checksum_of(path, checksum)) != checksum:
+        raise DataError(f"{path}: expected {_kind(checksum)} {checksum}, got {got}; delete it and run again")
     return path
 
 
-def _obtain(url: str, path: Path, sha256: str, report: Progress) -> None:
+def _obtain(url: str, path: Path, checksum: str, report: Progress) -> None:
     part = path.with_name(path.name + ".part")
     resumed = part.exists()
     _transfer(url, part, report)
-    if (got := _sha256(part)) == sha256:
+    if (got := checksum_of(part, checksum)) == checksum:
         os.replace(part, path)
         return
     part.unlink()
     if not resumed:
-        raise _Failed(f"expected SHA-256 {sha256}, got {got}")
+        raise _Failed(f"expected {_kind(checksum)} {checksum}, got {got}")
     # The half that was there may have been of another file.
-    _obtain(url, path, sha256, report)
+    _obtain(url, path, checksum, report)
 
 
 def _transfer(url: str, part: Path, report: Progress) -> None:
@@ -138,9 +138,14 @@ def _reason(error: Exception) -> str:
     return f"cut: {error}" if isinstance(error, urllib3.exceptions.HTTPError) else str(error)
 
 
-def _sha256(path: Path) -> str:
+def checksum_of(path: Path, like: str = "") -> str:
+    """A file's checksum in hex, of the kind of another one; without one its SHA-256."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, _kind(like).replace("-", "").lower()).hexdigest()
+
+
+def _kind(checksum: str) -> str:
+    return "MD5" if len(checksum) == 32 else "SHA-256"
 
 
 @contextmanager

@@ -1,18 +1,89 @@
-"""Datasets kept as four IDX files: train images, train labels, test images, test labels."""
+"""Published data sets: where their files are, and what is read from them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from odyssey_core.data.cache import cached
-from odyssey_core.data.dataset import Images
+from odyssey_core.data.archives import recorded, unpack
+from odyssey_core.data.cache import cache_folder, cached
+from odyssey_core.data.dataset import Dataset, Images
+from odyssey_core.data.download import checksum_of, fetch
 from odyssey_core.data.idx import read_idx
+from odyssey_core.data.parts import normalisation
+from odyssey_core.data.preparation import PHOTOGRAPHS, Preparation
 from odyssey_core.errors import DataError
 from odyssey_core.places import expanded
 
-BELOW = ("raw", "MNIST/raw", "EMNIST/raw", "EMNIST/raw/gzip", "gzip", "mnist", "emnist")  # torchvision's and NIST's own
+# Torchvision's, NIST's and the archives' own.
+BELOW = (
+    "raw", "MNIST/raw", "EMNIST/raw", "EMNIST/raw/gzip", "gzip", "mnist", "emnist", "FashionMNIST/raw", "KMNIST/raw",
+    "QMNIST/raw", "fashion-mnist", "cifar-10-batches-bin", "cifar-100-binary",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of a published set come from.
+
+    Args:
+        official: file name to checksum: SHA-256, or MD5 where that is what is published; "" where none is known.
+        mirrors: addresses that a file's name is put behind.
+        archive: where the files come in one: its addresses, its SHA-256, and the folder in it.
+        digest: of the images and labels in the published files, which tells them also where they are unpacked.
+    """
+
+    official: Mapping[str, str]
+    mirrors: Sequence[str] = ()
+    archive: tuple[Sequence[str], str, str] | None = None
+    digest: str = ""
+
+
+class Part(NamedTuple):
+    """The training or the test images as files have them.
+
+    Attributes:
+        pixels: (N, C, H, W) uint8, C-contiguous.
+        labels: (N,) integers.
+        of: the file that the labels are from, for messages.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    of: Path
+
+
+def located(name: str, root: str | None, source: Source) -> tuple[list[Path], Mapping[str, str]]:
+    """The files of a published set, and the checksums that they have if they are the published ones.
+
+    Args:
+        name: of the data set, and of its folder in the cache.
+        root: the folder the user named; None downloads what the cache lacks.
+        source: the set's.
+
+    Raises:
+        DataError: a file that is missing or cannot be downloaded.
+    """
+    names = list(source.official)
+    if root is not None:
+        return files_in(root, names), source.official
+    folder = cache_folder() / name
+    if source.archive and len(present(folder, names)) < len(names):
+        urls, sha256, inside = source.archive
+        archive = fetch(urls, folder / urls[0].rpartition("/")[2], sha256, instead=f"{names[0]} and its like")
+        unpack(archive, {f"{inside}/{each}": each for each in names}, folder)
+    for each, checksum in source.official.items():
+        if not present(folder, [each]):
+            if not source.mirrors:
+                raise DataError(
+                    f"data.root: {name} is not downloaded, since no checksum of its files is known here; put {each} "
+                    f"and its like in a folder and set data.root to that"
+                )
+            fetch([mirror + each for mirror in source.mirrors], folder / each, checksum)
+    return present(folder, names), {**recorded(folder), **{k: v for k, v in source.official.items() if v}}
 
 
 def present(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -58,17 +129,35 @@ def _elsewhere(folder: Path, name: str) -> str:
     return ""
 
 
+def idx_parts(paths: Sequence[Path]) -> Iterator[Part]:
+    """Reads four IDX files: train images, train labels, test images, test labels."""
+    for image_path, label_path in (paths[:2], paths[2:]):
+        pixels, labels = read_idx(image_path, rank=3), read_idx(label_path, rank=1)
+        if len(pixels) != len(labels):
+            raise DataError(
+                f"{label_path}: expected {len(pixels)} labels, one for each image of {image_path.name}, "
+                f"got {len(labels)}; the two files belong to different sets"
+            )
+        yield Part(pixels[:, None], labels, label_path)
+
+
 def load_files(
-    name: str, paths: Sequence[Path], official: Mapping[str, str], class_names: tuple[str, ...], first_label: int = 0
+    name: str,
+    paths: Sequence[Path],
+    official: Mapping[str, str],
+    class_names: tuple[str, ...],
+    first_label: int = 0,
+    read: Callable[[Sequence[Path]], Iterable[Part]] = idx_parts,
 ) -> dict:
-    """Reads four IDX files, or the uncompressed copy kept since they were last read unchanged.
+    """Reads the files of a set, or the uncompressed copy kept since they were last read unchanged.
 
     Args:
         name: the dataset's name.
-        paths: train images, train labels, test images, test labels.
-        official: file name to the SHA-256 of the published file.
+        paths: of the files.
+        official: file name to the checksum of the published file.
         class_names: one a class.
         first_label: the label in the files of class 0.
+        read: gives the training images, then the test images.
 
     Returns:
         The arguments of ``Dataset`` that come from the files.
@@ -76,14 +165,12 @@ def load_files(
     Raises:
         DataError: a file that is missing or damaged, a label out of range, images and labels that differ in number.
     """
-    key = [str([first_label, len(class_names)]), *(_identity(path) for path in paths)]
+    key = [str([first_label, len(class_names)]), *(identity(path) for path in paths)]
     copy = f"{name}-{hashlib.sha256(str(paths[0].parent).encode()).hexdigest()[:16]}"
 
     def build():
-        shas = {}
-        train = _images(paths[0], paths[1], len(class_names), first_label, shas)
-        test = _images(paths[2], paths[3], len(class_names), first_label, shas)
-        return train, test, shas
+        train, test = (_images(part, len(class_names), first_label) for part in read(paths))
+        return train, test, {path.name: checksum_of(path, official.get(path.name, "")) for path in paths}
 
     train, test, shas, digest = cached(copy, key, build)
     return {
@@ -96,27 +183,69 @@ def load_files(
     }
 
 
-def _identity(path: Path) -> list:
+def published(
+    name: str,
+    root: str | None,
+    source: Source,
+    class_names: tuple[str, ...],
+    licence: str,
+    options: Mapping[str, Any],
+    *,
+    preparation: Preparation = PHOTOGRAPHS,
+    first_label: int = 0,
+    read: Callable[[Sequence[Path]], Iterable[Part]] = idx_parts,
+) -> Dataset:
+    """A published set of upright images.
+
+    Args:
+        name: of the data set, and of its folder in the cache.
+        root: a folder with its files; None downloads them once.
+        source: where they come from.
+        class_names: one a class.
+        licence: see `Dataset`.
+        options: mean, std, normalize and augment.
+        preparation: see `Dataset`.
+        first_label: the label in the files of class 0.
+        read: see `load_files`.
+
+    Raises:
+        DataError: as `located` and `load_files`.
+    """
+    paths, official = located(name.partition("-")[0], root, source)
+    loaded = load_files(name, paths, official, class_names, first_label, read)
+    loaded["official"] |= loaded["digest"] == source.digest
+    mean, std = normalisation(loaded["train"], 0, options["mean"], options["std"], options["normalize"])
+    return Dataset(
+        **loaded,
+        orientation="upright",
+        mean=mean,
+        std=std,
+        augment=options["augment"],
+        preparation=preparation,
+        licence=licence,
+    )
+
+
+def identity(path: Path) -> list:
+    """What changes when a file does.
+
+    Raises:
+        DataError: there is no such file.
+    """
     try:
         stat = path.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check data.root") from error
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _images(image_path: Path, label_path: Path, classes: int, first_label: int, shas: dict) -> Images:
-    pixels, shas[image_path.name] = read_idx(image_path, rank=3)
-    raw, shas[label_path.name] = read_idx(label_path, rank=1)
-    if len(pixels) != len(raw):
-        raise DataError(
-            f"{label_path}: expected {len(pixels)} labels, one for each image of {image_path.name}, got {len(raw)}; "
-            "the two files belong to different sets"
-        )
-    labels = raw.astype(np.int64) - first_label
+def _images(part: Part, classes: int, first_label: int) -> Images:
+    labels = part.labels.astype(np.int64) - first_label
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise DataError(
-            f"{label_path}: expected labels {first_label} to {first_label + classes - 1} ({classes} classes), got "
-            f"{raw[wrong[0]]} at index {wrong[0]} ({len(wrong)} out of range); is it the label file of another split?"
+            f"{part.of}: expected labels {first_label} to {first_label + classes - 1} ({classes} classes), got "
+            f"{part.labels[wrong[0]]} at index {wrong[0]} ({len(wrong)} out of range); is it the label file of another "
+            "split?"
         )
-    return Images(pixels[:, None], labels)
+    return Images(part.pixels, labels)

@@ -1,10 +1,8 @@
 """MNIST: 60,000 + 10,000 handwritten digits, 28×28."""
 
 from odyssey_core.data.augment import Augment
-from odyssey_core.data.cache import cache_folder
 from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
-from odyssey_core.data.download import fetch
-from odyssey_core.data.files import files_in, load_files, present
+from odyssey_core.data.files import Source, load_files, located
 from odyssey_core.data.preparation import Preparation
 
 MIRRORS = (
@@ -41,14 +39,6 @@ def mnist(
 
     Source: LeCun, Bottou, Bengio, Haffner 1998, section III-A.
     """
-    if root is None:
-        folder = cache_folder() / "mnist"
-        for name, sha256 in OFFICIAL.items():
-            if not present(folder, [name]):
-                fetch([mirror + name for mirror in MIRRORS], folder / name, sha256)
-        paths = present(folder, list(OFFICIAL))
-    else:
-        paths = files_in(root, list(OFFICIAL))
-    loaded = load_files("mnist", paths, OFFICIAL, tuple("0123456789"))
+    loaded = load_files("mnist", *located("mnist", root, Source(OFFICIAL, MIRRORS)), tuple("0123456789"))
     loaded["official"] |= loaded["digest"] == DIGEST  # unpacked, or packed anew, they are the same images
     return Dataset(**loaded, orientation="upright", preparation=PREPARATION, mean=mean, std=std, augment=augment)

@@ -32,6 +32,8 @@ def data(request: "Request", out: str | None) -> int:
         print(f"{name:<{width}}{train:>9,}{test:>9,}")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
+    if dataset.licence:
+        print(f"\nlicence: {dataset.licence}")
     if dataset.left_out:
         print("\nleft out:", *dataset.left_out, sep="\n  ")
     path = expanded(out or f"{dataset.name}.png")

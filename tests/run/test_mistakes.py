@@ -18,7 +18,10 @@ ONE_FAULT = {
         "model=lenet6",
     ): "unknown model 'lenet6'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8; did you mean 'lenet5'?",
     ("model=null",): "unknown model 'null'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8",
-    ("data=emnits",): "unknown data 'emnits'; known: digits, emnist, folder, glyphs, mnist; did you mean 'emnist'?",
+    (
+        "data=emnits",
+    ): "unknown data 'emnits'; known: cifar10, cifar100, digits, emnist, fashion_mnist, folder, glyphs, kmnist, "
+    "kuzushiji49, mnist, npz, qmnist, svhn, table, usps; did you mean 'emnist'?",
     (
         "model.name=lenet6",
     ): "model.name: unknown model 'lenet6'; known: layers, lenet5, lenet5_1998, linear, mlp, resnet8; "
