@@ -38,7 +38,7 @@ ALLOWED = {
     "losses": FOUNDATIONS | {"ops"},
     "stored": FOUNDATIONS | {"nn", "ops", "losses"},
     "models": FOUNDATIONS | {"nn", "ops"},
-    "backends": FOUNDATIONS | {"IMPORTED", "ops", "optim", "backends"},
+    "backends": FOUNDATIONS | {"ops", "optim", "backends"},
     "data": {"errors", "machine", "places", "ranges", "registry", "random", "checkpoint"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn"},
     "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models", "stored"},
