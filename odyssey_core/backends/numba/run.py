@@ -241,8 +241,10 @@ def run_side_by_side(function: Callable[..., int], workers: int, arguments: Sequ
 
 
 def _run_and_release(function, arguments, done, memory) -> None:
-    function(*arguments)
-    done.release()
+    try:
+        function(*arguments)
+    finally:
+        done.release()
 
 
 def _aligned_zeros(size: int, alignment: int = 64) -> np.ndarray:
