@@ -23,6 +23,7 @@ WORKING, ENLARGED = 1000, 300  # pixels of the longer side that is looked at, at
 FINE = 4  # pixels of the working copy in one of the result
 SOFT = 1.0  # pixels of the working copy: the sigma of the Gaussian that softens edges
 EDGE = 0.3  # of a full tone, from where the box of a character is measured
+LOST = 0.08  # of a picture's deviation: enlarged digits lose 0.05 in 28 pixels, photographed pages 0.1 and more
 GRAIN = 10  # pieces in an image of a model's own size, above which it is a texture
 Character = tuple[np.ndarray, Box]  # (H, W) uint8, and where it lies in the picture
 Ink = tuple[Box, str]
@@ -102,15 +103,16 @@ def look(rgb: np.ndarray, preparation: Handwriting, shape: tuple[int, int]) -> t
     """The characters in a picture as images of a data set, light on dark, and other ink, with why it is none.
 
     Args:
-        rgb: (h, w, 3) float32, 0 to 255. One of the data set's own size and make is taken as it is.
+        rgb: (h, w, 3) float32, 0 to 255. One of the data set's own size and make is taken as it is, enlarged or not.
         preparation: the data set's.
         shape: (H, W) of its images.
 
     Raises:
         Unclear: nothing in it is clearly one character.
     """
-    if rgb.shape[:2] == shape and (image := _as_it_is(rgb, preparation)) is not None:
-        return [(image, (0, 0, shape[1], shape[0]))], []
+    own = rgb if rgb.shape[:2] == shape else _unenlarged(rgb, shape)
+    if own is not None and (image := _as_it_is(own, preparation)) is not None:
+        return [(image, (0, 0, rgb.shape[1], rgb.shape[0]))], []
     enlarged = -(-ENLARGED // max(rgb.shape[:2]))
     if enlarged > 1:
         size = (enlarged * rgb.shape[1], enlarged * rgb.shape[0])
@@ -134,6 +136,17 @@ def look(rgb: np.ndarray, preparation: Handwriting, shape: tuple[int, int]) -> t
 
 def _longer(box: tuple[int, int, int, int]) -> int:
     return max(box[2] - box[0], box[3] - box[1])
+
+
+def _unenlarged(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+    """The small image (H, W, 3) that a picture is an enlargement of; None where it shows more than that could hold."""
+    (h, w), grey = rgb.shape[:2], rgb.mean(axis=2)
+    if h <= shape[0] or h * shape[1] != w * shape[0]:
+        return None
+    small = Image.fromarray(grey).resize(shape[::-1], Image.Resampling.BOX)
+    filters = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+    lost = min(float(np.std(np.asarray(small.resize((w, h), each)) - grey)) for each in filters)
+    return np.repeat(np.asarray(small)[..., None], 3, axis=2) if lost <= LOST * float(grey.std()) else None
 
 
 def _as_it_is(rgb: np.ndarray, preparation: Handwriting) -> np.ndarray | None:

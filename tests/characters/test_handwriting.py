@@ -213,3 +213,25 @@ def _working(page):
     image = Image.fromarray(page)
     image.thumbnail((handwriting.WORKING, handwriting.WORKING))
     return np.asarray(image, np.float32)
+
+
+@pytest.mark.parametrize("method", [Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+def test_an_enlarged_image_of_the_data_sets_own_make_is_made_small_again(method):
+    """Digits are smooth, since they were 8 pixels wide: to thin or thicken their strokes would make others of them."""
+    dataset = DATASETS["digits"]()
+    for image in dataset.upright_test.pixels[:20, 0]:
+        for side in (56, 100, 280):
+            picture = Image.fromarray(255 - image).resize((side, side), method)
+            rgb = np.repeat(np.float32(picture)[..., None], 3, axis=2)
+            ((found, box),), _ = handwriting.look(rgb, dataset.preparation.reader(), SHAPE)
+            assert box == (0, 0, side, side)
+            assert np.abs(found.astype(int) - image).mean() < 3
+
+
+@pytest.mark.parametrize("kind", pages.KINDS)
+def test_no_photographed_page_is_taken_for_an_enlarged_image(kind):
+    for digit in range(10):
+        page = Image.fromarray(pages.page(kind, digit, seed=1))
+        side = min(page.size)
+        rgb = np.asarray(page.crop((0, 0, side, side)), np.float32)
+        assert handwriting._unenlarged(rgb, SHAPE) is None
