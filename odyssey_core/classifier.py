@@ -83,10 +83,15 @@ class Classifier:
         Raises:
             DataError: images of another size, or labels beyond the model's classes.
         """
-        if images.pixels.shape[1:] != self.input_shape:
-            raise DataError(f"images: the model takes (C, H, W) = {self.input_shape}, got {images.pixels.shape[1:]}")
+        self._check_shape(images.pixels)
         stored = Images(np.ascontiguousarray(upright(images.pixels, self.orientation)), images.labels)
         return self._inference.evaluate(stored, np.arange(len(images)))
+
+    def _check_shape(self, pixels: np.ndarray) -> None:
+        if pixels.shape[1:] != self.input_shape or not len(pixels):
+            raise DataError(
+                f"images: the model takes (N, C, H, W) = (N, {str(self.input_shape)[1:]}, got {pixels.shape}"
+            )
 
     def pixels(self, given: Any) -> np.ndarray:
         """What somebody takes for images as (N, C, H, W) uint8.
@@ -99,29 +104,34 @@ class Classifier:
             DataError: anything else; floating-point numbers that are all from 0 to 1 too, since they would be black.
         """
         short = self.input_shape[1:] if self.input_shape[0] == 1 else self.input_shape
-        expected = f"images: expected whole numbers from 0 to 255 of shape (N, {', '.join(map(str, short))})"
+
+        def fault(got: str) -> DataError:
+            shape = f"(N, {', '.join(map(str, short))})"
+            return DataError(f"images: expected whole numbers from 0 to 255 of shape {shape}{got}")
+
         try:
             values = np.asarray(given)
         except ValueError:
-            raise DataError(f"{expected}, got lists of different lengths") from None
+            raise fault(", got lists of different lengths") from None
         if values.dtype.kind not in "iuf":
-            raise DataError(f"{expected}, got {values.dtype} of shape {values.shape}")
+            raise fault(f", got {values.dtype} of shape {values.shape}")
         if values.shape[1:] == (*self.input_shape[1:], self.input_shape[0]) != self.input_shape:
             values = np.moveaxis(values, 3, 1)
         if values.ndim == 0 or not len(values) or values.shape[1:] not in (short, self.input_shape):
-            raise DataError(f"{expected}, N at least 1, got shape {values.shape}")
-        if not ((values >= 0) & (values <= 255)).all():
-            raise DataError(f"{expected}, got values from {values.min()} to {values.max()}")
-        if values.dtype.kind == "f":
+            raise fault(f", N at least 1, got shape {values.shape}")
+        if values.dtype != np.uint8:  # else there is no other value, and to look would take longer than an answer
+            if not ((values >= 0) & (values <= 255)).all():
+                raise fault(f", got values from {values.min()} to {values.max()}")
             if (values != np.floor(values)).any():
-                raise DataError(f"{expected}, got fractions; multiply pixels in [0, 1] by 255 and round them")
-            if values.max() == 1:
-                raise DataError(f"{expected}, got {values.dtype} from 0 to 1; multiply by 255, or give uint8")
-        return np.ascontiguousarray(values.astype(np.uint8).reshape(-1, *self.input_shape))
+                raise fault(", got fractions; multiply pixels in [0, 1] by 255 and round them")
+            if values.dtype.kind == "f" and values.max() == 1:
+                raise fault(f", got {values.dtype} from 0 to 1; multiply by 255, or give uint8")
+        return values.astype(np.uint8, "C", copy=False).reshape(-1, *self.input_shape)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, classes) float64, each row summing to 1, for upright pixels (N, C, H, W) uint8."""
-        return softmax(self.evaluate(Images(pixels, np.zeros(len(pixels), np.int64)))[0])
+        """(N, classes) float64, each row summing to 1 within float32, for upright pixels (N, C, H, W) uint8."""
+        self._check_shape(pixels)
+        return self._inference.probabilities(upright(pixels, self.orientation))
 
 
 def _per_channel(text: str, channels: int) -> tuple[float, ...]:
@@ -141,9 +151,3 @@ def _check(names: tuple, shape: tuple, orientation: str) -> None:
         raise ValueError(f"input_shape: expected (C, H, W), each from 1 to {LARGEST}, got {shape}")
     if orientation not in ("upright", "transposed"):
         raise ValueError(f"orientation: expected upright or transposed, got {orientation}")
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x) / sum exp(x) along the last axis, in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

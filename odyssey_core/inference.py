@@ -1,17 +1,19 @@
 """The forward pass of a model alone, for as many images as are asked for."""
 
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 import numpy as np
 
 from odyssey_core import ops
-from odyssey_core.backends.base import Backend, Executable, Feed
+from odyssey_core.backends.base import Backend, Executable, Feed, Prepared
 from odyssey_core.data.dataset import Images, PerChannel
 from odyssey_core.losses import Loss
 from odyssey_core.nn import Module
 from odyssey_core.tensor import Shape, Tensor, for_inference
 
 LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
+FEW = 12  # at most so many are worth a pass of their own: LeNet-5 answers to 13 as soon as to 16
 
 
 class Inference:
@@ -40,7 +42,9 @@ class Inference:
         self._model, self._backend, self._weights, self._loss = model, backend, weights, loss.in_evaluation()
         self._shape, self._normalisation = input_shape, (mean, std)
         self._programs: dict[int, Executable] = {}
-        self._current: set[int] = set()
+        self._prepared: dict[int, Prepared] = {}
+        self._current: set[Executable | Prepared] = set()
+        self._lock = Lock()
 
     def forget(self) -> None:
         """Says that the weights have changed."""
@@ -51,13 +55,31 @@ class Inference:
         logits = self._model(ops.images((batch, *self._shape), *self._normalisation))
         return for_inference([logits, self._loss(logits, ops.labels(batch))])
 
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """(N, classes) float64, softmax in float32 of the logits that `evaluate` gives, whatever N is.
+
+        Nothing of a call is made ready twice: for a single image that would take longer than the answer. Threads may
+        ask at once.
+
+        Args:
+            pixels: (N, C, H, W) uint8, which may lie in memory as they will.
+        """
+        with self._lock:
+            parts = []
+            for start in range(0, len(pixels), MOST):
+                part = pixels[start : start + MOST]
+                prepared = self._ready(len(part))
+                prepared.images[: len(part)] = part
+                parts.append(prepared.run(len(part)).astype(np.float64))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and losses (n,), both float32, of the images that ``order`` (n,) int64 names.
 
         Raises:
             DataError: an index outside the data, or a label beyond the model's classes.
         """
-        batch = min(max(1 << (len(order) - 1).bit_length(), LEAST), MOST)
+        batch = _passed(len(order))
         padded = np.full(-(-len(order) // batch) * batch, -1, np.int64)
         padded[: len(order)] = order
         pixels = data.pixels.reshape(len(data.pixels), -1)
@@ -68,7 +90,23 @@ class Inference:
     def _program(self, batch: int) -> Executable:
         if batch not in self._programs:
             self._programs[batch] = self._backend.compile(self.graph(batch), self._model.state())
-        if batch not in self._current:
-            self._programs[batch].write(dict(self._weights()))
-            self._current.add(batch)
-        return self._programs[batch]
+        return self._with_weights(self._programs[batch])
+
+    def _ready(self, count: int) -> Prepared:
+        batch = FEW if count <= FEW else _passed(count)
+        if batch not in self._prepared:
+            output = ops.softmax(self.graph(batch)[0])
+            self._prepared[batch] = self._backend.prepare(output, self._model.state())
+        return self._with_weights(self._prepared[batch])
+
+    def _with_weights(self, program):
+        """A program that has the weights as they are."""
+        if program not in self._current:
+            program.write(dict(self._weights()))
+            self._current.add(program)
+        return program
+
+
+def _passed(count: int) -> int:
+    """How many images a pass for so many has."""
+    return min(max(1 << (count - 1).bit_length(), LEAST), MOST)

@@ -127,7 +127,7 @@ class RecordedRun:
         """
         classifier = self._classifier
         probabilities = classifier.probabilities(classifier.pixels(images))
-        return [classifier.class_names[i] for i in probabilities.argmax(axis=1)], probabilities
+        return [classifier.class_names[i] for i in probabilities.argmax(axis=1).tolist()], probabilities
 
     @cached_property
     def _classifier(self) -> Classifier:

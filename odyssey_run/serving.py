@@ -1,7 +1,6 @@
 """What MLflow calls to load and ask a model that `model_folder` wrote: its loader module."""
 
 import hashlib
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "S
 
 
 class ServedModel:
-    """Answers one batch at a time.
+    """Answers batches, whichever thread asks.
 
     Args:
         classifier: trained.
@@ -42,7 +41,6 @@ class ServedModel:
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
-        self._lock = threading.Lock()
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Labels and probabilities.
@@ -62,7 +60,6 @@ class ServedModel:
             pixels = self.classifier.pixels(model_input)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        with self._lock:
-            probabilities = self.classifier.probabilities(pixels)
+        probabilities = self.classifier.probabilities(pixels)
         names = self.classifier.class_names
-        return {"labels": [names[i] for i in probabilities.argmax(axis=1)], "probabilities": probabilities}
+        return {"labels": [names[i] for i in probabilities.argmax(axis=1).tolist()], "probabilities": probabilities}

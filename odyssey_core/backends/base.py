@@ -59,6 +59,22 @@ class Executable(Protocol):
         """Sets values by the names that ``read`` gives."""
 
 
+class Prepared(Protocol):
+    """A graph made ready to run on images as soon as they are there. It owns the parameters' values.
+
+    Attributes:
+        images: (most, C, H, W) uint8, where the caller puts the images.
+    """
+
+    images: np.ndarray
+
+    def run(self, count: int) -> np.ndarray:
+        """(count, F) float32, the output for the first ``count`` images; the next run overwrites it."""
+
+    def write(self, values: Mapping[str, np.ndarray]) -> None:
+        """Sets parameters by their names."""
+
+
 class Backend(Protocol):
     """Turns a finished graph into an executable."""
 
@@ -79,6 +95,9 @@ class Backend(Protocol):
             rule: what a step does to these together. Its slots are zero until they are written, as parameters are.
             buffers: for each buffer that a step changes, by name, the node whose value it takes.
         """
+
+    def prepare(self, output: Tensor, parameters: dict[str, Tensor]) -> Prepared:
+        """What computes one output of images for as many as its batch has, or fewer, with the bits of `compile`."""
 
     def memory(
         self,

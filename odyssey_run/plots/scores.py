@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from odyssey_core.classifier import Classifier, softmax
+from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.dataset import Alike
 
@@ -60,7 +60,8 @@ class Scores:
     @cached_property
     def confidence(self) -> np.ndarray:
         """(N,) probability of the answer."""
-        return softmax(self.logits).max(axis=1)
+        apart = self.logits - self.logits.max(axis=1, keepdims=True)
+        return 1 / np.exp(apart, dtype=np.float64).sum(axis=1)
 
     @cached_property
     def confusion(self) -> np.ndarray:

@@ -51,6 +51,13 @@ class NumbaBackend:
         self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
         return NumbaExecutable(outputs, parameters, updates, rule, buffers, self.groups, self.threads, self.tiles)
 
+    def prepare(self, output, parameters):
+        """See `Backend.prepare`."""
+        from odyssey_core.backends.numba.prepared import PreparedCall
+
+        self.require([output])
+        return PreparedCall(output, parameters, self.groups, self.threads, self.tiles)
+
     def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
         """See `Backend.memory`."""
         from odyssey_core.backends.numba.program import plan

@@ -19,7 +19,7 @@ from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.instruction import INSTRUCTIONS, Instruction, Kernel
 from odyssey_core.backends.numba.operands import Operand, Place, Row, Scratch, Stage, padded, stored_shape, stored_size
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.traced import HALF, LANES
 from odyssey_core.errors import ShapeError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological
@@ -47,10 +47,15 @@ class _Rule(NamedTuple):
 
 
 RULES: dict[str, list[_Rule]] = defaultdict(list)
+SINGLE_RULES: dict[str, list[_Rule]] = defaultdict(list)
 
 
 def lowers(
-    *names: str, fuses: Sequence[Fusion] = (), when: Callable[..., bool] | None = None, in_place: bool = False
+    *names: str,
+    fuses: Sequence[Fusion] = (),
+    when: Callable[..., bool] | None = None,
+    in_place: bool = False,
+    rules: dict[str, list[_Rule]] = RULES,
 ) -> Callable:
     """Decorates ``(lowering, node, outer)``, which adds the rows that compute ``outer``: the node, or what is fused.
 
@@ -59,11 +64,12 @@ def lowers(
         fuses: operations that it can compute in its store.
         when: ``(lowering, node, outer) -> bool``: a rule for special cases, which goes before the one without.
         in_place: the value lies where that of the first operand does.
+        rules: where it is entered: those of blocks of sixteen images, or those of single ones.
     """
 
     def decorate(emit):
         for name in names:
-            RULES[name].insert(0 if when else len(RULES[name]), _Rule(emit, tuple(fuses), when, in_place))
+            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place))
         return emit
 
     return decorate
@@ -94,10 +100,14 @@ class Lowering:
         parameter_size, gradient_size, shared_size: float32 elements.
         scratch, kept: allocators of a worker's and of a block's memory.
         pixels: (C H W) of the images that the step gathers, or None.
+        rules: how each operation is lowered.
+        images: of a block.
 
     Raises:
         ShapeError: something that this backend cannot run.
     """
+
+    rules, images = RULES, LANES
 
     def __init__(
         self,
@@ -147,7 +157,7 @@ class Lowering:
             for i, inner in enumerate(outer.inputs):
                 possible = any(
                     (fusion.op, fusion.operand) == (outer.op.name, i) and fusion.possible(inner, outer)
-                    for rule in RULES.get(inner.op.name, ())
+                    for rule in self.rules.get(inner.op.name, ())
                     for fusion in rule.fuses
                 )
                 if possible and self.uses[inner] == 1:
@@ -184,7 +194,7 @@ class Lowering:
         column = 0
         for node in self.outputs:
             self.level, size = levels[node], math.prod(node.shape[1:])
-            self.row(INSTRUCTIONS["emit"], x=self.laned(node, (size,)), size=size, column=column)
+            self.emit(node, size, column)
             column += size
         self.output_columns = column
 
@@ -196,7 +206,7 @@ class Lowering:
             end = len(steps) if node in self.outputs else i
             last_use[node] = max(last_use.get(node, i), end)
             last_level[node] = max(last_level.get(node, 0), levels[node])
-            shared = any(rule.in_place for rule in RULES.get(node.op.name, ()))
+            shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
             for k, x in enumerate((*node.inputs, *(absorbed[node].inputs if node in absorbed else ()))):
                 held_on = shared and k == 0
                 last_use[x] = max(last_use.get(x, 0), last_use[node] if held_on else i)
@@ -204,7 +214,7 @@ class Lowering:
         return last_use, last_level
 
     def _emit(self, node: Tensor, outer: Tensor) -> None:
-        for rule in RULES.get(node.op.name, ()):
+        for rule in self.rules.get(node.op.name, ()):
             if rule.when is None or rule.when(self, node, outer):
                 rule.emit(self, node, outer)
                 return
@@ -220,6 +230,14 @@ class Lowering:
         """The value of a batched node, sixteen images side by side; of a shape of as many elements."""
         return self.places[node].shaped((*(node.shape[1:] if shape is None else shape), LANES))
 
+    def size(self, node: Tensor) -> int:
+        """float32 elements that a batched value takes in a block."""
+        return math.prod(node.shape[1:]) * LANES
+
+    def emit(self, node: Tensor, size: int, column: int) -> None:
+        """Adds the row that hands out a value of ``size`` elements for each image."""
+        self.row(INSTRUCTIONS["emit"], x=self.laned(node, (size,)), size=size, column=column)
+
     def held(self, node: Tensor) -> Operand:
         """A parameter or a buffer."""
         return self.places[node].shaped(stored_shape(node.shape))
@@ -230,8 +248,7 @@ class Lowering:
             return self.held(node)
         if node not in self.combined:
             parts = self.places[node]
-            total = Place("shared", self.shared_size, padded(parts.size))
-            self.shared_size += total.size
+            total = self.shared(parts.size)
             self.combined[node] = Combined(self._level_of[node], parts, total)
         return self.combined[node].total.shaped(node.shape)
 
@@ -246,7 +263,7 @@ class Lowering:
         if not node.batched:
             place = self._wanted.get(node) or self.sums(stored_size(node.shape))
         else:
-            size = size or math.prod(node.shape[1:]) * LANES
+            size = size or self.size(node)
             crosses = self._last_level[node] > self.level
             space, allocator = ("kept", self.kept) if crosses else ("scratch", self.scratch)
             place = self.places.get(reuse)
@@ -260,6 +277,12 @@ class Lowering:
         size = padded(size)
         self.gradient_size += size
         return Place("gradient", self.gradient_size - size, size)
+
+    def shared(self, size: int) -> Place:
+        """Memory that there is once, for all groups and steps."""
+        size = padded(size)
+        self.shared_size += size
+        return Place("shared", self.shared_size - size, size)
 
     def temporary(self, size: int) -> Place:
         """Memory for rows of one node alone, until it is released."""
@@ -279,3 +302,50 @@ class Lowering:
         operands = {name: value for name, value in arguments.items() if kinds.get(name, 0) is None}
         numbers = {name: value for name, value in arguments.items() if name not in operands}
         self.rows.append(Row(Kernel(instruction, fixed), operands, numbers, self.level, stage))
+
+
+def pitch(channels: int, pixels: int) -> int:
+    """Elements from pixel to pixel of an image whose channels stand side by side: vectors, or halves of one.
+
+    Where there is one channel alone, pixels follow each other.
+    """
+    if channels == 1 and pixels > 1:
+        return 1
+    return HALF if channels <= HALF else (channels + LANES - 1) // LANES * LANES
+
+
+def extent(channels: int, pixels: int) -> int:
+    """Elements of such an image. Behind half vectors lies room for what is read and written in whole ones."""
+    each = pitch(channels, pixels)
+    return padded(pixels * each + (HALF if each == HALF else 0))
+
+
+class SingleLowering(Lowering):
+    """The rows of one image, whose lanes are its channels: a value is (pixels, pitch), as `pitch` says.
+
+    For a few images alone; inference only. Every sum has the order that it has in blocks of sixteen images.
+    """
+
+    rules, images = SINGLE_RULES, 1
+
+    @staticmethod
+    def sizes(node: Tensor) -> tuple[int, int]:
+        """Channels, or features, and pixels of a value."""
+        return node.shape[1], math.prod(node.shape[2:])
+
+    def size(self, node: Tensor) -> int:
+        return extent(*self.sizes(node))
+
+    def value(self, node: Tensor) -> Operand:
+        """The value of a batched node."""
+        return self.places[node].shaped((self.size(node),))
+
+    def made(self, node: Tensor) -> Operand:
+        """Memory for a node's value."""
+        self.result(node)
+        return self.value(node)
+
+    def emit(self, node: Tensor, size: int, column: int) -> None:
+        if self.sizes(node)[1] > 1:
+            self.refuse(node)
+        self.row(INSTRUCTIONS["emit_single"], x=self.places[node].shaped((size,)), size=size, column=column)

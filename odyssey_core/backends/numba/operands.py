@@ -14,7 +14,7 @@ class Place:
 
     Spaces, and how many of each there are:
         parameter, slot: one; changed by updates alone.
-        shared: one; sums over the whole batch, which every block may read in a later phase.
+        shared: one; sums over the whole batch, or parameters in another order, for every block in a later phase.
         gradient: one for each group of blocks, kept from block to block.
         kept: one for each block of sixteen images; values that a later phase reads.
         scratch: one for each worker; values of the block that is run.
@@ -41,9 +41,11 @@ class Operand:
 
 
 class Stage(Enum):
-    """How often a row runs: for each block, for each group when its blocks are done, or once when all levels are."""
+    """When a row runs: for each block, for each group when its blocks are done, once when all levels are, or once for
+    all steps when parameters are written.
+    """
 
-    BLOCK, GROUP, STEP = range(3)
+    BLOCK, GROUP, STEP, WRITTEN = range(4)
 
 
 @dataclass

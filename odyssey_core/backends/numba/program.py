@@ -50,9 +50,11 @@ class Program:
         buffers: every stretch that a row may name.
         memory_size: float32 elements.
         memory: how many of these each use takes, by its name.
-        blocks: blocks of sixteen images in a step.
+        blocks: blocks of images in a step.
+        images: of a block.
         apart: float32 elements between the values that two blocks keep from phase to phase.
         workers: how many share out the groups of a phase; the groups of one run one after the other.
+        first: the phase that steps begin with; those before are run when parameters are written.
         computing: phases before those that change parameters.
         pixels: (C H W) that a gathered image must have, or None.
         inputs, outputs: columns of values that are given and handed out.
@@ -66,8 +68,10 @@ class Program:
     memory_size: int
     memory: dict[str, int]
     blocks: int
+    images: int
     apart: int
     workers: int
+    first: int
     computing: int
     pixels: int | None
     inputs: int
@@ -260,6 +264,7 @@ def plan(
     groups: int,
     workers: int,
     tiles: TileSizes,
+    lowered: type[Lowering] = Lowering,
 ) -> Layout:
     """What lies where in the memory of a step, worked out before anything is compiled or allocated.
 
@@ -268,11 +273,12 @@ def plan(
         groups: of blocks, at most so many; never more than there are blocks. Part of the result.
         workers: at most so many share the groups; no part of the result.
         tiles: register tiles to use.
+        lowered: into which form.
 
     Raises:
         ConfigError: the machine has less memory; the message names the largest batch that fits.
     """
-    lowering = Lowering(outputs, parameters, updates, buffers, tiles)
+    lowering = lowered(outputs, parameters, updates, buffers, tiles)
     batch = next(x.shape[0] for x in lowering.order if x.batched)
     rules = [rule.around(u.optimizer) for u in updates]
     pieces = sum(map(len, _stretches(lowering, updates, rules)))
@@ -281,7 +287,7 @@ def plan(
     def of(blocks: int) -> Layout:
         return Layout(lowering, slots, min(groups, blocks), min(workers, groups, blocks), blocks, pieces)
 
-    layout, most = of(-(-batch // LANES)), usable_memory()
+    layout, most = of(-(-batch // lowering.images)), usable_memory()
     if 4 * layout.size > most:
         fits = bisect(range(1, layout.blocks), most, key=lambda blocks: 4 * of(blocks).size)
         smaller = f"trainer.batch_size={fits * LANES} fits" if fits else "not even one of 16 fits"
@@ -300,7 +306,10 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
     pieces = [piece for stretch in stretches for piece in stretch]
     values = tuple(sorted({name for each in rules for name in each.values}))
     writer = _Writer(layout, values)
-    phases = [phase for level in _levels(lowering) for phase in _walk(writer, level)]
+    written = [row for row in lowering.rows if row.stage is Stage.WRITTEN]
+    phases = [_once(writer, [written], writer.add_row)] if written else []
+    first = len(phases)
+    phases += [phase for level in _levels(lowering) for phase in _walk(writer, level)]
     computing = len(phases)
     if any(each.norms for each in rules):
         phases.append(_once(writer, stretches, writer.add_squares))
@@ -321,7 +330,9 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
         memory=layout.memory,
         blocks=layout.blocks,
         apart=layout.kept_stride,
+        images=lowering.images,
         workers=layout.workers,
+        first=first,
         computing=computing,
         pixels=lowering.pixels,
         inputs=sum(int(np.prod(x.shape[1:])) for x in lowering.inputs),
@@ -331,7 +342,7 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
 
 
 def _levels(lowering: Lowering) -> list[int]:
-    return sorted({row.level for row in lowering.rows if row.stage is not Stage.STEP})
+    return sorted({row.level for row in lowering.rows if row.stage in (Stage.BLOCK, Stage.GROUP)})
 
 
 def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:

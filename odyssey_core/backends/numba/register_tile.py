@@ -11,7 +11,7 @@ from numba.extending import models, register_model
 
 from odyssey_core import arithmetic
 from odyssey_core.backends.numba.memory import offset
-from odyssey_core.backends.numba.traced import F32, LANES, register, splat_vector
+from odyssey_core.backends.numba.traced import F32, I32, LANES, register, splat_vector
 from odyssey_core.backends.numba.vector import fma_vector, load_vector, store_vector
 
 
@@ -88,6 +88,23 @@ def tile_splat(rows, columns, memory, start):
 
 
 register(tile_splat, lambda rows, columns, memory, start: _sized(rows, columns, types.literal(LANES)), _splat)
+
+
+def _lines(builder, kinds, values):
+    kind, (*_, memory, start) = _sized(*kinds[:3]), values
+    value = ir.Constant(kind.llvm, ir.Undefined)
+    for _, j, k in kind.grid():
+        at = builder.add(start, start.type(j * kind.lanes))
+        value = builder.insert_value(value, load_vector(builder, builder.gep(memory, [at]), kind.vector), k)
+    return value
+
+
+def tile_lines(rows, columns, lanes, memory, start):
+    """Every row of the tile holds the vectors that lie side by side from ``memory[start]`` on."""
+    return memory[_indices((1, columns, lanes), start, 0, lanes)].repeat(rows, axis=0)
+
+
+register(tile_lines, lambda *kinds: _sized(*kinds[:3]), _lines)
 
 
 def _accumulate(left):
@@ -167,6 +184,7 @@ register(add_scaled, lambda *kinds: None if _sized(*kinds[:3]) is None else type
 
 
 def _store(builder, kind, value, memory, start, row_stride, column_stride, low):
+    low = builder.shuffle_vector(low, low, ir.Constant(ir.VectorType(I32, kind.lanes), [*range(kind.lanes)]))
     for i, j, k in kind.grid():
         vector = builder.extract_value(value, k)
         vector = builder.select(builder.fcmp_ordered(">", low, vector), low, vector)
@@ -178,6 +196,7 @@ def _store(builder, kind, value, memory, start, row_stride, column_stride, low):
 @on_tile(lambda tile: types.void, _store)
 def tile_store(tile, memory, start, row_stride, column_stride, low):
     """Writes the tile's vectors, none of their elements below ``low`` (a vector)."""
+    low = low[: tile.shape[2]]
     memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(low > tile, low, tile)
 
 

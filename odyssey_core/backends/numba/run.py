@@ -6,7 +6,7 @@ from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -20,15 +20,17 @@ from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finis
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.compile import ROW, address_of, address_of_function
 from odyssey_core.backends.numba.instruction import ROW_WIDTH
+from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import share, stored_shape
 from odyssey_core.backends.numba.program import lay_out, plan
-from odyssey_core.backends.numba.step_feed import FEED, StepFeed
+from odyssey_core.backends.numba.step_feed import FEED, StepFeed, address
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.traced import I32, I64, INTEGER, LANES, MEMORY, compiled_as
+from odyssey_core.backends.numba.traced import I32, I64, INTEGER, MEMORY, compiled_as
 from odyssey_core.optim import StepRule, Update
 from odyssey_core.tensor import Shape, Tensor
 
 _share = register_jitable(share)
+NO_STEP = Feed(np.zeros((1, 0), np.int64))
 
 
 def _call(builder, address, *arguments):
@@ -104,6 +106,24 @@ def run_worker(memory, table, addresses, feed, phases, marks, sizes, worker):
 _ARGUMENTS = (MEMORY, ROW, ROW, FEED, ROW, COUNTERS, ROW, INTEGER)
 
 
+class Call(NamedTuple):
+    """What a run of some phases takes.
+
+    Attributes:
+        feed: the steps.
+        phases: see `Program`.
+        marks: see `barrier.counters`.
+        arrays: all that the arguments point into.
+        arguments: of `run_worker` but the last.
+    """
+
+    feed: StepFeed
+    phases: np.ndarray
+    marks: np.ndarray
+    arrays: tuple[np.ndarray, ...]
+    arguments: list[int]
+
+
 class NumbaExecutable:
     """A checked program with its memory. See `backends.base.Executable`.
 
@@ -114,6 +134,7 @@ class NumbaExecutable:
         groups: most groups of blocks.
         threads: at most so many share the groups.
         tiles: register tiles to use.
+        lowered: into which form.
     """
 
     def __init__(
@@ -126,8 +147,9 @@ class NumbaExecutable:
         groups: int,
         threads: int,
         tiles: TileSizes,
+        lowered: type[Lowering] = Lowering,
     ):
-        layout = plan(outputs, parameters, updates, rule, buffers, groups, threads, tiles)
+        layout = plan(outputs, parameters, updates, rule, buffers, groups, threads, tiles, lowered)
         lowering = layout.lowering
         self._bounds = FeedBounds.of(outputs, updates, rule)
         self.program = lay_out(layout, updates, rule)
@@ -144,8 +166,7 @@ class NumbaExecutable:
             self._gradients[u.name] = parts, u.parameter.shape
         self._memory = _aligned_zeros(self.program.memory_size)
         self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
-        address = address_of_function(run_worker, _ARGUMENTS)
-        self._run = callable_at(address, 8)
+        self._run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))
         self._lock = RLock()
 
     def read(self) -> dict[str, np.ndarray]:
@@ -156,8 +177,11 @@ class NumbaExecutable:
         with self._lock:
             for name, value in values.items():
                 self._view(*self._stored[name])[...] = value
+            if self.program.first:
+                self._execute(NO_STEP, self.program.phases[: self.program.first])
 
     def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
+        self._bounds.check(feed)
         found = {}
         with self._lock:
             self._execute(feed, self.program.phases[: self.program.computing])
@@ -173,23 +197,32 @@ class NumbaExecutable:
         return whole[:, : shape[1]] if len(shape) == 2 else whole
 
     def run(self, feed: Feed) -> np.ndarray:
-        return self._execute(feed, self.program.phases)
+        self._bounds.check(feed)
+        return self._execute(feed, self.program.phases[self.program.first :])
 
     def _execute(self, feed: Feed, phases: np.ndarray) -> np.ndarray:
-        program = self.program
-        self._bounds.check(feed)
-        given = self.step_feed(feed)
-        table, phases, workers = given.table(), np.ascontiguousarray(phases), program.workers
-        marks, sizes = counters(workers), np.array([len(given.order), *phases.shape[:2], workers], np.int64)
-        arrays = (self._memory, program.table, self._addresses, table, phases, marks, sizes)
+        call = self.prepare(feed, phases)
         with self._lock:
-            run_side_by_side(self._run, workers, [array.ctypes.data for array in arrays], (arrays, given))
-        return given.outputs[:, : self._bounds.batch_size]
+            self.calling(call)()
+        return call.feed.outputs[:, : self._bounds.batch_size]
+
+    def prepare(self, feed: Feed, phases: np.ndarray) -> Call:
+        """Everything that a run of the phases takes, in arrays that it keeps alive."""
+        given, workers, phases = self.step_feed(feed), self.program.workers, np.ascontiguousarray(phases)
+        marks, sizes = counters(workers), np.array([len(given.order), *phases.shape[:2], workers], np.int64)
+        arrays = (self._memory, self.program.table, self._addresses, given.table(), phases, marks, sizes)
+        return Call(given, phases, marks, arrays, [address(array) for array in arrays])
+
+    def calling(self, call: Call) -> Callable[[], Any]:
+        """What runs a call whenever its counters are 0; as long as the call itself is kept."""
+        if self.program.workers > 1:
+            return partial(run_side_by_side, self._run, self.program.workers, call.arguments, call)
+        return partial(self._run, *map(ctypes.c_void_p, (*call.arguments, 0)))
 
     def step_feed(self, feed: Feed) -> StepFeed:
         """The feed in arrays that kernels read."""
         steps, batch = feed.order.shape
-        lanes = self.program.blocks * LANES
+        lanes = self.program.blocks * self.program.images
         order = np.full((steps, lanes), -1, np.int64)
         order[:, :batch] = feed.order
         values = np.zeros((steps, len(self.program.values)), np.float32)

@@ -6,7 +6,19 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from odyssey_core.backends.numba.traced import F32, FLOAT, I32, I64, INTEGER, LANES, VECTOR, WORDS, Pointer, compiled_as
+from odyssey_core.backends.numba.traced import (
+    F32,
+    FLOAT,
+    FLOATS,
+    I32,
+    I64,
+    INTEGER,
+    LANES,
+    VECTOR,
+    WORDS,
+    Pointer,
+    compiled_as,
+)
 from odyssey_core.backends.numba.vector import fma, fma_vector, store_vector
 
 FEED = Pointer("feed", (types.int64, I64))
@@ -16,15 +28,20 @@ FIELDS = (
 )  # fmt: skip
 
 
+def address(array: np.ndarray) -> int:
+    """Where an array begins; sooner said than by ``array.ctypes.data``."""
+    return array.__array_interface__["data"][0]
+
+
 class StepFeed(NamedTuple):
     """The feed of a call, as `backends.base.Feed` has it, in arrays that kernels can read.
 
     Attributes:
-        order: (steps, blocks * 16) int64, -1 where there is no image.
+        order: (steps, blocks * images of a block) int64, -1 where there is no image.
         pixels: (images, C H W) uint8.
         labels: (images,) int64.
         values: (steps, S) float32.
-        inputs: (steps, blocks * 16, F) float32.
+        inputs: (steps, blocks * images of a block, F) float32.
         outputs: likewise.
         seed_low, seed_high, epoch: words of the random numbers' key and counter.
     """
@@ -47,7 +64,7 @@ class StepFeed(NamedTuple):
             "input_columns": self.inputs.shape[2], "output_columns": self.outputs.shape[2],
             "seed_low": self.seed_low, "seed_high": self.seed_high, "epoch": self.epoch,
         }  # fmt: skip
-        return np.array([arrays[n].ctypes.data if n in arrays else numbers[n] for n in FIELDS], np.int64)
+        return np.array([address(arrays[n]) if n in arrays else numbers[n] for n in FIELDS], np.int64)
 
 
 def _field(builder, feed, name):
@@ -109,6 +126,18 @@ def label(feed, image):
 def pixel(feed, image, i):
     """A pixel of an image, 0 to 255."""
     return np.float32(feed.pixels[image, i])
+
+
+def _pixels(builder, feed, image, i):
+    place = _address(builder, feed, "pixels", ir.IntType(8), (image, "size"), (i, None))
+    raw = builder.load(builder.bitcast(place, ir.VectorType(ir.IntType(8), LANES).as_pointer()), align=1)
+    return builder.uitofp(raw, VECTOR)
+
+
+@compiled_as(FLOATS, _pixels)
+def pixel_vector(feed, image, i):
+    """Sixteen pixels of an image, 0 to 255."""
+    return feed.pixels[image, i : i + LANES].astype(np.float32)
 
 
 @compiled_as(

@@ -22,6 +22,10 @@ class TileSizes:
         """(rows, columns) of a tile of scalars x lane vectors."""
         return self._best(rows, columns, self.width)
 
+    def pixels(self, rows: int, columns: int, lanes: int) -> tuple[int, int]:
+        """(rows, columns) of a tile of scalars x vectors of so many lanes."""
+        return self._best(rows, columns, max(1, self.width * lanes // LANES), 8)
+
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
         """(rows, columns, lanes) of a tile of vectors x vectors, each one register."""
         return *self._best(rows, columns, 1), LANES // self.width
@@ -39,8 +43,8 @@ class TileSizes:
         sizes = [(r, c) for r in range(1, rows + 1) for c in range(1, columns + 1) if r * c <= most]
         return min(sizes, key=lambda size: (cycles(*size), size))
 
-    def _best(self, rows: int, columns: int, width: int) -> tuple[int, int]:
-        """The tile with the fewest cycles over rows x columns, of vectors of ``width`` registers.
+    def _best(self, rows: int, columns: int, width: int, most: int = 6) -> tuple[int, int]:
+        """The tile with the fewest cycles over rows x columns, of vectors of ``width`` registers, ``most`` in a row.
 
         Per step of the summed dimension two multiply-adds and two loads start in a cycle, a chain of multiply-adds on
         one register needs 4 cycles, and about half a cycle goes into the loop. A tile, its columns and one left factor
@@ -53,7 +57,7 @@ class TileSizes:
 
         sizes = [
             (r, c)
-            for c in range(1, min(columns, 6) + 1)
+            for c in range(1, min(columns, most) + 1)
             for r in range(1, rows + 1)
             if (r * c + c) * width + 1 <= self.registers
         ]

@@ -64,7 +64,7 @@ def time_rows(executable: NumbaExecutable, feed: Feed, rounds: int = 7) -> list[
 def _alone(executable: NumbaExecutable, feed: Feed, start: int, end: int, block: int) -> float:
     """Seconds of one run of the rows from ``start`` to ``end``, without anything else of a step."""
     phases = np.array([[(start, end, end, block, block + 1)]], np.int64)
-    executable.program = replace(executable.program, phases=phases)
+    executable.program = replace(executable.program, phases=phases, first=0)
     begun = time.perf_counter()
     executable.run(feed)
     return (time.perf_counter() - begun) / len(feed.order)

@@ -11,6 +11,7 @@ import numpy as np
 from odyssey_core.backends.base import NO_BUFFERS, Feed, FeedBounds, input_nodes, require_ops
 from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError
+from odyssey_core.ops.leaves import IMAGES
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
@@ -52,6 +53,10 @@ class NumpyBackend:
         """See `Backend.compile`."""
         return Interpreter(list(outputs), dict(parameters), list(updates), rule, dict(buffers), self.dtype)
 
+    def prepare(self, output: Tensor, parameters: dict[str, Tensor]):
+        """See `Backend.prepare`."""
+        return PreparedInterpreter(self.compile([output], parameters), output)
+
     def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
         """See `Backend.memory`; all values of a step are kept to its end."""
         nodes = topological([*outputs, *(u.grad for u in updates), *buffers.values()])
@@ -65,7 +70,7 @@ class NumpyBackend:
         require_ops("numpy", "function", outputs, FUNCTIONS.keys() | own)
 
 
-@dataclass
+@dataclass(eq=False)
 class Interpreter:
     """See `backends.base.Executable`."""
 
@@ -142,3 +147,21 @@ class Interpreter:
             given = {name: value for name, value in extras.items() if name in _arguments(function)}
             values[node] = function(*operands, **node.attrs, **given)
         return values
+
+
+class PreparedInterpreter:
+    """See `backends.base.Prepared`.
+
+    Args:
+        interpreter: of one output.
+        output: for as many images as there may be.
+    """
+
+    def __init__(self, interpreter: Interpreter, output: Tensor):
+        shape = next(node.shape for node in topological([output]) if node.op is IMAGES)
+        self.images, self.write, self._run = np.zeros(shape, np.uint8), interpreter.write, interpreter.run
+        self._feed = Feed(np.arange(shape[0])[None], self.images.reshape(shape[0], -1))
+
+    def run(self, count: int) -> np.ndarray:
+        """See `Prepared.run`."""
+        return self._run(self._feed)[0, :count]

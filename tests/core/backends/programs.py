@@ -7,7 +7,8 @@ from harness import numba_backend
 
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
-from odyssey_core.backends.base import Feed
+from odyssey_core.backends.base import NO_BUFFERS, Feed
+from odyssey_core.backends.numba.lower import SingleLowering
 from odyssey_core.backends.numba.run import NumbaExecutable
 from odyssey_core.data.augment import Augment
 from odyssey_core.models import MODELS
@@ -25,7 +26,7 @@ from odyssey_core.nn import (
     Tanh,
 )
 from odyssey_core.optim import OPTIMIZERS, PLAIN, StepRule, Update
-from odyssey_core.tensor import after_step
+from odyssey_core.tensor import after_step, for_inference
 
 GUARD = 4096
 ACTIVATIONS = [getattr(ops, name) for name in ops.activations.__all__ if name != "softmax"]
@@ -85,7 +86,8 @@ class Trained:
         whole = np.full(size + 2 * GUARD, MARK)
         executable._memory = whole[GUARD : GUARD + size]
         executable._memory[...] = self.executable._memory if memory is None else memory
-        executable.program = program
+        executable.program = copy.copy(program)
+        executable.program.first = 0  # rows that are run when values are written, too
         executable.run(self.feed)
         return bool((whole[:GUARD] == MARK).all() and (whole[GUARD + size :] == MARK).all())
 
@@ -152,4 +154,42 @@ def resnet8() -> Trained:
     return Trained(model, (1, 8, 8), 32, OPTIMIZERS["sgd"](momentum=0.9), 10)
 
 
-PROGRAMS = {"lenet5": lenet5, "other": other, "residual": residual, "wide": wide}
+class _Pools(Module):
+    """What a single image is computed by: borders, strides, every pool, batch norm, odd numbers of channels."""
+
+    def __init__(self):
+        self.first, self.norm = Conv2d(2, 5, 3, stride=2, padding=1, bias=False), BatchNorm2d(5)
+        self.second, self.fc, self.means = Conv2d(5, 20, 2), Linear(40, 18), Linear(20, 18)
+
+    def forward(self, x):
+        h = ops.max_pool2d(ops.relu(self.norm(self.first(x))), 3, 1, 1)
+        h = ops.avg_pool2d(ops.tanh(self.second(h)), 2, 2, 1)
+        return ops.relu(self.fc(ops.flatten(ops.max_pool2d(h, 2)))) + self.means(ops.global_avg_pool2d(h))
+
+
+class Single(Trained):
+    """A program that computes its images one by one, and nothing but their probabilities.
+
+    Args:
+        model: a module.
+        shape: of an image.
+        batch: images, of which the last one is missing.
+    """
+
+    def __init__(self, model, shape, batch):
+        rng, held = np.random.default_rng(1), model.state()
+        logits = model(ops.images((batch, *shape), (0.1, 0.2), 0.9))
+        self.arguments = for_inference([ops.softmax(logits)]), held, (), PLAIN, NO_BUFFERS
+        self.executable = NumbaExecutable(*self.arguments, 1, 1, numba_backend().tiles, SingleLowering)
+        order = np.arange(batch)[None]
+        order[:, -1] = -1
+        self.feed = Feed(order, rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8))
+        self.executable.write({n: rng.uniform(0.01, 0.1, p.shape) for n, p in held.items()})
+
+
+def single() -> Single:
+    """Three images of 9 x 15 pixels in two channels."""
+    return Single(_Pools(), (2, 9, 15), 3)
+
+
+PROGRAMS = {"lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "single": single}

@@ -98,9 +98,11 @@ def test_a_thread_that_comes_late_finds_its_memory_and_nothing_to_do(monkeypatch
     executable, feed = _trained(2)
     losses = executable.run(feed)
     ((function, arguments),) = late
-    _, addresses, _, (arrays, given) = arguments
-    assert [*addresses[:-1]] == [array.ctypes.data for array in arrays]
-    assert any(np.array_equal(given.table(), array) for array in arrays)  # what the addresses among them point to
+    _, addresses, _, kept = arguments
+    assert [*addresses[:-1]] == [array.ctypes.data for array in kept.arrays]
+    assert any(
+        np.array_equal(kept.feed.table(), array) for array in kept.arrays
+    )  # what the addresses among them point to
     function(*arguments)
     _assert_same({"losses": losses, **executable.read()}, _after_one_call())
 

@@ -119,6 +119,7 @@ def _fuzz(trained, count, seed):
         ("other", 1500, 2),
         ("residual", 600, 3),
         ("wide", 800, 4),
+        ("single", 800, 8),
         pytest.param("lenet5", 5000, 5, marks=pytest.mark.slow),
         pytest.param("resnet8", 5000, 6, marks=pytest.mark.slow),
         pytest.param("residual", 5000, 7, marks=pytest.mark.slow),
@@ -130,7 +131,7 @@ def test_corruptions_are_rejected_or_harmless(name, count, seed, trained):
     assert rejected > 4 * accepted > 0
 
 
-@pytest.mark.parametrize("name", ["other", "residual", "wide"])
+@pytest.mark.parametrize("name", ["other", "residual", "wide", "single"])
 def test_sound_programs_stay_inside_and_the_oracle_sees_faults(name, trained):
     sound = trained(name)
     assert sound.guarded(sound.program)
@@ -227,7 +228,7 @@ def _reads_no_block_beyond(program) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["lenet5", "other", "residual"])
+@pytest.mark.parametrize("name", ["lenet5", "other", "residual", "single"])
 def test_corrupted_phases(name, trained):
     """One or two cells of the phases: what is accepted runs every row where its images are, and nowhere else."""
     trained = trained(name)

@@ -11,6 +11,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     norm,
     pool,
     shapes,
+    single,
     sparse_conv,
     update,
 )

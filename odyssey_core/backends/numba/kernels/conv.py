@@ -44,7 +44,7 @@ def shapes(d):
     return {"x": x, "y": y, "grad": y, "gate": x, "dx": x, "weight": weight, "bias": (groups * d["out"],)}
 
 
-def _multiply_adds(d) -> int:
+def multiply_adds(d) -> int:
     taps = d["channels"] * d["kernel_height"] * d["kernel_width"]
     return d.get("groups", 1) * d["out"] * d["out_height"] * d["out_width"] * taps
 
@@ -61,7 +61,7 @@ def _tiled(d, **spans):
     reads="x weight bias?",
     writes="y",
     shapes=lambda d: _tiled(d, rows="out", columns="out_width"),
-    multiply_adds=_multiply_adds,
+    multiply_adds=multiply_adds,
 )
 def conv2d(
     memory, x, weight, bias, y, channels, height, width, out, out_height, out_width, stride, groups, relu: Flag,
@@ -94,7 +94,7 @@ def conv2d(
     reads="grad weight gate?",
     writes="dx",
     shapes=lambda d: _tiled(d, rows="channels"),
-    multiply_adds=_multiply_adds,
+    multiply_adds=multiply_adds,
 )
 def conv2d_grad_input(
     memory, grad, weight, gate, dx, channels, height, width, out, out_height, out_width, stride, groups,
@@ -135,7 +135,7 @@ def _grad_weight_shapes(d):
     return {"x": s["x"], "grad": s["y"], "dw": (*s["weight"], LANES)}
 
 
-@instruction(reads="x grad", writes="dw", shapes=_grad_weight_shapes, multiply_adds=_multiply_adds)
+@instruction(reads="x grad", writes="dw", shapes=_grad_weight_shapes, multiply_adds=multiply_adds)
 def conv2d_grad_weight(
     memory, block, x, grad, dw, channels, height, width, out, out_height, out_width, stride, groups,
     first_block: Index, rows: Fixed, columns: Fixed, lanes: Fixed, kernel_height: Fixed, kernel_width: Fixed,
@@ -183,7 +183,7 @@ def _grad_weight_wide_shapes(d):
     return {"x": s["x"], "grad": (d["out_height"] * d["out_width"], LANES, pitch), "dw": (taps, pitch)}
 
 
-@instruction(reads="x grad", writes="dw", shapes=_grad_weight_wide_shapes, multiply_adds=_multiply_adds)
+@instruction(reads="x grad", writes="dw", shapes=_grad_weight_wide_shapes, multiply_adds=multiply_adds)
 def conv2d_grad_weight_wide(
     memory, block, x, grad, dw, channels, height, width, out, out_height, out_width, stride, first_block: Index,
     rows: Fixed, columns: Fixed, kernel_height: Fixed, kernel_width: Fixed,

@@ -1,0 +1,57 @@
+"""Answers to images as soon as they are there: a call whose every array and address is made ready beforehand."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from odyssey_core.backends.base import NO_BUFFERS, Feed
+from odyssey_core.backends.numba.lower import Lowering, SingleLowering
+from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.backends.numba.tile_sizes import TileSizes
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.errors import ShapeError
+from odyssey_core.ops.leaves import IMAGES
+from odyssey_core.optim import PLAIN
+from odyssey_core.tensor import Tensor, topological
+
+
+class PreparedCall:
+    """See `backends.base.Prepared`. A run allocates nothing, and on one thread it is a single call.
+
+    Below sixteen images each is computed alone on one thread: to wake another takes longer than to compute an image.
+    Where an operation has no kernel for that, and for more images, they are computed in blocks of sixteen.
+
+    Args:
+        output: for as many images as there may be.
+        parameters: by name.
+        groups: most groups of blocks.
+        threads: at most so many share the groups.
+        tiles: register tiles to use.
+
+    Attributes:
+        alone: whether each image is.
+    """
+
+    def __init__(self, output: Tensor, parameters: Mapping[str, Tensor], groups: int, threads: int, tiles: TileSizes):
+        def executable(groups: int, threads: int, lowered: type[Lowering]) -> NumbaExecutable:
+            return NumbaExecutable((output,), parameters, (), PLAIN, NO_BUFFERS, groups, threads, tiles, lowered)
+
+        self.alone = output.shape[0] < LANES
+        try:
+            made = executable(1, 1, SingleLowering) if self.alone else executable(groups, threads, Lowering)
+        except ShapeError:
+            self.alone, made = False, executable(groups, threads, Lowering)
+        shape = next(node.shape for node in topological([output]) if node.op is IMAGES)
+        self.images, self.write = np.zeros(shape, np.uint8), made.write
+        feed = Feed(np.arange(shape[0])[None], self.images.reshape(shape[0], -1))
+        self._call = made.prepare(feed, made.program.phases[made.program.first :])
+        self._run, self._outputs = made.calling(self._call), self._call.feed.outputs[0]
+        self._end = self._call.phases[0, 0, 4:]
+
+    def run(self, count: int) -> np.ndarray:
+        """See `Prepared.run`."""
+        if self.alone:
+            self._end[0] = count  # of the blocks, which are images
+        self._call.marks.fill(0)
+        self._run()
+        return self._outputs[:count]
