@@ -1,16 +1,28 @@
-"""The runner, from Python: compose a configuration, train it, look at its metrics, ask the model.
+"""The runner, from Python: train a model of your own or of the program's, look at its numbers, ask it.
 
-run = odyssey_run.train("data=digits", "trainer.epochs=3")
-run.metrics["val/accuracy"]  # [(step, value), ...]
-labels, probabilities = run.predict(pixels)
+    run = odyssey_run.train("data=digits", "trainer.epochs=3", model=MyNet)
+    pandas.DataFrame(run.history)
+    labels, probabilities = run.predict(pixels)
+
+docs/python.md tells more.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from odyssey_run.api import OdysseyError, RecordedRun, Request, UnfinishedRun, compose, load, train
+    from odyssey_run.api import EpochEnd, Hook, OdysseyError, RecordedRun, Request, UnfinishedRun, compose, load, train
 
-__all__ = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
+__all__ = [
+    "EpochEnd",
+    "Hook",
+    "OdysseyError",
+    "RecordedRun",
+    "Request",
+    "UnfinishedRun",
+    "compose",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,29 @@
-"""The public names of the runner, for notebooks and scripts. Arguments are what the command line takes."""
+"""The public names of the runner, for notebooks and scripts: what the command line takes, and objects beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
+from odyssey_core.nn import Module
 from odyssey_run import cli, runs, training
 from odyssey_run.assemble import Request
+from odyssey_run.given import given
+from odyssey_run.hooks import EpochEnd, Hook
 from odyssey_run.runs import RecordedRun
 
-__all__ = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
+__all__ = [
+    "EpochEnd",
+    "Hook",
+    "OdysseyError",
+    "RecordedRun",
+    "Request",
+    "UnfinishedRun",
+    "compose",
+    "load",
+    "train",
+]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class UnfinishedRun(OdysseyError):
@@ -25,26 +41,65 @@ class UnfinishedRun(OdysseyError):
         super().__init__(f"{run.name} ended {run.status}: {end.get('reason')}; see {run.folder}{hint}")
 
 
-def compose(*overrides: str, config_dir: str | None = None, plugins: Sequence[str] = ()) -> Request:
+def _plainly(function: Function) -> Function:
+    """Decorates what raises a user's mistakes without the way through the program that they took."""
+
+    @wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except OdysseyError as error:
+            mistake = error
+        except Exception as error:
+            line = cli.told_of_plugin(error)
+            if line is None:
+                raise
+            mistake = ConfigError(line)
+        raise mistake.with_traceback(None) from None
+
+    return called
+
+
+@_plainly
+def compose(
+    *overrides: str,
+    model: Callable[..., Module] | None = None,
+    hooks: Sequence[Hook | type[Hook]] | None = None,
+    config_dir: str | None = None,
+    plugins: Sequence[str] = (),
+) -> Request:
     """The checked request that ``odyssey-run`` would run: ``compose("data=emnist", "optim.lr=0.1").config``.
 
     Args:
         overrides: as on the command line.
+        model, hooks: see `train`.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
         plugins: files as ``--plugin`` takes them.
 
     Raises:
         OdysseyError: everything that is wrong, at once.
     """
-    _check_texts("compose", overrides)
-    return cli.compose(overrides, config_dir, plugins)
+    return _compose("compose", overrides, model, hooks, config_dir, plugins)
 
 
-def train(*overrides: str, config_dir: str | None = None, plugins: Sequence[str] = ()) -> RecordedRun:
+@_plainly
+def train(
+    *overrides: str,
+    model: Callable[..., Module] | None = None,
+    hooks: Sequence[Hook | type[Hook]] | None = None,
+    config_dir: str | None = None,
+    plugins: Sequence[str] = (),
+) -> RecordedRun:
     """Trains as ``odyssey-run`` does, with the same folder, screen and MLflow run.
+
+    What is given as an object becomes a plug-in file, which is what runs: its source with all that it rests on. The run
+    keeps it, and ``--plugin`` takes it again.
 
     Args:
         overrides: as on the command line.
+        model: a class derived from `odyssey_core.Module`, or a function that returns one; it takes ``input_shape`` and
+            ``classes``, and its other parameters are options.
+        hooks: classes derived from `Hook`, or objects of such; each object is made again with its options.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
         plugins: files as ``--plugin`` takes them.
 
@@ -52,8 +107,7 @@ def train(*overrides: str, config_dir: str | None = None, plugins: Sequence[str]
         UnfinishedRun: the run failed or was stopped; it is in the exception's ``run``.
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    _check_texts("train", overrides)
-    request = cli.compose(overrides, config_dir, plugins)
+    request = _compose("train", overrides, model, hooks, config_dir, plugins)
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
@@ -64,6 +118,7 @@ def train(*overrides: str, config_dir: str | None = None, plugins: Sequence[str]
     return run
 
 
+@_plainly
 def load(run_id: str, *overrides: str) -> RecordedRun:
     """A run of earlier: ``load("lenet5-sgd-lr0.01-s0-3f2a")``.
 
@@ -76,6 +131,19 @@ def load(run_id: str, *overrides: str) -> RecordedRun:
     """
     _check_texts("load", overrides)
     return runs.find(str(run_id), compose(*overrides).tracking)
+
+
+def _compose(
+    function: str,
+    overrides: Sequence[str],
+    model: Any,
+    hooks: Any,
+    config_dir: str | None,
+    plugins: Sequence[str],
+) -> Request:
+    _check_texts(function, overrides)
+    objects = given(overrides, model, hooks)
+    return cli.compose((*overrides, *objects.overrides), config_dir, (*plugins, *objects.plugins))
 
 
 def _check_texts(function: str, arguments: tuple[object, ...]) -> None:

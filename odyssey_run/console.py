@@ -37,7 +37,16 @@ class Screen(Listener):
     """
 
     def __init__(self, log: Path, quiet: bool = False):
-        self.console = Console(file=Lasting(sys.stdout), highlight=False, emoji=False, markup=False, quiet=quiet)
+        self.console = Console(
+            file=Lasting(sys.stdout),
+            highlight=False,
+            emoji=False,
+            markup=False,
+            quiet=quiet,
+            # A notebook calls itself a terminal, but a bar would leave a line each time it moves.
+            force_terminal=False if type(sys.stdout).__module__.startswith("ipykernel") else None,
+            force_jupyter=False,
+        )
         self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
         self._bar: Progress | None = None
 

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -79,6 +80,26 @@ class RecordedRun:
         return _Metrics(series(self.records))
 
     @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """A row for each epoch: epoch, step, and the metrics that were recorded at its end.
+
+        ``pandas.DataFrame(run.history)`` is a table of it. ``train/loss`` is the latest one, over the last
+        ``trainer.log_every`` steps; ``train/epoch_loss`` is the mean over the epoch.
+        """
+        rows: dict[int, dict[str, Any]] = {}
+        for name, points in series(self.records).items():
+            if not name.startswith(("test/", "time/", "system/")):
+                for step, value in points:
+                    rows.setdefault(step, {"step": step})[name] = value
+        latest: dict[str, Any] = {}
+        history: list[dict[str, Any]] = []
+        for row in (rows[step] for step in sorted(rows)):
+            latest |= {name: row[name] for name in ("train/loss", "train/lr") if name in row}
+            if "train/epoch_loss" in row:
+                history.append({"epoch": len(history) + 1, **row, **latest})
+        return history
+
+    @cached_property
     def end(self) -> dict[str, Any]:
         """The record of its end; empty while it runs or where it was cut off."""
         last = [r for r in self.records if r["kind"] in ("resume", "end")][-1:]
@@ -128,6 +149,41 @@ class RecordedRun:
         classifier = self._classifier
         probabilities = classifier.probabilities(classifier.pixels(images))
         return [classifier.class_names[i] for i in probabilities.argmax(axis=1).tolist()], probabilities
+
+    def confusion(self, images: Any, labels: Any) -> np.ndarray:
+        """How often each class is taken for which: (classes, classes) int64, a row for each true class.
+
+        Args:
+            images: as `predict` takes them.
+            labels: (N,) the true classes, as numbers or names.
+
+        Raises:
+            DataError: other images or labels.
+        """
+        names, known = list(self._classifier.class_names), np.asarray(labels)
+        predicted = [names.index(name) for name in self.predict(images)[0]]
+        true = [names.index(str(x)) if str(x) in names and known.dtype.kind in "US" else x for x in known.tolist()]
+        if known.shape != (len(predicted),) or not all(isinstance(x, int) and 0 <= x < len(names) for x in true):
+            raise DataError(
+                f"labels: expected {len(predicted)} numbers from 0 to {len(names) - 1}, or names of classes, got "
+                f"{known.dtype} of shape {known.shape}"
+            )
+        counts = np.zeros((len(names), len(names)), np.int64)
+        np.add.at(counts, (true, predicted), 1)
+        return counts
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the run ended, and its curves where they were drawn."""
+        from html import escape  # for notebooks alone
+
+        ended = [f"{self.status or 'running'}", *([self.reason] if self.reason else [])]
+        ended += [f"test accuracy {points[-1][1]:.2%}" for points in [self.metrics.get("test/accuracy")] if points]
+        shown = f"<b>{escape(self.name)}</b>: {escape(', '.join(ended))}<br><code>{escape(str(self.folder))}</code>"
+        picture = self.folder / "plots" / "learning.png" if self.folder else None
+        if picture and picture.is_file():
+            data = b64encode(picture.read_bytes()).decode()
+            shown += f'<br><img width="480" alt="loss and accuracy" src="data:image/png;base64,{data}">'
+        return shown
 
     @cached_property
     def _classifier(self) -> Classifier:
