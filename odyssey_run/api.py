@@ -51,8 +51,7 @@ def _plainly(function: Function) -> Function:
         except OdysseyError as error:
             mistake = error
         except Exception as error:
-            line = cli.told_of_plugin(error)
-            if line is None:
+            if not (line := cli.told_of_plugin(error)):
                 raise
             mistake = ConfigError(line)
         raise mistake.with_traceback(None) from None
@@ -64,6 +63,7 @@ def _plainly(function: Function) -> Function:
 def compose(
     *overrides: str,
     model: Callable[..., Module] | None = None,
+    data: Any = None,
     hooks: Sequence[Hook | type[Hook]] | None = None,
     config_dir: str | None = None,
     plugins: Sequence[str] = (),
@@ -72,20 +72,21 @@ def compose(
 
     Args:
         overrides: as on the command line.
-        model, hooks: see `train`.
+        model, data, hooks: see `train`.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
         plugins: files as ``--plugin`` takes them.
 
     Raises:
         OdysseyError: everything that is wrong, at once.
     """
-    return _compose("compose", overrides, model, hooks, config_dir, plugins)
+    return _compose("compose", overrides, model, data, hooks, config_dir, plugins)
 
 
 @_plainly
 def train(
     *overrides: str,
     model: Callable[..., Module] | None = None,
+    data: Any = None,
     hooks: Sequence[Hook | type[Hook]] | None = None,
     config_dir: str | None = None,
     plugins: Sequence[str] = (),
@@ -99,6 +100,9 @@ def train(
         overrides: as on the command line.
         model: a class derived from `odyssey_core.Module`, or a function that returns one; it takes ``input_shape`` and
             ``classes``, and its other parameters are options.
+        data: (images, labels), with images as whole numbers from 0 to 255, (N, H, W), (N, H, W, C) or (N, C, H, W), and
+            labels as numbers or names; a pair of such, the second of which is for the test; a `Dataset`; or a function
+            that returns one. Without a test part a fifth of each class is set aside for it (``data.test_share``).
         hooks: classes derived from `Hook`, or objects of such; each object is made again with its options.
         config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
         plugins: files as ``--plugin`` takes them.
@@ -107,7 +111,7 @@ def train(
         UnfinishedRun: the run failed or was stopped; it is in the exception's ``run``.
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    request = _compose("train", overrides, model, hooks, config_dir, plugins)
+    request = _compose("train", overrides, model, data, hooks, config_dir, plugins)
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
@@ -137,12 +141,13 @@ def _compose(
     function: str,
     overrides: Sequence[str],
     model: Any,
+    data: Any,
     hooks: Any,
     config_dir: str | None,
     plugins: Sequence[str],
 ) -> Request:
     _check_texts(function, overrides)
-    objects = given(overrides, model, hooks)
+    objects = given(overrides, model, data, hooks)
     return cli.compose((*overrides, *objects.overrides), config_dir, (*plugins, *objects.plugins))
 
 

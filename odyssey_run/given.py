@@ -4,10 +4,12 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.nn import Module
+from odyssey_run.arrays import overrides_of
 from odyssey_run.hooks import Hook
 from odyssey_run.plugins import Plugin
 from odyssey_run.written import plugin_of
@@ -21,24 +23,32 @@ class Given:
     plugins: tuple[Plugin, ...] = ()
 
 
-def given(overrides: Sequence[str], model: Any, hooks: Any) -> Given:
-    """Makes plug-ins of objects.
+def given(overrides: Sequence[str], model: Any, data: Any, hooks: Any) -> Given:
+    """Makes plug-ins of code, and a file of arrays.
 
     Args:
         overrides: as they were typed; what an object gives cannot be typed too.
         model: a class derived from `Module` or a function that returns one; None for none.
+        data: arrays, a data set or a function that returns one, see `arrays.overrides_of`; None for none.
         hooks: classes derived from `Hook` or objects of such; None for none.
 
     Raises:
-        ConfigError: something else, or an object whose source or whose options cannot be recorded.
+        OdysseyError: something else, or an object whose source or whose options cannot be recorded.
     """
-    for name, value in (("model", model), ("hooks", hooks)):
+    for name, value in (("model", model), ("data", data), ("hooks", hooks)):
         if value is not None and any(text.partition("=")[0] == name for text in overrides):
             raise ConfigError(f"{name} is given twice: as an argument and as an override; leave one of them out")
     found = Given()
     if model is not None:
         _check_model(model)
         found = Given((f"model={model.__name__}",), (plugin_of("model", model),))
+    if isinstance(data, FunctionType):
+        found = Given((*found.overrides, f"data={data.__name__}"), (*found.plugins, plugin_of("dataset", data)))
+    elif data is not None:
+        values = [f"{key}={_written(value)}" for key, value in overrides_of(data).items()]
+        typed = {text.partition("=")[0] for text in overrides}
+        values = [text for text in values if text.partition("=")[0] not in typed]
+        found = Given((*found.overrides, "data=npz", *values), found.plugins)
     if hooks is not None:
         found = _with_hooks(found, hooks)
     return found
@@ -52,7 +62,7 @@ def _check_model(model: Any) -> None:
     if isinstance(model, Module):
         name = type(model).__name__
         raise ConfigError(f"model: expected the class itself, model={name}; its options are overrides, model.width=8")
-    if not (inspect.isfunction(model) or (inspect.isclass(model) and issubclass(model, Module))):
+    if not (isinstance(model, FunctionType) or (inspect.isclass(model) and issubclass(model, Module))):
         raise ConfigError(
             f"model: expected a class derived from odyssey_core.Module or a function that returns one, got "
             f"{shortened(repr(model))}"

@@ -78,7 +78,7 @@ class Hook:
 
     def on_epoch_end(self, state: EpochEnd) -> None:
         """Called after each epoch and its validation; a run that goes on hears of its earlier epochs again first."""
-        raise NotImplementedError
+        raise ConfigError(f"{type(self).__name__}: define on_epoch_end(self, state)")
 
 
 HOOKS = Registry("hook", {}, "hooks", base="odyssey_run.hooks:Hook")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from odyssey_core.errors import ConfigError
 from odyssey_core.ops import leaves
 from odyssey_core.tensor import Op, Tensor
 
@@ -47,7 +48,7 @@ class Module:
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The node computed from the inputs; defined by each layer and model."""
-        raise NotImplementedError
+        raise ConfigError(f"{type(self).__name__}: define forward(self, x), which returns what the model makes of x")
 
     def children(self) -> Iterator[tuple[str, "Module | Tensor"]]:
         """Parameters, buffers and sub-modules with their names, in the order in which they were assigned."""

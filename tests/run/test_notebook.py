@@ -37,7 +37,7 @@ def _shown(outputs, kind: str) -> list[str]:
 @pytest.mark.slow
 def test_the_cells_train_plot_and_predict(notebook):
     _, outputs = notebook
-    training, history, prediction, early = outputs[1], outputs[2], outputs[3], outputs[4]
+    training, history, prediction, shapes, early = outputs[1:6]
     table = re.findall(r"^ +(\d)/3 ", _printed(training), re.MULTILINE)
     assert table == ["1", "2", "3"]
     assert len(_printed(training).splitlines()) < 40
@@ -48,6 +48,8 @@ def test_the_cells_train_plot_and_predict(notebook):
     assert "val/accuracy" in _shown(history, "text/html")[-1]
     share = float(_printed(prediction).split()[-1])
     assert share > 0.5
+    (accuracy,) = re.findall(r"\[\(\d+, ([\d.]+)\)\]", _shown(shapes, "text/plain")[-1])
+    assert float(accuracy) > 0.8
     assert re.search(r"ended by a hook after epoch \d+: \d+\.\d% of the validation images are right", _printed(early))
     said = [o.text for cell in outputs for o in cell if o.get("name") == "stderr"]
     assert all(text.startswith("compiling kernels for this CPU, once") for text in said)
