@@ -49,9 +49,13 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def usable_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may use: the machine's, or what its cgroups leave of it."""
+    """Bytes of memory that this process may use: the machine's, or what its cgroups and ``ulimit -v`` leave of it."""
     found = re.search(r"MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo"))
     limits = [1024 * int(found[1])] if found else [2**62]
+    if space := re.search(r"Max address space\s+(\d+)", _read(root / "proc/self/limits")):
+        taken = re.search(r"VmSize:\s+(\d+) kB", _read(root / "proc/self/status"))
+        left = int(space[1]) - (1024 * int(taken[1]) if taken else 0)
+        limits.append(max(0, left * 9 // 10))  # the rest is for what comes beside one large array
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         mount, name = ("memory", "memory.limit_in_bytes") if "memory" in controllers.split(",") else ("", "memory.max")

@@ -81,6 +81,19 @@ def test_memory_is_the_machines_or_what_cgroups_leave(tmp_path, cgroup, files, e
     assert usable_memory(root) == expected
 
 
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("unlimited", 2**30), ("300000000", (300_000_000 - 200_000 * 1024) * 9 // 10), ("1000", 0)]
+)
+def test_memory_is_what_the_limit_of_the_address_space_leaves(tmp_path, limit, expected):
+    root = machine(tmp_path, cgroup="")
+    (root / "proc/meminfo").write_text("MemTotal:        1048576 kB\n")
+    (root / "proc/self/limits").write_text(
+        f"Max data size    unlimited  unlimited  bytes\nMax address space    {limit}"
+    )
+    (root / "proc/self/status").write_text("VmPeak:   900000 kB\nVmSize:   200000 kB\n")
+    assert usable_memory(root) == expected
+
+
 def test_a_step_larger_than_memory_is_refused_with_the_batch_that_fits(monkeypatch):
     """The batch that is named does fit, and sixteen images more do not."""
     w = ops.parameter("w", (4, 4, 3, 3))
