@@ -6,6 +6,17 @@ from typing import Any
 from odyssey_run.tracking.journal import series
 
 
+def official(told: str, after: str = "") -> str:
+    """Whether a data set's files are the published ones, for people; "" where none are published.
+
+    Args:
+        told: what its tag says: true or false.
+        after: what stands before it in a sentence.
+    """
+    what = {"true": "the official files", "false": "not the official files"}.get(told.lower())
+    return f"{after}{what}" if what else ""
+
+
 def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]], report: bool) -> str:
     """What was run and what came of it.
 
@@ -18,9 +29,9 @@ def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any
     config, tags = start["config"], start["tags"]
     last = {name: points[-1][1] for name, points in series(records).items()}
     optim, trainer = config["optim"], config["trainer"]
-    official = "" if tags.get("odyssey.data.official") == "true" else ", not the official files"
+    unofficial = ", not the official files" if tags.get("odyssey.data.official") == "false" else ""
     lines = [
-        f"**{config['model']['name']}** on **{tags.get('odyssey.data.name', config['data']['name'])}**{official}, "
+        f"**{config['model']['name']}** on **{tags.get('odyssey.data.name', config['data']['name'])}**{unofficial}, "
         f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}, "
         f"seed {config['seed']}.",
         "",

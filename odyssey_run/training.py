@@ -14,7 +14,7 @@ import numpy as np
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
-from odyssey_run import claims, plots, plugins, presentation, provenance, resume
+from odyssey_run import claims, plots, plugins, presentation, provenance, resume, summary
 from odyssey_run.assemble import Assembly, Request, assemble
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import open_run, weights_file
@@ -267,7 +267,7 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     screen.field("model", request.model.name, f"{count:,} parameters, {shape} → {dataset.classes} classes")
     parts = ((len(assembly.train), "train"), (len(assembly.validation), "validation"), (len(dataset.test), "test"))
     sizes = ", ".join(f"{n:,} {part}" for n, part in parts)
-    screen.field("data", dataset.name, f"{sizes}; {'official' if dataset.official else 'not the official files'}")
+    screen.field("data", dataset.name, f"{sizes}{summary.official(str(dataset.official), '; ')}")
     if dataset.left_out:
         first = f"{dataset.left_out[0]}; task=data lists all" if len(dataset.left_out) > 1 else dataset.left_out[0]
         screen.field("left out", f"{len(dataset.left_out):,} file{'s' * (len(dataset.left_out) > 1)}", first)

@@ -80,7 +80,7 @@ class Dataset:
         mean: mean of the pixels in [0, 1], subtracted before the first layer; one number, or one for each channel.
         std: their standard deviation, divided by after that; likewise.
         digest: SHA-256 of the data as read; by default that of the pixels and labels (see ``digest_of``).
-        official: whether every source file is byte for byte the published one.
+        official: whether every source file is byte for byte the published one; None where none is published.
         preparation: how a person's picture is made into such an image.
         augment: distortion of the training images, or None.
         alike: which classes a person, too, takes for each other; None where nothing is known of it.
@@ -101,7 +101,7 @@ class Dataset:
     mean: PerChannel = 0.0
     std: PerChannel = 1.0
     digest: str = ""
-    official: bool = False
+    official: bool | None = None
     preparation: Preparation = PHOTOGRAPHS
     augment: Augment | None = None
     alike: Alike | None = None

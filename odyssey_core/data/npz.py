@@ -113,7 +113,6 @@ def npz(
         mean,
         std,
         digest,
-        official=False,
         augment=augment,
         validation=facts["validation"],
     )

@@ -119,7 +119,6 @@ def dataset_of(
         mean,
         std,
         digest,
-        official=False,
         preparation=Preparation("resize", {"mode": fit.mode}),
         augment=options["augment"],
         validation=facts["validation"],

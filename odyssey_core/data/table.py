@@ -174,7 +174,6 @@ def _of_pixels(
         mean,
         std,
         digest,
-        official=False,
         augment=options["augment"],
         validation=facts["validation"],
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_run import summary
 from odyssey_run.plots import style
 from odyssey_run.plots.scores import Scores, confused_pairs, per_class
 from odyssey_run.statements import MARK, PENDING
@@ -89,7 +90,7 @@ def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, fl
     rows = {group: _arguments(config[group]) for group in groups if group in config} | {
         "seed": str(config["seed"]),
         "backend": tags.get("odyssey.backend", config["backend"]["name"]),
-        "images": "the official files" if tags.get("odyssey.data.official") == "true" else "not the official files",
+        "images": summary.official(tags.get("odyssey.data.official", "")),
         "data digest": tags.get("odyssey.data.sha256", "")[:16],
         "code digest": tags.get("odyssey.code.sha256", "")[:16],
         "trained": f"{trained:,.1f} s, {last['time/images_per_s']:,.0f} images/s" if trained else "",

@@ -16,14 +16,15 @@ def data(request: "Request", out: str | None) -> int:
     """
     from odyssey_core.data.dataset import listed
     from odyssey_core.places import expanded
+    from odyssey_run import summary
     from odyssey_run.outputs import writing
     from odyssey_run.plots import style
     from odyssey_run.plots.images import samples
 
     dataset = request.data.build()
-    official = "the official files" if dataset.official else "not the official files"
     shape = "×".join(map(str, dataset.input_shape))
-    print(f"{dataset.name}: {len(dataset.train):,} train, {len(dataset.test):,} test, {shape}, {official}")
+    counts = f"{len(dataset.train):,} train, {len(dataset.test):,} test, {shape}"
+    print(f"{dataset.name}: {counts}{summary.official(str(dataset.official), ', ')}")
     print(f"SHA-256 {dataset.digest}")
     counts = [np.bincount(part.labels, minlength=dataset.classes) for part in (dataset.train, dataset.test)]
     width = max(len(name) for name in ("class", *dataset.class_names)) + 1

@@ -53,6 +53,7 @@ def test_the_report_and_its_pictures_are_of_classes_in_colour(trained):
     page = (run.folder / "report.html").read_text()
     drawn = {path.stem for path in (run.folder / "plots").glob("*.png")}
     assert drawn >= {"learning", "confusion", "classes", "first_layer", "norms"}
+    assert "official" not in page
     assert "cherry red" in page and "character" not in page and "word around them" not in page
     assert run.metrics["test/accuracy"][-1][1] == 1.0
     classifier = run.classifier(BACKENDS["numpy"]())
@@ -66,6 +67,7 @@ def test_samples_of_a_data_set_are_drawn_in_colour_with_their_names(trained, tmp
     _, data = trained
     assert cli.main(["task=data", *data, "tracking=none", "out=samples.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "folder-files: 60 train, 15 test, 3×20×24"
     assert "cherry red        20        5" in lines
     with Image.open(tmp_path / "samples.png") as picture:
         seen = np.asarray(picture.convert("RGB").resize((picture.width // 4, picture.height // 4)), int)

@@ -160,7 +160,7 @@ def test_export_for_onnx_without_its_package(trained, monkeypatch, capsys):
 
 
 def test_public_names():
-    names = ["OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
+    names = ["EpochEnd", "Hook", "OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
     assert odyssey_run.__all__ == names
     assert dir(odyssey_run) == sorted([*names, "__version__"])
     assert re.fullmatch(r"\d+\.\d+\.\d+", odyssey_run.__version__)
