@@ -1,13 +1,16 @@
 """Sweeps on a Dask cluster of real processes, which send to a real MLflow server."""
 
 import csv
+import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from small import SMALL, processes, wait_for
@@ -240,3 +243,40 @@ def test_what_a_dead_worker_left_running_is_ended(tmp_path):
     away = Store(f"http://127.0.0.1:{free_port()}", "lost", None)
     with pytest.raises(ConfigError, match=r"tracking.uri: MLflow at http://127.0.0.1:\d+ does not answer"):
         end_lost(away, ids, 1000, {}, followed.append)
+
+
+def test_workers_are_given_the_text_of_a_plug_in_and_must_have_its_package(tmp_path, start, cluster):
+    """No file of it lies where the workers are; a package that is not there is told of in one line."""
+    here, path = tmp_path / "here", os.pathsep.join(filter(None, sys.path))
+    here.mkdir()
+    shutil.copy(Path(__file__).parents[3] / "examples" / "own_parts.py", here / "mine.py")
+    (tmp_path / "installed" / "outside.py").parent.mkdir()
+    (tmp_path / "installed" / "outside.py").write_text("from odyssey_core.optim import SGD as own\n")
+    info = tmp_path / "installed" / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ml_odyssey.optimizers]\nown = outside:own\n")
+    address, _ = cluster(tmp_path / "worker", threads=2)
+    wait_for(lambda: "Registered to" in (tmp_path / "worker.log").read_text())
+    options = ("--plugin", "mine.py", "model=small_resnet", "data=bars", "model.width=4,8", "tracking=none")
+    where = ("sweep.executor=dask", f"sweep.address={address}", "sweep.name=s")
+
+    def sweep(*arguments):
+        with_package = os.environ | {"PYTHONPATH": f"{tmp_path / 'installed'}{os.pathsep}{path}"}
+        return start.start(
+            here, *SWEEP, *options, *where, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=with_package,
+        )  # fmt: skip
+
+    done = sweep()
+    _out, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, "")
+    digest = hashlib.sha256((here / "mine.py").read_bytes()).hexdigest()
+    assert [run.tags["odyssey.plugin.mine.py.sha256"] for run in runs_in(here)] == [digest, digest]
+    refused = sweep("optim=own", "optim.lr=0.01")
+    _out, err = refused.communicate(timeout=120)
+    assert refused.returncode == 1
+    assert len(err.splitlines()) == 2
+    for line in err.splitlines():
+        assert f"on {socket.gethostname()} the plug-in outside (SHA-256 " in line
+        assert "is missing; install the run's version of the package" in line
