@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from odyssey_core import ops
+from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import Share, check_ranges
 from odyssey_core.registry import Registry
 from odyssey_core.tensor import Tensor
@@ -21,7 +22,7 @@ class Loss:
         label: what the numbers are, with their unit, for axes of plots.
     """
 
-    label: ClassVar[str]
+    label: ClassVar[str] = "loss"
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self), "loss")
@@ -33,7 +34,7 @@ class Loss:
             logits: (N, classes).
             labels: (N,) classes, -1 where there is no image; the loss is 0 there.
         """
-        raise NotImplementedError
+        raise ConfigError(f"loss {type(self).__name__}: define __call__(self, logits, labels)")
 
     def in_evaluation(self) -> "Loss":
         """The loss that validation and test report."""

@@ -27,6 +27,7 @@ class Registry(Mapping[str, Any]):
         kind: what the entries are, for messages: ``"model"``.
         table: name to a callable, or to ``"module:attribute"`` where importing it costs time.
         group: of the entry points by which installed packages add to it: ``"models"``; None for none.
+        makes: what calling an added entry must give, as ``"module:attribute"``; None for anything.
         base: what an added entry must be derived from, as ``"module:attribute"``; None for any callable.
         provided: parameters that the program gives to every entry, which no configuration sets.
         reserved: names that no other parameter may have, since they mean something else in a configuration.
@@ -41,11 +42,12 @@ class Registry(Mapping[str, Any]):
         table: Mapping[str, Callable[..., Any] | str],
         group: str | None = None,
         *,
+        makes: str | None = None,
         base: str | None = None,
         provided: tuple[str, ...] = (),
         reserved: tuple[str, ...] = ("name",),
     ):
-        self.kind, self.provided = kind, provided
+        self.kind, self.provided, self.makes = kind, provided, makes
         self._table = dict(table)
         self._group, self._base, self._reserved = group, base, reserved
         self._sources: dict[str, str] = {}

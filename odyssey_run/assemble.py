@@ -13,7 +13,7 @@ from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import digest, load_weights, model_names
 from odyssey_core.data import DATASETS, Dataset, stratified_split
 from odyssey_core.data.dataset import shape_before_loading
-from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.errors import ConfigError, DataError, shortened
 from odyssey_core.fitting import fits
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
@@ -22,7 +22,7 @@ from odyssey_core.nn import LAYERS
 from odyssey_core.optim import OPTIMIZERS, SCHEDULERS, Plan
 from odyssey_core.places import expanded
 from odyssey_core.random import permutation
-from odyssey_core.registry import Registry
+from odyssey_core.registry import Registry, resolved
 from odyssey_run import combinations
 from odyssey_run.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
 from odyssey_run.composition import set_value
@@ -50,11 +50,16 @@ GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "
 
 @dataclass(frozen=True)
 class Component:
-    """A registered constructor with the arguments that its YAML sets."""
+    """A registered constructor with the arguments that its YAML sets.
+
+    Args:
+        makes: what a plug-in's constructor must give, as `Registry` has it.
+    """
 
     name: str
     target: Any
     arguments: dict[str, Any]
+    makes: str | None = None
 
     def build(self, **provided: Any) -> Any:
         """Calls the constructor.
@@ -62,7 +67,11 @@ class Component:
         Raises:
             OdysseyError: whatever it finds wrong with its arguments.
         """
-        return self.target(**provided, **self.arguments)
+        made = self.target(**provided, **self.arguments)
+        if self.makes and not isinstance(made, resolved(self.makes)):
+            expected = self.makes.replace(":", ".")
+            raise ConfigError(f"{self.name}: returns {shortened(repr(made))}, expected an object of {expected}")
+        return made
 
 
 @dataclass(frozen=True)
@@ -302,7 +311,7 @@ def _component(
         return None, [f"{group}.name: {error}"]
     arguments = {key: value for key, value in values.items() if key not in ("name", *also)}
     arguments, faults = bind(target, arguments, group, registry.provided, also, paths)
-    return Component(name, target, arguments), faults
+    return Component(name, target, arguments, registry.makes if name in registry.added else None), faults
 
 
 @dataclass(frozen=True)

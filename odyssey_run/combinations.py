@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from odyssey_core import ops
 from odyssey_core.data.dataset import Shape
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import Optimizer
+from odyssey_core.tensor import Tensor
 from odyssey_run import claims
 from odyssey_run.binding import Faults
 from odyssey_run.plugins import fault
@@ -69,6 +71,10 @@ def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Calla
 def _shapes(model: Any, input_shape: Shape) -> dict[str, tuple[int, ...]]:
     """The arrays of a model for two classes of images of (C, H, W)."""
     module = model.build(input_shape=input_shape, classes=2)
+    logits = module(ops.images((3, *input_shape)))
+    if getattr(logits, "shape", None) != (3, 2):
+        got = f"shape {logits.shape}" if isinstance(logits, Tensor) else repr(logits)
+        raise ConfigError(f"model.name: {model.name}: expected logits of shape (N, classes), here (3, 2), got {got}")
     return {name: node.shape for name, node in module.parameters().items()}
 
 

@@ -24,6 +24,7 @@ DATASETS = Registry(
         "usps": "odyssey_core.data.usps:usps",
     },
     "datasets",
+    makes="odyssey_core.data:Dataset",
 )
 
 __all__ = ["DATASETS", "Dataset", "Images", "PerChannel", "epoch_order", "of_shape", "stratified_split"]

@@ -10,6 +10,7 @@ MODELS = Registry(
     "model",
     {"lenet5": lenet5, "lenet5_1998": lenet5_1998, "mlp": mlp, "linear": linear, "resnet8": resnet8, "layers": layers},
     "models",
+    makes="odyssey_core.nn:Module",
     provided=("input_shape", "classes"),
     reserved=("name", "weights", "head"),
 )

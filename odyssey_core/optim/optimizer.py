@@ -44,7 +44,7 @@ class Optimizer:
     @property
     def rule(self) -> Callable[..., Any]:
         """The function that is applied to each parameter."""
-        raise NotImplementedError
+        raise ConfigError(f"optimizer {type(self).__name__}: define the property rule, a function (p, g, ..., *, lr)")
 
     def constants(self) -> dict[str, float]:
         """The numbers that stay the same over a run, by name."""
@@ -144,6 +144,9 @@ class WholeRule:
             # A rule of gradients alone gives a gradient; others give what they are given, without the gradient.
             gives = takes if takes == ("g",) else [name for name in takes if name not in _read_only(part)]
             results = result if isinstance(result, tuple) else (result,)
+            if len(results) != len(gives):
+                counts = f"expected {len(gives)} values ({', '.join(gives)}), got {len(results)}"
+                raise ConfigError(f"rule {part.__name__}: {counts}")
             values |= dict(zip(gives, results, strict=True))
         return values["p"], *[values[slot] for slot in self.slots]
 

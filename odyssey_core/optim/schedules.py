@@ -39,7 +39,7 @@ class Schedule:
             per_epoch: steps in one epoch.
             history: the monitored value of every finished epoch, in order, lower being better.
         """
-        raise NotImplementedError
+        raise ConfigError(f"schedule {type(self).__name__}: define factor(self, step, steps, per_epoch, history)")
 
     def spans_run(self) -> bool:
         """Whether a step's factor depends on how long the run is."""

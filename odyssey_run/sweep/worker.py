@@ -104,9 +104,9 @@ def _kept(request: Request) -> Component:
     data = request.data
     key = json.dumps([data.name, data.arguments, *(p.digest for p in request.plugins)], sort_keys=True, default=str)
 
-    def build(**arguments: Any) -> Any:
+    def build(**_: Any) -> Any:
         if key not in _datasets:
-            _datasets[key] = data.target(**arguments)
+            _datasets[key] = data.build()
         return _datasets[key]
 
     return Component(data.name, build, data.arguments)

@@ -9,6 +9,7 @@ import yaml
 from quick import QUICK
 from stored import command
 
+from odyssey_core.backends.numba import compile
 from odyssey_run import api, cli, plugins
 from odyssey_run.runs import open_folder
 
@@ -145,7 +146,7 @@ def test_an_option_without_a_default_must_be_set(mine, mistake):
     [
         ("raise RuntimeError('no')", "mine.py, line 8: RuntimeError: no"),
         ("nn.Linear(2, 3, init='kaimin')", "mine.py, line 8: unknown initializer 'kaimin'; known: "),
-        ("return Wrong()", "mine.py, line 15: linear: input must be 2-dimensional (N, in), got shape (32, 1, 28, 28)"),
+        ("return Wrong()", "mine.py, line 15: linear: input must be 2-dimensional (N, in), got shape (3, 1, 28, 28)"),
     ],
 )
 def test_an_error_in_a_plug_in_shows_its_own_line(mine, mistake, line, told):
@@ -153,6 +154,86 @@ def test_an_error_in_a_plug_in_shows_its_own_line(mine, mistake, line, told):
     mine(MODEL.replace("    channels", f"    {line}\n    channels") + wrong)
     (found,) = mistake(*GIVEN)
     assert told in found
+
+
+PARTS = """
+from dataclasses import dataclass
+import numpy as np
+from odyssey_core import nn, ops, register
+from odyssey_core.losses import Loss
+from odyssey_core.optim import Optimizer
+
+@dataclass(frozen=True)
+class By(Optimizer):
+    lr: float = 0.1
+    function = None
+
+    @property
+    def rule(self):
+        return type(self).function
+
+class Net(nn.Module):
+    def __init__(self, input_shape, classes):
+        self.last = nn.Linear(input_shape[1] * input_shape[2], self.size or classes)
+
+    def forward(self, x):
+        return self.of(self.last(ops.flatten(x)))
+
+    size, of = 0, lambda self, x: x
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "line"),
+    [
+        ("@register.dataset\ndef own(size: int = 3): return None", "data=own",
+         "own: returns None, expected an object of odyssey_core.data.Dataset"),
+        ("@register.dataset\ndef own(root='x'): return open(root)", "data=own",
+         "mine.py, line 27: FileNotFoundError: [Errno 2] No such file or directory: 'x'"),
+        ("@register.model\ndef own(input_shape, classes): return 3", "model=own",
+         "own: returns 3, expected an object of odyssey_core.nn.Module"),
+        ("@register.model\nclass own(Net): size = 7", "model=own",
+         "model.name: own: expected logits of shape (N, classes), here (3, 2), got shape (3, 7)"),
+        ("@register.model\nclass own(Net): of = lambda self, x: None", "model=own",
+         "model.name: own: expected logits of shape (N, classes), here (3, 2), got None"),
+        ("@register.optimizer\nclass own(Optimizer): pass", "optim=own",
+         "optim.lr: expected a number from 0 to 1e+38, got nothing; set it"),
+        ("@register.optimizer\n@dataclass(frozen=True)\nclass own(Optimizer): lr: float = 1.0", "optim=own",
+         "optimizer own: define the property rule, a function (p, g, ..., *, lr)"),
+        ("@register.optimizer\nclass own(By):\n    def function(p, g, m, *, lr): return p", "optim=own",
+         "rule function: expected 2 values (p, m), got 1"),
+        ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr, speed): return p", "optim=own",
+         "optimizer own: nothing gives speed"),
+        ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr): return p - np.exp(g)", "optim=own",
+         "mine.py, line 28: TypeError: no kernel computes np.exp; there are add, "),
+        ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr): return p if g > 0 else g", "optim=own",
+         "mine.py, line 28: TypeError: a kernel has no branch on values; np.minimum and np.maximum choose between two"),
+        ("@register.loss\nclass own(Loss):\n    def __call__(self, logits, labels): return ops.cross_entropy(logits)",
+         "loss=own", "mine.py, line 28: TypeError: cross_entropy() missing 1 required positional argument: 'labels'"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_do_what_they_must_are_refused_before_a_run(mine, mistake, monkeypatch, text, chosen, line):
+    monkeypatch.setattr(compile, "_say_compiling", lambda: None)  # other kernels may not be in the cache yet
+    mine(PARTS + "\n" + text)
+    (found,) = mistake("--plugin", "mine.py", *QUICK, "model=mlp", "backend=numba", chosen)
+    assert found.startswith(line), found
+
+
+def test_a_task_of_ones_own_has_options(mine, mistake, capsys):
+    mine("from odyssey_core import register\n@register.task\ndef count(request, times: int = 2, *, unit='run'):\n"
+         "    print(f'{times} {unit} of {request.model.name}')\n    return 7 if times else 1 // 0\n")  # fmt: skip
+    assert cli.main(["--plugin", "mine.py", "task=count", "model=mlp", "times=4"]) == 7
+    assert capsys.readouterr().out == "4 run of mlp\n"
+    assert mistake("--plugin", "mine.py", "task=count", "times=0") == [
+        "mine.py, line 5: ZeroDivisionError: integer division or modulo by zero"
+    ]
+
+
+def test_help_shows_the_options_of_what_is_chosen(mine, capsys):
+    assert cli.main(["--plugin", "mine.py", "--help", "model=tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "  model:\n    name: tiny\n    width: 8\n    bias: true\n" in out
+    assert re.search(r"^  model       .*\btiny\b", out, re.M)
 
 
 def test_a_changed_file_is_loaded_again(mine):

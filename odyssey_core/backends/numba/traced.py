@@ -134,8 +134,12 @@ class Traced:
         """What NumPy's functions, and its scalars on the left of an operator, do with a traced value."""
         function = FUNCTIONS.get(ufunc) if method == "__call__" else None
         if function is None:
-            return NotImplemented
+            known = ", ".join(sorted({each.__name__ for each in FUNCTIONS}))
+            raise TypeError(f"no kernel computes np.{ufunc.__name__}; there are {known}")
         return function(*[x if isinstance(x, Traced) else self._constant(x) for x in inputs])
+
+    def __bool__(self):
+        raise TypeError("a kernel has no branch on values; np.minimum and np.maximum choose between two")
 
     def _constant(self, x):
         """A number of NumPy's as one of Python's, which leaves an operator to this class; a vector as a traced one."""
