@@ -357,6 +357,20 @@ def test_the_squared_error_is_exact_where_it_is_small(far):
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("height", [0, 30, 1000])
+def test_the_cross_entropy_does_not_depend_on_the_height_of_the_logits(height, label_smoothing):
+    """A small loss of large logits keeps its digits: they are not added to it and taken off again."""
+    logits = ops.input_("x", (16, 3))
+    losses = ops.cross_entropy(logits, ops.labels(16), label_smoothing=label_smoothing)
+    apart = np.random.default_rng(0).uniform(-3, -1, (16, 3))
+    apart[:, 0] = 0
+    values = (height + apart).astype(np.float32).astype(np.float64)
+    feed = Graph(losses, inputs={"x": logits}).feed({"x": values}, classes=1)
+    expected, got = (b.compile([losses], {}).run(feed) for b in (reference(), numba_backend()))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
 def test_gradients_without_their_losses():
     """A graph whose loss nobody asks for still bounds the labels by its classes."""
     x = ops.input_("x", (2, 3))

@@ -23,20 +23,22 @@ def _shapes(d):
 
 @instruction(reads="logits", writes="losses", shapes=_shapes)
 def cross_entropy(memory, feed, step, block, logits, losses, classes, label_smoothing: Constant):
-    """The loss of each lane: log-sum-exp - (1 - s) logit[label] - s mean(logits); 0 for a lane without an image."""
+    """The loss of each lane: log-sum-exp - (1 - s) logit[label] - s mean(logits); 0 for a lane without an image.
+
+    The largest logit is taken off before anything is added, so that a small loss keeps its digits.
+    """
     largest, summed = softmax_parts(memory, logits, classes)
-    loss = largest + log(summed)
     chosen, alive = splat(ZERO), splat(ZERO)
     for lane in range(LANES):
         which = image(feed, step, block * LANES + lane)
         if which >= 0:
             chosen = insert(chosen, lane, memory[logits + label(feed, which) * LANES + lane])
             alive = insert(alive, lane, ONE)
-    loss = fma(-(ONE - label_smoothing), chosen, loss)
+    loss = fma(-(ONE - label_smoothing), chosen - largest, log(summed))
     if label_smoothing > ZERO:
         every = splat(ZERO)
         for k in range(classes):
-            every = every + load(memory, logits + k * LANES)
+            every = every + (load(memory, logits + k * LANES) - largest)
         loss = fma(-label_smoothing / np.float32(classes), every, loss)
     store(memory, losses, loss * alive)
 
