@@ -1,8 +1,8 @@
 """Images that a table lists: paths of picture files with their classes, or the pixels themselves in columns."""
 
+import csv
 import hashlib
 import math
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,6 +32,7 @@ from odyssey_core.registry import nearest
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
 SHOWN = 8  # column names in a message
+SMALL_BLOCK = 1 << 18  # bytes of a CSV file at once
 
 
 class _Columns(NamedTuple):
@@ -141,23 +142,18 @@ def _of_pixels(
     options: Mapping[str, Any],
 ) -> Dataset:
     def build() -> tuple[Images, Images, dict[str, Any]]:
-        chunks, labels, given = deque(), [], []
-        for file, part in zip(files, (TRAIN, TEST), strict=False):
-            for batch, first in _batches(file, columns):
-                chunks.append(_pixels(batch, columns, file, first))
-                labels += _column(batch, columns.label, file, first)
-                given += _part(batch, columns, file, first, part)
+        labels, given, _ = _texts(files, columns)
         names, numbers = _classes(files[0], columns, labels)
-        whole = len(files) == 1 and columns.part is None
-        parts = in_parts(numbers, None if whole else given, test_share, split_seed, f"data.file: {files[0]}")
+        parts = in_parts(numbers, given, test_share, split_seed, f"data.file: {files[0]}")
         place = np.empty(len(numbers), np.int64)
         place[parts.order] = np.arange(len(numbers))
         pixels, start = room((len(numbers), *shape)), 0
-        while chunks:  # each is given back once it is copied, so that no more than a copy is held in all
-            rows = chunks.popleft()
-            images = rows.reshape(len(rows), *shape[1:], shape[0])
-            pixels[place[start : start + len(rows)]] = images.transpose(0, 3, 1, 2)
-            start += len(rows)
+        for file in files:  # once more: pixels are kept nowhere but where they belong
+            for batch, first in _batches(file, columns, pixels=True):
+                rows = _pixels(batch, columns, file, first)
+                images = rows.reshape(len(rows), *shape[1:], shape[0])
+                pixels[place[start : start + len(rows)]] = images.transpose(0, 3, 1, 2)
+                start += len(rows)
         train, test, validation = parts.cut(pixels)
         return train, test, {"names": names, "validation": validation}
 
@@ -180,12 +176,12 @@ def _of_pixels(
 
 
 def _texts(files: Sequence[Path], columns: _Columns) -> tuple[list[str], list[str] | None, list[str]]:
-    """Of every row its class, its part and its path."""
+    """Of every row its class, its part, and its path where it has one."""
     labels, parts, paths = [], [], []
     for file, part in zip(files, (TRAIN, TEST), strict=False):
-        for batch, first in _batches(file, columns):
+        for batch, first in _batches(file, columns, pixels=False):
             labels += _column(batch, columns.label, file, first)
-            paths += _column(batch, columns.path, file, first)
+            paths += _column(batch, columns.path, file, first) if columns.path else []
             parts += _part(batch, columns, file, first, part)
     return labels, None if len(files) == 1 and columns.part is None else parts, paths
 
@@ -248,27 +244,31 @@ def _arrow() -> Any:
 
 
 def _header(file: Path) -> list[str]:
-    arrow = _arrow()
     try:
         if file.suffix.lower() == ".parquet":
-            return arrow.parquet.read_schema(file).names
-        with arrow.csv.open_csv(file) as reader:
-            return reader.schema.names
-    except (OSError, ValueError) as error:
+            return _arrow().parquet.read_schema(file).names
+        with open(file, newline="", encoding="utf-8-sig") as text:
+            return next(csv.reader(text))
+    except StopIteration:
+        raise DataError(f"{file}: cannot be read as a table: it is empty") from None
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a table: {_first_line(error)}") from None
 
 
-def _batches(file: Path, columns: _Columns) -> Iterator[tuple[Any, int]]:
-    """Stretches of a table, each with the number of its first row, counted from 1."""
+def _batches(file: Path, columns: _Columns, pixels: bool) -> Iterator[tuple[Any, int]]:
+    """The pixels or all else of a table in stretches, each with the number of its first row, counted from 1."""
     arrow, first = _arrow(), 1
-    texts = {name: arrow.string() for name in (columns.label, columns.part, columns.path) if name}
-    wanted = [*texts, *columns.pixels]
+    texts = [name for name in (columns.label, columns.part, columns.path) if name]
+    wanted = list(columns.pixels) if pixels else texts
     try:
         if file.suffix.lower() == ".parquet":
             batches = arrow.parquet.ParquetFile(file).iter_batches(columns=wanted)
         else:
-            convert = arrow.csv.ConvertOptions(column_types=texts, include_columns=wanted)
-            batches = arrow.csv.open_csv(file, convert_options=convert)
+            types = dict.fromkeys(texts, arrow.string())
+            convert = arrow.csv.ConvertOptions(column_types=types, include_columns=wanted)
+            # PyArrow reads many blocks ahead; a row of pixels has up to four bytes for each.
+            read = arrow.csv.ReadOptions(block_size=max(SMALL_BLOCK, 64 * len(columns.pixels)), use_threads=False)
+            batches = arrow.csv.open_csv(file, read_options=read, convert_options=convert)
         for batch in batches:
             yield batch, first
             first += batch.num_rows
