@@ -16,6 +16,7 @@ from odyssey_run.plugins import fault
 from odyssey_run.schema import SEEDS, TrainerConfig
 
 RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
+OF_RUNS = ("evaluate", "predict", "export", "verify", "doctor", "ui")  # whose model is that of a run
 MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 
@@ -27,7 +28,9 @@ def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | Non
         root: values that belong to no group, likewise.
         shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
     """
-    of_model = of_shape(parts, root, shape) if shape else ()
+    task = parts.get("task")
+    modelled = shape and not (task and task.name in (*OF_RUNS, "data"))
+    of_model = of_shape(parts, root, shape) if modelled else ()
     return list(dict.fromkeys([*_of_constructors(parts, root), *of_model, *_of_values(parts, root)]))
 
 

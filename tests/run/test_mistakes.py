@@ -451,6 +451,7 @@ def test_a_model_is_tried_on_the_data_s_own_shape_before_anything_is_loaded(mist
     small = "lenet5: images must be at least 16x16 pixels, got 12x12; choose model=mlp or model=linear"
     assert mistake(*QUICK) == [small]
     assert mistake(*QUICK, "data.side=8") == [small.replace("12x12", "8x8")]
+    assert mistake("task=predict", "run_id=none", "inputs=none.png", "data=digits", "tracking=none") != [small]
     assert sorted(mistake(*QUICK, "data.mean=x", "optim.lr=-1")) == [
         "data.mean: expected a number, got the text 'x'",
         small,
