@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from odyssey_core.errors import DataError
-from odyssey_core.registry import Registry
+from odyssey_core.registry import Registry, unknown
 
 Box = tuple[int, int, int, int]
 
@@ -30,12 +30,25 @@ class Preparation:
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self):
+        try:
+            json.dumps(dict(self.options), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"preparation {self.kind!r}: expected numbers, texts and lists as options, which a weights file can "
+                f"hold: {error}"
+            ) from None
+
     def reader(self) -> "Reader":
         """What prepares pictures so.
 
         Raises:
-            OdysseyError: a kind that no package here defines, or options that are not its own.
+            OdysseyError: a kind that nothing here defines, or options that are not its own.
         """
+        if self.kind not in READERS:
+            raise DataError(
+                f"{unknown('preparation', self.kind, READERS)}; a plug-in defines others: name it with --plugin FILE.py"
+            )
         try:
             return READERS[self.kind](**self.options)
         except TypeError as error:

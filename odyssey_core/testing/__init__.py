@@ -212,7 +212,7 @@ def check_optimizer(optimizer: Optimizer, backends: Sequence[str] = ("numpy", "n
 
 def check_dataset(dataset: Callable[..., Dataset] | Dataset) -> Dataset:
     """Checks a data set: that it is the same when it is made again, that every class is there to be learnt, that what
-    it says before loading is so. What `Dataset` itself refuses is not asked again.
+    it says before loading is so and its preparation can be made. What `Dataset` itself refuses is not asked again.
 
     Args:
         dataset: as it is registered, options left at their defaults; or one that is made.
@@ -237,4 +237,5 @@ def check_dataset(dataset: Callable[..., Dataset] | Dataset) -> Dataset:
     counts = np.bincount(data.train.labels, minlength=data.classes)
     demand(counts.all(), f"{data.name}: no image to train on of {data.class_names[int(counts.argmin())]}")
     demand(data.train.pixels.std() > 0, f"{data.name}: all pixels are the same")
+    data.preparation.reader()
     return data

@@ -13,7 +13,7 @@ from PIL import Image
 import odyssey_characters
 from odyssey_core.data import DATASETS
 from odyssey_core.data.preparation import READERS, Preparation
-from odyssey_core.errors import ConfigError
+from odyssey_core.errors import DataError
 from odyssey_run import api, cli, plugins, sources
 
 
@@ -36,8 +36,15 @@ def test_it_is_a_part_of_the_code_of_runs_that_use_it(data, uses):
 
 
 def test_a_preparation_that_nobody_defines_is_told():
-    with pytest.raises(ConfigError, match=r"unknown preparation 'handwritten'; known: .*did you mean 'handwriting'\?"):
+    says = r"unknown preparation 'handwritten'; known: .*did you mean 'handwriting'\?; a plug-in .* --plugin FILE.py"
+    with pytest.raises(DataError, match=says):
         Preparation("handwritten").reader()
+
+
+@pytest.mark.parametrize("value", [Path("x"), float("nan"), {1}])
+def test_options_that_no_weights_file_can_hold_are_refused_before_anything_is_trained(value):
+    with pytest.raises(DataError, match="preparation 'resize': expected numbers, texts and lists as options"):
+        Preparation("resize", {"mode": value})
 
 
 DOCS = (Path(__file__).parents[2] / "docs" / "characters.md").read_text(encoding="utf-8")

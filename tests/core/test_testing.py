@@ -1,13 +1,14 @@
 """The checks of plug-ins: the library's own parts go through them, and what is wrong does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from odyssey_core import ops
 from odyssey_core.data import DATASETS, Dataset, Images
-from odyssey_core.errors import ConfigError
+from odyssey_core.data.preparation import Preparation
+from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS, Optimizer
 from odyssey_core.tensor import Op
@@ -92,6 +93,8 @@ def test_faults_of_a_data_set_are_found():
     check_dataset(_set([0, 1, 2, 0, 1, 2]))
     with pytest.raises(AssertionError, match="toy: no image to train on of b"):
         check_dataset(_set([0, 2, 2, 0, 0, 2]))
+    with pytest.raises(DataError, match="unknown preparation 'squeeze'"):
+        check_dataset(replace(_set([0, 1, 2, 0, 1, 2]), preparation=Preparation("squeeze")))
     rng = np.random.default_rng()
     with pytest.raises(AssertionError, match="toy: made twice, it has two digests"):
         check_dataset(lambda: _set([0, 1, 2, 0, 1, 2], rng.integers(0, 256, (6, 1, 3, 3), np.uint8)))
