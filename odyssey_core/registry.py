@@ -133,8 +133,11 @@ class Registry(Mapping[str, Any]):
 
     def _load(self, name: str) -> None:
         """Adds what an installed package's entry point names."""
-        point = self._installed()[name]
+        point, *others = self._installed()[name]
         package = point.module.partition(".")[0]
+        if others:
+            both = ", ".join(sorted({each.value for each in (point, *others)}))
+            raise ConfigError(f"{self.kind} {name!r} is in several installed packages ({both}); uninstall all but one")
         try:
             with loading(package):
                 self.register(name, point.load())
@@ -143,11 +146,18 @@ class Registry(Mapping[str, Any]):
 
 
 @cache
-def _entry_points(group: str) -> Mapping[str, Any]:
-    """What installed packages add, by name. Importing what finds them takes a sixth of a command that is refused."""
+def _entry_points(group: str) -> Mapping[str, list[Any]]:
+    """What installed packages add, by name; there should be one of each.
+
+    Importing what finds them takes a sixth of a command that is refused.
+    """
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=group)}
+    found: dict[str, list[Any]] = {}
+    for point in entry_points(group=group):
+        known = found.setdefault(point.name, [])
+        known += [] if any(each.value == point.value for each in known) else [point]
+    return found
 
 
 @contextmanager

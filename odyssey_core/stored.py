@@ -5,14 +5,19 @@ it names operations of `ops` and parameters.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from odyssey_core import ops
+from odyssey_core.errors import DataError, OdysseyError
 from odyssey_core.losses import Loss
 from odyssey_core.nn import Module
 from odyssey_core.ops import OPS
 from odyssey_core.tensor import Shape, Tensor, for_inference, topological
+
+MOST = 2**31  # numbers in one array
 
 
 def encode(model: Module, loss: Loss, input_shape: Shape) -> str | None:
@@ -56,10 +61,22 @@ def decode(text: str) -> tuple["StoredModel", "StoredLoss"]:
     """What `encode` wrote.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no such text.
+        DataError: it is no such text.
     """
-    found = json.loads(text)
-    return StoredModel(found["state"], found["logits"]), StoredLoss(found["loss"], str(found["label"]))
+    with _of_this_program():
+        found = json.loads(text)
+        return StoredModel(found["state"], found["logits"]), StoredLoss(found["loss"], str(found["label"]))
+
+
+@contextmanager
+def _of_this_program() -> Iterator[None]:
+    """Where a file's text is gone through, which may be anybody's: whatever is wrong with it is one error."""
+    try:
+        yield
+    except OdysseyError:
+        raise
+    except Exception as error:
+        raise DataError(f"weights file: its graph is none of this program ({error!r})") from None
 
 
 class StoredModel(Module):
@@ -72,7 +89,7 @@ class StoredModel(Module):
 
     def __init__(self, state: Mapping[str, tuple[str, Shape]], nodes: Sequence[Any]):
         makers = {"parameter": ops.parameter, "buffer": lambda name, shape: ops.buffer(name, shape, ops.leaves.ZERO)}
-        self._state = {path: makers[kind](path, _tuples(shape)) for path, (kind, shape) in state.items()}
+        self._state = {path: makers[kind](path, _sizes(shape)) for path, (kind, shape) in state.items()}
         self._nodes = nodes
 
     def state(self) -> dict[str, Tensor]:
@@ -100,12 +117,22 @@ class StoredLoss(Loss):
 
 def _made(nodes: Sequence[Any], given: list[Tensor], batch: int) -> Tensor:
     """The node that the last of a list stands for, for a batch of another size."""
-    for name, inputs, attrs in nodes:
-        values = {key: _tuples(value) for key, value in attrs.items()}
-        if any(given[i].batched for i in inputs) and "shape" in values:
-            values["shape"] = (batch, *values["shape"][1:])
-        given.append(OPS[name](*(given[i] for i in inputs), **values))
-    return given[-1]
+    with _of_this_program():
+        for name, inputs, attrs in nodes:
+            values = {key: _tuples(value) for key, value in attrs.items()}
+            if any(given[i].batched for i in inputs) and "shape" in values:
+                values["shape"] = (batch, *values["shape"][1:])
+            node = OPS[name](*(given[i] for i in inputs), **values)
+            _sizes(node.shape)
+            given.append(node)
+        return given[-1]
+
+
+def _sizes(shape: Sequence[int]) -> Shape:
+    """A shape that memory can hold. Raises ValueError for any other."""
+    if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) > MOST:
+        raise ValueError(f"shape {shape}")
+    return tuple(shape)
 
 
 def _tuples(value: Any) -> Any:

@@ -106,7 +106,7 @@ class Session:
         if not self.parent and (diff := provenance.uncommitted()):
             write_atomic(self.path / DIFF, diff)
             self.artifact(self.path / DIFF)
-        for plugin in request.plugins if not self.parent else ():
+        for plugin in request.plugins:
             for name, text in plugin.files.items() if plugin.is_file else ():
                 write_atomic(self.path / FOLDER / name, text)
                 self.artifact(self.path / FOLDER / name)

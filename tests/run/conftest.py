@@ -12,6 +12,7 @@ SETTINGS = (
     "MLFLOW_RUN_NAME",
     "MLFLOW_RUN_ID",
     "HYDRA_FULL_ERROR",
+    "ODYSSEY_PLUGINS",
 )
 
 

@@ -244,7 +244,7 @@ def test_a_changed_file_is_loaded_again(mine):
 
 def package(folder: Path) -> None:
     """As if installed: a package with an entry point."""
-    (folder / "outside").mkdir()
+    (folder / "outside").mkdir(parents=True)
     (folder / "outside" / "__init__.py").write_text("")
     (folder / "outside" / "nets.py").write_text(MODEL.replace("@register.model\n", ""))
     info = folder / "outside-1.0.dist-info"
@@ -254,52 +254,38 @@ def package(folder: Path) -> None:
 
 
 def test_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    package(tmp_path)
-    environment = {"PYTHONPATH": str(tmp_path)}
+    installed = tmp_path / "installed"
+    package(installed)
+    environment, verify = {"PYTHONPATH": str(installed)}, ("task=verify", "run_id=one", "tracking=none")
     command(tmp_path, *QUICK, "model=tiny", "model.width=5", "run.name=one", **environment)
     run = open_folder(tmp_path / "runs" / "one")
     assert run.config["model"]["width"] == 5
-    assert run.tags["odyssey.plugin.outside.sha256"] == plugins.package("outside").digest
+    with monkeypatch.context() as here:
+        here.syspath_prepend(installed)
+        assert run.tags["odyssey.plugin.outside.sha256"] == plugins.package("outside").digest
+    assert command(tmp_path, *verify, **environment).startswith("REPRODUCED")
+    told = "the plug-in outside (SHA-256 "
+    assert told in command(tmp_path, *verify, code=4)
     assert "known: layers, lenet5, lenet5_1998, linear, mlp, resnet8, tiny;" in command(
         tmp_path, *QUICK, "model=tinny", code=2, **environment
     )
-    (tmp_path / "outside" / "nets.py").write_text("import nowhere\n")
+    nets = installed / "outside" / "nets.py"
+    nets.write_text(nets.read_text().replace("ReLU", "Tanh"))
+    out = command(tmp_path, *verify, code=4, **environment)
+    assert "the plug-in outside is another (SHA-256 " in out
+    assert "the run's version of the package" in out
+    nets.write_text("import nowhere\n")
     told = command(tmp_path, *QUICK, "model=tiny", code=2, **environment)
     assert re.search(r"outside: \S+outside/nets.py, line 1: ModuleNotFoundError: No module named 'nowhere'", told)
 
 
-LAYER = """
-from odyssey_core import register
-from odyssey_core.nn import Conv2d, Module
-from odyssey_core.ranges import Count
-
-@register.layer
-class twice(Module):
-    def __init__(self, in_channels: int, out_channels: Count):
-        self.first = Conv2d(in_channels, out_channels, 3, padding=1)
-        self.second = Conv2d(out_channels, out_channels, 3, padding=1)
-
-    def forward(self, x):
-        return self.second(self.first(x))
-"""
-
-
-def test_a_layer_of_ones_own_stands_in_a_list_of_layers(mine, mistake):
-    mine(LAYER)
-    given = ("--plugin", "mine.py", *QUICK, "model=layers")
-    assert mistake(*given, "model.layers=[twice 0, flatten, linear classes]") == [
-        "model.layers[0].out_channels: expected an integer at least 1, got 0"
-    ]
-    assert cli.main([*given, "model.layers=[twice 4, flatten, linear classes]", "run.name=own"]) == 0
-    assert "twice1.second.weight" in open_folder(Path("runs/own")).classifier().parameters
-
-
-def test_a_list_of_layers_names_the_packages_that_it_takes_layers_from(monkeypatch):
-    from odyssey_core.nn import LAYERS, ReLU
-
-    monkeypatch.setitem(LAYERS._table, "own_relu", ReLU)
-    monkeypatch.setitem(LAYERS._sources, "own_relu", "safetensors")
-    block = "{residual: [own_relu]}, flatten, linear classes"
-    names = {plugin.name for plugin in api.compose("data=digits", "model=layers", f"model.layers=[{block}]").plugins}
-    assert names == {"safetensors", "odyssey_characters"}
+def test_a_name_in_two_packages_is_none_of_them(tmp_path):
+    package(tmp_path)
+    info = tmp_path / "second-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: second\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ml_odyssey.models]\ntiny = second:tiny\n")
+    told = command(tmp_path, *QUICK, "model=tiny", code=2, PYTHONPATH=str(tmp_path))
+    assert (
+        "model 'tiny' is in several installed packages (outside.nets:tiny, second:tiny); uninstall all but one" in told
+    )
