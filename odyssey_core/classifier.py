@@ -65,6 +65,8 @@ class Classifier:
             raise DataError(
                 f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
             ) from None
+        one = self.input_shape[0] == 1
+        self._shapes = self.input_shape[1:] if one else self.input_shape, self.input_shape  # that an image may have
         nodes = self.module.state()
         self.parameters = model_names({name: np.empty(p.shape) for name, p in nodes.items()}, dict(weights))
         for name, p in nodes.items():
@@ -103,11 +105,13 @@ class Classifier:
         Raises:
             DataError: anything else; floating-point numbers that are all from 0 to 1 too, since they would be black.
         """
-        short = self.input_shape[1:] if self.input_shape[0] == 1 else self.input_shape
+        short, shape = self._shapes
+        if getattr(given, "dtype", None) == np.uint8 and given.shape[1:] in self._shapes and len(given):
+            return np.ascontiguousarray(given).reshape(-1, *shape)  # to look on would take longer than an answer
 
         def fault(got: str) -> DataError:
-            shape = f"(N, {', '.join(map(str, short))})"
-            return DataError(f"images: expected whole numbers from 0 to 255 of shape {shape}{got}")
+            whole = f"(N, {', '.join(map(str, short))})"
+            return DataError(f"images: expected whole numbers from 0 to 255 of shape {whole}{got}")
 
         try:
             values = np.asarray(given)
@@ -115,18 +119,18 @@ class Classifier:
             raise fault(", got lists of different lengths") from None
         if values.dtype.kind not in "iuf":
             raise fault(f", got {values.dtype} of shape {values.shape}")
-        if values.shape[1:] == (*self.input_shape[1:], self.input_shape[0]) != self.input_shape:
+        if values.shape[1:] == (*shape[1:], shape[0]) != shape:
             values = np.moveaxis(values, 3, 1)
-        if values.ndim == 0 or not len(values) or values.shape[1:] not in (short, self.input_shape):
+        if values.ndim == 0 or not len(values) or values.shape[1:] not in self._shapes:
             raise fault(f", N at least 1, got shape {values.shape}")
-        if values.dtype != np.uint8:  # else there is no other value, and to look would take longer than an answer
-            if not ((values >= 0) & (values <= 255)).all():
-                raise fault(f", got values from {values.min()} to {values.max()}")
+        if not ((values >= 0) & (values <= 255)).all():
+            raise fault(f", got values from {values.min()} to {values.max()}")
+        if values.dtype.kind == "f":
             if (values != np.floor(values)).any():
                 raise fault(", got fractions; multiply pixels in [0, 1] by 255 and round them")
-            if values.dtype.kind == "f" and values.max() == 1:
+            if values.max() == 1:
                 raise fault(f", got {values.dtype} from 0 to 1; multiply by 255, or give uint8")
-        return values.astype(np.uint8, "C", copy=False).reshape(-1, *self.input_shape)
+        return np.ascontiguousarray(values.astype(np.uint8).reshape(-1, *shape))
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """(N, classes) float64, each row summing to 1 within float32, for upright pixels (N, C, H, W) uint8."""

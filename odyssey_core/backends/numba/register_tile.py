@@ -91,20 +91,40 @@ register(tile_splat, lambda rows, columns, memory, start: _sized(rows, columns, 
 
 
 def _lines(builder, kinds, values):
-    kind, (*_, memory, start) = _sized(*kinds[:3]), values
+    kind, (*_, memory, start, row_stride) = _sized(*kinds[:3]), values
     value = ir.Constant(kind.llvm, ir.Undefined)
-    for _, j, k in kind.grid():
-        at = builder.add(start, start.type(j * kind.lanes))
-        value = builder.insert_value(value, load_vector(builder, builder.gep(memory, [at]), kind.vector), k)
+    for i, j, k in kind.grid():
+        value = builder.insert_value(value, _beside(builder, kind, memory, start, row_stride, i, j), k)
     return value
 
 
-def tile_lines(rows, columns, lanes, memory, start):
-    """Every row of the tile holds the vectors that lie side by side from ``memory[start]`` on."""
-    return memory[_indices((1, columns, lanes), start, 0, lanes)].repeat(rows, axis=0)
+def _beside(builder, kind, memory, start, row_stride, i, j):
+    """The j-th of the vectors that lie side by side from row i on."""
+    at = builder.add(offset(builder, start, (row_stride, i)), start.type(j * kind.lanes))
+    return load_vector(builder, builder.gep(memory, [at]), kind.vector)
+
+
+def tile_lines(rows, columns, lanes, memory, start, row_stride):
+    """Row i of the tile holds the vectors that lie side by side from ``memory[start + i row_stride]`` on."""
+    return memory[_indices((rows, columns, lanes), start, row_stride, lanes)]
 
 
 register(tile_lines, lambda *kinds: _sized(*kinds[:3]), _lines)
+
+
+def _maximum(builder, kind, value, memory, start, row_stride):
+    for i, j, k in kind.grid():
+        x, y = builder.extract_value(value, k), _beside(builder, kind, memory, start, row_stride, i, j)
+        kept = builder.or_(builder.fcmp_ordered(">", x, y), builder.fcmp_unordered("uno", x, x))
+        value = builder.insert_value(value, builder.select(kept, x, y), k)
+    return value
+
+
+@on_tile(lambda tile: tile, _maximum)
+def tile_maximum(tile, memory, start, row_stride):
+    """The larger of the tile and of what `tile_lines` reads there, or the NaN where one of the two is one."""
+    there = memory[_indices(tile.shape, start, row_stride, tile.shape[2])]
+    return np.where((tile > there) | (tile != tile), tile, there)
 
 
 def _accumulate(left):

@@ -25,10 +25,10 @@ from odyssey_core.backends.numba.lower import (
 )
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded, stored_shape
-from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_store
+from odyssey_core.backends.numba.register_tile import tile_lines, tile_maximum, tile_outer, tile_store
 from odyssey_core.backends.numba.step_feed import image, pixel, pixel_vector, put
 from odyssey_core.backends.numba.traced import LANES, on_lanes
-from odyssey_core.backends.numba.vector import fma, maximum, splat, sqrt, where
+from odyssey_core.backends.numba.vector import fma, splat, sqrt, where
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, NO_FLOOR = np.float32(0), np.float32(1), np.float32(-np.inf)
@@ -122,14 +122,18 @@ def pad_single(memory, x, y, channels, height, width, pad_height: Index, pad_wid
         _copy(memory, x + i * width * each, target, width * each)
 
 
+def _check_tile(d, across: int) -> None:
+    """Raises ValueError for a tile that is larger than what it walks over."""
+    wide = d["columns"] * d["lanes"]
+    if not 0 < d["rows"] <= d["out_width"] or across % d["lanes"] or not 0 < wide <= across:
+        raise ValueError(f"tile of {d['rows']} x {wide} over {d['out_width']} pixels of {across} channels")
+
+
 def _conv_shapes(d):
     conv.shapes(d)
-    pixels, lanes = d["out_height"] * d["out_width"], d["lanes"]
+    pixels = d["out_height"] * d["out_width"]
     across = pitch(d["out"], pixels)
-    if not 0 < d["rows"] <= d["out_width"] or across % lanes or not 0 < d["columns"] * lanes <= across:
-        raise ValueError(
-            f"tile of {d['rows']} x {d['columns'] * lanes} over {d['out_width']} pixels of {across} channels"
-        )
+    _check_tile(d, across)
     if d["apart"] != d["stride"] * pitch(d["channels"], d["height"] * d["width"]):
         raise ValueError(f"patches {d['apart']} apart, the stride is {d['stride']}")
     taps = d["channels"] * d["kernel_height"] * d["kernel_width"]
@@ -161,7 +165,7 @@ def conv2d_single(
             j = min(j0, out_width - rows)
             for v0 in range(0, there, columns * lanes):
                 v = min(v0, there - columns * lanes)
-                acc = tile_lines(rows, columns, lanes, memory, weight + v)
+                acc = tile_lines(rows, columns, lanes, memory, weight + v, 0)
                 q = weight + there + v
                 for c in range(channels):
                     for k in range(kernel_height):
@@ -181,23 +185,36 @@ def _pool_shapes(d):
     return {name: (extent(channels, math.prod(shapes[name][1:3])),) for name in ("x", "y")}
 
 
-@instruction(reads="x", writes="y", shapes=_pool_shapes)
+def _max_pool_shapes(d):
+    _check_tile(d, pitch(d["channels"], d["out_height"] * d["out_width"]))
+    if d["padding"] and d["rows"] > 1:
+        raise ValueError(f"tile of {d['rows']} pixels, whose windows are not all inside")
+    if d["apart"] != d["stride"] * pitch(d["channels"], d["height"] * d["width"]):
+        raise ValueError(f"windows {d['apart']} apart, the stride is {d['stride']}")
+    return _pool_shapes(d)
+
+
+@instruction(reads="x", writes="y", shapes=_max_pool_shapes)
 def max_pool2d_single(
-    memory, x, y, channels, height, width, out_height, out_width, stride, padding: Index, size: Fixed
-):
-    """y = the maximum of each window, of what lies inside the image."""
-    each = _pitch(channels, height * width)
+    memory, x, y, channels, height, width, out_height, out_width, stride, padding: Index,
+    apart: Fixed, rows: Fixed, columns: Fixed, lanes: Fixed, size: Fixed,
+):  # fmt: skip
+    """y = the maximum of each window, of what lies inside the image: as many at once as `conv2d_single` does."""
+    here, there = _pitch(channels, height * width), _pitch(channels, out_height * out_width)
     for i in range(out_height):
-        for j in range(out_width):
+        for j0 in range(0, out_width, rows):
+            j = min(j0, out_width - rows)
             top, left = i * stride - padding, j * stride - padding
-            for v in range(0, each, LANES):
-                p = x + (top * width + left) * each + v
-                best = load(memory, x + (max(top, 0) * width + max(left, 0)) * each + v)
+            for v0 in range(0, there, columns * lanes):
+                v = min(v0, there - columns * lanes)
+                p = x + (top * width + left) * here + v
+                first = x + (max(top, 0) * width + max(left, 0)) * here + v
+                best = tile_lines(rows, columns, lanes, memory, first, apart)
                 for k in range(size):
                     for m in range(size):
                         if padding == 0 or (0 <= top + k < height and 0 <= left + m < width):
-                            best = maximum(best, load(memory, p + (k * width + m) * each))
-                store(memory, y + (i * out_width + j) * each + v, best)
+                            best = tile_maximum(best, memory, p + (k * width + m) * here, apart)
+                tile_store(best, memory, y + (i * out_width + j) * there + v, there, lanes, splat(NO_FLOOR))
 
 
 @instruction(reads="x", writes="y", shapes=_pool_shapes)
@@ -356,21 +373,27 @@ def _conv(
     )  # fmt: skip
 
 
-def _lower_pool(kernel):
-    def lower(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
-        (x,) = node.inputs
-        y = low.made(outer)
-        low.row(kernel, x=low.value(x), y=y, **pool.sizes(x, node, node), padding=node.attrs["padding"])
-
-    return lower
-
-
 def _has_lanes(low: SingleLowering, node: Tensor, outer: Tensor) -> bool:
     return node.inputs[0].shape[1] > 1
 
 
-_lowers("max_pool2d", when=_has_lanes)(_lower_pool(max_pool2d_single))
-_lowers("avg_pool2d", when=_has_lanes)(_lower_pool(avg_pool2d_single))
+def _pool(low: SingleLowering, node: Tensor, outer: Tensor) -> dict:
+    (x,) = node.inputs
+    return {"x": low.value(x), "y": low.made(outer), **pool.sizes(x, node, node), "padding": node.attrs["padding"]}
+
+
+@_lowers("max_pool2d", when=_has_lanes)
+def _lower_max_pool2d(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
+    across, (channels, pixels) = pitch(*low.sizes(node)), low.sizes(node.inputs[0])
+    lanes = min(across, LANES)
+    rows, columns = low.tiles.pixels(1 if node.attrs["padding"] else node.shape[3], across // lanes, lanes)
+    apart = node.attrs["stride"] * pitch(channels, pixels)
+    low.row(max_pool2d_single, **_pool(low, node, outer), apart=apart, rows=rows, columns=columns, lanes=lanes)
+
+
+@_lowers("avg_pool2d", when=_has_lanes)
+def _lower_avg_pool2d(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
+    low.row(avg_pool2d_single, **_pool(low, node, outer))
 
 
 @_lowers("global_avg_pool2d", when=_has_lanes)
