@@ -14,6 +14,7 @@ from odyssey_core.tensor import Shape, Tensor, for_inference
 
 LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
 FEW = 12  # at most so many are worth a pass of their own: LeNet-5 answers to 13 as soon as to 16
+LONGEST = 1024  # images in one call, at whose beginning threads are woken
 
 
 class Inference:
@@ -66,9 +67,9 @@ class Inference:
         """
         with self._lock:
             parts = []
-            for start in range(0, len(pixels), MOST):
-                part = pixels[start : start + MOST]
-                prepared = self._ready(len(part))
+            while len(pixels):
+                prepared = self._ready(_passed(len(pixels)))
+                part, pixels = pixels[: len(prepared.images)], pixels[len(prepared.images) :]
                 prepared.images[: len(part)] = part
                 parts.append(prepared.run(len(part)).astype(np.float64))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -79,7 +80,7 @@ class Inference:
         Raises:
             DataError: an index outside the data, or a label beyond the model's classes.
         """
-        batch = _passed(len(order))
+        batch = min(max(1 << (len(order) - 1).bit_length(), LEAST), MOST)
         padded = np.full(-(-len(order) // batch) * batch, -1, np.int64)
         padded[: len(order)] = order
         pixels = data.pixels.reshape(len(data.pixels), -1)
@@ -92,8 +93,7 @@ class Inference:
             self._programs[batch] = self._backend.compile(self.graph(batch), self._model.state())
         return self._with_weights(self._programs[batch])
 
-    def _ready(self, count: int) -> Prepared:
-        batch = FEW if count <= FEW else _passed(count)
+    def _ready(self, batch: int) -> Prepared:
         if batch not in self._prepared:
             output = ops.softmax(self.graph(batch)[0])
             self._prepared[batch] = self._backend.prepare(output, self._model.state())
@@ -108,5 +108,5 @@ class Inference:
 
 
 def _passed(count: int) -> int:
-    """How many images a pass for so many has."""
-    return min(max(1 << (count - 1).bit_length(), LEAST), MOST)
+    """Of so many images, how many the first call takes: the largest power of two, so that few lanes are empty."""
+    return FEW if count <= FEW else min(max(1 << count.bit_length() - 1, LEAST), LONGEST)

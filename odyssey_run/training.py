@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
+from odyssey_core.data import Dataset
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
 from odyssey_run import claims, plots, plugins, presentation, provenance, resume, summary
@@ -283,9 +284,20 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
 
 def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: Path) -> Path:
     """The weights under the first version's tensor names, with what is needed to use the file alone."""
-    dataset, model = assembly.dataset, request.model.name
-    metadata = {
-        "model": model,
+    metadata = model_metadata(request, assembly.dataset) | {
+        "step": str(outcome.step),
+        "sha256": digest(outcome.weights),
+        "config_sha256": provenance.identity(request.config),
+    }
+    file = path / weights_file(request.model.name)
+    save_weights(file, artifact_names(outcome.weights), metadata)
+    return file
+
+
+def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
+    """What a `Classifier` must be told of a model beside its weights."""
+    return {
+        "model": request.model.name,
         "model_config": json.dumps(request.model.arguments),
         "loss": request.loss.name,
         "loss_config": json.dumps(request.loss.arguments),
@@ -296,14 +308,8 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
         **written(dataset.preparation),
         "class_names": json.dumps(dataset.class_names),
         "input_shape": json.dumps(dataset.input_shape),
-        "step": str(outcome.step),
-        "sha256": digest(outcome.weights),
-        "config_sha256": provenance.identity(request.config),
         **plugins.metadata(request, dataset),
     }
-    file = path / weights_file(model)
-    save_weights(file, artifact_names(outcome.weights), metadata)
-    return file
 
 
 def _conclude(request: Request, session: Session, result: Result) -> Result:

@@ -11,14 +11,14 @@ class BenchmarkConfig:
     """What to measure, and for how long.
 
     Args:
-        peers: measured in turns with us, where they are installed.
+        peers: measured in turns with us, where they are installed; torch alone trains.
         batch_sizes: images in a step; inference is measured for a single image too.
         threads: numbers of threads; null for 1, 2, 4 ... up to the backend's.
         rounds: every figure is the median of so many measurements.
         seconds: that one measurement takes.
     """
 
-    peers: tuple[Literal["torch"], ...]
+    peers: tuple[Literal["torch", "onnxruntime", "openvino"], ...]
     batch_sizes: tuple[Count, ...]
     threads: tuple[Count, ...] | None
     rounds: Count

@@ -19,7 +19,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_run.assemble import Request
 from odyssey_run.benchmark.config import BenchmarkConfig
 from odyssey_run.benchmark.ours import INFER, TRAIN, Case, Ours
-from odyssey_run.benchmark.peers import MODES, Peer, PeerFault, installed
+from odyssey_run.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
 
 PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning
 
@@ -116,11 +116,11 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
             for case in cases:
                 figures.peak.setdefault(case, []).append(peaks[case.threads].measure(config.seconds / 2))
                 figures.ours.setdefault(case, []).append(ours.measure(case, config.seconds))
-                for peer, mode in modes.get(case.threads, ()):
+                for peer, mode in modes[case]:
                     time.sleep(PAUSE_S)
                     rate = peer.measure(case, mode, config.seconds)
                     figures.peers.setdefault((case, f"{peer.name} {mode}"), []).append(rate)
-                time.sleep(PAUSE_S if modes else 0)
+                time.sleep(PAUSE_S if modes[case] else 0)
     figures.rows = ours.rows()
     return figures
 
@@ -154,33 +154,32 @@ def _start(
             say(f"{name} is not installed and left out; pip install {name} to measure beside it")
             continue
         try:
-            given |= ours.in_torch()
+            model = ours.in_torch() if name == "torch" else ours.in_onnx()
         except ConfigError as error:
             say(f"{name} is left out: {error}")
             continue
-        peers += [Peer(name, threads, given) for threads in counts]
+        peers += [Peer(name, threads, given | model) for threads in counts]
     for peer in peers:
         stack.callback(peer.close)
     return peers
 
 
-def _warm(peers: list[Peer], cases: list[Case], say: Callable[[str], None]) -> dict[int, list[tuple[Peer, str]]]:
-    """The modes that work, by number of threads, after everything was run, and so compiled, once."""
-    modes: dict[int, list[tuple[Peer, str]]] = {}
-
-    def warm(peer: Peer, mode: str) -> None:
-        for case in cases:
-            if case.threads == peer.threads:
-                peer.measure(case, mode, 0.0)
+def _warm(peers: list[Peer], cases: list[Case], say: Callable[[str], None]) -> dict[Case, list[tuple[Peer, str]]]:
+    """The modes that work, by case, after everything was run, and so compiled, once."""
+    modes: dict[Case, list[tuple[Peer, str]]] = {case: [] for case in cases}
 
     def warm_all(peer: Peer) -> list[str]:
         faults = []
+        own = [case for case in cases if case.threads == peer.threads and case.kind in KINDS[peer.name]]
         for mode in MODES[peer.name]:
             try:
-                warm(peer, mode)
-                modes.setdefault(peer.threads, []).append((peer, mode))
+                for case in own:
+                    peer.measure(case, mode, 0.0)
             except PeerFault as fault:
                 faults.append(str(fault))
+                continue
+            for case in own:
+                modes[case].append((peer, mode))
         return faults
 
     with ThreadPoolExecutor(max(1, len(peers))) as pool:

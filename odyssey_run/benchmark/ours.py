@@ -1,5 +1,6 @@
 """Our side of the benchmark: programs of one model for several batch sizes and numbers of threads."""
 
+import base64
 import math
 import time
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ from odyssey_core import ops
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.timing import RowTime, time_rows
+from odyssey_core.checkpoint import artifact_names
+from odyssey_core.classifier import Classifier
 from odyssey_core.counterparts import torch_steps
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
 from odyssey_core.learner import Step, initial_values, training_step
-from odyssey_core.optim import PLAIN, StepRule
+from odyssey_core.optim import StepRule
 from odyssey_core.tensor import for_inference
+from odyssey_run import onnx_graph
 from odyssey_run.assemble import Request
+from odyssey_run.training import model_metadata
 
 TRAIN, INFER = "training", "inference"
 ROW_STEPS, ROW_BATCH = 1000, 32
@@ -36,7 +41,7 @@ class Ours:
     """Runs the model of a request.
 
     A training step is all of it: images and labels gathered from uint8 by index, normalised, forward, loss, backward,
-    update. Inference is images to logits. Many steps are one call, as in a run; a single image is a call of its own.
+    update; many steps are one call, as in a run. Inference is from uint8 images to probabilities, one call a batch.
 
     Args:
         request: for model, optimizer and backend.
@@ -52,6 +57,7 @@ class Ours:
         self._rule = StepRule(request.trainer.clip_norm, request.trainer.ema)
         self._programs: dict[Case, Any] = {}
         self._rates: dict[Case, float] = {}
+        self._about = model_metadata(request, dataset)
         self._pixels = dataset.train.pixels.reshape(len(dataset.train), -1)
         inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
         steps = {INFER: inference.outputs, TRAIN: [*training.outputs, *(u.grad for u in training.updates)]}
@@ -74,29 +80,45 @@ class Ours:
             TRAIN: torch_steps(training.outputs, training.values),
         }
 
+    def in_onnx(self) -> dict[str, str]:
+        """The model's file in ONNX, as text.
+
+        Raises:
+            ConfigError: the package onnx is not installed, or an operation has no counterpart there.
+        """
+        return {"model": base64.b64encode(onnx_graph.serialized(self._classifier(1), self._about)).decode()}
+
+    def _classifier(self, threads: int) -> Classifier:
+        backend = NumbaBackend(threads, self._request.backend.arguments["groups"])
+        weights = initial_values(self._graph(INFER, 1).values, self._request.seed)
+        return Classifier(artifact_names(weights), self._about, backend)
+
     def prepare(self, case: Case) -> None:
         """Compiles what a case needs and runs it once."""
-        backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
-        graph = self._graph(case.kind, case.batch)
-        rule = self._rule if graph.updates else PLAIN
-        program = self._programs[case] = backend.compile(*graph[:3], rule, graph.buffers)
-        program.write(initial_values(graph.values, self._request.seed))
+        if case.kind == INFER:
+            self._programs[case] = self._classifier(case.threads).probabilities
+        else:
+            backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
+            graph = self._graph(TRAIN, case.batch)
+            program = self._programs[case] = backend.compile(*graph[:3], self._rule, graph.buffers)
+            program.write(initial_values(graph.values, self._request.seed))
         self._rates[case] = 100.0
         for _ in range(3):
             self.measure(case, 0.01)
 
     def measure(self, case: Case, seconds: float) -> float:
         """Images/s over about so many seconds."""
-        program, feed = self._programs[case], self._feed(case, max(1, int(seconds * self._rates[case])))
-        begun = time.perf_counter()
-        if case.batch == 1:
-            feeds = [self._feed(case, 1)] * len(feed.order)
+        program, steps = self._programs[case], max(1, int(seconds * self._rates[case]))
+        if case.kind == INFER:
+            images = np.resize(self._dataset.train.pixels, (case.batch, *self._dataset.input_shape))
             begun = time.perf_counter()
-            for one in feeds:
-                program.run(one)
+            for _ in range(steps):
+                program(images)
         else:
+            feed = self._feed(case, steps)
+            begun = time.perf_counter()
             program.run(feed)
-        self._rates[case] = len(feed.order) / (time.perf_counter() - begun)
+        self._rates[case] = steps / (time.perf_counter() - begun)
         return self._rates[case] * case.batch
 
     def rows(self) -> list[RowTime]:
@@ -119,7 +141,6 @@ class Ours:
 
     def _feed(self, case: Case, steps: int) -> Feed:
         images = np.arange(steps * case.batch) % len(self._pixels)
-        optimizer, scalars = self._request.optim.build(), {}
-        if case.kind == TRAIN:
-            scalars = self._rule.numbers(optimizer, 0, [optimizer.lr] * steps)
+        optimizer = self._request.optim.build()
+        scalars = self._rule.numbers(optimizer, 0, [optimizer.lr] * steps)
         return Feed(images.reshape(steps, case.batch), self._pixels, self._dataset.train.labels, scalars)

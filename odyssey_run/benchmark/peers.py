@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.benchmark.ours import Case
+from odyssey_run.benchmark.ours import INFER, TRAIN, Case
 
-SCRIPTS = {"torch": "torch_peer.py"}
-MODES = {"torch": ("eager", "channels_last", "compiled")}
+SCRIPTS = {"torch": "torch_peer.py", "onnxruntime": "onnx_peer.py", "openvino": "onnx_peer.py"}
+MODES = {"torch": ("eager", "channels_last", "compiled"), "onnxruntime": ("onnx",), "openvino": ("onnx",)}
+KINDS = {"torch": (TRAIN, INFER), "onnxruntime": (INFER,), "openvino": (INFER,)}
 
 
 class PeerFault(Exception):
@@ -44,7 +45,7 @@ class Peer:
             text=True,
             bufsize=1,
         )
-        self._process.stdin.write(json.dumps(given | {"threads": threads}) + "\n")
+        self._process.stdin.write(json.dumps(given | {"peer": name, "threads": threads}) + "\n")
 
     def measure(self, case: Case, mode: str, seconds: float) -> float:
         """Images/s.

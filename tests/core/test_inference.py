@@ -8,7 +8,7 @@ import pytest
 from odyssey_core import ops
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.numba import NumbaBackend, run
-from odyssey_core.inference import Inference
+from odyssey_core.inference import FEW, LONGEST, Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.nn import BatchNorm2d, Conv2d, Flatten, Linear, Module, ReLU, Sequential
@@ -74,7 +74,7 @@ def test_probabilities_have_the_same_bits_in_every_batch(name):
     together = inference.probabilities(pixels)
     for count in range(1, 34):
         np.testing.assert_array_equal(inference.probabilities(pixels[:count]), together[:count], err_msg=str(count))
-    assert inference._ready(1).alone is alone
+    assert inference._ready(FEW).alone is alone
     assert not inference._ready(16).alone
 
 
@@ -89,10 +89,11 @@ def test_probabilities_are_those_of_the_reference(name):
 
 def test_more_images_than_a_pass_takes_and_images_that_lie_transposed():
     build, shape, _ = NETS["linear"]
-    inference, pixels = _inference(build(), shape, NumbaBackend()), _pixels(300, shape)
+    inference, pixels = _inference(build(), shape, NumbaBackend()), _pixels(LONGEST + 47, shape)
     together = inference.probabilities(pixels)
-    assert together.shape == (300, 5)
-    np.testing.assert_array_equal(inference.probabilities(pixels[130:131]), together[130:131])
+    assert together.shape == (LONGEST + 47, 5)
+    for i in (0, LONGEST - 1, LONGEST, LONGEST + 31, LONGEST + 46):
+        np.testing.assert_array_equal(inference.probabilities(pixels[i : i + 1])[0], together[i])
     lying = np.ascontiguousarray(pixels.swapaxes(-1, -2)).swapaxes(-1, -2)
     np.testing.assert_array_equal(inference.probabilities(lying), together)
 

@@ -54,7 +54,8 @@ def test_a_short_benchmark(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     assert cli.main(SHORT) == 0
     output = capsys.readouterr()
-    assert "torch is not installed and left out; pip install torch" in output.err
+    for peer in ("torch", "onnxruntime", "openvino"):
+        assert f"{peer} is not installed and left out; pip install {peer}" in output.err
     found = json.loads((tmp_path / "here" / "benchmark.json").read_text())
     cases = [(c["kind"], c["batch"], c["threads"]) for c in found["ours_images_per_s"]]
     assert cases == [(TRAIN, 32, 1), (INFER, 1, 1), (INFER, 32, 1)]
@@ -70,6 +71,16 @@ def test_a_short_benchmark(tmp_path, capsys, monkeypatch):
     assert kinds[-1] == "end"
 
 
+def test_onnx_runtime_infers_beside_us_and_does_not_train(tmp_path):
+    pytest.importorskip("onnxruntime")
+    assert cli.main((*SHORT, "benchmark.peers=[onnxruntime]")) == 0
+    found = json.loads((tmp_path / "here" / "benchmark.json").read_text())["peers_images_per_s"]
+    assert [(c["kind"], c["batch"], c["peer"]) for c in found] == [
+        (INFER, 1, "onnxruntime onnx"), (INFER, 32, "onnxruntime onnx"),
+    ]  # fmt: skip
+    assert all(rate > 0 for c in found for rate in c["rounds"])
+
+
 def test_another_backend_is_refused(mistake):
     (line,) = mistake(*SHORT, "backend=numpy")
     assert line == "task=benchmark: measures backend=numba, got backend=numpy"
@@ -77,7 +88,7 @@ def test_another_backend_is_refused(mistake):
 
 def test_an_unknown_peer_is_refused(mistake):
     (line,) = mistake(*SHORT, "benchmark.peers=[tinygrad]")
-    assert line == "benchmark.peers: expected a list of one of torch each, got ['tinygrad']"
+    assert line == "benchmark.peers: expected a list of one of torch, onnxruntime, openvino each, got ['tinygrad']"
 
 
 def test_the_peak_of_one_core_is_some_gflops():

@@ -14,12 +14,15 @@ from odyssey_core.ops.leaves import IMAGES
 from odyssey_core.optim import PLAIN
 from odyssey_core.tensor import Tensor, topological
 
+# Multiply-adds of a call that is shared out: 0.2 ms of a core's work. On a busy machine a thread comes after 1 to 4 ms.
+SHARED_FROM = 10_000_000
+
 
 class PreparedCall:
     """See `backends.base.Prepared`. A run allocates nothing, and on one thread it is a single call.
 
-    Below sixteen images each is computed alone on one thread: to wake another takes longer than to compute an image.
-    Where an operation has no kernel for that, and for more images, they are computed in blocks of sixteen.
+    Below sixteen images each is computed alone. Where an operation has no kernel for that, and for more images, they
+    are computed in blocks of sixteen. Threads share out the blocks where they have enough to do to be worth waking.
 
     Args:
         output: for as many images as there may be.
@@ -36,12 +39,15 @@ class PreparedCall:
         def executable(groups: int, threads: int, lowered: type[Lowering]) -> NumbaExecutable:
             return NumbaExecutable((output,), parameters, (), PLAIN, NO_BUFFERS, groups, threads, tiles, lowered)
 
+        nodes = topological([output])
+        work = sum(node.op.multiply_adds(node) for node in nodes if node.op.multiply_adds)
+        threads = threads if work >= SHARED_FROM else 1
         self.alone = output.shape[0] < LANES
         try:
             made = executable(1, 1, SingleLowering) if self.alone else executable(groups, threads, Lowering)
         except ShapeError:
             self.alone, made = False, executable(groups, threads, Lowering)
-        shape = next(node.shape for node in topological([output]) if node.op is IMAGES)
+        shape = next(node.shape for node in nodes if node.op is IMAGES)
         self.images, self.write = np.zeros(shape, np.uint8), made.write
         feed = Feed(np.arange(shape[0])[None], self.images.reshape(shape[0], -1))
         self._call = made.prepare(feed, made.program.phases[made.program.first :])
