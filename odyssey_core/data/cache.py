@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from odyssey_core.machine import usable_memory
 from odyssey_core.places import cache_home
 
 FORMAT = 1
+READ_AHEAD = 1 << 30  # bytes of a copy at most that are read before it is known whether it is the right one
 
 
 def cache_folder() -> Path:
@@ -55,8 +57,35 @@ def _too_large(shape: Sequence[int]) -> bool:
     return math.prod(shape) > usable_memory() // 2
 
 
+class Reading:
+    """Reads a copy while it is being found out what its key must be.
+
+    Args:
+        name: as `cached` takes it.
+    """
+
+    def __init__(self, name: str):
+        self._path, self._found = _copy(name), None
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with suppress(OSError, ValueError, DataError):
+            if self._path.stat().st_size < READ_AHEAD:
+                self._found = _read(self._path)
+
+    def take(self) -> tuple[object, Images, Images, dict, str] | None:
+        """What was read, once: a copy that is not the right one must not stay beside what is built instead."""
+        self._thread.join()
+        found, self._found = self._found, None
+        return found
+
+
 def cached(
-    name: str, key: object, build: Callable[[], tuple[Images, Images, dict]]
+    name: str,
+    key: object,
+    build: Callable[[], tuple[Images, Images, dict]],
+    begun: Reading | None = None,
 ) -> tuple[Images, Images, dict, str]:
     """Builds a train and a test set, or reads the copy kept when they were last built for the same key.
 
@@ -64,13 +93,18 @@ def cached(
         name: the copy's file name in the cache folder, less its suffix.
         key: what the data depends on, as JSON can hold it: paths, sizes, modification times, versions.
         build: makes train, test, and a small dictionary of facts that JSON can hold.
+        begun: a copy of this name that is being read.
 
     Returns:
         train, test, the facts, and the digest of the data as read (recomputed on every call).
     """
-    path, key = cache_folder() / "ready" / f"{name}.raw", json.loads(json.dumps([FORMAT, key]))
+    path, key = _copy(name), json.loads(json.dumps([FORMAT, key]))
     with suppress(OSError, ValueError, DataError):
-        return _read(path, key)
+        found = begun.take() if begun else None
+        if found is None or found[0] != key:
+            found = None
+            found = _read(path, key)
+        return found[1:]
     train, test, facts = build()
     digest = digest_of(train, test)
     # A cache that cannot be written (read-only home, full disk) costs time at the next run and nothing else.
@@ -79,20 +113,25 @@ def cached(
     return train, test, facts, digest
 
 
-def _read(path: Path, key: object) -> tuple[Images, Images, dict, str]:
+def _copy(name: str) -> Path:
+    return cache_folder() / "ready" / f"{name}.raw"
+
+
+def _read(path: Path, key: object = None) -> tuple[object, Images, Images, dict, str]:
+    """Key, train, test, facts and digest of a copy; of one for the given key alone, where there is one."""
     with open(path, "rb") as file:
         check, _, text = file.readline().partition(b" ")
         if check != hashlib.sha256(text).hexdigest().encode():
             raise ValueError("not a copy, or one with a damaged header")
         header = json.loads(text)
-        if header["key"] != key:
+        if key is not None and header["key"] != key:
             raise ValueError("made for another key")
         train, test = (
             Images(_array(file, shape, np.uint8), _array(file, shape[:1], np.int64)) for shape in header["shapes"]
         )
         if file.read(1) or digest_of(train, test) != header["digest"]:
             raise ValueError("damaged content")
-    return train, test, header["facts"], header["digest"]
+    return header["key"], train, test, header["facts"], header["digest"]
 
 
 def _array(file: BinaryIO, shape: list[int], dtype: type) -> np.ndarray:

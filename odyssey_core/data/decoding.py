@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,9 @@ from odyssey_core.data.pictures import Mode, read
 from odyssey_core.errors import DataError
 from odyssey_core.machine import usable_cores
 
-CHUNK = 64  # pictures at once
+HERE, THERE, LEAST = 32, 256, 8  # most pictures at once in this process and in a worker, and the fewest
+AHEAD = 2  # stretches that a worker has been given and not answered
+PIPE = 1 << 14  # bytes that a pipe surely takes without being read
 WORTH_A_WORKER = 1000  # pictures: about as many as are decoded while one starts
 START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from odyssey_core.data.decoding import serve; serve()"
 
@@ -38,7 +40,7 @@ class Faults(NamedTuple):
 
 
 def decode(
-    paths: Sequence[Path], pixels: np.ndarray, mode: Mode | None, progress: Callable[[int], None] = lambda done: None
+    paths: Sequence[str], pixels: np.ndarray, mode: Mode | None, progress: Callable[[int], None] = lambda done: None
 ) -> Faults:
     """Fills an array with pictures, each upright and cut to the array's size.
 
@@ -48,37 +50,47 @@ def decode(
         mode: how a picture of another size is cut, see `pictures.fitted`; None takes pictures of that size alone.
         progress: called with the number of pictures decoded since the last call, from several threads.
     """
-    found, lock = Faults({}, {}), threading.Lock()
-    chunks = iter(range(0, len(paths), CHUNK))
-
-    def work(decoder: Callable[[Sequence[Path], np.ndarray, Mode | None], Faults]) -> None:
-        while True:
-            with lock:
-                start = next(chunks, None)
-            if start is None:
-                return
-            part = slice(start, min(start + CHUNK, len(paths)))
-            faults = decoder(paths[part], pixels[part], mode)
-            for mine, theirs in zip(found, faults, strict=True):
-                mine.update({start + i: fault for i, fault in theirs.items()})
-            progress(part.stop - start)
-
+    queue = _Queue(len(paths), progress)
     count = min(usable_cores() - 1, len(paths) // WORTH_A_WORKER)
+    queue.parties = count + 1
     workers = [_Worker() for _ in range(count)]
-    threads = [threading.Thread(target=work, args=(worker.decode,), daemon=True) for worker in workers]
+    threads = [threading.Thread(target=w.work, args=(queue, paths, pixels, mode), daemon=True) for w in workers]
     try:
         for thread in threads:
             thread.start()
-        work(_chunk)
+        while part := queue.take(HERE):
+            queue.done(part, _chunk(paths[part], pixels[part], mode))
         for thread in threads:
             thread.join()
     finally:
         for worker in workers:
             worker.end()
-    return found
+    return queue.faults
 
 
-def _chunk(paths: Sequence[Path], pixels: np.ndarray, mode: Mode | None) -> Faults:
+class _Queue:
+    """Stretches of a list that several threads take in turns, large ones first, and what came of them."""
+
+    def __init__(self, length: int, progress: Callable[[int], None]):
+        self.faults, self.parties = Faults({}, {}), 1
+        self._length, self._next, self._progress, self._lock = length, 0, progress, threading.Lock()
+
+    def take(self, most: int) -> slice | None:
+        """The next stretch; towards the end they are short, so that nobody is waited for."""
+        with self._lock:
+            start = self._next
+            size = max(LEAST, min(most, (self._length - start) // (4 * self.parties)))
+            self._next = min(start + size, self._length)
+        return slice(start, self._next) if start < self._length else None
+
+    def done(self, part: slice, faults: "Faults") -> None:
+        """Notes the faults of a stretch, by their places in it."""
+        for mine, theirs in zip(self.faults, faults, strict=True):
+            mine.update({part.start + i: fault for i, fault in theirs.items()})
+        self._progress(part.stop - part.start)
+
+
+def _chunk(paths: Sequence[str], pixels: np.ndarray, mode: Mode | None) -> Faults:
     faults = Faults({}, {})
     _, channels, *size = pixels.shape
     with warnings.catch_warnings():
@@ -104,15 +116,37 @@ class _Worker:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, **pipes)
 
-    def decode(self, paths: Sequence[Path], pixels: np.ndarray, mode: Mode | None) -> Faults:
+    def work(self, queue: _Queue, paths: Sequence[str], pixels: np.ndarray, mode: Mode | None) -> None:
+        """Has stretches decoded until none is left, the next already there when the worker has ended one.
+
+        This thread shares an interpreter with one that decodes, and may wait for its turn longer than a stretch takes.
+        """
+        given: deque[slice] = deque()  # to the worker, but for the last where its job waits here
+        job = b""
         try:
-            _send(self._process.stdin, [[str(path) for path in paths], pixels.shape, mode])
-            broken, other_size = json.loads(self._process.stdout.readline())
-            if self._process.stdout.readinto(pixels.reshape(-1).data) != pixels.size:
-                raise EOFError
-        except (OSError, ValueError, EOFError):
-            return _chunk(paths, pixels, mode)
-        return Faults({int(i): text for i, text in broken.items()}, {int(i): tuple(x) for i, x in other_size.items()})
+            while True:
+                while job or len(given) < AHEAD:
+                    if not job:
+                        if not (part := queue.take(THERE)):
+                            break
+                        given.append(part)
+                        job = _line([list(paths[part]), pixels[part].shape, mode])
+                    if len(given) > 1 and len(job) > PIPE:
+                        break  # both sides would wait for the other to read
+                    _send(self._process.stdin, job)
+                    job = b""
+                if not given:
+                    return
+                part = given[0]
+                broken, other_size = json.loads(self._process.stdout.readline())
+                if self._process.stdout.readinto(pixels[part].reshape(-1).data) != pixels[part].size:
+                    raise EOFError
+                given.popleft()
+                sizes = {int(i): tuple(size) for i, size in other_size.items()}
+                queue.done(part, Faults({int(i): text for i, text in broken.items()}, sizes))
+        except (OSError, ValueError, EOFError):  # it died
+            for part in given:
+                queue.done(part, _chunk(paths[part], pixels[part], mode))
 
     def end(self) -> None:
         self._process.kill()
@@ -125,12 +159,17 @@ def serve() -> None:
     """What a worker does: answers jobs on its standard input until that ends."""
     for paths, shape, mode in _received(sys.stdin.buffer):
         pixels = np.zeros(shape, np.uint8)
-        _send(sys.stdout.buffer, _chunk([Path(path) for path in paths], pixels, mode), pixels.data)
+        faults = _chunk(paths, pixels, mode)
+        _send(sys.stdout.buffer, _line(faults), pixels.data)
 
 
-def _send(stream: Any, message: Any, after: Any = b"") -> None:
-    stream.write(json.dumps(message).encode() + b"\n")
-    stream.write(after)
+def _line(message: Any) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _send(stream: Any, *contents: Any) -> None:
+    for content in contents:
+        stream.write(content)
     stream.flush()
 
 

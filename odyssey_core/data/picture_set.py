@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from odyssey_core.data.cache import cached, room
+from odyssey_core.data.cache import Reading, cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape
 from odyssey_core.data.decoding import Faults, decode
 from odyssey_core.data.parts import Parts, normalisation
@@ -47,7 +48,7 @@ class Fit:
             return None
         return self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size)
 
-    def found(self, paths: Iterable[Path]) -> Shape:
+    def found(self, paths: Iterable[str]) -> Shape:
         """(C, H, W) of the first picture that can be read.
 
         Raises:
@@ -73,13 +74,24 @@ class Listed(NamedTuple):
     """
 
     root: Path
-    paths: Sequence[Path]
+    paths: Sequence[str]
     class_names: tuple[str, ...]
     parts: Parts
 
 
+def copy_name(name: str, root: Path, fit: Fit) -> str:
+    """What the copy of a set's decoded pictures is called in the cache."""
+    return f"{name}-{hashlib.sha256(json.dumps([str(root), astuple(fit)]).encode()).hexdigest()[:16]}"
+
+
 def dataset_of(
-    name: str, listed: Listed, fit: Fit, key: str, left_out: Sequence[str], options: Mapping[str, Any]
+    name: str,
+    listed: Listed,
+    fit: Fit,
+    key: str,
+    left_out: Sequence[str],
+    options: Mapping[str, Any],
+    begun: Reading | None = None,
 ) -> Dataset:
     """Decodes pictures, or reads the copy kept when they were last decoded unchanged.
 
@@ -90,11 +102,11 @@ def dataset_of(
         key: changes when a file does.
         left_out: files that are none of them, for people.
         options: mean, std, normalize and augment.
+        begun: the copy called `copy_name`, which is being read.
 
     Raises:
         DataError: pictures that cannot be read or that differ in size, a class of which none is left.
     """
-    place = hashlib.sha256(json.dumps([str(listed.root), astuple(fit)]).encode()).hexdigest()[:16]
     parts = [hashlib.sha256(part.tobytes()).hexdigest() for part in (listed.parts.order, listed.parts.labels)]
 
     def build() -> tuple[Images, Images, dict[str, Any]]:
@@ -108,7 +120,9 @@ def dataset_of(
         train, test, validation = listed.parts.cut(_closed(pixels, kept), kept)
         return train, test, {"validation": validation, "broken": broken}
 
-    train, test, facts, digest = cached(f"{name}-{place}", [key, parts, listed.class_names], build)
+    train, test, facts, digest = cached(
+        copy_name(name, listed.root, fit), [key, parts, listed.class_names], build, begun
+    )
     mean, std = normalisation(train, facts["validation"], options["mean"], options["std"], options["normalize"])
     return Dataset(
         name,
@@ -126,7 +140,7 @@ def dataset_of(
     )
 
 
-def _named(listed: Listed, paths: Sequence[Path], fit: Fit, size: tuple[int, int], faults: Faults) -> list[str]:
+def _named(listed: Listed, paths: Sequence[str], fit: Fit, size: tuple[int, int], faults: Faults) -> list[str]:
     """The pictures that are left out.
 
     Raises:
@@ -148,8 +162,8 @@ def _named(listed: Listed, paths: Sequence[Path], fit: Fit, size: tuple[int, int
     return broken
 
 
-def _within(root: Path, path: Path) -> Path:
-    return path.relative_to(root) if path.is_relative_to(root) else path
+def _within(root: Path, path: str) -> str:
+    return path.removeprefix(f"{root}{os.sep}")
 
 
 def _check_classes(listed: Listed, kept: np.ndarray) -> None:

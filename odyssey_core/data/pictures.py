@@ -26,7 +26,7 @@ FOREIGN = {  # what is no image for Pillow, by its first bytes, and what to do
 }
 
 
-def opened(path: Path, working: int | None = None) -> tuple[Image.Image, float]:
+def opened(path: Path | str, working: int | None = None) -> tuple[Image.Image, float]:
     """A picture of mode L, LA, RGB or RGBA, turned as its EXIF says; and how many pixels of the file are one of it.
 
     Args:
@@ -59,7 +59,9 @@ def opened(path: Path, working: int | None = None) -> tuple[Image.Image, float]:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
-def read(path: Path, channels: int, size: tuple[int, int] | None = None, mode: Mode = "center_crop") -> np.ndarray:
+def read(
+    path: Path | str, channels: int, size: tuple[int, int] | None = None, mode: Mode = "center_crop"
+) -> np.ndarray:
     """A picture as an image of a data set: (C, H, W) uint8.
 
     Args:
@@ -183,10 +185,13 @@ def _plain(image: Image.Image) -> Image.Image:
     """A palette, CMYK, black and white and their like as grey or colour, with transparency where there is any."""
     if image.has_transparency_data:
         return image if image.mode == "LA" else image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if image.mode in ("L", "RGB"):
+        image.load()
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _foreign(path: Path) -> str:
+def _foreign(path: Path | str) -> str:
     with open(path, "rb") as file:
         head = file.read(256)
     if not head:

@@ -120,7 +120,12 @@ def table(
     names, numbers = _classes(files[0], columns, labels)
     paths = [place / each for each in paths]
     stamps = [_stamp(each, files[0], row) for row, each in enumerate(paths, 1)]
-    listed = Listed(place, paths, names, in_parts(numbers, parts, test_share, split_seed, f"data.file: {files[0]}"))
+    listed = Listed(
+        place,
+        [str(each) for each in paths],
+        names,
+        in_parts(numbers, parts, test_share, split_seed, f"data.file: {files[0]}"),
+    )
     key = hashlib.sha256(repr(stamps).encode()).hexdigest()
     fit = Fit(size, channels or 3, mode, skip_broken)
     return dataset_of(name_of("table", files[0]), listed, fit, key, [], options)

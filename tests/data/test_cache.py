@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from odyssey_core.data.cache import atomic_file, cache_folder, cached, room
+from odyssey_core.data.cache import Reading, atomic_file, cache_folder, cached, room
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import DataError
 
@@ -124,3 +124,17 @@ def test_no_room_on_the_disk(cache, monkeypatch):
         DataError, match=r"ready: no room for .* GiB of pixels, .*No space left on device.*ODYSSEY_CACHE"
     ):
         room((3, 1, 4, 4))
+
+
+def test_a_copy_that_is_read_ahead_is_used_for_its_key_alone(cache):
+    first = cached("toy", [1], Builder())
+    builder, begun = Builder(fill=9), Reading("toy")
+    assert cached("toy", [1], builder, begun)[3] == first[3] and builder.calls == 0
+    assert begun.take() is None, "nothing is held twice"
+    begun = Reading("toy")
+    assert (cached("toy", [2], builder, begun)[0].pixels == 9).all() and builder.calls == 1 and begun.take() is None
+    path = cache / "ready" / "toy.raw"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    cached("toy", [2], builder, Reading("toy"))
+    cached("none", [1], builder, Reading("none"))
+    assert builder.calls == 3

@@ -17,7 +17,7 @@ def files(tmp_path):
         Image.fromarray(rng.integers(0, 256, (9 if i == 11 else 8, 8, 3), np.uint8)).save(path)
     truncated(paths[5])
     paths[17].write_bytes(b"no image")
-    return paths
+    return list(map(str, paths))
 
 
 def decoded(files, mode):
@@ -31,12 +31,14 @@ def decoded(files, mode):
 def workers(monkeypatch):
     monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
     monkeypatch.setattr(decoding, "WORTH_A_WORKER", 1)
-    monkeypatch.setattr(decoding, "CHUNK", 2)
+    for name in ("HERE", "THERE", "LEAST"):
+        monkeypatch.setattr(decoding, name, 2)
 
 
+@pytest.mark.parametrize("pipe", [0, 1 << 14])
 @pytest.mark.parametrize("mode", [None, "resize"])
-def test_workers_find_the_same(files, mode, workers, monkeypatch):
-    alone = {}
+def test_workers_find_the_same(files, mode, pipe, workers, monkeypatch):
+    monkeypatch.setattr(decoding, "PIPE", pipe)
     monkeypatch.setattr(decoding, "usable_cores", lambda: 1)
     alone = decoded(files, mode)
     monkeypatch.setattr(decoding, "usable_cores", lambda: 3)

@@ -77,7 +77,7 @@ def test_pictures_as_cameras_and_printers_write_them(tmp_path, cache):
     upright.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a" / "3.png")
     picture(tmp_path / "b" / "0.png")
     Image.new("L", (8, 8), 77).save(tmp_path / "b" / "1.png")
-    listed = sorted(tmp_path.rglob("*.*"))
+    listed = sorted(map(str, tmp_path.rglob("*.*")))
     pixels = np.empty((len(listed), 3, 8, 8), np.uint8)
     assert picture_set.decode(listed, pixels, None) == ({}, {})
     turned = pixels[:4].astype(int)
@@ -121,6 +121,7 @@ def test_broken_pictures_are_named_or_left_out(tmp_path, cache):
     truncated(root / "cat" / "004.png")
     (root / "dog" / "notes.txt").write_text("good dogs")
     (root / "README.md").write_text("pets")
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
     message = r"1 of 20 pictures cannot be read: cat/004\.png: .*truncated.*data\.skip_broken=true to leave them out"
     with pytest.raises(DataError, match=message):
         folder(str(root))
@@ -130,7 +131,8 @@ def test_broken_pictures_are_named_or_left_out(tmp_path, cache):
         data = folder(str(root), skip_broken=True)
         assert len(data.train) + len(data.test) == 19
         names = [line.split(":")[0] for line in data.left_out]
-        assert names == ["README.md", "dog/notes.txt", "cat/004.png"] and "truncated" in data.left_out[2]
+        assert names == ["README.md", "dog/gone.png", "dog/notes.txt", "cat/004.png"]
+        assert "link to none" in data.left_out[1] and "truncated" in data.left_out[3]
         for part in ("train", "test"):
             kept, before = getattr(data, part), getattr(whole, part)
             assert _coloured(kept) <= _coloured(before)
