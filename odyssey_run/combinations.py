@@ -12,6 +12,7 @@ from odyssey_core.optim import Optimizer
 from odyssey_core.tensor import Tensor
 from odyssey_run import claims
 from odyssey_run.binding import Faults
+from odyssey_run.hooks import OWN
 from odyssey_run.plugins import fault
 from odyssey_run.schema import SEEDS, TrainerConfig
 
@@ -93,10 +94,10 @@ def _check_memory(shapes: Mapping[str, tuple[int, ...]], optimizer: Optimizer) -
 
 
 def _check_claims(shapes: Mapping[str, tuple[int, ...]], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
-    if {"expect", "seeds"} <= root.keys():
+    if {"expect", "seeds", "hooks"} <= root.keys():
         layers = [name for name, shape in shapes.items() if len(shape) > 1]
         known = claims.metrics(layers, trainer.validation_size != 0, root["seeds"])
-        if wrong := claims.unknown(root["expect"], known):
+        if wrong := claims.unknown(root["expect"], known, (OWN,) if root["hooks"] else ()):
             raise Faults(wrong)
 
 

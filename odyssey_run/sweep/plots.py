@@ -16,6 +16,7 @@ from odyssey_run.sweep.ranking import Row
 
 BARS = 30
 LETTER = 0.07  # inches, of a label
+SHORT, LONG = 28, 90  # letters of a value, and of a point
 
 
 def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
@@ -38,6 +39,13 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
             figures["seeds"] = _seeds(valued, config)
         for name, figure in figures.items():
             yield style.save(figure, folder / f"{name}.png")
+
+
+def _shortened(texts: list[str], most: int) -> list[str]:
+    """Labels of at most so many letters, their middles left out, and numbered where two would be the same."""
+    half = most // 2 - 1
+    shown = [text if len(text) <= most else f"{text[:half]}…{text[-half:]}" for text in texts]
+    return [text if shown.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(shown, 1)]
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -84,7 +92,7 @@ def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure
         if scale.log:
             ax.set_xscale("log")
         if not scale.numeric:
-            ax.set_xticks(range(len(scale.texts)), scale.texts)
+            ax.set_xticks(range(len(scale.texts)), _shortened(scale.texts, max(6, SHORT // len(scale.texts))))
         ax.set_xlabel(key)
     for ax in axes.flat[len(keys) :]:
         ax.set_visible(False)
@@ -110,8 +118,9 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     for x, key in enumerate(keys):
         ax.axvline(x, color="0.4", lw=0.8)
         shown = sorted(scales[key].texts, key=scales[key].share)
-        for text in shown if len(shown) <= 8 else (shown[0], shown[-1]):
-            ax.annotate(text, (x, scales[key].share(text)), xytext=(4, 2), textcoords="offset points", fontsize=8)
+        shown = shown if len(shown) <= 8 else [shown[0], shown[-1]]
+        for text, label in zip(shown, _shortened(shown, SHORT), strict=True):
+            ax.annotate(label, (x, scales[key].share(text)), xytext=(4, 2), textcoords="offset points", fontsize=8)
     ax.axvline(len(keys), color="0.4", lw=0.8)
     for share in (0.0, 0.5, 1.0):
         text = f"{span[0] + share * (span[1] - span[0]):.4g}"
@@ -124,13 +133,14 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
 
 
 def _curves(rows: list[Row], config: SweepConfig) -> Figure:
-    shown = list(zip(style.COLOURS, rows, strict=False))
-    figure = _figure(max(6, 1 + LETTER * max((len(row.label) for _, row in shown), default=0)), 5)
+    rows = rows[: len(style.COLOURS)]
+    labels = _shortened([row.label for row in rows], LONG)
+    figure = _figure(max(6, 1 + LETTER * max(map(len, labels), default=0)), 5)
     ax = figure.subplots()
-    for colour, row in shown:
+    for colour, row, name in zip(style.COLOURS, rows, labels, strict=False):
         for seed, result in enumerate(row.results):
             if result.curve:
-                label = row.label if seed == 0 else None
+                label = name if seed == 0 else None
                 look = "o-" if len(result.curve) == 1 else "-"
                 ax.plot(*zip(*result.curve, strict=True), look, color=colour, ms=4, label=label)
     ax.set_xlabel("optimizer step")
@@ -141,7 +151,8 @@ def _curves(rows: list[Row], config: SweepConfig) -> Figure:
 
 def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     shown = [row for row in rows if row.spread is not None][:BARS]
-    figure = _figure(4 + LETTER * max(len(row.label) for row in shown), 0.32 * len(shown) + 1.2)
+    labels = _shortened([row.label for row in shown], LONG)
+    figure = _figure(4 + LETTER * max(map(len, labels)), 0.32 * len(shown) + 1.2)
     ax = figure.subplots()
     places = np.arange(len(shown))[::-1]
     ax.errorbar(
@@ -149,7 +160,7 @@ def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     )
     for place, row in zip(places, shown, strict=True):
         ax.plot([result.value for result in row.results], [place] * len(row.results), ".", color="0.6", ms=4)
-    ax.set_yticks(places, [row.label for row in shown], fontsize=8)
+    ax.set_yticks(places, labels, fontsize=8)
     ax.set_xlabel(f"{config.metric}, mean ± standard deviation of {len(shown[0].results)} seeds")
     ax.grid(axis="y", visible=False)
     return figure

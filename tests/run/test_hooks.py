@@ -1,11 +1,13 @@
 """Hooks as a part of a run: named in its configuration, recorded as code, made again when it is verified."""
 
+import re
 from pathlib import Path
 
 import pytest
 from quick import QUICK
 
 from odyssey_run import cli, plugins
+from odyssey_run.claims import METRICS
 from odyssey_run.runs import open_folder
 
 TEXT = """
@@ -47,6 +49,13 @@ def test_a_hook_logs_and_ends_a_run_which_is_verified_with_it(capsys, tmp_path):
     (tmp_path / "steady.py").write_text(TEXT.replace("2 *", "3 *"))
     assert cli.main(["--plugin", "steady.py", *verify]) == 4
     assert "the plug-in steady.py is another" in capsys.readouterr().out
+
+
+def test_what_a_hook_logs_can_be_claimed(mistake, capsys):
+    claim = "expect={own/double: '<1'}"
+    assert mistake(*GIVEN, claim) == ["expect: no metric is called own/double; there are " + ", ".join(METRICS)]
+    assert cli.main([*GIVEN, claim, "hooks=[Steady]"]) == 3
+    assert re.search(r"claim +own/double < 1: \d+\.\d+, missed", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

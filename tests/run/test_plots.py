@@ -108,3 +108,10 @@ def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
     assert [row["class"] for row in rows] == list("0123456789")
     right = sum(round(float(r["recall"]) * int(r["images"])) for r in rows)
     assert f"{right:,} of 360 test images of digits" in page
+
+
+def test_long_labels_of_a_sweep_keep_their_ends_and_stay_apart():
+    from odyssey_run.sweep.plots import _shortened
+
+    long = [f"[conv 6 5, relu, linear {n}, relu, linear classes]" for n in (100, 120)]
+    assert _shortened(["sgd", *long], 20) == ["sgd", "[conv 6 5… classes] #2", "[conv 6 5… classes] #3"]
