@@ -10,7 +10,8 @@ import numpy as np
 from odyssey_core.checkpoint import CONTENT, load_weights
 from odyssey_core.errors import DataError
 from odyssey_run import runs
-from odyssey_run.assemble import Assembly, Request
+from odyssey_run.assemble import Request
+from odyssey_run.build import Assembly
 from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.evidence import Evidence, differences

@@ -16,7 +16,8 @@ from odyssey_core.data import Dataset
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
 from odyssey_run import claims, plots, plugins, presentation, provenance, resume, summary
-from odyssey_run.assemble import Assembly, Request, assemble
+from odyssey_run.assemble import Request
+from odyssey_run.build import Assembly, assemble
 from odyssey_run.events import Listener, Outcome
 from odyssey_run.runs import open_run, weights_file
 from odyssey_run.session import Session, recording, unsent

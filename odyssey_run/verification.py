@@ -14,7 +14,8 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_run import claims, plugins, provenance, runs, sources, statements, summary
-from odyssey_run.assemble import Assembly, Request, assemble, check
+from odyssey_run.assemble import Request, check
+from odyssey_run.build import Assembly, assemble
 from odyssey_run.claims import OF_THE_MACHINE
 from odyssey_run.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
 from odyssey_run.outputs import writing

@@ -60,7 +60,7 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     from odyssey_core import ops
     from odyssey_core.learner import training_step
     from odyssey_core.optim import StepRule
-    from odyssey_run.assemble import assemble
+    from odyssey_run.build import assemble
 
     dataset = request.data.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
