@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from odyssey_core import register
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
@@ -32,6 +32,7 @@ FLAG, VARIABLE = "--plugin", "ODYSSEY_PLUGINS"
 FOLDER, TAG = "plugins", "odyssey.plugin."  # of a run's files; in front of the tags that hold digests
 _lock = threading.RLock()
 _loaded: dict[str, "Plugin"] = {}  # files, by name
+_kernels: dict[str, list[tuple[str, Any]]] = {}  # the rules of lowering that a file added, each with its operation
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,11 @@ def adopt(name: str, text: bytes, path: Path) -> Plugin:
         if before is None or before.digest != plugin.digest:
             if before:
                 _withdraw(name)
+            rules = _rules()
             try:
                 with loading(name):
                     _run(plugin)
+                _kernels[name] = [item for item in _rules() if item not in rules]
             except BaseException:
                 _withdraw(name)
                 raise
@@ -122,8 +125,15 @@ def _registries() -> Iterator[Registry]:
     return map(resolved, register.REGISTRIES.values())
 
 
+def _rules() -> list[tuple[str, Any]]:
+    lowering = sys.modules.get("odyssey_core.backends.numba.lower")
+    return [(op, rule) for op, rules in lowering.RULES.items() for rule in rules] if lowering else []
+
+
 def _withdraw(name: str) -> None:
     _loaded.pop(name, None)
+    for op, rule in _kernels.pop(name, ()):  # else the kernel of the text before would go before that of the next
+        sys.modules["odyssey_core.backends.numba.lower"].RULES[op].remove(rule)
     for registry in _registries():
         registry.withdraw(name)
 

@@ -39,7 +39,7 @@ def test_the_commands_of_the_docs(tmp_path):
 
 def test_the_pieces_of_python_in_the_docs(tmp_path):
     write_pieces(tmp_path)
-    subprocess.run([sys.executable, "cube.py"], cwd=tmp_path, check=True, timeout=300)
+    subprocess.run([sys.executable, "cube_kernel.py"], cwd=tmp_path, check=True, timeout=300)
     subprocess.run([sys.executable, "-m", "pytest", "-q", "test_mine.py"], cwd=tmp_path, check=True, timeout=300)
 
 

@@ -12,6 +12,7 @@ import pytest
 from stored import COMMAND, command
 from test_honest import epochs
 
+from odyssey_run import plugins
 from odyssey_run.runs import open_folder
 from odyssey_run.statements import decode, sha256
 
@@ -47,6 +48,22 @@ def test_learns_and_says_what_it_was_made_with(trained):
     assert text.read_bytes() == FILE.read_bytes()
     stated = decode((trained / "runs/one/statements.json").read_bytes(), "")
     assert stated["tags/odyssey.plugin.mine.py.sha256"] == stated["files/plugins/mine.py"] == digest
+
+
+def test_each_part_passes_the_checks_that_ours_pass():
+    from odyssey_core.data import DATASETS
+    from odyssey_core.losses import LOSSES
+    from odyssey_core.models import MODELS
+    from odyssey_core.optim import OPTIMIZERS
+    from odyssey_core.testing import check_dataset, check_model, check_optimizer
+
+    plugins.load([str(FILE)])
+    try:
+        data = check_dataset(DATASETS["bars"])
+        check_model(MODELS["small_resnet"], data.input_shape, data.classes, loss=LOSSES["softened"]())
+        check_optimizer(OPTIMIZERS["sign_momentum"]())
+    finally:
+        plugins._withdraw(FILE.name)
 
 
 def test_killed_and_resumed_it_comes_to_the_same_bits(trained):

@@ -2,14 +2,18 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from quick import QUICK
 from stored import command
 
-from odyssey_core.backends.numba import compile
+from odyssey_core import ops
+from odyssey_core.backends.base import Feed
+from odyssey_core.backends.numba import NumbaBackend, compile
 from odyssey_run import api, cli, plugins
 from odyssey_run.runs import open_folder
 
@@ -240,6 +244,35 @@ def test_a_changed_file_is_loaded_again(mine):
     assert api.compose(*QUICK, "model=tiny", plugins=["mine.py"]).model.arguments["width"] == 8
     mine(MODEL.replace("= 8", "= 9"))
     assert api.compose(*QUICK, "model=tiny", plugins=["mine.py"]).model.arguments["width"] == 9
+
+
+KERNEL = """
+from odyssey_core.backends.numba.instruction import instruction
+from odyssey_core.backends.numba.kernels.elementwise import elementwise, shapes
+from odyssey_core.backends.numba.lower import lowers
+from odyssey_core.backends.numba.memory import load, store
+from odyssey_core.tensor import Op
+
+TWICE = Op("twice", lambda x: x.shape, lambda node, g: (TWICE(g),), numpy=lambda x: x * 2)
+
+@instruction(reads="x", writes="y", shapes=shapes)
+def twice(memory, x, y, vectors):
+    for at in range(0, vectors * 16, 16):
+        store(memory, y + at, load(memory, x + at) + load(memory, x + at))
+
+lowers("twice")(elementwise(twice))
+"""
+
+
+def test_the_kernel_of_a_changed_file_is_another(mine, monkeypatch):
+    monkeypatch.setattr(compile, "_say_compiling", lambda: None)
+    once = KERNEL.replace("load(memory, x + at) + load(memory, x + at)", "load(memory, x + at)")
+    for text, factor in ((KERNEL, 2), (once, 1), (KERNEL, 2)):
+        plugins.load([str(mine(text + MODEL))])
+        y = sys.modules["plugin_mine"].TWICE(ops.input_("x", (1, 2)))
+        given = np.array([[[3.0, 0.5]]])
+        row = NumbaBackend(threads=1).compile([y], {}).run(Feed(order=np.zeros((1, 1), np.int64), inputs=given))[0, 0]
+        np.testing.assert_array_equal(row, factor * given[0, 0])
 
 
 def package(folder: Path) -> None:
