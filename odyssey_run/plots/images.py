@@ -90,11 +90,14 @@ def _beside(axes: Axes, at: tuple[float, float], points: tuple[float, float], te
 def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     """What the first layer looks for and, where it is a convolution, how it answers to an image.
 
+    None where the first weights are no kernels or rows of pixels; scales and shifts before them are passed over.
+
     Args:
         classifier: of which the first weights are drawn, at most ``FILTERS`` of them.
         pixels: (C, H, W) uint8, upright.
     """
-    name, weight = next(iter(classifier.parameters.items()))
+    weights = ((name, value) for name, value in classifier.parameters.items() if value.ndim in (2, 4))
+    name, weight = next(weights, ("", np.empty((0, 0))))
     if weight.ndim == 2 and weight.shape[1] != np.prod(classifier.input_shape):
         return None
     filters = weight[:FILTERS].reshape(-1, *(weight.shape[1:] if weight.ndim == 4 else classifier.input_shape))

@@ -91,6 +91,17 @@ def test_lookalikes_go_both_ways_and_are_pairs():
     assert all(len(pair) == 2 for pair in LOOKALIKES.reasons)
 
 
+@pytest.mark.parametrize(
+    ("layers", "drawn"),
+    [("batch_norm, conv 4 3, relu, flatten", True), ("batch_norm, flatten", True), ("max_pool 2, flatten", False)],
+)
+def test_the_first_weights_of_pixels_are_drawn_whatever_comes_before_them(tmp_path, layers, drawn):
+    quick = [a for a in QUICK if not a.startswith("plots.")]
+    assert cli.main([*quick, "model=layers", f"model.layers=[{layers}, linear classes]", "run.name=a"]) == 0
+    assert (tmp_path / "runs" / "a" / "report.html").exists()
+    assert (tmp_path / "runs" / "a" / "plots" / "first_layer.png").exists() == drawn
+
+
 @pytest.mark.parametrize("model", ["lenet5", "linear"])
 def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
     quick = [a for a in QUICK if not a.startswith("plots.")]
