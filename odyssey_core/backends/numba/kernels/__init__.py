@@ -12,6 +12,8 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     pool,
     shapes,
     single,
+    single_conv,
+    single_pool,
     sparse_conv,
     update,
 )

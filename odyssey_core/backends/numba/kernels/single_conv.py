@@ -1,0 +1,164 @@
+"""Convolution and the affine map of one image, as `single` lays it out. An affine map has a single pixel."""
+
+import math
+
+import numpy as np
+from numba.extending import register_jitable
+
+from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
+from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.kernels.single import add_exchange, lowers_single
+from odyssey_core.backends.numba.lower import Fusion, SingleLowering, extent, pitch
+from odyssey_core.backends.numba.memory import load, store
+from odyssey_core.backends.numba.operands import Operand, Stage, padded, stored_shape
+from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_store
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat
+from odyssey_core.tensor import Tensor
+
+ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
+_pitch, _padded = register_jitable(pitch), register_jitable(padded)
+
+
+@register_jitable
+def _copy(memory, source, target, count):
+    for i in range(0, count - LANES + 1, LANES):
+        store(memory, target + i, load(memory, source + i))
+    for i in range(count // LANES * LANES, count):
+        memory[target + i] = memory[source + i]
+
+
+def _bordered(d) -> tuple[int, int]:
+    return d["height"] + 2 * d["pad_height"], d["width"] + 2 * d["pad_width"]
+
+
+@instruction(
+    reads="x",
+    writes="y",
+    shapes=lambda d: {
+        "x": (extent(d["channels"], d["height"] * d["width"]),),
+        "y": (extent(d["channels"], math.prod(_bordered(d))),),
+    },
+)
+def pad_single(memory, x, y, channels, height, width, pad_height: Index, pad_width: Index):
+    """y = x inside a border of zeros."""
+    high, wide = height + 2 * pad_height, width + 2 * pad_width
+    each = _pitch(channels, high * wide)
+    for i in range(0, _padded(high * wide * each), LANES):
+        store(memory, y + i, splat(ZERO))
+    for i in range(height):
+        target = y + ((i + pad_height) * wide + pad_width) * each
+        _copy(memory, x + i * width * each, target, width * each)
+
+
+def check_tile(d, across: int) -> None:
+    """Raises ValueError for a tile that is larger than what it walks over."""
+    wide = d["columns"] * d["lanes"]
+    if not 0 < d["rows"] <= d["out_width"] or across % d["lanes"] or not 0 < wide <= across:
+        raise ValueError(f"tile of {d['rows']} x {wide} over {d['out_width']} pixels of {across} channels")
+
+
+def _conv_shapes(d):
+    conv.shapes(d)
+    pixels = d["out_height"] * d["out_width"]
+    across = pitch(d["out"], pixels)
+    check_tile(d, across)
+    if d["apart"] != d["stride"] * pitch(d["channels"], d["height"] * d["width"]):
+        raise ValueError(f"patches {d['apart']} apart, the stride is {d['stride']}")
+    taps = d["channels"] * d["kernel_height"] * d["kernel_width"]
+    return {
+        "x": (extent(d["channels"], d["height"] * d["width"]),), "y": (extent(d["out"], pixels),),
+        "weight": (1 + taps, across),
+    }  # fmt: skip
+
+
+@instruction(
+    reads="x weight",
+    writes="y",
+    shapes=_conv_shapes,
+    multiply_adds=conv.multiply_adds,
+)
+def conv2d_single(
+    memory, x, weight, y, channels, height, width, out, out_height, out_width, stride, relu: Flag,
+    apart: Fixed, rows: Fixed, columns: Fixed, lanes: Fixed, kernel_height: Fixed, kernel_width: Fixed,
+):  # fmt: skip
+    """y = relu?(bias + weight * x): tiles of ``rows`` pixels of a row x ``columns`` vectors of output channels.
+
+    ``weight`` has the bias in its first row, then a row for each tap, in the order of the weight as a parameter. Two
+    pixels' patches start ``apart`` elements from each other; with that unknown, addresses take half of the time.
+    """
+    low = splat(ZERO if relu else NO_FLOOR)
+    here, there = _pitch(channels, height * width), _pitch(out, out_height * out_width)
+    for i in range(out_height):
+        for j0 in range(0, out_width, rows):
+            j = min(j0, out_width - rows)
+            for v0 in range(0, there, columns * lanes):
+                v = min(v0, there - columns * lanes)
+                acc = tile_lines(rows, columns, lanes, memory, weight + v, 0)
+                q = weight + there + v
+                for c in range(channels):
+                    for k in range(kernel_height):
+                        p = x + (i * stride + k) * width * here + j * apart + c
+                        for _ in range(kernel_width):
+                            acc = tile_outer(acc, memory, p, apart, q, lanes)
+                            p += here
+                            q += there
+                tile_store(acc, memory, y + (i * out_width + j) * there + v, there, lanes, low)
+
+
+def _weight(low: SingleLowering, weight: Tensor, bias: list[Tensor], across: int) -> Operand:
+    """The bias and the weight, taps by output channels, written whenever the parameters are."""
+    out, taps = weight.shape[0], math.prod(weight.shape[1:])
+    place = low.shared((1 + taps) * across)
+    apart = math.prod(stored_shape(weight.shape)[1:])
+    of_taps = place.part(across, taps * across)
+    add_exchange(low, low.places[weight], of_taps, out, taps, apart, across, Stage.WRITTEN)
+    if bias:
+        add_exchange(low, low.places[bias[0]], place, out, 1, 1, across, Stage.WRITTEN)
+    return place.shaped((1 + taps, across))
+
+
+@lowers_single("conv2d", fuses=[Fusion("relu")], when=lambda low, node, outer: node.attrs["groups"] == 1)
+def _lower_conv2d(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
+    x, weight, *bias = node.inputs
+    source, border, padding = low.value(x), None, node.attrs["padding"]
+    channels, height, width = x.shape[1:]
+    if x.shape[1:] == (1, 1, 1):
+        low.refuse(node)
+    if any(padding):
+        border = {"pad_height": padding[0], "pad_width": padding[1]}
+        high, wide = height + 2 * padding[0], width + 2 * padding[1]
+        inside = low.temporary(extent(channels, high * wide))
+        y = inside.shaped((inside.size,))
+        low.row(pad_single, x=source, y=y, channels=channels, height=height, width=width, **border)
+        source, border, height, width = y, inside, high, wide
+    _conv(low, source, (channels, height, width), weight, bias, node, outer)
+    low.release(border)
+
+
+@lowers_single("linear", fuses=[Fusion("relu")])
+def _lower_linear(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
+    """A convolution over a single pixel."""
+    x, weight, *bias = node.inputs
+    _conv(low, low.value(x), (weight.shape[1], 1, 1), weight, bias, node, outer)
+
+
+def _conv(
+    low: SingleLowering, source: Operand, shape: tuple[int, ...], weight: Tensor, bias: list[Tensor], node: Tensor,
+    outer: Tensor,
+) -> None:  # fmt: skip
+    channels, height, width = shape
+    out, (out_height, out_width) = node.shape[1], (*node.shape[2:], 1, 1)[:2]
+    across = pitch(out, out_height * out_width)
+    if across == 1:
+        low.refuse(node)
+    lanes = min(across, LANES)
+    stride = node.attrs.get("stride", 1)
+    rows, columns = low.tiles.pixels(out_width, across // lanes, lanes)
+    kernel_height, kernel_width = (*weight.shape[2:], 1, 1)[:2]
+    low.row(
+        conv2d_single, x=source, weight=_weight(low, weight, bias, across), y=low.made(outer), channels=channels,
+        height=height, width=width, out=out, out_height=out_height, out_width=out_width, stride=stride,
+        relu=outer is not node, apart=stride * pitch(channels, height * width), rows=rows, columns=columns,
+        lanes=lanes, kernel_height=kernel_height, kernel_width=kernel_width,
+    )  # fmt: skip
