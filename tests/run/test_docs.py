@@ -65,3 +65,10 @@ def test_the_lists_of_models_are_the_models_that_they_are_said_to_be():
     resnet8 = yaml.safe_load(files(MODELS)["mine/model/small_resnet.yaml"])
     del resnet8["name"]
     assert drawn(KNOWN["layers"]((3, 32, 32), 10, **resnet8)) == drawn(KNOWN["resnet8"]((3, 32, 32), 10))
+
+
+def test_the_command_of_speed_runs(tmp_path, monkeypatch):
+    (command,) = commands((DOCS / "speed.md").read_text(encoding="utf-8"))
+    monkeypatch.setattr("odyssey_run.benchmark.peers.find_spec", lambda name: None)
+    short = ["benchmark.rounds=1", "benchmark.seconds=0.01", "benchmark.threads=[1]", "tracking=none"]
+    assert cli.main([*command, *short]) == 0
