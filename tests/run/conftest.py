@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -21,6 +22,14 @@ def no_settings_left_over():
     """MLflow's own functions write its settings into the environment, for whatever test comes after."""
     for name in SETTINGS:
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_as_a_terminal_sets_them():
+    """Under nohup, or in a pipeline that ignores it, SIGHUP would be ignored by the runs that tests start, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ def test_the_pieces_of_python_in_the_docs(tmp_path):
 
 def test_the_commands_of_the_readme(tmp_path):
     (section,) = re.findall(r"^## Extend it\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
     said = [command(tmp_path, *words) for words in commands(section)]
     assert len(said) == 3
     assert said[1].startswith("REPRODUCED")

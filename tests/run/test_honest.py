@@ -124,7 +124,7 @@ def test_begun_with_the_weights_of_another(tmp_path):
 @pytest.mark.parametrize("model", ["model=small_resnet", "model=mlp"])
 def test_made_with_a_plug_in_stopped_and_resumed(tmp_path, model):
     """One that gives the model, and one that gives no part of it but was there."""
-    plugin = ("--plugin", str(Path(__file__).parents[2] / "examples" / "own_parts.py"))
+    plugin = ("--plugin", str(Path(__file__).parents[2] / "docs" / "own_parts.py"))
     stopped(tmp_path, *plugin, model, "optim=sign_momentum", "trainer.max_steps=1200")
     command(tmp_path, *plugin, *LONG, model, "optim=sign_momentum", "trainer.max_steps=1200", "resume=auto")
     assert "and the weights over 1,200 steps" in verified(tmp_path, "one", *plugin)

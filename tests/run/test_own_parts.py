@@ -18,7 +18,7 @@ from odyssey_run.statements import decode, sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-FILE = Path(__file__).parents[2] / "examples" / "own_parts.py"
+FILE = Path(__file__).parents[2] / "docs" / "own_parts.py"
 PLUGIN = ("--plugin", "mine.py")
 PARTS = ("model=small_resnet", "data=bars", "optim=sign_momentum", "loss=softened")
 RUN = (*PLUGIN, *PARTS, "tracking=none", "plots.enabled=false", "trainer.epochs=200", "trainer.checkpoint_s=0.1")

@@ -249,7 +249,7 @@ def test_workers_are_given_the_text_of_a_plug_in_and_must_have_its_package(tmp_p
     """No file of it lies where the workers are; a package that is not there is told of in one line."""
     here, path = tmp_path / "here", os.pathsep.join(filter(None, sys.path))
     here.mkdir()
-    shutil.copy(Path(__file__).parents[3] / "examples" / "own_parts.py", here / "mine.py")
+    shutil.copy(Path(__file__).parents[3] / "docs" / "own_parts.py", here / "mine.py")
     (tmp_path / "installed" / "outside.py").parent.mkdir()
     (tmp_path / "installed" / "outside.py").write_text("from odyssey_core.optim import SGD as own\n")
     info = tmp_path / "installed" / "outside-1.0.dist-info"
