@@ -119,7 +119,12 @@ def refuses(error: BaseException) -> bool:
 
     Of two processes that record the same data at once, the second is told of a constraint; its next try is taken.
     """
-    return getattr(error, "error_code", None) in REFUSALS and "IntegrityError" not in str(error)
+    return getattr(error, "error_code", None) in REFUSALS and not repeated(error)
+
+
+def repeated(error: BaseException) -> bool:
+    """Whether a database says that it has what it was sent, from another process or an earlier attempt."""
+    return "IntegrityError" in str(error)
 
 
 def silent(error: BaseException) -> bool:

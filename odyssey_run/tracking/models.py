@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.tracking.journal import series
+from odyssey_run.tracking.client import repeated
 
 SHOWN = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")  # on a model's page
 DIGEST = 32  # characters; MLflow takes 36
@@ -13,32 +13,46 @@ NOTE = "mlflow.note.content"  # the tag that is shown as a description
 VERSIONS = "mlflow.modelVersions"  # the tag by which a model's page knows its versions
 
 Records = Sequence[Mapping[str, Any]]
+Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, optimizer steps
 
 
-def log(client: Any, run_id: str, experiment_id: str, folder: Path, record: Mapping[str, Any], records: Records) -> str:
-    """Makes a folder a model of a run; does nothing twice. Returns MLflow's id of the model.
+def begin(client: Any, run_id: str, experiment_id: str, name: str, look: bool) -> Any:
+    """MLflow's model of a run, which is made where there is none.
 
     Args:
         client: MLflow's.
         run_id: of the run, as MLflow has it.
         experiment_id: likewise.
-        folder: with an MLmodel file.
-        record: the journal's, of the kind ``model``.
-        records: the journal's; its metrics are shown with the model.
+        name: of the model.
+        look: whether there may be one.
     """
-    from mlflow.entities import LoggedModelOutput, Metric
+    known = (
+        client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'") if look else ()
+    )
+    return known[0] if known else client.create_logged_model(experiment_id, name, run_id)
 
-    where = f"source_run_id = '{run_id}' AND name = '{record['path']}'"
-    known = client.search_logged_models([experiment_id], where)
-    model = known[0] if known else client.create_logged_model(experiment_id, record["path"], run_id)
-    if model.status != "READY":
-        client.log_model_artifacts(model.model_id, str(folder))
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, record["step"])])
-        metrics = [r for r in records if r["kind"] == "metrics"]
-        last = {k: (v, r["time"], r["step"]) for r in metrics for k, v in r["values"].items() if k in SHOWN}
-        client.log_batch(run_id, [Metric(k, *point, model_id=model.model_id) for k, point in last.items()])
-        client.finalize_logged_model(model.model_id, "READY")
-    return model.model_id
+
+def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any:
+    """Gives a model its files, as the output of its run after a step; does nothing twice. Returns the model.
+
+    Args:
+        client: MLflow's.
+        run_id: of the run, as MLflow has it.
+        model: MLflow's.
+        folder: with an MLmodel file.
+        step: optimizer steps.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    if model.status == "READY":
+        return model
+    client.log_model_artifacts(model.model_id, str(folder))
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
+    except Exception as error:
+        if not repeated(error):
+            raise
+    return client.finalize_logged_model(model.model_id, "READY")
 
 
 def register(client: Any, uri: str, run_id: str, name: str, model_id: str, records: Records) -> int:
@@ -72,9 +86,20 @@ def register(client: Any, uri: str, run_id: str, name: str, model_id: str, recor
     return int(made.version)
 
 
+def points(records: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """The metrics in a journal as MLflow keeps them."""
+    found = [r for r in records if r["kind"] == "metrics"]
+    return [(name, value, r["time"], r["step"]) for r in found for name, value in r["values"].items()]
+
+
+def shown_points(records: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """Those on the page of a model: the last of each in the journal."""
+    return list({point[0]: point for point in points(records) if point[0] in SHOWN}.values())
+
+
 def shown(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """The metrics on the page of a model: the last value of each in the journal."""
-    return {name: points[-1][1] for name, points in series(records).items() if name in SHOWN}
+    return {name: value for name, value, _, _ in shown_points(records)}
 
 
 def facts(tags: Mapping[str, str]) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Outbox:
         self.store, self.fault, self._client = store, None, client
         self.refused: list[str] = []
         self._open: dict[Path, tuple[Sender, int | None]] = {}  # with the lock on its folder
+        self._ids: dict[str, str] = {}
         self._waiting: list[Path] = []
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -83,7 +84,7 @@ class Outbox:
             if path not in self._open:  # a run that another worker goes on with is told of again
                 # A killed run's own process may still be sending what the run wrote: it is waited for.
                 handle = lock(path.parent)
-                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client), handle)
+                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client, self._ids), handle)
             self._waiting.pop(0)
         failed = None
         for path, (sender, _) in list(self._open.items()):

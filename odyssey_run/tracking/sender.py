@@ -3,12 +3,15 @@
 Everything sent carries the journal's own times, so that sending it again changes nothing: MLflow drops a metric whose
 time, step and value it has, a parameter with the value it has, and overwrites an artifact.
 
+Each call of MLflow's is a transaction or a request of its own, and costs milliseconds whatever it carries: all that is
+new of a run's params, metrics and tags is one call, and nothing is asked that is known already.
+
 What MLflow will not take holds up nothing behind it. A refusal is noted in the journal, with its reason, and told once;
 a failure that may pass is tried again beside the rest; where there is no answer at all, everything waits.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ from odyssey_run.tracking.client import alone, fault_of, refuses, silent
 from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, read
 from odyssey_run.tracking.location import Store
 
-PARAMS_A_BATCH, METRICS_A_BATCH = 100, 1000  # MLflow's own limits
 FILES = ("artifact", "model")  # kinds of records that are sent elsewhere than the others, and fail by themselves
-THE_RUN = "the run"
+VALUES = ("start", "metrics", "tags")  # and those that one call takes
+THE_RUN, EXPERIMENT = "the run", "the experiment"
+OWN = {"kind": "artifact", "path": FILE_NAME, "folder": ""}
 
 Record = dict[str, Any]
 
@@ -35,13 +39,15 @@ class Sender:
         journal: of the run; what MLflow answers is written to it.
         store: where to send.
         client: MLflow's.
+        shared: what senders to the same store tell each other: MLflow's ids of its experiment and of runs, by key.
 
     Attributes:
         refused: what MLflow will never take, and why; a line each, those alone that were not known before.
     """
 
-    def __init__(self, journal: Journal, store: Store, client: Any):
+    def __init__(self, journal: Journal, store: Store, client: Any, shared: dict[str, str] | None = None):
         self.journal, self.store = journal, store
+        self._shared = {} if shared is None else shared
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.refused: list[str] = []
@@ -50,6 +56,9 @@ class Sender:
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
         self._later: list[tuple[str, list[Record]]] = []
+        self._models: dict[str, Any] = {}  # MLflow's, by path
+        self._told: set[str] = set()  # those whose metrics were sent with the run's
+        self._look = True  # whether MLflow may have a model of an earlier attempt
 
     @property
     def done(self) -> bool:
@@ -136,42 +145,55 @@ class Sender:
         if stage == "deleted":
             raise _Gone
 
-    def _offer_batch(self, kind: str, items: list[Any]) -> None:
-        """Sends params, metrics or tags together; where MLflow refuses some, the others by themselves."""
+    def _offer_batch(self, items: list[tuple[str, Any]]) -> None:
+        """Sends params, metrics and tags together; where MLflow refuses some, the others by themselves."""
+        kinds = {kind: [item for of, item in items if of == kind] for kind in ("param", "metric", "tag")}
+        batch = {f"{kind}s": found for kind, found in kinds.items()}
         try:
-            self._client.log_batch(self.run_id, **{f"{kind}s": items})
+            self._client.log_batch(self.run_id, **batch)
         except Exception as error:
             if not refuses(error):
                 raise
             if len(items) > 1:
                 self._check_alive()
                 middle = len(items) // 2
-                self._offer_batch(kind, items[:middle])
-                self._offer_batch(kind, items[middle:])
+                self._offer_batch(items[:middle])
+                self._offer_batch(items[middle:])
             else:
-                self._offer(f"{kind} {items[0].key}", self._client.log_batch, self.run_id, **{f"{kind}s": items})
+                kind, item = items[0]
+                self._offer(f"{kind} {item.key}", self._client.log_batch, self.run_id, **batch)
 
     def _send_start(self, records: list[Record]) -> None:
-        for record in records:
-            self._open_run(record)
+        start = records[0]
+        self._open_run(start)
+        self._send_values(records)
+        if data := models.dataset(start["tags"]):
+            self._offer("the data", self._client.log_inputs, self.run_id, [data])
+
+    def _send_values(self, records: list[Record]) -> None:
+        """What records hold of params, metrics and tags; those metrics that a model shows go to the model as well."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        params = {key: value for r in records if r["kind"] == "start" for key, value in r["params"].items()}
+        points = dict.fromkeys(models.points(records))
+        tags = {key: value for r in records if r["kind"] == "tags" for key, value in r["values"].items()}
+        made = [r for r in records if r["kind"] == "model" and self._own(r)]
+        for record in made:
+            with suppress(Exception):  # comes again, and is told, when its files are sent
+                points |= self._points_of(record)
+        self._offer_batch(
+            [
+                *(("param", Param(key, value[:MAX_PARAM])) for key, value in params.items()),
+                *(("metric", Metric(*point, model_id=model)) for point, model in points.items()),
+                *(("tag", RunTag(key, value)) for key, value in tags.items()),
+            ]
+        )
+        self._told |= {record["path"] for record in made} & set(self._models)
 
     def _send_resume(self, records: list[Record]) -> None:
         self._ended = False
         if not self._gone:
             self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
-
-    def _send_tags(self, records: list[Record]) -> None:
-        from mlflow.entities import RunTag
-
-        tags = {key: value for record in records for key, value in record["values"].items()}
-        self._offer_batch("tag", [RunTag(key, value) for key, value in tags.items()])
-
-    def _send_metrics(self, records: list[Record]) -> None:
-        from mlflow.entities import Metric
-
-        points = [Metric(k, v, r["time"], r["step"]) for r in records for k, v in r["values"].items()]
-        for i in range(0, len(points), METRICS_A_BATCH):
-            self._offer_batch("metric", points[i : i + METRICS_A_BATCH])
 
     def _send_artifact(self, records: list[Record]) -> None:
         for record in records:
@@ -182,17 +204,36 @@ class Sender:
                     folder = record["folder"] or None
                     self._offer(record["path"], self._client.log_artifact, self.run_id, str(path), folder)
 
+    def _model(self, record: Record) -> Any:
+        """MLflow's model for a record, made where there is none."""
+        path = record["path"]
+        if path not in self._models:
+            look, self._look = self._look, True
+            self._models[path] = models.begin(self._client, self.run_id, self.experiment_id, path, look)
+        return self._models[path]
+
+    def _points_of(self, record: Record) -> dict[models.Point, str]:
+        """The metrics of a model's page, and the model's id with each."""
+        return dict.fromkeys(models.shown_points(read(self.journal.path)[0]), self._model(record).model_id)
+
     def _send_model(self, records: list[Record]) -> None:
-        before = read(self.journal.path)[0]
         for record in records:
             if folder := self._own(record):
-                self._offer(record["path"], self._log_model, folder, record, before)
+                self._offer(record["path"], self._log_model, folder, record)
 
-    def _log_model(self, folder: Path, record: Record, before: list[Record]) -> None:
-        model_id = models.log(self._client, self.run_id, self.experiment_id, folder, record, before)
+    def _log_model(self, folder: Path, record: Record) -> None:
+        from mlflow.entities import Metric
+
+        path, before = record["path"], read(self.journal.path)[0]
+        if path not in self._told:
+            found = self._points_of(record).items()
+            self._client.log_batch(self.run_id, [Metric(*point, model_id=model) for point, model in found])
+        model = self._models[path] = models.finish(
+            self._client, self.run_id, self._model(record), folder, record["step"]
+        )
         if (name := record["register"]) is None:
             return
-        version = models.register(self._client, self.store.uri, self.run_id, name, model_id, before)
+        version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
         if not any(r.get("registered") == name and r.get("version") == version for r in before):
             self.journal.append("tracking", registered=name, version=version)
 
@@ -219,18 +260,12 @@ class Sender:
             self.journal.append("sent")
 
     def _open_run(self, start: Record) -> None:
-        from mlflow.entities import Param
-
         if self.run_id is None:
             self.experiment_id = self._experiment()
             # An attempt may have ended between making the run and noting its id.
             self.run_id = (self._find(start["run"]) if self._tried else None) or self._create(start)
             self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
-        params = [Param(key, value[:MAX_PARAM]) for key, value in start["params"].items()]
-        for i in range(0, len(params), PARAMS_A_BATCH):
-            self._offer_batch("param", params[i : i + PARAMS_A_BATCH])
-        if data := models.dataset(start["tags"]):
-            self._offer("the data", self._client.log_inputs, self.run_id, [data])
+        self._shared[start["run"]] = self.run_id
 
     def _find(self, key: str) -> str | None:
         """MLflow's id of a run of ours."""
@@ -239,13 +274,22 @@ class Sender:
 
     def _create(self, start: Record) -> str:
         self.journal.append("tracking", state="creating")
-        self._tried = True
+        self._look, self._tried = self._tried, True
         tags = {**start["tags"], RUN_TAG: start["run"]}
-        if start.get("parent") and (parent := self._find(start["parent"])):
-            tags["mlflow.parentRunId"] = parent
-        return self._client.create_run(self.experiment_id, start["time"], tags, start["name"]).info.run_id
+        if (above := start.get("parent")) and (parent := self._shared.get(above) or self._find(above)):
+            tags["mlflow.parentRunId"] = self._shared[above] = parent
+        try:
+            return self._client.create_run(self.experiment_id, start["time"], tags, start["name"]).info.run_id
+        except Exception:
+            self._shared.clear()  # somebody may have deleted what is remembered
+            raise
 
     def _experiment(self) -> str:
+        if EXPERIMENT not in self._shared:
+            self._shared[EXPERIMENT] = self._find_experiment()
+        return self._shared[EXPERIMENT]
+
+    def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
         name = self.store.experiment
@@ -264,11 +308,20 @@ class Sender:
 
 
 def _portions(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """What is sent together, and the journal itself before the end."""
-    for kind, group in groupby(records, key=lambda record: record["kind"]):
-        if kind == "end":
-            yield "artifact", [{"path": FILE_NAME, "folder": ""}]
-        if kind in FILES:
-            yield from ((kind, [record]) for record in group)
+    """What is sent together: up to each end and each resume all values, then each file; the journal before the end."""
+    stretch: list[Record] = []
+    for record in records:
+        if record["kind"] in ("end", "resume"):
+            yield from _stretch([*stretch, OWN] if record["kind"] == "end" else stretch)
+            yield record["kind"], [record]
+            stretch = []
         else:
-            yield kind, list(group)
+            stretch.append(record)
+    yield from _stretch(stretch)
+
+
+def _stretch(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
+    values = [record for record in records if record["kind"] in (*VALUES, "model")]
+    if any(record["kind"] in VALUES for record in values):
+        yield "start" if values[0]["kind"] == "start" else "values", values
+    yield from ((record["kind"], [record]) for record in records if record["kind"] in FILES)
