@@ -331,12 +331,13 @@ def test_the_pages_start_small_and_end_quietly(tmp_path):
         )
     for seconds in (1.0, 12.0):  # in the middle of its imports, and when it answers
         process = launch(tmp_path, "task=ui", f"port={port}")
+        shown = process.stdout.readline()
+        assert shown.startswith(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning")
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in out
-        assert out.startswith(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning")
         with socket.socket() as free:
             assert free.connect_ex(("127.0.0.1", port))
 
