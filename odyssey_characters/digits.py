@@ -5,9 +5,9 @@ from importlib.metadata import version
 import numpy as np
 
 from odyssey_characters.preparations import PREPARATIONS
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
-from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, Images, of_shape
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.split import stratified_split
 
 TEST_SIZE = 360
@@ -15,17 +15,13 @@ DIGEST = "9d1fdd65f97c060a5bc8293f7ce52f34b5327a4864ab1704e67ce7b0cc2f38f3"
 SOURCE_SIZE, SIZE, SOURCE_MAX = 8, 28, 16
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def digits(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None) -> Dataset:
+def digits() -> Dataset:
     """Handwritten digits: pixels (1437, 1, 28, 28) and (360, 1, 28, 28) uint8, upright, 10 classes.
 
     The test set is a fixed stratified fifth. ``official`` tells whether the images are those of
     scikit-learn 1.9.
-
-    Args:
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Source: Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
     """
@@ -36,13 +32,9 @@ def digits(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | Non
         train,
         test,
         tuple("0123456789"),
-        "upright",
-        mean,
-        std,
-        digest,
+        digest=digest,
         official=digest == DIGEST,
         preparation=PREPARATIONS["digits"],
-        augment=augment,
     )
 
 

@@ -1,15 +1,10 @@
 """EMNIST: handwritten digits and letters from NIST Special Database 19, 28×28, in six splits."""
 
-from pathlib import Path
-
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_characters.preparations import PREPARATIONS
-from odyssey_core.data.archives import recorded, unpack
-from odyssey_core.data.augment import Augment
-from odyssey_core.data.cache import cache_folder
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
-from odyssey_core.data.download import fetch
-from odyssey_core.data.files import files_in, load_files, present
+from odyssey_core.data.dataset import Dataset, of_shape
+from odyssey_core.data.files import Source, load_files, located
+from odyssey_core.data.options import pixel_options
 from odyssey_core.errors import ConfigError
 from odyssey_core.registry import unknown
 
@@ -39,14 +34,9 @@ SPLITS = {
 }
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def emnist(
-    split: str = "balanced",
-    root: str | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def emnist(split: str = "balanced", root: str | None = None) -> Dataset:
     """One EMNIST split: pixels (N, 1, 28, 28) uint8, stored transposed.
 
     ``official`` is certain for ``balanced``, whose four digests are known here, and for any split that was unpacked
@@ -56,9 +46,6 @@ def emnist(
         split: ``byclass`` (62 classes), ``bymerge`` (47), ``balanced`` (47), ``letters`` (26: both cases of a letter
             are one class; labels 1 to 26 in the files, 0 to 25 here), ``digits`` (10) or ``mnist`` (10).
         root: a folder with the split's four published files, packed or unpacked; downloaded once where it is None.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         ConfigError: an unknown split.
@@ -70,28 +57,13 @@ def emnist(
         raise ConfigError(f"data.split: {unknown('EMNIST split', split, SPLITS)}")
     kinds = ("images-idx3", "labels-idx1")
     names = [f"emnist-{split}-{part}-{kind}-ubyte.gz" for part in ("train", "test") for kind in kinds]
-    official = dict(OFFICIAL)
-    if root is None:
-        folder = cache_folder() / "emnist"
-        if len(present(folder, names)) < len(names):
-            _download(folder, names)
-        paths = present(folder, names)
-        official = recorded(folder) | official
-    else:
-        paths = files_in(root, names)
+    # The archive, which holds all splits, stays: another split needs no second download.
+    source = Source({each: OFFICIAL.get(each, "") for each in names}, archive=(URLS, ARCHIVE_SHA256, "gzip"))
+    paths, official = located("emnist", root, source)
     loaded = load_files(f"emnist-{split}", paths, official, tuple(SPLITS[split]), first_label=int(split == "letters"))
     return Dataset(
         **loaded,
         orientation="transposed",
         preparation=PREPARATIONS["emnist"],
-        mean=mean,
-        std=std,
-        augment=augment,
         alike=None if SPLITS[split] == DIGITS else LOOKALIKES,
     )
-
-
-def _download(folder: Path, names: list[str]) -> None:
-    """Unpacks a split from the published archive, which stays, so that another split needs no second download."""
-    archive = fetch(URLS, folder / "gzip.zip", ARCHIVE_SHA256, instead=f"{names[0]} and its like")
-    unpack(archive, {f"gzip/{name}": name for name in names}, folder)

@@ -11,9 +11,9 @@ from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_characters.outlines import GRID, draw
 from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core import random
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached
-from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, Images, of_shape
+from odyssey_core.data.options import pixel_options
 
 CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
 TRAIN_SIZE, TEST_SIZE, SIZE = 112_800, 18_800, 28
@@ -32,8 +32,9 @@ CHUNK = 1024
 DIGEST = "051bc29164771060f0176582d2b0dcdffd8a60551510e857ecc5e8c3034e9de8"
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def glyphs(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None) -> Dataset:
+def glyphs() -> Dataset:
     """Printed characters, sized like EMNIST Balanced: 112,800 + 18,800 images (N, 1, 28, 28) uint8, 47 classes.
 
     Every image is a glyph of one of 21 fonts (regular, bold, italic; sans, serif, monospaced), fitted to a square as
@@ -41,11 +42,6 @@ def glyphs(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | Non
     2 pixels, and given a random stroke weight and grey. Train and test are drawn from different random streams. The
     pixels are computed with whole numbers and exact float32 steps: the same on every machine that has the same fonts.
     ``official`` tells whether they are those of matplotlib 3.11.
-
-    Args:
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
     """
     sources = [Path(__file__).with_name(name).read_bytes() for name in ("glyphs.py", "outlines.py")]
     key = [version("matplotlib"), *(hashlib.sha256(source).hexdigest() for source in sources)]
@@ -55,13 +51,9 @@ def glyphs(mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | Non
         train,
         test,
         tuple(CLASSES),
-        "upright",
-        mean,
-        std,
-        digest,
+        digest=digest,
         official=digest == DIGEST,
         preparation=PREPARATIONS["glyphs"],
-        augment=augment,
         alike=LOOKALIKES,
     )
 

@@ -11,11 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import room
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
-from odyssey_core.data.parts import Normalize
+from odyssey_core.data.options import pixel_options
 from odyssey_core.errors import DataError
 
 SHAPE, PIXELS = (3, 32, 32), 3 * 32 * 32
@@ -64,62 +63,42 @@ willow_tree wolf woman worm
 """
 
 
+@pixel_options
 @of_shape(SHAPE)
-def cifar10(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def cifar10(root: str | None = None) -> Dataset:
     """CIFAR-10: pixels (N, 3, 32, 32) uint8, upright, 10 classes.
 
     Args:
         root: a folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, chapter 3.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
-    return published(
-        "cifar10", root, CIFAR10, tuple(TEN.split()), LICENCE, options, read=partial(_parts, labels=1, use=0)
-    )
+    return published("cifar10", root, CIFAR10, tuple(TEN.split()), LICENCE, read=partial(_parts, labels=1, use=0))
 
 
+@pixel_options
 @of_shape(SHAPE)
 def cifar100(
     labels: Literal["fine", "coarse"] = "fine",
     root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
 ) -> Dataset:
     """CIFAR-100: pixels (N, 3, 32, 32) uint8, upright, 100 classes in 20 groups.
 
     Args:
         labels: ``fine``, the 100 classes; ``coarse``, the 20 groups. The files have both, coarse first.
         root: a folder with train.bin and test.bin; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, chapter 3.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     names, use = (FINE, 1) if labels == "fine" else (COARSE, 0)
     read = partial(_parts, labels=2, use=use)
-    return published(f"cifar100-{labels}", root, CIFAR100, tuple(names.split()), LICENCE, options, read=read)
+    return published(f"cifar100-{labels}", root, CIFAR100, tuple(names.split()), LICENCE, read=read)
 
 
 def _parts(paths: Sequence[Path], labels: int, use: int) -> Iterator[Part]:

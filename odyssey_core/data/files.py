@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from odyssey_core.data.cache import cache_folder, cached
 from odyssey_core.data.dataset import Dataset, Images
 from odyssey_core.data.download import checksum_of, fetch
 from odyssey_core.data.idx import read_idx
-from odyssey_core.data.parts import normalisation
 from odyssey_core.data.preparation import PHOTOGRAPHS, Preparation
 from odyssey_core.errors import DataError
 from odyssey_core.places import expanded
@@ -188,8 +187,7 @@ def published(
     root: str | None,
     source: Source,
     class_names: tuple[str, ...],
-    licence: str,
-    options: Mapping[str, Any],
+    licence: str = "",
     *,
     preparation: Preparation = PHOTOGRAPHS,
     first_label: int = 0,
@@ -203,7 +201,6 @@ def published(
         source: where they come from.
         class_names: one a class.
         licence: see `Dataset`.
-        options: mean, std, normalize and augment.
         preparation: see `Dataset`.
         first_label: the label in the files of class 0.
         read: see `load_files`.
@@ -214,16 +211,7 @@ def published(
     paths, official = located(name.partition("-")[0], root, source)
     loaded = load_files(name, paths, official, class_names, first_label, read)
     loaded["official"] |= loaded["digest"] == source.digest
-    mean, std = normalisation(loaded["train"], 0, options["mean"], options["std"], options["normalize"])
-    return Dataset(
-        **loaded,
-        orientation="upright",
-        mean=mean,
-        std=std,
-        augment=options["augment"],
-        preparation=preparation,
-        licence=licence,
-    )
+    return Dataset(**loaded, preparation=preparation, licence=licence)
 
 
 def identity(path: Path) -> list:

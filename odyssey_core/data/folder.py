@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import Reading
-from odyssey_core.data.dataset import Dataset, PerChannel, Shape, of_shape
-from odyssey_core.data.parts import NAMES, Normalize, TestShare, class_numbers, in_parts, name_of
+from odyssey_core.data.dataset import Dataset, Shape, of_shape
+from odyssey_core.data.options import pixel_options
+from odyssey_core.data.parts import NAMES, TestShare, class_numbers, in_parts, name_of
 from odyssey_core.data.picture_set import Fit, Listed, Size, copy_name, dataset_of
 from odyssey_core.data.pictures import Mode
 from odyssey_core.errors import DataError
@@ -24,6 +24,7 @@ def _shape(root: str, size: Size = None, channels: int = 3, mode: Mode = "center
     return fit.shape or fit.found(path for path, *_ in _pictures(_root(root), []))
 
 
+@pixel_options
 @of_shape(_shape)
 def folder(
     root: str,
@@ -33,10 +34,6 @@ def folder(
     test_share: TestShare = 0.2,
     split_seed: int = 0,
     skip_broken: bool = False,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
 ) -> Dataset:
     """Pictures in class folders: PNG, JPEG, WebP, BMP and TIFF, each upright as its EXIF data say.
 
@@ -53,10 +50,6 @@ def folder(
         test_share: of every class, where there is neither a test nor a val folder.
         split_seed: decides which pictures those are; it is not the run's seed, so that all runs have one test set.
         skip_broken: leaves out pictures that cannot be read, and says so, where otherwise the first ends the run.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1]; one number or one for each channel.
-        std: their standard deviation; likewise.
-        augment: distortion of the training images.
 
     Raises:
         DataError: no such folder, a class without pictures or only one class, pictures that cannot be read or that
@@ -70,8 +63,7 @@ def folder(
     given = None if parts[0] is None else parts
     listed = Listed(place, paths, class_names, in_parts(labels, given, test_share, split_seed, f"data.root: {place}"))
     key = hashlib.sha256("\n".join(stamps).encode(errors="surrogateescape")).hexdigest()
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
-    return dataset_of(name, listed, fit, key, left_out, options, begun)
+    return dataset_of(name, listed, fit, key, left_out, begun)
 
 
 def _root(root: str) -> Path:

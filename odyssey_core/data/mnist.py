@@ -1,44 +1,37 @@
 """MNIST: 60,000 + 10,000 handwritten digits, 28×28."""
 
-from odyssey_core.data.augment import Augment
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
-from odyssey_core.data.files import Source, load_files, located
+from odyssey_core.data.dataset import Dataset, of_shape
+from odyssey_core.data.files import Source, published
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.preparation import Preparation
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+MNIST = Source(
+    {
+        "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+    ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    digest="1181f68a4abdeb7a95c490660bfad715f80ad9de90bb6d412a959a9d559ad2be",
 )
-OFFICIAL = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-}
-DIGEST = "1181f68a4abdeb7a95c490660bfad715f80ad9de90bb6d412a959a9d559ad2be"  # of the images and labels in them
 # LeCun, Bottou, Bengio, Haffner 1998, section III-A: a 20-pixel box, the centre of mass in the middle of 28 pixels.
 PREPARATION = Preparation(
     "handwriting", {"polarity": "light on dark", "box": 20 / 28, "centre": "mass", "stroke": 2.6 / 28}
 )
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def mnist(
-    root: str | None = None, mean: PerChannel = 0.0, std: PerChannel = 1.0, augment: Augment | None = None
-) -> Dataset:
+def mnist(root: str | None = None) -> Dataset:
     """The MNIST digits: pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Args:
         root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: LeCun, Bottou, Bengio, Haffner 1998, section III-A.
     """
-    loaded = load_files("mnist", *located("mnist", root, Source(OFFICIAL, MIRRORS)), tuple("0123456789"))
-    loaded["official"] |= loaded["digest"] == DIGEST  # unpacked, or packed anew, they are the same images
-    return Dataset(**loaded, orientation="upright", preparation=PREPARATION, mean=mean, std=std, augment=augment)
+    return published("mnist", root, MNIST, tuple("0123456789"), preparation=PREPARATION)

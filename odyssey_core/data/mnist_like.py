@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
 from odyssey_core.data.idx import read_idx
 from odyssey_core.data.mnist import PREPARATION
 from odyssey_core.data.npy import read_npy
-from odyssey_core.data.parts import Normalize
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import DataError
 
@@ -59,97 +58,62 @@ CODH = "CC BY-SA 4.0: KMNIST Dataset (created by CODH), adapted from Kuzushiji D
 PADDED = Preparation("resize", {"mode": "pad", "polarity": "light on dark"})
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def fashion_mnist(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def fashion_mnist(root: str | None = None) -> Dataset:
     """Fashion-MNIST: 60,000 + 10,000 pieces of clothing, pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Args:
         root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking", 2017.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
-    return published("fashion_mnist", root, FASHION, CLOTHES, "MIT, Zalando SE", options, preparation=PADDED)
+    return published("fashion_mnist", root, FASHION, CLOTHES, "MIT, Zalando SE", preparation=PADDED)
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def kmnist(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def kmnist(root: str | None = None) -> Dataset:
     """Kuzushiji-MNIST: 60,000 + 10,000 cursive hiragana, pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Each class is one row of the syllabary, by one of its characters.
 
     Args:
         root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Clanuwat and others, "Deep Learning for Classical Japanese Literature", 2018.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
-    return published("kmnist", root, KUZUSHIJI, tuple(ROWS.split()), CODH, options, preparation=PADDED)
+    return published("kmnist", root, KUZUSHIJI, tuple(ROWS.split()), CODH, preparation=PADDED)
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def kuzushiji49(
-    root: str,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def kuzushiji49(root: str) -> Dataset:
     """Kuzushiji-49: 232,365 + 38,547 cursive hiragana, pixels (N, 1, 28, 28) uint8, upright, 49 classes.
 
     The files are NumPy's. No checksum of them is known here: they are not downloaded, and no run calls them official.
 
     Args:
         root: a folder with k49-train-imgs.npz, k49-train-labels.npz and their like for test.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range.
 
     Source: Clanuwat and others, "Deep Learning for Classical Japanese Literature", 2018, section 3.2.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     names = (*HIRAGANA.split(), "iteration mark")
-    return published("kuzushiji49", root, KUZUSHIJI_49, names, CODH, options, preparation=PADDED, read=_of_numpy)
+    return published("kuzushiji49", root, KUZUSHIJI_49, names, CODH, preparation=PADDED, read=_of_numpy)
 
 
+@pixel_options
 @of_shape((1, 28, 28))
-def qmnist(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def qmnist(root: str | None = None) -> Dataset:
     """QMNIST: MNIST's digits made again from NIST's, 60,000 + 60,000, pixels (N, 1, 28, 28) uint8, upright, 10 classes.
 
     Of the eight numbers that the files have for each image, the first is the class; the writer and the place in NIST's
@@ -157,19 +121,14 @@ def qmnist(
 
     Args:
         root: a folder with the four published files, packed or unpacked; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Yadav, Bottou, "Cold Case: The Lost MNIST Digits", 2019.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     return published(
-        "qmnist", root, QMNIST, tuple("0123456789"), "BSD 3-clause, Facebook", options, preparation=PREPARATION,
+        "qmnist", root, QMNIST, tuple("0123456789"), "BSD 3-clause, Facebook", preparation=PREPARATION,
         read=_of_qmnist,
     )  # fmt: skip
 

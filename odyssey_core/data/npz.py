@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached, room
-from odyssey_core.data.dataset import Dataset, Images, PerChannel, Shape, of_shape
+from odyssey_core.data.dataset import Dataset, Images, Shape, of_shape
 from odyssey_core.data.files import identity
 from odyssey_core.data.npy import names_in, opened, read_npy, rows
-from odyssey_core.data.parts import TEST, TRAIN, VALIDATION, Normalize, TestShare, class_numbers, in_parts, name_of
-from odyssey_core.data.parts import normalisation as normalised
+from odyssey_core.data.options import pixel_options
+from odyssey_core.data.parts import TEST, TRAIN, VALIDATION, TestShare, class_numbers, in_parts, name_of
 from odyssey_core.errors import DataError
 from odyssey_core.places import expanded
 
@@ -54,16 +53,13 @@ def _shape(file: str, **rest: Any) -> Shape:
         return _layout(path, images, array.shape, array.dtype).shape
 
 
+@pixel_options
 @of_shape(_shape)
 def npz(
     file: str,
     classes: tuple[str, ...] | None = None,
     test_share: TestShare = 0.2,
     split_seed: int = 0,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
 ) -> Dataset:
     """Images (N, H, W), (N, H, W, C) or (N, C, H, W) uint8 and labels (N,) or (N, 1) in one NPZ file.
 
@@ -76,10 +72,6 @@ def npz(
         classes: names of the classes, in the order of their labels; None calls them by these.
         test_share: of every class, where there is neither a test nor a validation part.
         split_seed: decides which images those are.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1]; one number or one for each channel.
-        std: their standard deviation; likewise.
-        augment: distortion of the training images.
 
     Raises:
         DataError: no such file, arrays that are missing, of another type or shape, or of Python objects.
@@ -103,17 +95,12 @@ def npz(
 
     place = hashlib.sha256(json.dumps([str(path), test_share, split_seed]).encode()).hexdigest()[:16]
     train, test, facts, digest = cached(f"{name_of('npz', path)}-{place}", identity(path), build)
-    mean, std = normalised(train, facts["validation"], mean, std, normalize)
     return Dataset(
         name_of("npz", path),
         train,
         test,
         names if classes is None else classes,
-        "upright",
-        mean,
-        std,
-        digest,
-        augment=augment,
+        digest=digest,
         validation=facts["validation"],
     )
 

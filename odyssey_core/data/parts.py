@@ -1,22 +1,19 @@
-"""What sets that people bring have in common: their parts, and the mean and deviation of their channels."""
+"""What sets that people bring have in common: parts, classes, names."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from odyssey_core.data.dataset import Images, PerChannel
+from odyssey_core.data.dataset import Images
 from odyssey_core.data.split import stratified_split
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.ranges import Range
 
 TestShare = Annotated[float, Range(0, 1, above=True, below=True)]
-Normalize = Literal["channel"]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
-COUNTED = 256  # images at once
 
 
 class Parts(NamedTuple):
@@ -103,47 +100,6 @@ def class_numbers(names: Sequence[str], where: str) -> tuple[tuple[str, ...], np
         by_number = np.array(sorted(range(len(classes)), key=lambda i: int(classes[i])))
         classes, numbers = [classes[i] for i in by_number], np.argsort(by_number)[numbers]
     return tuple(classes), numbers.reshape(-1).astype(np.int64)
-
-
-def normalisation(
-    train: Images, validation: int, mean: PerChannel, std: PerChannel, normalize: Normalize | None
-) -> tuple[PerChannel, PerChannel]:
-    """Mean and deviation as they were given, or where ``normalize`` is "channel" those of the training images.
-
-    Args:
-        train: with the images of validation, ``validation`` of them, at its end.
-        mean, std: as given.
-
-    Raises:
-        ConfigError: both were asked for.
-        DataError: a channel that is the same everywhere.
-    """
-    if normalize is None:
-        return mean, std
-    if (mean, std) != (0.0, 1.0):
-        raise ConfigError("data.normalize: channel computes data.mean and data.std; leave these out, or set it to null")
-    return channel_statistics(train.pixels[: len(train) - validation])
-
-
-def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of (N, C, H, W) uint8, of pixels in [0, 1]: exact sums, rounded once.
-
-    Raises:
-        DataError: a channel that is the same everywhere.
-    """
-    means, deviations = [], []
-    for channel in range(pixels.shape[1]):
-        counts = np.zeros(256, np.int64)
-        for start in range(0, len(pixels), COUNTED):
-            counts += np.bincount(pixels[start : start + COUNTED, channel].reshape(-1), minlength=256)
-        total = sum(value * count for value, count in enumerate(counts.tolist()))
-        squares = sum(value * value * count for value, count in enumerate(counts.tolist()))
-        n = int(counts.sum())
-        if n * squares == total * total:
-            raise DataError(f"data.normalize: channel {channel} has the same value everywhere; set it to null")
-        means.append(total / (255 * n))
-        deviations.append(math.sqrt((n * squares - total * total) / (255 * n) ** 2))
-    return tuple(means), tuple(deviations)
 
 
 def name_of(kind: str, path: Path) -> str:

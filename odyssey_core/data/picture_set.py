@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from odyssey_core.data.cache import Reading, cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape
 from odyssey_core.data.decoding import Faults, decode
-from odyssey_core.data.parts import Parts, normalisation
+from odyssey_core.data.parts import Parts
 from odyssey_core.data.pictures import Mode, read
 from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import DataError
@@ -90,7 +90,6 @@ def dataset_of(
     fit: Fit,
     key: str,
     left_out: Sequence[str],
-    options: Mapping[str, Any],
     begun: Reading | None = None,
 ) -> Dataset:
     """Decodes pictures, or reads the copy kept when they were last decoded unchanged.
@@ -101,7 +100,6 @@ def dataset_of(
         fit: what is made of them.
         key: changes when a file does.
         left_out: files that are none of them, for people.
-        options: mean, std, normalize and augment.
         begun: the copy called `copy_name`, which is being read.
 
     Raises:
@@ -123,18 +121,13 @@ def dataset_of(
     train, test, facts, digest = cached(
         copy_name(name, listed.root, fit), [key, parts, listed.class_names], build, begun
     )
-    mean, std = normalisation(train, facts["validation"], options["mean"], options["std"], options["normalize"])
     return Dataset(
         name,
         train,
         test,
         listed.class_names,
-        "upright",
-        mean,
-        std,
-        digest,
+        digest=digest,
         preparation=Preparation("resize", {"mode": fit.mode}),
-        augment=options["augment"],
         validation=facts["validation"],
         left_out=(*left_out, *facts["broken"]),
     )

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import room
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
-from odyssey_core.data.parts import Normalize
+from odyssey_core.data.options import pixel_options
 from odyssey_core.errors import ConfigError, DataError
 
 SVHN = Source(
@@ -22,24 +21,15 @@ SVHN = Source(
 MOVED = 1024  # images at once
 
 
+@pixel_options
 @of_shape((3, 32, 32))
-def svhn(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def svhn(root: str | None = None) -> Dataset:
     """The cropped digits of SVHN: 73,257 + 26,032, pixels (N, 3, 32, 32) uint8, upright, 10 classes.
 
     The files call the digit 0 class 10, and have the number of the image as their last axis; both are put right here.
 
     Args:
         root: a folder with train_32x32.mat and test_32x32.mat; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
@@ -47,9 +37,8 @@ def svhn(
 
     Source: Netzer and others, "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     licence = "for non-commercial use; cite Netzer and others, 2011"
-    return published("svhn", root, SVHN, tuple("0123456789"), licence, options, read=_parts)
+    return published("svhn", root, SVHN, tuple("0123456789"), licence, read=_parts)
 
 
 def _parts(paths: Sequence[Path]) -> Iterator[Part]:

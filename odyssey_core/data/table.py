@@ -3,26 +3,24 @@
 import csv
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
 from odyssey_core.data.cache import cached, room
-from odyssey_core.data.dataset import Dataset, Images, PerChannel, Shape, of_shape
+from odyssey_core.data.dataset import Dataset, Images, Shape, of_shape
 from odyssey_core.data.files import identity
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.parts import (
     NAMES,
     TEST,
     TRAIN,
-    Normalize,
     TestShare,
     class_numbers,
     in_parts,
     name_of,
-    normalisation,
 )
 from odyssey_core.data.picture_set import Fit, Listed, Size, dataset_of
 from odyssey_core.data.pictures import Mode
@@ -60,6 +58,7 @@ def _shape(
     return Fit(size, channels or 3, "resize", False).shape
 
 
+@pixel_options
 @of_shape(_shape)
 def table(
     file: str,
@@ -74,10 +73,6 @@ def table(
     test_share: TestShare = 0.2,
     split_seed: int = 0,
     skip_broken: bool = False,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
 ) -> Dataset:
     """Images that a CSV or Parquet file lists, one in each row.
 
@@ -100,10 +95,6 @@ def table(
         test_share: of every class, where there is neither a second table nor a part for testing.
         split_seed: decides which images those are.
         skip_broken: leaves out pictures that cannot be read, and says so.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1]; one number or one for each channel.
-        std: their standard deviation; likewise.
-        augment: distortion of the training images.
 
     Raises:
         DataError: no such file or column, a row without a class, a picture that is missing or cannot be read, a pixel
@@ -111,10 +102,9 @@ def table(
     """
     files = [_existing("data.file", file), *([_existing("data.test_file", test_file)] if test_file else [])]
     columns = _columns(files, label, split, path)
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     if columns.path is None:
         shape = _image_shape(files[0], columns, size, channels or 1)
-        return _of_pixels(files, columns, shape, test_share, split_seed, options)
+        return _of_pixels(files, columns, shape, test_share, split_seed)
     place = expanded(root).absolute() if root else files[0].parent
     labels, parts, paths = _texts(files, columns)
     names, numbers = _classes(files[0], columns, labels)
@@ -128,7 +118,7 @@ def table(
     )
     key = hashlib.sha256(repr(stamps).encode()).hexdigest()
     fit = Fit(size, channels or 3, mode, skip_broken)
-    return dataset_of(name_of("table", files[0]), listed, fit, key, [], options)
+    return dataset_of(name_of("table", files[0]), listed, fit, key, [])
 
 
 def _existing(key: str, file: str) -> Path:
@@ -138,14 +128,7 @@ def _existing(key: str, file: str) -> Path:
     return path
 
 
-def _of_pixels(
-    files: Sequence[Path],
-    columns: _Columns,
-    shape: Shape,
-    test_share: float,
-    split_seed: int,
-    options: Mapping[str, Any],
-) -> Dataset:
+def _of_pixels(files: Sequence[Path], columns: _Columns, shape: Shape, test_share: float, split_seed: int) -> Dataset:
     def build() -> tuple[Images, Images, dict[str, Any]]:
         labels, given, _ = _texts(files, columns)
         names, numbers = _classes(files[0], columns, labels)
@@ -165,17 +148,12 @@ def _of_pixels(
     name = name_of("table", files[0])
     where = hashlib.sha256(repr([*map(str, files), columns, shape, test_share, split_seed]).encode()).hexdigest()[:16]
     train, test, facts, digest = cached(f"{name}-{where}", [identity(each) for each in files], build)
-    mean, std = normalisation(train, facts["validation"], options["mean"], options["std"], options["normalize"])
     return Dataset(
         name,
         train,
         test,
         tuple(facts["names"]),
-        "upright",
-        mean,
-        std,
-        digest,
-        augment=options["augment"],
+        digest=digest,
         validation=facts["validation"],
     )
 

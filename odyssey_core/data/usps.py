@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from odyssey_core.data.augment import Augment
-from odyssey_core.data.dataset import Dataset, PerChannel, of_shape
+from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
-from odyssey_core.data.parts import Normalize
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import DataError
 
@@ -20,35 +19,25 @@ USPS = Source(  # torchvision publishes MD5 alone
 SIDE = 16
 
 
+@pixel_options
 @of_shape((1, SIDE, SIDE))
-def usps(
-    root: str | None = None,
-    normalize: Normalize | None = None,
-    mean: PerChannel = 0.0,
-    std: PerChannel = 1.0,
-    augment: Augment | None = None,
-) -> Dataset:
+def usps(root: str | None = None) -> Dataset:
     """USPS: 7,291 + 2,007 digits, pixels (N, 1, 16, 16) uint8, upright, light on dark, 10 classes.
 
     The files call the digit d class d + 1; their pixels v, from -1 to 1, become 255 (v + 1) / 2, rounded.
 
     Args:
         root: a folder with usps.bz2 and usps.t.bz2; downloaded once where it is None.
-        normalize: ``channel`` computes mean and std of every channel from the training images.
-        mean: mean of the pixels in [0, 1].
-        std: their standard deviation.
-        augment: distortion of the training images.
 
     Raises:
         DataError: a file that is missing, damaged or out of range, or that cannot be downloaded.
 
     Source: Hull, "A Database for Handwritten Text Recognition Research", 1994.
     """
-    options = {"mean": mean, "std": std, "normalize": normalize, "augment": augment}
     licence = "no licence is stated; cite Hull, 1994"
     preparation = Preparation("resize", {"mode": "resize", "polarity": "light on dark"})
     names = tuple("0123456789")
-    return published("usps", root, USPS, names, licence, options, preparation=preparation, first_label=1, read=_parts)
+    return published("usps", root, USPS, names, licence, preparation=preparation, first_label=1, read=_parts)
 
 
 def _parts(paths: Sequence[Path]) -> Iterator[Part]:

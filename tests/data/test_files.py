@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,20 +166,19 @@ def test_an_archive_without_the_split(tmp_path, cache, monkeypatch):
         DATASETS["emnist"](split="mnist")
 
 
-@pytest.mark.parametrize(
-    ("name", "module", "hosts"), [("emnist", emnist_module, "URLS"), ("mnist", mnist_module, "MIRRORS")]
-)
-def test_no_network(cache, monkeypatch, name, module, hosts):
-    monkeypatch.setattr(module, hosts, ["http://127.0.0.1:9/"])
+@pytest.mark.parametrize("name", ["emnist", "mnist"])
+def test_no_network(cache, monkeypatch, name):
+    monkeypatch.setattr(emnist_module, "URLS", ["http://127.0.0.1:9/gzip.zip"])
+    monkeypatch.setattr(mnist_module, "MNIST", replace(mnist_module.MNIST, mirrors=["http://127.0.0.1:9/"]))
     message = rf"http://127\.0\.0\.1:9/.* \(no connection\); put .* in {cache}/{name} .*=glyphs"
     with pytest.raises(DataError, match=message):
         DATASETS[name]()
 
 
 def test_mnist_files_in_the_cache_need_no_network(cache, monkeypatch):
-    monkeypatch.setattr(mnist_module, "MIRRORS", [])
+    monkeypatch.setattr(mnist_module, "MNIST", replace(mnist_module.MNIST, mirrors=[]))
     names, pixels = small_files(cache / "mnist", "x")
-    for name, official in zip(names, mnist_module.OFFICIAL, strict=True):
+    for name, official in zip(names, mnist_module.MNIST.official, strict=True):
         (cache / "mnist" / name).rename(cache / "mnist" / official)
     data = DATASETS["mnist"]()
     assert np.array_equal(data.train.pixels[:, 0], pixels) and not data.official
@@ -188,7 +188,7 @@ def test_mnist_files_in_the_cache_need_no_network(cache, monkeypatch):
 def test_real_mnist_is_official_packed_and_unpacked(real, tmp_path):
     data = DATASETS["mnist"](root=str(real("mnist")))
     assert data.official and (len(data.train), len(data.test)) == (60_000, 10_000)
-    for name in mnist_module.OFFICIAL:
+    for name in mnist_module.MNIST.official:
         (tmp_path / name.removesuffix(".gz")).write_bytes(gzip.decompress((real("mnist") / name).read_bytes()))
     assert DATASETS["mnist"](root=str(tmp_path)).official
     labels = tmp_path / "t10k-labels-idx1-ubyte"

@@ -430,8 +430,10 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
     import numpy as np
 
     from odyssey_core.data import DATASETS, Dataset, Images
+    from odyssey_core.data.options import pixel_options
 
-    def tiny(mean: float, std: float, augment: None = None) -> Dataset:
+    @pixel_options
+    def tiny() -> Dataset:
         images = Images(np.zeros((200, 1, 12, 12), np.uint8), np.arange(200) % 2)
         return Dataset("tiny", images, images, ("a", "b"), "upright", 0.0, 1.0, "0" * 64, False)
 
@@ -442,9 +444,11 @@ def test_images_a_model_cannot_take(mistake, monkeypatch):
 
 def test_a_model_is_tried_on_the_data_s_own_shape_before_anything_is_loaded(mistake, monkeypatch):
     from odyssey_core.data import DATASETS, of_shape
+    from odyssey_core.data.options import pixel_options
 
+    @pixel_options
     @of_shape(lambda side=12, **options: (3, side, side))
-    def tiny(side: int = 12, mean: float = 0.0, std: float = 1.0, augment: None = None) -> None:
+    def tiny(side: int = 12) -> None:
         raise AssertionError("loaded")
 
     monkeypatch.setitem(DATASETS._table, "digits", tiny)
@@ -453,7 +457,7 @@ def test_a_model_is_tried_on_the_data_s_own_shape_before_anything_is_loaded(mist
     assert mistake(*QUICK, "data.side=8") == [small.replace("12x12", "8x8")]
     assert mistake("task=predict", "run_id=none", "inputs=none.png", "data=digits", "tracking=none") != [small]
     assert sorted(mistake(*QUICK, "data.mean=x", "optim.lr=-1")) == [
-        "data.mean: expected a number, got the text 'x'",
+        "data.mean: expected a number or a list of a number each, got the text 'x'",
         small,
         "optim.lr: expected a number from 0 to 1e+38, got -1",
     ]
