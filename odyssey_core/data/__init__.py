@@ -1,9 +1,10 @@
 """Datasets: uint8 images and int64 labels, checked once when they are loaded.
 
-``DATASETS[name](..., mean, std)`` gives a ``Dataset``; nothing past it opens a data file or checks a label.
+``DATASETS[name](...)`` gives a ``Dataset``; nothing past it opens a data file or checks a label.
 """
 
 from odyssey_core.data.dataset import Dataset, Images, PerChannel, of_shape
+from odyssey_core.data.options import pixel_options
 from odyssey_core.data.split import epoch_order, stratified_split
 from odyssey_core.registry import Registry
 
@@ -27,4 +28,6 @@ DATASETS = Registry(
     makes="odyssey_core.data:Dataset",
 )
 
-__all__ = ["DATASETS", "Dataset", "Images", "PerChannel", "epoch_order", "of_shape", "stratified_split"]
+__all__ = [
+    "DATASETS", "Dataset", "Images", "PerChannel", "epoch_order", "of_shape", "pixel_options", "stratified_split",
+]  # fmt: skip
