@@ -15,7 +15,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import CrossEntropy, Loss
 from odyssey_core.nn import Module
-from odyssey_core.optim import CONSTANT, Optimizer, Plan, StepRule, Update
+from odyssey_core.optim import CONSTANT, Lookahead, Optimizer, Plan, StepRule, Update
 from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
 
@@ -28,7 +28,7 @@ class Step(NamedTuple):
     Attributes:
         outputs: the losses, one for each image.
         values: parameters and buffers by path.
-        updates: one for each parameter.
+        updates: one for each parameter that is trained.
         buffers: for each buffer that the step changes, by path, the node of its new value.
     """
 
@@ -43,10 +43,19 @@ class Step(NamedTuple):
 
 
 def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tensor) -> Step:
-    """The graph of a training step on a batch of images. Raises ShapeError for images that the model cannot take."""
+    """The graph of a training step on a batch of images.
+
+    Raises:
+        ShapeError: images that the model cannot take.
+        ConfigError: a group of the optimizer that no parameter belongs to.
+    """
     losses, parameters = loss(model(images), ops.labels(images.shape[0])), model.parameters()
-    grads = gradients(losses, list(parameters.values()))
-    updates = [Update(name, p, g, optimizer) for (name, p), g in zip(parameters.items(), grads, strict=True)]
+    groups = optimizer.updates(parameters)
+    grads = gradients(losses, [parameters[name] for name in groups])
+    updates = [
+        Update(name, parameters[name], grad, optimizer, group)
+        for (name, group), grad in zip(groups.items(), grads, strict=True)
+    ]
     changed = after_step([losses])
     buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
     return Step([losses], model.state(), updates, buffers)
@@ -69,7 +78,7 @@ class Learner:
 
     Args:
         model: the architecture.
-        optimizer: the update rule, the same for every parameter.
+        optimizer: the update rule.
         backend: what runs the graph.
         input_shape: (C, H, W) of the images.
         batch_size: images per step.
@@ -81,6 +90,7 @@ class Learner:
         augment: distortion of the images in training; evaluation sees them as they are.
         clip_norm: see `optim.StepRule`.
         ema: see `optim.StepRule`; where there is an average, it is what is evaluated and kept.
+        lookahead: likewise.
 
     Attributes:
         parameters: by path.
@@ -108,14 +118,16 @@ class Learner:
         augment: Augment | None = None,
         clip_norm: float | None = None,
         ema: float | None = None,
+        lookahead: Lookahead | None = None,
     ):
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.plan, self.backend, self.seed = optimizer, plan, backend, seed
-        self._rule = StepRule(clip_norm, ema)
+        self._rule = StepRule(clip_norm, ema, lookahead)
         self.parameters, self.nodes = model.parameters(), model.state()
         images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
         step = training_step(model, optimizer, loss, images)
         (self.losses,), self._updates = step.outputs, step.updates
+        self._trained = {update.name for update in step.updates}
         self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([*step.nodes(), *self._inference.graph(1)])
@@ -140,7 +152,7 @@ class Learner:
         self._inference.forget()
         factors = (self.plan.factor(step, history) for step in range(first_step, first_step + len(order)))
         rates = [self.optimizer.lr * factor for factor in factors]
-        scalars = self._rule.numbers(self.optimizer, first_step, rates)
+        scalars = self._rule.numbers(self.optimizer, first_step, rates, epoch=epoch, steps=self.plan.steps)
         return Taken(self._train.run(self._feed(data, order, epoch=epoch, scalars=scalars))[..., 0], rates)
 
     def evaluate(self, data: Images, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +160,7 @@ class Learner:
         return self._inference.evaluate(data, order)
 
     def gradients(self, data: Images, order: np.ndarray, epoch: int = 0) -> dict[str, np.ndarray]:
-        """The gradient of the mean training loss of one batch by parameter, float32; changes nothing.
+        """The gradient of the mean training loss of one batch by trained parameter, float32; changes nothing.
 
         Args:
             data: what the indices point into.
@@ -169,7 +181,7 @@ class Learner:
         For parameters, their averages over the steps where these are kept.
         """
         state, slots = self._train.read(), self._rule.slots()
-        keys = {name: "/".join((name, *slots)) if name in self.parameters else name for name in self.nodes}
+        keys = {name: "/".join((name, *slots)) if name in self._trained else name for name in self.nodes}
         return {name: np.asarray(state[key], np.float32) for name, key in keys.items()}
 
     def load_weights(self, weights: dict[str, np.ndarray]) -> None:
@@ -183,7 +195,7 @@ class Learner:
         self._inference.forget()
 
     def _start_from(self, weights: dict[str, np.ndarray]) -> None:
-        slots = {f"{name}/{slot}": weights[name] for name in self.parameters for slot in self._rule.slots()}
+        slots = {f"{name}/{slot}": weights[name] for name in self._trained for slot in self._rule.slots()}
         self._train.write(weights | slots)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -83,6 +83,7 @@ def assemble(request: Request) -> Assembly:
         augment=dataset.augment,
         clip_norm=config.clip_norm,
         ema=config.ema,
+        lookahead=config.lookahead,
     )
     start, head = _begin_with(request, learner) if request.weights else (None, None)
     return Assembly(dataset, train, validation, learner, backend.describe(), start, head)

@@ -44,9 +44,9 @@ def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) ->
     """
     return _constructing(
         parts,
-        (("model",), lambda: _shapes(parts["model"], shape)),
-        (("model", "optim"), lambda: _check_memory(_shapes(parts["model"], shape), parts["optim"].build())),
-        (("model", "trainer"), lambda: _check_claims(_shapes(parts["model"], shape), parts["trainer"], root)),
+        (("model",), lambda: _parameters(parts["model"], shape)),
+        (("model", "optim"), lambda: _check_weights(_parameters(parts["model"], shape), parts["optim"].build())),
+        (("model", "trainer"), lambda: _check_claims(_parameters(parts["model"], shape), parts["trainer"], root)),
     )
 
 
@@ -56,6 +56,7 @@ def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Itera
         parts,
         (("optim",), lambda: parts["optim"].build()),
         (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
+        (("trainer",), lambda: parts["trainer"].step_rule),
         ((), lambda: claims.read(root.get("expect", {}))),
     )
 
@@ -72,18 +73,19 @@ def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Calla
             yield fault(error)
 
 
-def _shapes(model: Any, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-    """The arrays of a model for two classes of images of (C, H, W)."""
+def _parameters(model: Any, input_shape: Shape) -> dict[str, Tensor]:
+    """The parameters of a model for two classes of images of (C, H, W), by name."""
     module = model.build(input_shape=input_shape, classes=2)
     logits = module(ops.images((3, *input_shape)))
     if getattr(logits, "shape", None) != (3, 2):
         got = f"shape {logits.shape}" if isinstance(logits, Tensor) else repr(logits)
         raise ConfigError(f"model.name: {model.name}: expected logits of shape (N, classes), here (3, 2), got {got}")
-    return {name: node.shape for name, node in module.parameters().items()}
+    return module.parameters()
 
 
-def _check_memory(shapes: Mapping[str, tuple[int, ...]], optimizer: Optimizer) -> None:
-    numbers = sum(math.prod(shape) for shape in shapes.values())
+def _check_weights(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> None:
+    optimizer.updates(parameters)
+    numbers = sum(math.prod(node.shape) for node in parameters.values())
     arrays = 2 + len(optimizer.slots())  # the weights, their gradient, and what the rule keeps of each
     needed, there = 4 * numbers * arrays, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there or numbers >= MOST_WEIGHTS:
@@ -93,9 +95,9 @@ def _check_memory(shapes: Mapping[str, tuple[int, ...]], optimizer: Optimizer) -
         )
 
 
-def _check_claims(shapes: Mapping[str, tuple[int, ...]], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
+def _check_claims(parameters: Mapping[str, Tensor], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
     if {"expect", "seeds", "hooks"} <= root.keys():
-        layers = [name for name, shape in shapes.items() if len(shape) > 1]
+        layers = [name for name, node in parameters.items() if len(node.shape) > 1]
         known = claims.metrics(layers, trainer.validation_size != 0, root["seeds"])
         if wrong := claims.unknown(root["expect"], known, (OWN,) if root["hooks"] else ()):
             raise Faults(wrong)

@@ -6,7 +6,7 @@ No field has a default: defaults are in conf/, and only there.
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from odyssey_core.optim.optimizer import ClipNorm
+from odyssey_core.optim.optimizer import ClipNorm, Lookahead, StepRule
 from odyssey_core.ranges import Count, Range, Share
 
 SEEDS = Range(0, 2**63 - 1)
@@ -27,6 +27,8 @@ class TrainerConfig:
         train_size: train on so many images alone, drawn by the seed; null trains on all.
         clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
         ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.
+        lookahead: slow weights that the weights go back to every few steps, which are evaluated and kept; null for
+            none.
         monitor: the metric that says which weights are best.
         keep: weights to test and to keep: of the last step, or of the best epoch.
         patience: epochs without a better ``monitor`` after which training ends; null for never.
@@ -42,11 +44,17 @@ class TrainerConfig:
     train_size: Count | None
     clip_norm: ClipNorm | None
     ema: Share | None
+    lookahead: Lookahead | None
     monitor: Literal["val/accuracy", "val/loss"]
     keep: Literal["last", "best"]
     patience: Count | None
     time_budget_s: Annotated[float, Range(0.001)] | None
     checkpoint_s: Annotated[float, Range(0)] | None
+
+    @property
+    def step_rule(self) -> StepRule:
+        """What a step does beside the optimizer's rule. Raises ConfigError for two averages."""
+        return StepRule(self.clip_norm, self.ema, self.lookahead)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ class Feed:
         order: (steps, N) int64 indices of the images of each step, -1 for a place without an image.
         pixels: (images, C H W) uint8, what the indices point into.
         labels: (images,) int64.
-        scalars: by name (steps,) the numbers of each step that ``Optimizer.step_values`` and ``StepRule.step_values``
-            give.
+        scalars: by name (steps,) the numbers of each step that ``StepRule.numbers`` gives.
         inputs: (steps, N, features) float32 values of the graph's ``input`` nodes, side by side, flattened.
         seed: the run's seed.
         epoch: the epoch that all these steps belong to.
@@ -149,7 +148,7 @@ class FeedBounds:
             batch_size=next(x.shape[0] for x in nodes if x.batched),
             pixels=pixels.pop() if pixels else None,
             classes=min(classes) if classes else None,
-            scalars=frozenset(name for u in updates for name in rule.around(u.optimizer).values),
+            scalars=frozenset(name for u in updates for name in rule.around(u.optimizer, u.group).columns.values()),
             inputs=sum(math.prod(x.shape[1:]) for x in input_nodes(outputs, updates)),
         )
 

@@ -17,7 +17,7 @@ def _images_in_onnx(emit, node: Tensor, pixels: str) -> str:
     return emit("Div", emit("Sub", emit("Div", raw, 255.0), mean), std)
 
 
-PARAMETER = Op("parameter", lambda *, name, shape, initial: shape)
+PARAMETER = Op("parameter", lambda *, name, shape, initial, trained: shape)
 BUFFER = Op("buffer", lambda *, name, shape, initial: shape)
 INPUT = Op("input", lambda *, name, shape: shape, batched=True)
 IMAGES = Op(
@@ -37,15 +37,16 @@ BATCH_WEIGHT = Op(
 ZERO = Uniform(0.0)
 
 
-def parameter(name: str, shape: Shape, initial: Initial = ZERO) -> Tensor:
+def parameter(name: str, shape: Shape, initial: Initial = ZERO, trained: bool = True) -> Tensor:
     """A trainable array.
 
     Args:
         name: for messages; the module's attribute that holds it makes its path.
         shape: of the array, without a batch axis.
         initial: what it holds before training; zero by default.
+        trained: whether training changes it; a frozen one keeps its initial value.
     """
-    return PARAMETER(name=name, shape=tuple(shape), initial=initial)
+    return PARAMETER(name=name, shape=tuple(shape), initial=initial, trained=trained)
 
 
 def buffer(name: str, shape: Shape, initial: Initial) -> Tensor:
@@ -81,11 +82,14 @@ def images(
         mean: of the pixels in [0, 1]; one number, or one for each channel.
         std: of the pixels in [0, 1]; likewise.
         augment: amounts of a random distortion by name: ``rotation`` in radians, ``scaling``, ``shear``, ``shift_by``
-            in pixels; ``brightness``, ``contrast``; ``flip`` (0 or 1), ``crop`` and ``cutout`` in pixels. With u
-            uniform in [-1, 1), drawn for each image and epoch, the pixel at (i, j) relative to the centre is sampled at
-            s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0, s = 1 + scaling u1, k = shear u2,
-            x = shift_by u3 + m, y = shift_by u4 + n, bilinearly, with 0 outside, where m and n are whole numbers from
-            -crop to crop. Where flip is 1, every second image is mirrored before. Its pixels p are first made
+            in pixels; ``brightness``, ``contrast``; ``flip`` and ``alternate`` (0 or 1), ``crop`` and ``cutout`` in
+            pixels, ``reflect`` (0 or 1). With u uniform in [-1, 1), drawn for each image and epoch, the pixel at (i, j)
+            relative to the centre is sampled at s R(a) [[1, k], [0, 1]] (j, i) + (x, y), a = rotation u0,
+            s = 1 + scaling u1, k = shear u2, x = shift_by u3 + m, y = shift_by u4 + n, bilinearly, with 0 outside,
+            where m and n are whole numbers from -crop to crop; where reflect is 1, a coordinate outside is first
+            mirrored at the outermost pixel. Where flip is 1, every second image is mirrored before; where alternate is
+            1, those that a draw without the epoch names are in even epochs, and the others in odd ones. Its pixels p
+            are first made
             b (mean + c (p - mean)), b = 1 + brightness u5, c = 1 + contrast u6, kept within 0 and 255, the mean that of
             the channel in this image. Last, 0 is written into a square of side cutout whose middle is any pixel.
 

@@ -1,8 +1,9 @@
 """Update rules, and schedules of the learning rate."""
 
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
+from odyssey_core.optim.groups import Group
 from odyssey_core.optim.lion import Lion
-from odyssey_core.optim.optimizer import PLAIN, Optimizer, StepRule, Update, WholeRule
+from odyssey_core.optim.optimizer import PLAIN, Lookahead, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
     CONSTANT,
     Constant,
@@ -15,6 +16,7 @@ from odyssey_core.optim.schedules import (
     Polynomial,
     Schedule,
     Step,
+    Triangular,
 )
 from odyssey_core.optim.sgd import SGD
 from odyssey_core.registry import Registry
@@ -27,7 +29,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Group",
     "Lion",
+    "Lookahead",
     "Optimizer",
     "Plan",
     "RMSprop",
@@ -54,6 +58,7 @@ SCHEDULERS = Registry(
         "onecycle": OneCycle,
         "polynomial": Polynomial,
         "plateau": Plateau,
+        "triangular": Triangular,
     },
     "schedules",
     base="odyssey_core.optim:Schedule",

@@ -266,6 +266,30 @@ class OneCycle(Schedule):
         return _anneal(1.0, first / self.final_div_factor, (step - peak) / (steps - 1 - peak))
 
 
+@dataclass(frozen=True)
+class Triangular(Schedule):
+    """Straight from ``start`` up to 1, then straight down to ``end``, step by step.
+
+    Args:
+        start: factor of the first step.
+        peak: share of the run after which it is 1, rounded down to a whole step.
+        end: what it would be at the step after the last.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, one cycle, in the form of Jordan,
+    "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
+    """
+
+    start: Floor = 0.2
+    peak: SmallerFactor = 0.25
+    end: Floor = 0.0
+
+    def factor(self, step, steps, per_epoch, history):
+        top = int(self.peak * steps)
+        if step < top:
+            return self.start + (1 - self.start) * (step / top)
+        return 1 + (self.end - 1) * ((step - top) / (steps - top))
+
+
 def _anneal(start: float, end: float, part: float) -> float:
     """From start to end along half a cosine."""
     return end + (start - end) * (1 + cos_pi(part)) / 2

@@ -18,7 +18,7 @@ from odyssey_core.counterparts import torch_steps
 from odyssey_core.data import Dataset
 from odyssey_core.flops import flops
 from odyssey_core.learner import Step, initial_values, training_step
-from odyssey_core.optim import StepRule
+from odyssey_core.ops.leaves import PARAMETER
 from odyssey_core.tensor import for_inference
 from odyssey_run import onnx_graph
 from odyssey_run.assemble import Request
@@ -54,7 +54,7 @@ class Ours:
 
     def __init__(self, request: Request, dataset: Dataset):
         self._request, self._dataset = request, dataset
-        self._rule = StepRule(request.trainer.clip_norm, request.trainer.ema)
+        self._rule = request.trainer.step_rule
         self._programs: dict[Case, Any] = {}
         self._rates: dict[Case, float] = {}
         self._about = model_metadata(request, dataset)
@@ -62,7 +62,7 @@ class Ours:
         inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
         steps = {INFER: inference.outputs, TRAIN: [*training.outputs, *(u.grad for u in training.updates)]}
         self.flops = {kind: flops(nodes) for kind, nodes in steps.items()}
-        self.parameters = sum(math.prod(u.parameter.shape) for u in training.updates)
+        self.parameters = sum(math.prod(x.shape) for x in training.values.values() if x.op is PARAMETER)
 
     def in_torch(self) -> dict[str, Any]:
         """What PyTorch is told: shapes of parameters and buffers by path, the steps of training and of inference.

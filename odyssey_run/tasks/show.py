@@ -59,7 +59,6 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     """
     from odyssey_core import ops
     from odyssey_core.learner import training_step
-    from odyssey_core.optim import StepRule
     from odyssey_run.build import assemble
 
     dataset = request.data.build()
@@ -82,7 +81,7 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     print(f"training     {flops(one.nodes()) / 1e6:,.3f} MFLOP an image, forward and back")
     amounts = dataset.augment.amounts() if dataset.augment else None
     step = training_step(*parts, ops.images((batch, *dataset.input_shape), dataset.mean, dataset.std, amounts))
-    rule = StepRule(request.trainer.clip_norm, request.trainer.ema)
+    rule = request.trainer.step_rule
     memory = request.backend.build().memory(step.outputs, step.values, step.updates, rule, step.buffers)
     shown = ", ".join(f"{name} {size / 2**20:,.1f}" for name, size in memory.items() if size)
     print(f"memory       {sum(memory.values()) / 2**20:,.1f} MiB in a training step: {shown}")

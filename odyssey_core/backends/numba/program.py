@@ -251,7 +251,7 @@ class _Writer:
         operands["parameter"] = self.buffer(piece.start, (piece.length,), "parameter")
         for slot in rule.slots:
             operands[slot] = self.buffer(self.layout.slot(slot) + piece.start, (piece.length,), "slot")
-        columns = {name: self.values.index(name) for name in rule.values}
+        columns = {name: self.values.index(column) for name, column in rule.columns.items()}
         self.add(Kernel(update_of(rule), ()), operands, numbers | dict(rule.constants) | columns)
 
 
@@ -280,7 +280,7 @@ def plan(
     """
     lowering = lowered(outputs, parameters, updates, buffers, tiles)
     batch = next(x.shape[0] for x in lowering.order if x.batched)
-    rules = [rule.around(u.optimizer) for u in updates]
+    rules = [rule.around(u.optimizer, u.group) for u in updates]
     pieces = sum(map(len, _stretches(lowering, updates, rules)))
     slots = tuple(sorted({slot for each in rules for slot in each.slots}))
 
@@ -301,10 +301,10 @@ def plan(
 def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Program:
     """The program of a planned step; ``updates`` and ``rule`` as `plan` took them."""
     lowering = layout.lowering
-    rules = [rule.around(u.optimizer) for u in updates]
+    rules = [rule.around(u.optimizer, u.group) for u in updates]
     stretches = _stretches(lowering, updates, rules)
     pieces = [piece for stretch in stretches for piece in stretch]
-    values = tuple(sorted({name for each in rules for name in each.values}))
+    values = tuple(sorted({column for each in rules for column in each.columns.values()}))
     writer = _Writer(layout, values)
     written = [row for row in lowering.rows if row.stage is Stage.WRITTEN]
     phases = [_once(writer, [written], writer.add_row)] if written else []

@@ -160,7 +160,7 @@ class NumbaExecutable:
         self._gradients: dict[str, tuple[list[int], Shape]] = {}
         for u in updates:
             start = lowering.places[u.parameter].offset
-            for slot in rule.around(u.optimizer).slots:
+            for slot in rule.around(u.optimizer, u.group).slots:
                 self._stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
             parts = [layout.gradients + g * lowering.gradient_size + start for g in range(layout.groups)]
             self._gradients[u.name] = parts, u.parameter.shape

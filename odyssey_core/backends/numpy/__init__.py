@@ -60,7 +60,7 @@ class NumpyBackend:
     def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
         """See `Backend.memory`; all values of a step are kept to its end."""
         nodes = topological([*outputs, *(u.grad for u in updates), *buffers.values()])
-        held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.around(u.optimizer).slots)]
+        held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.around(u.optimizer, u.group).slots)]
         sizes = {"parameters and slots": held, "values": [x for x in nodes if x not in parameters.values()]}
         return {name: self.dtype.itemsize * sum(int(np.prod(x.shape)) for x in each) for name, each in sizes.items()}
 
@@ -87,7 +87,7 @@ class Interpreter:
         self.bounds = FeedBounds.of(self.outputs, self.updates, self.rule)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
-            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self.rule.around(u.optimizer).slots}
+            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self.rule.around(u.optimizer, u.group).slots}
         self.state = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
 
     def read(self) -> dict[str, np.ndarray]:
@@ -115,12 +115,13 @@ class Interpreter:
         norms = {u.name: self._norm(values[u.grad]) for u in self.updates}
         every = self._norm(np.array([*norms.values()], self.dtype))
         for u in self.updates:
-            rule, keys = self.rule.around(u.optimizer), [u.name]
+            rule, keys = self.rule.around(u.optimizer, u.group), [u.name]
             keys += [f"{u.name}/{slot}" for slot in rule.slots]
             p, *slots = (self.state[key] for key in keys)
             constants = {name: self.dtype.type(value) for name, value in rule.constants.items()}
             asked = {"parameter_norm": self._norm(p), "gradient_norm": norms[u.name], "all_gradients_norm": every}
-            changed = rule(p, values[u.grad], tuple(slots), {**constants, **numbers, **asked})
+            own = {name: numbers[column] for name, column in rule.columns.items()}
+            changed = rule(p, values[u.grad], tuple(slots), {**constants, **own, **asked})
             self.state |= {key: value.astype(self.dtype) for key, value in zip(keys, changed, strict=True)}
 
     def _norm(self, values: np.ndarray) -> np.floating:

@@ -12,10 +12,13 @@ from odyssey_core.errors import ConfigError
 AMOUNTS = {
     "affine": Augment(rotation=30, scale=0.3, shear=0.5, shift=3),
     "flip": Augment(flip=True),
+    "alternating": Augment(flip="alternating"),
     "crop": Augment(crop=3),
+    "reflected": Augment(crop=3, border="reflect"),
     "cutout": Augment(cutout=4),
     "tone": Augment(brightness=0.6, contrast=0.9),
     "all": Augment(10, 0.1, 0.2, 1.5, flip=True, crop=2, cutout=3, brightness=0.3, contrast=0.4),
+    "all reflected": Augment(10, 0.1, 0.2, 1.5, flip="alternating", crop=1, border="reflect", cutout=3),
 }
 SIZES = [(1, 28, 28), (3, 5, 7)]
 COLOURS = {"mean": (0.1, 0.5, 0.1), "std": (0.3, 0.3, 0.2)}
@@ -37,7 +40,7 @@ def test_numba_samples_what_numpy_samples(size, name):
     expected, _, _ = distorted(BACKENDS["numpy"]("float64"), size, AMOUNTS[name], **settings)
     found, _, _ = distorted(BACKENDS["numba"](), size, AMOUNTS[name], **settings)
     # A coordinate's last bit, times the step between pixels; whole pixels have none.
-    np.testing.assert_allclose(found, expected, atol=1e-4 if name in ("affine", "all") else 3e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-4 if name in ("affine", "all", "all reflected") else 3e-6)
     assert not found[1, 4:].any()
 
 
@@ -83,6 +86,28 @@ def test_a_crop_is_a_part_of_the_image_in_a_black_border(noise):
     places = np.array([[framed[:, :, y : y + 6, x : x + 9] for x in range(5)] for y in range(5)])
     which = (places == found).all(axis=(3, 4, 5)).reshape(25, -1)
     assert (which.sum(axis=0) == 1).all(), "each image is one of the 25 parts, to the bit"
+    counts = which.sum(axis=1)
+    assert counts.min() > 2 and counts.max() < 34  # 16 expected; 4.5 standard deviations
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_an_alternating_flip_shows_each_image_once_either_way_in_two_epochs(noise, backend):
+    found = np.rint([of_images(noise, Augment(flip="alternating"), backend, epoch) for epoch in range(4)])
+    as_is = (found[0] == noise).all(axis=(1, 2, 3))
+    assert 160 < as_is.sum() < 240  # four standard deviations
+    np.testing.assert_array_equal(found[1], found[0][..., ::-1])
+    np.testing.assert_array_equal(found[1:3], [found[1], found[0]])
+    np.testing.assert_array_equal(found[3], found[1])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_crop_is_a_part_of_the_image_reflected_at_its_border(noise, backend):
+    """The border worked out by NumPy's reflection, which does not repeat the outermost pixels."""
+    found = np.rint(of_images(noise, Augment(crop=2, border="reflect"), backend))
+    framed = np.pad(noise, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    places = np.array([[framed[:, :, y : y + 6, x : x + 9] for x in range(5)] for y in range(5)])
+    which = (places == found).all(axis=(3, 4, 5)).reshape(25, -1)
+    assert (which.sum(axis=0) == 1).all(), "each image is one of the 25 parts"
     counts = which.sum(axis=1)
     assert counts.min() > 2 and counts.max() < 34  # 16 expected; 4.5 standard deviations
 

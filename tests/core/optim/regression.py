@@ -27,15 +27,19 @@ def follow(record: dict, backend: str, rule: StepRule) -> Executable:
     x = ops.input_("x", (n, features))
     parameters = {"weight": ops.parameter("weight", (3, features)), "bias": ops.parameter("bias", (3,))}
     losses = classify(ops.linear(x, *parameters.values()))
-    grads = gradients(losses, list(parameters.values()))
-    updates = [Update(name, p, g, optimizer) for (name, p), g in zip(parameters.items(), grads, strict=True)]
+    groups = optimizer.updates(parameters)
+    grads = gradients(losses, [parameters[name] for name in groups])
+    updates = [
+        Update(name, parameters[name], grad, optimizer, group)
+        for (name, group), grad in zip(groups.items(), grads, strict=True)
+    ]
     executable = make().compile([losses], parameters, updates, rule)
     executable.write({"weight": formulas.REGRESSION_WEIGHT, "bias": formulas.REGRESSION_BIAS})
     for step, expected in enumerate(record["steps"]):
         feed = Feed(
             order=np.arange(n)[None],
             labels=formulas.REGRESSION_LABELS,
-            scalars={name: np.array([x]) for name, x in optimizer.step_values(step, optimizer.lr).items()},
+            scalars=rule.numbers(optimizer, step, [optimizer.lr]),
             inputs=formulas.REGRESSION_X.reshape(1, n, -1),
         )
         executable.run(feed)

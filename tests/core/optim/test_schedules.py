@@ -57,6 +57,11 @@ def test_the_cosine_is_pythons_to_the_last_bits():
         ("step", {"step_size": 1, "gamma": 0.5, "warmup": 0.5}, [0.25, 0.5, 0.375, 0.5, 0.25, 0.25, 0.125, 0.125]),
         ("multistep", {"milestones": [1, 3], "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]),
         ("exponential", {"gamma": 0.5}, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]),
+        (
+            "triangular",
+            {"start": 0.2, "peak": 0.5, "end": 0.1},
+            pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 0.775, 0.55, 0.325]),
+        ),
         ("polynomial", {}, [1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
         ("polynomial", {"power": 2, "warmup": 0.5}, [0.25, 0.5, 0.75, 1, 1, 0.5625, 0.25, 0.0625]),
     ],

@@ -72,7 +72,7 @@ def _series(square, a, b, c):
 
 
 @on_lanes
-def _coefficients(images, epoch, low, high, height, width, rotation, scaling, shear, shift_by, flip, crop):
+def _coefficients(images, epoch, low, high, height, width, rotation, scaling, shear, shift_by, flip, alternate, crop):
     """Six vectors: x = c0 j + c1 i + c2, y = c3 j + c4 i + c5, in a frame with a border of one pixel.
 
     A flip and a crop are such maps too, and sampled between no two pixels they give the pixels as they are.
@@ -90,7 +90,9 @@ def _coefficients(images, epoch, low, high, height, width, rotation, scaling, sh
     c2 = middle_x + 1.0 + shift_x - (c0 * middle_x + c1 * middle_y)
     c5 = middle_y + 1.0 + shift_y - (c3 * middle_x + c4 * middle_y)
     c2, c5 = c2 + _whole(second[2], crop), c5 + _whole(second[3], crop)
-    mirrored = ((second[1] >> 31) & words(flip)) != 0
+    # What is drawn for the first epoch holds in every second one, its opposite in the others.
+    alternated = ((philox(3, images, 0, AUGMENT, low, high)[0] >> 31) ^ words(epoch)) & words(alternate)
+    mirrored = (((second[1] >> 31) & words(flip)) | alternated) != 0
     c0, c1, c2 = where(mirrored, -c0, c0), where(mirrored, -c1, c1), where(mirrored, splat(width + ONE) - c2, c2)
     return c0, c1, c2, c3, c4, c5
 
@@ -141,9 +143,12 @@ def _store_grid(memory, columns, rows, height, width):
 
 
 @on_lanes
-def _position(j, i, along, across, start, most, last):
+def _position(j, i, along, across, start, most, last, reflect):
     """Where a coordinate is sampled: the pixel before it, and how far behind that it lies."""
     x = fma(along, j, fma(across, i, start))
+    # Pixels lie from 1 to ``last`` in the frame: what is outside is mirrored at the outermost ones.
+    inner = where(x < 1.0, 2.0 - x, x)
+    x = where(reflect != 0.0, where(inner > last, 2.0 * last - inner, inner), x)
     x = where(x > 0.0, at_most(x, most), 0.0)  # 0 for a NaN too: nothing outside the frame is ever read
     # The last cell's right and lower neighbours are the border, reached with a fraction of 1.
     x0 = at_most(to_float(to_words(x)), last)
@@ -161,15 +166,15 @@ def _between(fraction, left, right):
 
 
 @register_jitable
-def _store_sampled(memory, frame, target, coefficients, columns, rows, height, width, scale, shift):
+def _store_sampled(memory, frame, target, coefficients, columns, rows, height, width, reflect, scale, shift):
     """Bilinear samples of a frame, normalised, for every pixel of one image and up to the next whole vector."""
     c0, c1, c2 = memory[coefficients], memory[coefficients + LANES], memory[coefficients + 2 * LANES]
     c3, c4 = memory[coefficients + 3 * LANES], memory[coefficients + 4 * LANES]
-    c5, pitch = memory[coefficients + 5 * LANES], width + 2
+    c5, pitch, mirror = memory[coefficients + 5 * LANES], width + 2, splat(np.float32(reflect))
     for p in range(0, height * width, LANES):
         j, i = load(memory, columns + p), load(memory, rows + p)
-        x0, fx = _position(j, i, c0, c1, c2, np.float32(width + 1), np.float32(width))
-        y0, fy = _position(j, i, c3, c4, c5, np.float32(height + 1), np.float32(height))
+        x0, fx = _position(j, i, c0, c1, c2, np.float32(width + 1), np.float32(width), mirror)
+        y0, fy = _position(j, i, c3, c4, c5, np.float32(height + 1), np.float32(height), mirror)
         at = _cell(x0, y0, np.float32(pitch))
         top = _between(fx, gather(memory, frame, at), gather(memory, frame + 1, at))
         bottom = _between(fx, gather(memory, frame + pitch, at), gather(memory, frame + pitch + 1, at))
@@ -196,7 +201,7 @@ def _distorted_shapes(d):
 def gather_distorted(
     memory, feed, step, block, y, work, first: Index, channels, height, width, scale: Constant, shift: Constant,
     rotation: Constant, scaling: Constant, shear: Constant, shift_by: Constant, brightness: Constant,
-    contrast: Constant, flip: Flag, crop: Index, cutout: Index,
+    contrast: Constant, flip: Flag, alternate: Flag, crop: Index, reflect: Flag, cutout: Index,
 ):  # fmt: skip
     """Some channels as `gather_images` gives them, each image distorted on the way; see `ops.images`.
 
@@ -213,7 +218,7 @@ def gather_distorted(
     which = images(feed, step, block * LANES)
     c0, c1, c2, c3, c4, c5 = _coefficients(
         which, epoch(feed), seed_low(feed), seed_high(feed), np.float32(height), np.float32(width), rotation, scaling,
-        shear, shift_by, flip, crop,
+        shear, shift_by, flip, alternate, crop,
     )  # fmt: skip
     bright, strong, row, column = _tone_and_place(
         which, epoch(feed), seed_low(feed), seed_high(feed), height, width, brightness, contrast
@@ -242,7 +247,7 @@ def gather_distorted(
                     memory[work + CONTRAST + lane],
                 )  # fmt: skip
                 part = target + c * plane
-                _store_sampled(memory, frame, part, work + lane, columns, rows, height, width, scale, shift)
+                _store_sampled(memory, frame, part, work + lane, columns, rows, height, width, reflect, scale, shift)
             if cutout > 0:
                 middle = int(memory[work + ROW + lane]), int(memory[work + COLUMN + lane])
                 _cut_out(memory, target, middle[0], middle[1], cutout, channels, height, width)

@@ -11,7 +11,10 @@ def images(*, shape, mean, std, augment, feed, dtype):
     if augment is not None:
         drawn = words(12, seed=feed.seed, stream="augment", epoch=feed.epoch, item=feed.order).T
         pixels = _toned(pixels, drawn[8:10], augment, dtype)
-        pixels = _distort(pixels, *_coordinates(drawn, shape[2], shape[3], augment, dtype))
+        # What is drawn for the first epoch holds in every second one, its opposite in the others.
+        first = words(13, seed=feed.seed, stream="augment", item=feed.order).T[12] >> np.uint32(31)
+        mirrored = (drawn[5] >> np.uint32(31) & augment["flip"]) | ((first ^ feed.epoch) & augment["alternate"])
+        pixels = _distort(pixels, *_coordinates(drawn, mirrored, shape[2], shape[3], augment, dtype))
         cut_out = _square(drawn[10:12], shape[2], shape[3], augment["cutout"])
     mean, std = (np.array(values, dtype)[:, None, None] for values in (mean, std))
     shown = (feed.order[:, None, None, None] >= 0) & ~np.asarray(cut_out)
@@ -44,7 +47,7 @@ def _square(drawn, height, width, side):
     return ((i >= top) & (i < top + side) & (j >= left) & (j < left + side))[:, None]
 
 
-def _coordinates(drawn, height, width, augment, dtype):
+def _coordinates(drawn, mirrored, height, width, augment, dtype):
     """Where each pixel is sampled: two (N, H, W) arrays, x and y in a frame with a border of one pixel."""
     u = _uniform(drawn[:5], dtype)
     turn, scale, shear, shift = (dtype.type(augment[name]) for name in ("rotation", "scaling", "shear", "shift_by"))
@@ -59,7 +62,9 @@ def _coordinates(drawn, height, width, augment, dtype):
     x = size * cosine * j + size * (cosine * k - sine) * i + (middle_x + 1 + shift * u[3])
     y = size * sine * j + size * (sine * k + cosine) * i + (middle_y + 1 + shift * u[4])
     x, y = (at + _below(word, 2 * augment["crop"] + 1) - augment["crop"] for at, word in ((x, drawn[6]), (y, drawn[7])))
-    x = np.where((drawn[5] >> np.uint32(31))[:, None, None] & augment["flip"] > 0, width + 1 - x, x)
+    x = np.where(mirrored[:, None, None] > 0, width + 1 - x, x)
+    if augment["reflect"]:  # pixels lie from 1 on in the frame
+        x, y = (size - np.abs(size - 1 - np.abs(at - 1)) for at, size in ((x, width), (y, height)))
     return np.clip(x, 0, width + 1), np.clip(y, 0, height + 1)
 
 
