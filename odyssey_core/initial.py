@@ -12,6 +12,7 @@ from odyssey_core.random import uniform, words
 from odyssey_core.tensor import Shape
 
 SUMMED = 12  # uniform numbers in a normal one: their sum has variance 12 / 12
+PIECE = 1 << 12  # normal numbers drawn at a time: what they are made of stays in the cache
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,13 @@ class Normal:
 
     def draw(self, shape: Shape, seed: int, stream: str) -> np.ndarray:
         """Values of a shape, float32."""
-        drawn = words(SUMMED * math.prod(shape), seed=seed, stream=stream).reshape(-1, SUMMED) >> np.uint32(8)
-        # Twelve 24-bit numbers: their sum is exact in an integer, and so is its distance from the mean.
-        sums = drawn.astype(np.int64).sum(axis=1) - SUMMED // 2 * (1 << 24)
-        return (sums.astype(np.float32) * np.float32(2**-24) * np.float32(self.std)).reshape(shape)
+        sums = np.empty(math.prod(shape), np.float32)
+        for first in range(0, len(sums), PIECE):
+            count = SUMMED * len(sums[first : first + PIECE])
+            drawn = words(count, seed=seed, stream=stream, first=SUMMED * first).reshape(-1, SUMMED) >> np.uint32(8)
+            # Twelve 24-bit numbers: their sum is exact in an integer, and so is its distance from the mean.
+            sums[first : first + PIECE] = drawn.sum(axis=1, dtype=np.int64) - SUMMED // 2 * (1 << 24)
+        return (sums * np.float32(2**-24) * np.float32(self.std)).reshape(shape)
 
 
 Initial = Constant | Uniform | Normal

@@ -46,14 +46,14 @@ def stream_of(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def words(count: int, *, seed: int, stream: str | int, epoch: int = 0, item=0) -> np.ndarray:
+def words(count: int, *, seed: int, stream: str | int, epoch: int = 0, item=0, first: int = 0) -> np.ndarray:
     """``count`` random words of one stream: (count,) uint32; element ``e`` is word ``e % 4`` of counter ``e // 4``.
 
-    With an array ``item`` of shape (n,) the result is (n, count).
+    With an array ``item`` of shape (n,) the result is (n, count). They begin with element ``first``, a multiple of 4.
     """
     item = np.asarray(item)
     number = stream_of(stream) if isinstance(stream, str) else stream
-    blocks = philox((np.arange(-(-count // 4)), item[..., None], epoch, number), seed)
+    blocks = philox((first // 4 + np.arange(-(-count // 4)), item[..., None], epoch, number), seed)
     return np.moveaxis(blocks, 0, -1).reshape(*item.shape, -1)[..., :count]
 
 

@@ -1,6 +1,6 @@
 """LeNet-5: the common modern form, and the network of 1998."""
 
-from odyssey_core.errors import ShapeError
+from odyssey_core.models.sizes import require_pixels
 from odyssey_core.nn import (
     AvgPool2d,
     Conv2d,
@@ -30,10 +30,9 @@ def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: 
     Raises:
         ShapeError: images too small for two 5x5 convolutions with pooling.
     """
+    require_pixels("lenet5", input_shape, 16, "model=mlp or model=linear")
     c, h, w = input_shape
     h2, w2 = ((h - 4) // 2 - 4) // 2, ((w - 4) // 2 - 4) // 2
-    if h2 < 1 or w2 < 1:
-        raise ShapeError(f"lenet5: images must be at least 16x16 pixels, got {h}x{w}; choose model=mlp or model=linear")
     return Sequential(
         {
             "conv1": Conv2d(c, 6, 5, init=init),
@@ -71,10 +70,9 @@ def lenet5_1998(input_shape: Shape, classes: int, *, init: str = "lecun") -> Seq
     Raises:
         ShapeError: images too small for the three 5x5 convolutions.
     """
+    require_pixels("lenet5_1998", input_shape, 28, "model=mlp")
     c, h, w = input_shape
     h4, w4 = (h // 2 - 4) // 2, (w // 2 - 4) // 2
-    if h4 < 5 or w4 < 5:
-        raise ShapeError(f"lenet5_1998: images must be at least 28x28 pixels, got {h}x{w}; choose model=mlp")
     return Sequential(
         {
             "c1": Conv2d(c, 6, 5, padding=2, init=init),

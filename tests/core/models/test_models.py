@@ -31,6 +31,21 @@ COUNTS = [
         "resnet8", (1, 8, 8), 10, {"width": 4},
         36 + 8 + (2 * 144 + 16) + (288 + 576 + 32 + 48) + (1152 + 2304 + 128 + 96) + 170,
     ),
+    # As published, or counted by others (kuangliu/pytorch-cifar; those of the first version of this program).
+    ("resnet20", (3, 32, 32), 10, {}, 269_722),
+    ("resnet20", (3, 32, 32), 10, {"shortcut": "projection"}, 272_474),
+    ("resnet32", (3, 32, 32), 10, {}, 464_154),
+    ("resnet44", (3, 32, 32), 10, {}, 658_586),
+    ("resnet56", (3, 32, 32), 10, {}, 853_018),
+    ("resnet18", (3, 32, 32), 10, {}, 11_173_962),
+    ("vgg16", (3, 32, 32), 10, {}, 15_245_130),
+    ("vgg16", (3, 32, 32), 10, {"batch_norm": True}, 15_245_130 + 4224),  # two for each channel, less a bias
+    ("mobilenet_v1", (3, 32, 32), 10, {}, 3_217_226),
+    ("mobilenet_v1", (3, 32, 32), 10, {"stem_stride": 2}, 3_217_226),
+    ("googlenet", (3, 32, 32), 10, {}, 5_841_578),
+    ("alexnet", (3, 32, 32), 10, {}, 21_622_154),
+    # Larger images: 6x6 pixels before the first linear layer, as in the paper, whose convolutions are in two groups.
+    ("alexnet", (3, 224, 224), 1000, {}, 21_622_154 + (36 - 1) * 256 * 4096 + 990 * 4097),
 ]  # fmt: skip
 
 
@@ -74,7 +89,7 @@ def test_every_initializer_is_tested():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_smallest_images_that_are_taken_run(name):
-    smallest = {"lenet5": 16, "lenet5_1998": 28}.get(name, 1)
+    smallest = {"lenet5": 16, "lenet5_1998": 28, "vgg16": 32, "alexnet": 31}.get(name, 1)
     needed = {"layers": {"layers": ["flatten", "linear classes"]}}.get(name, {})
     model = MODELS[name](input_shape=(2, smallest, smallest), classes=4, **needed)
     assert model(ops.images((3, 2, smallest, smallest))).shape == (3, 4)
@@ -86,6 +101,8 @@ def test_the_smallest_images_that_are_taken_run(name):
         ("lenet5", (1, 15, 28), "lenet5: images must be at least 16x16 pixels, got 15x28; choose model=mlp"),
         ("lenet5", (1, 28, 4), "lenet5: images must be at least 16x16 pixels, got 28x4"),
         ("lenet5_1998", (1, 27, 28), "lenet5_1998: images must be at least 28x28 pixels, got 27x28"),
+        ("vgg16", (3, 32, 31), "vgg16: images must be at least 32x32 pixels, got 32x31; choose model=resnet20"),
+        ("alexnet", (3, 30, 40), "alexnet: images must be at least 31x31 pixels, got 30x40; choose model=resnet20"),
     ],
 )
 def test_images_that_are_too_small_are_refused(name, shape, message):
