@@ -84,7 +84,9 @@ def assemble(request: Request) -> Assembly:
         clip_norm=config.clip_norm,
         ema=config.ema,
         lookahead=config.lookahead,
+        tta=config.tta,
     )
+    learner.initialize(dataset.train, train)
     start, head = _begin_with(request, learner) if request.weights else (None, None)
     return Assembly(dataset, train, validation, learner, backend.describe(), start, head)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from odyssey_core.optim.optimizer import ClipNorm, Lookahead, StepRule
 from odyssey_core.ranges import Count, Range, Share
+from odyssey_core.views import TestViews
 
 SEEDS = Range(0, 2**63 - 1)
 
@@ -29,6 +30,8 @@ class TrainerConfig:
         ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.
         lookahead: slow weights that the weights go back to every few steps, which are evaluated and kept; null for
             none.
+        tta: test-time augmentation: what the model says of an image is the mean over it and its mirror image, or over
+            these and the same moved by a pixel, wherever it is evaluated or used; null for the image alone.
         monitor: the metric that says which weights are best.
         keep: weights to test and to keep: of the last step, or of the best epoch.
         patience: epochs without a better ``monitor`` after which training ends; null for never.
@@ -45,6 +48,7 @@ class TrainerConfig:
     clip_norm: ClipNorm | None
     ema: Share | None
     lookahead: Lookahead | None
+    tta: TestViews | None
     monitor: Literal["val/accuracy", "val/loss"]
     keep: Literal["last", "best"]
     patience: Count | None

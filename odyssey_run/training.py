@@ -279,6 +279,8 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     if request.weights:
         new = f"its last layer, {assembly.head}, is left out and drawn anew" if assembly.head else ""
         screen.field("weights", request.weights, new)
+    if request.trainer.tta:
+        screen.field("tta", request.trainer.tta, "every answer, and what is tested, is a mean over views of the image")
     screen.field("backend", assembly.backend)
     screen.field("run", str(session.path))
 
@@ -307,6 +309,7 @@ def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
         "std": json.dumps(dataset.std),
         "orientation": dataset.orientation,
         **written(dataset.preparation),
+        **({"tta": request.trainer.tta} if request.trainer.tta else {}),
         "class_names": json.dumps(dataset.class_names),
         "input_shape": json.dumps(dataset.input_shape),
         **plugins.metadata(request, dataset),

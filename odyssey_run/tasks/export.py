@@ -39,11 +39,15 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
             save_weights(path, classifier.parameters, run.about | {"made_by": MARK})
         print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
         print(f"it takes {_normalisation(run.about, classifier)}, float32 (N, {shape})")
+        if classifier.tta:
+            print(f"it answers to an image alone; the run was tested with trainer.tta={classifier.tta}")
     else:
         path = expanded(out or f"{run.name}.onnx")
         with writing(path):
             write_atomic(path, onnx_graph.serialized(classifier, run.about))
         print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")
+        if classifier.tta:
+            print(f"the logits are a mean over views of the image, as in the run: trainer.tta={classifier.tta}")
     images = classifier.preparation.images(classifier.input_shape[0])
     print(f"images are {images}; {len(classifier.class_names)} classes: {names}")
     return 0
