@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from odyssey_core.classifier import Classifier
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
@@ -27,10 +27,11 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     from odyssey_core.checkpoint import save_weights, write_atomic
     from odyssey_core.data.dataset import listed
     from odyssey_core.places import expanded
-    from odyssey_run import onnx_graph, runs
-    from odyssey_run.outputs import MARK, writing
+    from odyssey_run.reports.outputs import MARK, writing
+    from odyssey_run.runs import recorded
+    from odyssey_run.tasks import onnx_graph
 
-    run = runs.find(run_id, request.tracking)
+    run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(BACKENDS["numpy"]())
     shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
     if format == "torch":

@@ -11,7 +11,7 @@ from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.learner import initial_values
 from odyssey_core.ops import OPS
 from odyssey_core.tensor import for_inference, topological
-from odyssey_run import onnx_graph
+from odyssey_run.tasks import onnx_graph
 
 CLASSES, SHAPE = 5, (2, 9, 8)
 
