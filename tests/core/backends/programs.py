@@ -148,6 +148,16 @@ def wide() -> Trained:
     return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3, loss=ops.multi_margin)
 
 
+def separable() -> Trained:
+    """Depthwise convolutions and those of one pixel, with relu before and behind them and with strides."""
+    layers = {
+        "conv1": Conv2d(2, 4, 1), "relu1": ReLU(), "deep1": Conv2d(4, 4, 3, padding=1, groups=4), "relu2": ReLU(),
+        "conv2": Conv2d(4, 5, 1, stride=2, bias=False), "deep2": Conv2d(5, 5, 2, stride=2, groups=5),
+        "flatten": Flatten(), "fc": Linear(10, 3),
+    }  # fmt: skip
+    return Trained(Sequential(layers), (2, 5, 7), 32, OPTIMIZERS["sgd"](), 3)
+
+
 def resnet8() -> Trained:
     """Three stages with batch norm on digits, two blocks of images."""
     model = MODELS["resnet8"](input_shape=(1, 8, 8), classes=10, width=8)
@@ -192,4 +202,6 @@ def single() -> Single:
     return Single(_Pools(), (2, 9, 15), 3)
 
 
-PROGRAMS = {"lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "single": single}
+PROGRAMS = {
+    "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "single": single,
+}  # fmt: skip

@@ -28,6 +28,13 @@ def _conv(n, shape=(3, 7, 6), weight=(5, 3, 3, 2), stride=1, padding=0, bias=Tru
     return Graph(classify(activation(y)), {"w": w, "b": b} if bias else {"w": w}, {"x": x}, [y])
 
 
+def _gated(n, weight, **settings):
+    """A convolution between two relus, of an input that wants a gradient."""
+    x, w, b = ops.input_("x", (n, 3, 6, 4)), ops.parameter("w", weight), ops.parameter("b", weight[:1])
+    y = ops.relu(ops.conv2d(ops.relu(x), w, b, **settings))
+    return Graph(classify(y), {"w": w, "b": b}, {"x": x}, [y])
+
+
 def _linear(n, features=19, out=5, bias=True, activation=lambda y: y):
     x, w, b = ops.input_("x", (n, features)), ops.parameter("w", (out, features)), ops.parameter("b", (out,))
     y = ops.linear(x, w, b if bias else None)
@@ -160,6 +167,12 @@ CASES = {
     "conv many channels": lambda n: _conv(n, shape=(2, 6, 4), weight=(13, 2, 3, 2), stride=2, padding=1),
     "conv whole vectors of channels": lambda n: _conv(n, shape=(1, 4, 3), weight=(32, 1, 2, 2), activation=ops.relu),
     "conv 1x1": lambda n: _conv(n, shape=(3, 4, 1), weight=(2, 3, 1, 1)),
+    "conv 1x1, stride 2, gated": lambda n: _gated(n, (5, 3, 1, 1), stride=2),
+    "conv 1x1, gated": lambda n: _gated(n, (5, 3, 1, 1)),
+    "conv 1x1, padding": lambda n: _conv(n, shape=(3, 4, 3), weight=(2, 3, 1, 1), padding=1),
+    "conv depthwise, gated": lambda n: _gated(n, (3, 1, 3, 2), padding=1, groups=3),
+    "conv depthwise, stride 2, leaves a border unread": lambda n: _gated(n, (3, 1, 3, 3), stride=2, groups=3),
+    "conv depthwise, padding as wide as the kernel": lambda n: _gated(n, (3, 1, 2, 2), padding=2, groups=3),
     "conv more pixels than a chunk": lambda n: _conv(n, shape=(1, 15, 17), weight=(2, 1, 3, 3), padding=1),
     "conv relu": lambda n: _conv(n, activation=ops.relu),
     "linear": lambda n: _linear(n),
