@@ -92,6 +92,6 @@ def test_show_counts_what_is_trained(capsys):
     lines = capsys.readouterr().out.splitlines()
     (norm,) = [line.split() for line in lines if line.startswith("blocks.2.shortcut.1 ")]
     assert norm[1:] == ["8×7×7", "16", "0.000"]
-    assert not [line for line in lines if "channel_mean" in line or "batch_weight" in line]
+    assert not [line for line in lines if "channel_moments" in line or "batch_weight" in line]
     total = 18 + 4 + (2 * 36 + 8) + (72 + 144 + 8 + 24) + (288 + 576 + 32 + 48) + 90
     assert next(line for line in lines if line.startswith("all")).split()[1] == f"{total:,}"

@@ -399,5 +399,5 @@ def test_the_listing_names_every_row(trained):
     update = r"  clip_momentum_average grads=\d+ parameter=\d+ velocity=\d+ ema=\d+ length=\d+ groups=1 .* momentum=0.9"
     assert re.search(update + r" weight_decay=0 clip_norm=0.5 .* all_gradients_norm=\d+\n", text)
     crossing = trained("residual").program.listing()
-    assert re.search(r"channel_mean x=\d+\+\d+\*block of_images=", crossing)
+    assert re.search(r"channel_moments x=\d+\+\d+\*block of_images=", crossing)
     assert not re.search(r"blocks \d+ to -1", text + crossing)
