@@ -8,6 +8,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     elementwise,
     feed,
     images,
+    input_gradient,
     loss,
     norm,
     pointwise,
