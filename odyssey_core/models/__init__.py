@@ -1,6 +1,5 @@
 """Architectures. Each takes the data's ``input_shape`` (C, H, W) and ``classes`` and returns a module."""
 
-from odyssey_core.models.airbench import airbench
 from odyssey_core.models.alexnet import alexnet
 from odyssey_core.models.dense import linear, mlp
 from odyssey_core.models.googlenet import googlenet
@@ -29,7 +28,6 @@ MODELS = Registry(
         "mobilenet_v1": mobilenet_v1,
         "googlenet": googlenet,
         "alexnet": alexnet,
-        "airbench": airbench,
     },
     "models",
     makes="odyssey_core.nn:Module",

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
+    from odyssey_run.assemble import Request
 
 
 def train(request: "Request") -> int:
     """Trains one model; see ``odyssey_run.training.train``, imported late so that a mistake is answered at once."""
-    from odyssey_run.training import train
+    from odyssey_run import training
 
-    return train.train(request)
+    return training.train(request)

@@ -1,0 +1,1 @@
+"""``task=benchmark``: this machine's speed, measured beside its peers."""

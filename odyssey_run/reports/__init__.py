@@ -1,1 +1,0 @@
-"""What people look at: pictures, the report page, summaries, and the files that a task writes with ``out=``."""

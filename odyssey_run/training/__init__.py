@@ -1,1 +1,0 @@
-"""From a checked request to trained weights: what is built, the training loop, checkpoints and hooks."""
