@@ -18,13 +18,13 @@ from omegaconf import OmegaConf
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, OdysseyError
-from odyssey_run import claims
-from odyssey_run.evidence import VERIFIED, Recorded
-from odyssey_run.provenance import flatten
-from odyssey_run.schema import TrackingConfig
+from odyssey_run.config import claims
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs.provenance import flatten
+from odyssey_run.tasks.verify.evidence import VERIFIED, Recorded
+from odyssey_run.tasks.verify.verdict import REPRODUCED
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.location import resolve
-from odyssey_run.verdict import REPRODUCED
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS, CONF = ROOT / "experiments", ROOT / "conf" / "experiment"

@@ -17,6 +17,7 @@ from odyssey_core.errors import DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
+from odyssey_core.views import VIEWS
 
 LARGEST = 4096  # pixels of a side
 
@@ -26,8 +27,8 @@ class Classifier:
 
     Args:
         weights: arrays as the weights file names them.
-        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation, preparation;
-            where plug-ins made the model, graph: what `stored.encode` gives.
+        about: the file's metadata: model, model_config, class_names, input_shape, mean, std, orientation, preparation,
+            tta; where plug-ins made the model, graph: what `stored.encode` gives.
         backend: what runs it; by default the fast one.
 
     Attributes:
@@ -37,6 +38,7 @@ class Classifier:
             are turned here.
         preparation: how a person's picture is made into an image for it.
         module: the architecture.
+        tta: views whose mean the answer is, see `views.averaged`; None for the image as it is.
         loss: what it was trained by; cross-entropy where the metadata name none.
         parameters: parameters and buffers by their path in it, float32.
         logits: the node of the graph that says it all, for one image.
@@ -55,6 +57,9 @@ class Classifier:
             mean, std = (_per_channel(about[key], self.input_shape[0]) for key in ("mean", "std"))
             if min(std) <= 0:
                 raise ValueError(f"std: expected numbers above 0, got {std}")
+            self.tta = about.get("tta")
+            if self.tta is not None and self.tta not in VIEWS:
+                raise ValueError(f"tta: expected one of {', '.join(VIEWS)}, got {self.tta}")
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
             if "graph" in about:
                 self.module, self.loss = stored.decode(about["graph"])
@@ -74,8 +79,9 @@ class Classifier:
                 raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
             if not np.isfinite(self.parameters[name]).all():
                 raise DataError(f"weights {name}: not all are finite numbers")
+        backend = backend or BACKENDS["numba"]()
         self._inference = Inference(
-            self.module, backend or BACKENDS["numba"](), self.input_shape, mean, std, lambda: self.parameters, self.loss
+            self.module, backend, self.input_shape, mean, std, lambda: self.parameters, self.loss, self.tta
         )
         self.logits = self._inference.graph(1)[0]
 

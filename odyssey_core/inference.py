@@ -11,6 +11,7 @@ from odyssey_core.data.dataset import Images, PerChannel
 from odyssey_core.losses import Loss
 from odyssey_core.nn import Module
 from odyssey_core.tensor import Shape, Tensor, for_inference
+from odyssey_core.views import TestViews, averaged
 
 LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
 FEW = 12  # at most so many are worth a pass of their own: LeNet-5 answers to 13 as soon as to 16
@@ -28,6 +29,7 @@ class Inference:
         std: see mean.
         weights: gives the parameters and buffers by path, float32; asked again after `forget`.
         loss: its `Loss.in_evaluation` is computed beside the logits.
+        tta: views whose mean the logits are, see `views.averaged`.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Inference:
         std: PerChannel,
         weights: Callable[[], Mapping[str, np.ndarray]],
         loss: Loss,
+        tta: TestViews | None = None,
     ):
         self._model, self._backend, self._weights, self._loss = model, backend, weights, loss.in_evaluation()
-        self._shape, self._normalisation = input_shape, (mean, std)
+        self._shape, self._normalisation, self._tta = input_shape, (mean, std), tta
         self._programs: dict[int, Executable] = {}
         self._prepared: dict[int, Prepared] = {}
         self._current: set[Executable | Prepared] = set()
@@ -53,7 +56,7 @@ class Inference:
 
     def graph(self, batch: int) -> list[Tensor]:
         """The nodes of the logits (batch, classes) and the losses (batch,)."""
-        logits = self._model(ops.images((batch, *self._shape), *self._normalisation))
+        logits = averaged(self._model, ops.images((batch, *self._shape), *self._normalisation), self._tta)
         return for_inference([logits, self._loss(logits, ops.labels(batch))])
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from odyssey_core.random import uniform, words
 from odyssey_core.tensor import Shape
+from odyssey_core.whitening import Whitening
 
 SUMMED = 12  # uniform numbers in a normal one: their sum has variance 12 / 12
 PIECE = 1 << 12  # normal numbers drawn at a time: what they are made of stays in the cache
@@ -61,4 +62,24 @@ class Normal:
         return (sums * np.float32(2**-24) * np.float32(self.std)).reshape(shape)
 
 
-Initial = Constant | Uniform | Normal
+@dataclass(frozen=True)
+class Dirac:
+    """Filters that pass their input on: filter i is 1 at the middle of channel i and 0 elsewhere, as far as there are
+    channels and filters; the others are drawn.
+
+    Source: Zagoruyko and Komodakis, "DiracNets", 2017, for the identity; for some filters alone as in Jordan, "94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024 (arXiv 2404.00498).
+    """
+
+    rest: Uniform
+
+    def draw(self, shape: Shape, seed: int, stream: str) -> np.ndarray:
+        """Values of a shape (out, in, ...), float32."""
+        values, middle = self.rest.draw(shape, seed, stream), tuple(size // 2 for size in shape[2:])
+        for i in range(min(shape[:2])):
+            values[i] = 0
+            values[(i, i, *middle)] = 1
+        return values
+
+
+Initial = Constant | Uniform | Normal | Dirac | Whitening

@@ -18,6 +18,8 @@ from odyssey_core.nn import Module
 from odyssey_core.optim import CONSTANT, Lookahead, Optimizer, Plan, StepRule, Update
 from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor, after_step, topological
+from odyssey_core.views import TestViews
+from odyssey_core.whitening import IMAGES, Whitening
 
 CROSS_ENTROPY = CrossEntropy()
 
@@ -91,6 +93,7 @@ class Learner:
         clip_norm: see `optim.StepRule`.
         ema: see `optim.StepRule`; where there is an average, it is what is evaluated and kept.
         lookahead: likewise.
+        tta: views whose mean evaluation takes, see `views.averaged`; None for the images as they are.
 
     Attributes:
         parameters: by path.
@@ -119,20 +122,36 @@ class Learner:
         clip_norm: float | None = None,
         ema: float | None = None,
         lookahead: Lookahead | None = None,
+        tta: TestViews | None = None,
     ):
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.plan, self.backend, self.seed = optimizer, plan, backend, seed
         self._rule = StepRule(clip_norm, ema, lookahead)
         self.parameters, self.nodes = model.parameters(), model.state()
+        self._normalisation = mean, std
         images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
         step = training_step(model, optimizer, loss, images)
         (self.losses,), self._updates = step.outputs, step.updates
         self._trained = {update.name for update in step.updates}
-        self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss)
+        self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss, tta)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([*step.nodes(), *self._inference.graph(1)])
         self._train = backend.compile(step.outputs, step.values, step.updates, self._rule, step.buffers)
         self._start_from(initial_values(self.nodes, seed))
+
+    def initialize(self, data: Images, order: np.ndarray) -> None:
+        """Sets the weights whose first values follow from the training images; the others stay.
+
+        Args:
+            data: what the indices point into.
+            order: (n,) int64 indices of the training images; the first 5,000 are looked at.
+        """
+        waiting = {name: node for name, node in self.nodes.items() if isinstance(node.attrs["initial"], Whitening)}
+        if waiting:
+            pixels = data.pixels[order[:IMAGES]]
+            mean, std = (np.broadcast_to(values, pixels.shape[1]).astype(np.float64) for values in self._normalisation)
+            found = {n: x.attrs["initial"].of_images(pixels, mean, std, x.shape) for n, x in waiting.items()}
+            self.load_weights(self.weights() | found)
 
     def train(
         self, data: Images, order: np.ndarray, *, epoch: int, first_step: int, history: Sequence[float] = ()

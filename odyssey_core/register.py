@@ -26,8 +26,8 @@ REGISTRIES = {
     "schedule": "odyssey_core.optim:SCHEDULERS",
     "loss": "odyssey_core.losses:LOSSES",
     "preparation": "odyssey_core.data.preparation:READERS",
-    "hook": "odyssey_run.hooks:HOOKS",
-    "task": "odyssey_run.tasks:TASKS",
+    "hook": "odyssey_run.config.registries:HOOKS",
+    "task": "odyssey_run.config.registries:TASKS",
 }
 
 

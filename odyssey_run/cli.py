@@ -19,16 +19,16 @@ from omegaconf import OmegaConf
 import odyssey_run
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.registry import unknown
-from odyssey_run import overrides as command_line
-from odyssey_run.binding import Faults
-from odyssey_run.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
-from odyssey_run.masking import masked
-from odyssey_run.origin import told
-from odyssey_run.streams import lasting
+from odyssey_run.config import command_line as command_line
+from odyssey_run.config.binding import Faults
+from odyssey_run.config.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
+from odyssey_run.config.masking import masked
+from odyssey_run.config.origin import told
+from odyssey_run.runs.streams import lasting
 
 if TYPE_CHECKING:
-    from odyssey_run.assemble import Request
-    from odyssey_run.plugins import Plugin
+    from odyssey_run.config.plugins import Plugin
+    from odyssey_run.config.request import Request
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -93,9 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def told_of_plugin(error: BaseException) -> str | None:
     """The line for an error that was raised in a plug-in; None for any other."""
-    if "odyssey_run.plugins" not in sys.modules:  # nothing was loaded
+    if "odyssey_run.config.plugins" not in sys.modules:  # nothing was loaded
         return None
-    from odyssey_run.plugins import told as told_in_plugin
+    from odyssey_run.config.plugins import told as told_in_plugin
 
     return told_in_plugin(error)
 
@@ -183,7 +183,7 @@ def _of_environment() -> list[str]:
     """The plug-ins that the environment names; where it names none, nothing is imported to read them."""
     if not os.environ.get("ODYSSEY_PLUGINS"):
         return []
-    from odyssey_run.plugins import of_environment
+    from odyssey_run.config.plugins import of_environment
 
     return of_environment()
 
@@ -228,7 +228,7 @@ def _compose(files: ConfigFiles, line: command_line.CommandLine) -> dict[str, An
         raise Faults(line.faults)
     config, faults = files.compose(line.groups), []
     if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
-        from odyssey_run.runs import own_data
+        from odyssey_run.runs.recorded import own_data
 
         config["data"] = own_data(config, line.values)
     for key, value in line.values.items():
@@ -249,7 +249,7 @@ def check_config(
     Raises:
         Faults: of both, with the files that wrong values were set in.
     """
-    from odyssey_run.assemble import as_typed, check  # not for --help: it imports the core
+    from odyssey_run.config.request import as_typed, check  # not for --help: it imports the core
 
     values, broken = resolved(config)
     unread = as_typed(values, line.texts, line.unread)
@@ -323,7 +323,7 @@ def _of_signature(group: str, name: str, files: ConfigFiles) -> str:
     """The options of what a plug-in registered, as a file would list them."""
     if not files.plugins or group not in command_line.GROUPS or name not in command_line.registry_of(group).added:
         return ""
-    from odyssey_run.binding import defaults
+    from odyssey_run.config.binding import defaults
 
     registry = command_line.registry_of(group)
     return yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False)

@@ -1,5 +1,6 @@
 """Architectures. Each takes the data's ``input_shape`` (C, H, W) and ``classes`` and returns a module."""
 
+from odyssey_core.models.airbench import airbench
 from odyssey_core.models.alexnet import alexnet
 from odyssey_core.models.dense import linear, mlp
 from odyssey_core.models.googlenet import googlenet
@@ -28,6 +29,7 @@ MODELS = Registry(
         "mobilenet_v1": mobilenet_v1,
         "googlenet": googlenet,
         "alexnet": alexnet,
+        "airbench": airbench,
     },
     "models",
     makes="odyssey_core.nn:Module",

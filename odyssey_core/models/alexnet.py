@@ -24,7 +24,7 @@ def alexnet(input_shape: Shape, classes: int, *, dropout: Share = 0.5, init: str
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         dropout: probability of zero after the two hidden linear layers.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
     Raises:
         ShapeError: images too small for the first convolution and two pools.

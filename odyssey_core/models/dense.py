@@ -21,7 +21,7 @@ def mlp(
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         hidden: widths of the hidden layers.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
         dropout: probability of zero after each hidden layer.
 
     Raises:
@@ -47,6 +47,6 @@ def linear(input_shape: Shape, classes: int, *, init: str = "lecun") -> Sequenti
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
     """
     return Sequential({"flatten": Flatten(), "fc": Linear(math.prod(input_shape), classes, init=init)})

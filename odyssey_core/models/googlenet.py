@@ -88,7 +88,7 @@ def googlenet(input_shape: Shape, classes: int, *, dropout: Share = 0.4, init: s
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         dropout: probability of zero in front of the linear layer.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
     """
     layers: dict[str, Module] = {"stem": Sequential(_normalized(input_shape[0], 64, 3, init))}
     channels = 64

@@ -94,7 +94,8 @@ def layers(
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         layers: texts and blocks, see above; the last gives (classes,).
-        init: initializer of every layer that has weights and names none: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of every layer that has weights and names none: kaiming, kaiming_normal, xavier,
+            lecun, pytorch or dirac.
 
     Raises:
         ConfigError: everything that is wrong with the list, a line each.

@@ -24,7 +24,7 @@ def lenet5(input_shape: Shape, classes: int, *, init: str = "kaiming", dropout: 
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
         dropout: probability of zero after the two hidden linear layers.
 
     Raises:
@@ -65,7 +65,7 @@ def lenet5_1998(input_shape: Shape, classes: int, *, init: str = "lecun") -> Seq
     Args:
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
     Raises:
         ShapeError: images too small for the three 5x5 convolutions.

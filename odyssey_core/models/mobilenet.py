@@ -34,7 +34,7 @@ def mobilenet_v1(
         classes: number of the data's classes.
         width: channels of the first convolution, 32 times the paper's width multiplier.
         stem_stride: of the first convolution; 2 as in the paper.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
     Raises:
         ConfigError: a number out of range.

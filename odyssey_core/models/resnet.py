@@ -122,7 +122,7 @@ def _of_layers(layers: int, default: Shortcut) -> Callable[..., ResNet]:
             classes: number of the data's classes.
             width: channels of the first stage.
             shortcut: identity for option A, projection for B.
-            init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+            init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
         Raises:
             ConfigError: a width below 1.
@@ -152,7 +152,7 @@ def resnet18(input_shape: Shape, classes: int, *, width: Count = 64, init: str =
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         width: channels of the first stage.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
     Raises:
         ConfigError: a width below 1.

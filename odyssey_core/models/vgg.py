@@ -28,7 +28,7 @@ def vgg16(
         classes: number of the data's classes.
         batch_norm: whether batch norm stands between each convolution and its ReLU.
         dropout: probability of zero after the two hidden linear layers.
-        init: initializer of the weights: kaiming, kaiming_normal, xavier or lecun.
+        init: initializer of the weights: kaiming, kaiming_normal, xavier, lecun, pytorch or dirac.
 
     Raises:
         ShapeError: images too small for five pools.

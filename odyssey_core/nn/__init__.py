@@ -19,6 +19,7 @@ LAYERS = Registry(
     "layer",
     {
         "conv": layers.Conv2d,
+        "whitening": layers.WhiteningConv2d,
         "linear": layers.Linear,
         "batch_norm": layers.BatchNorm2d,
         "max_pool": layers.MaxPool2d,

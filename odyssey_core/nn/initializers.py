@@ -7,7 +7,7 @@ numbers are drawn without a logarithm.
 
 import math
 
-from odyssey_core.initial import Normal, Uniform
+from odyssey_core.initial import Dirac, Normal, Uniform
 from odyssey_core.registry import Registry
 
 
@@ -44,6 +44,24 @@ def lecun(fan_in: int, fan_out: int) -> Uniform:
     return Uniform(math.sqrt(3 / fan_in))
 
 
+def pytorch(fan_in: int, fan_out: int) -> Uniform:
+    """Bound sqrt(1 / fan_in): what PyTorch's layers draw by themselves, ``kaiming_uniform_`` with ``a`` = sqrt(5)."""
+    return Uniform(math.sqrt(1 / fan_in))
+
+
+def dirac(fan_in: int, fan_out: int) -> Dirac:
+    """The first filters, as many as there are input channels, are the identity; the others as `pytorch`."""
+    return Dirac(pytorch(fan_in, fan_out))
+
+
 INITIALIZERS = Registry(
-    "initializer", {"kaiming": kaiming, "kaiming_normal": kaiming_normal, "xavier": xavier, "lecun": lecun}
+    "initializer",
+    {
+        "kaiming": kaiming,
+        "kaiming_normal": kaiming_normal,
+        "xavier": xavier,
+        "lecun": lecun,
+        "pytorch": pytorch,
+        "dirac": dirac,
+    },
 )

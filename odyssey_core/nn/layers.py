@@ -11,9 +11,11 @@ from odyssey_core.nn.module import Module
 from odyssey_core.random import stream_of
 from odyssey_core.ranges import Count, Natural, PositiveSize, Range, Share, check_ranges
 from odyssey_core.tensor import Tensor
+from odyssey_core.whitening import Whitening
 
 __all__ = [
     "AvgPool2d", "BatchNorm2d", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "Linear", "MaxPool2d",
+    "WhiteningConv2d",
 ]  # fmt: skip
 
 
@@ -62,6 +64,29 @@ class Conv2d(Module):
         return ops.conv2d(x, self.weight, self.bias, **settings)
 
 
+class WhiteningConv2d(Module):
+    """A convolution whose frozen filters make the patches of the training images uncorrelated, each with its negative:
+    (N, C, H, W) to (N, 2 C k k, H - k + 1, W - k + 1).
+
+    The filters follow from the data, see `whitening.Whitening`: `Learner.initialize` sets them.
+
+    Args:
+        in_channels: C.
+        kernel_size: k, of a patch.
+        eps: added to the variances.
+        bias: whether there is a bias (2 C k k,), zero at first, which is trained.
+    """
+
+    def __init__(self, in_channels: int, kernel_size: Count = 2, eps: PositiveSize = 5e-4, bias: bool = True):
+        filters = 2 * in_channels * kernel_size * kernel_size
+        shape = (filters, in_channels, kernel_size, kernel_size)
+        self.weight = ops.parameter("weight", shape, Whitening(eps), trained=False)
+        self.bias = ops.parameter("bias", (filters,)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.conv2d(x, self.weight, self.bias)
+
+
 class Linear(Module):
     """y = x weight^T + bias, (N, in) to (N, out).
 
@@ -94,10 +119,17 @@ class BatchNorm2d(Module):
         in_channels: C.
         momentum: weight of the newest statistics in the running averages, in [0, 1].
         eps: added to the variance, above 0.
+        scale: whether the factor is trained; if not, it stays 1.
     """
 
-    def __init__(self, in_channels: int, momentum: Annotated[float, Range(0, 1)] = 0.1, eps: PositiveSize = 1e-5):
-        self.weight = ops.parameter("weight", (in_channels,), Constant(1.0))
+    def __init__(
+        self,
+        in_channels: int,
+        momentum: Annotated[float, Range(0, 1)] = 0.1,
+        eps: PositiveSize = 1e-5,
+        scale: bool = True,
+    ):
+        self.weight = ops.parameter("weight", (in_channels,), Constant(1.0), trained=scale)
         self.bias = ops.parameter("bias", (in_channels,))
         self.running_mean = ops.buffer("running_mean", (in_channels,), Constant(0.0))
         self.running_var = ops.buffer("running_var", (in_channels,), Constant(1.0))

@@ -21,27 +21,27 @@ def _shape(x: Tensor, weight: Tensor, bias: Tensor, *statistics: Tensor, **attrs
     return x.shape
 
 
-def _statistic(x: Tensor, *rest: Tensor) -> Shape:
+def _moments(x: Tensor, of_images: Tensor) -> Shape:
     require_rank("batch_norm2d", "input", x, 4, "(N, C, H, W)")
-    return x.shape[1:2]
+    return 2, x.shape[1]
 
 
 def _gradient(node: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, _, mean, variance, of_images, *_ = node.inputs
+    x, weight, _, moments, of_images, *_ = node.inputs
     eps = node.attrs["eps"]
-    grad_weight, grad_bias = BATCH_NORM2D_GRAD_WEIGHT(x, mean, variance, grad, eps=eps), GRAD_BIAS(grad)
-    statistics = mean, variance, of_images, grad_weight, grad_bias
-    # What reaches the input by way of the two statistics is part of its own gradient here.
-    return BATCH_NORM2D_GRAD_INPUT(x, weight, grad, *statistics, eps=eps), grad_weight, grad_bias, *[None] * 5
+    grad_weight, grad_bias = BATCH_NORM2D_GRAD_WEIGHT(x, moments, grad, eps=eps), GRAD_BIAS(grad)
+    statistics = moments, of_images, grad_weight, grad_bias
+    # What reaches the input by way of the two moments is part of its own gradient here.
+    return BATCH_NORM2D_GRAD_INPUT(x, weight, grad, *statistics, eps=eps), grad_weight, grad_bias, *[None] * 4
 
 
 def _after_step(node: Tensor, latest) -> dict[Tensor, Tensor]:
-    x, _, _, mean, variance, of_images, running_mean, running_variance = node.inputs
+    x, _, _, moments, of_images, running_mean, running_variance = node.inputs
     momentum, pixels = node.attrs["momentum"], math.prod(x.shape[2:])
     return {
-        running_mean: RUNNING_MEAN(latest(running_mean), mean, momentum=momentum),
+        running_mean: RUNNING_MEAN(latest(running_mean), moments, momentum=momentum),
         running_variance: RUNNING_VARIANCE(
-            latest(running_variance), variance, of_images, momentum=momentum, pixels=pixels
+            latest(running_variance), moments, of_images, momentum=momentum, pixels=pixels
         ),
     }
 
@@ -51,18 +51,17 @@ def _inference(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     return NORMALIZE2D(x, weight, bias, running_mean, running_variance, eps=node.attrs["eps"])
 
 
-# Means over the images of the step and over their pixels; a place without an image has weight 0.
+# The mean and the variance over the images of the step and over their pixels; a place without an image has weight 0.
 # PyTorch's batch_norm computes both by itself.
-CHANNEL_MEAN = Op("channel_mean", _statistic, reduces=True, torch=lambda emit, node, *operands: "")
-CHANNEL_VARIANCE = Op("channel_variance", _statistic, reduces=True, torch=lambda emit, node, *operands: "")
-RUNNING_MEAN = Op("running_mean", lambda old, mean, *, momentum: old.shape)
-RUNNING_VARIANCE = Op("running_variance", lambda old, variance, of_images, *, momentum, pixels: old.shape, reduces=True)
+CHANNEL_MOMENTS = Op("channel_moments", _moments, reduces=True, torch=lambda emit, node, *operands: "")
+RUNNING_MEAN = Op("running_mean", lambda old, moments, *, momentum: old.shape)
+RUNNING_VARIANCE = Op("running_variance", lambda old, moments, of_images, *, momentum, pixels: old.shape, reduces=True)
 BATCH_NORM2D_GRAD_WEIGHT = Op(
-    "batch_norm2d_grad_weight", lambda x, mean, variance, grad, *, eps: mean.shape, reduces=True
+    "batch_norm2d_grad_weight", lambda x, moments, grad, *, eps: moments.shape[1:], reduces=True
 )
 BATCH_NORM2D_GRAD_INPUT = Op(
     "batch_norm2d_grad_input",
-    lambda x, weight, grad, mean, variance, of_images, grad_weight, grad_bias, *, eps: x.shape,
+    lambda x, weight, grad, moments, of_images, grad_weight, grad_bias, *, eps: x.shape,
 )
 NORMALIZE2D = Op(
     "normalize2d",
@@ -78,7 +77,7 @@ BATCH_NORM2D = Op(
     _gradient,
     inference=_inference,
     after_step=_after_step,
-    torch=lambda emit, node, x, weight, bias, _mean, _variance, _of_images, running_mean, running_variance: emit(
+    torch=lambda emit, node, x, weight, bias, _moments, _of_images, running_mean, running_variance: emit(
         "nn.functional.batch_norm", x, running_mean, running_variance, weight, bias, training=True, **node.attrs
     ),
 )
@@ -127,7 +126,6 @@ def batch_norm2d(
     if not 0 <= momentum <= 1 or not eps > 0:
         raise ShapeError(f"batch_norm2d: momentum must lie in [0, 1] and eps be above 0, got {momentum} and {eps}")
     of_images = batch_weight(x.shape[0])
-    mean = CHANNEL_MEAN(x, of_images)
-    variance = CHANNEL_VARIANCE(x, mean, of_images)
-    operands = x, weight, bias, mean, variance, of_images, running_mean, running_variance
+    moments = CHANNEL_MOMENTS(x, of_images)
+    operands = x, weight, bias, moments, of_images, running_mean, running_variance
     return BATCH_NORM2D(*operands, momentum=float(momentum), eps=float(eps))

@@ -1,12 +1,12 @@
-"""Changes of shape that move no value: flatten and concat."""
+"""Values in other places: flatten, concat, and images moved."""
 
 import math
 from itertools import accumulate, pairwise
 
 from odyssey_core.errors import ShapeError
-from odyssey_core.tensor import Op, Shape, Tensor
+from odyssey_core.tensor import Op, Shape, Tensor, require_rank
 
-__all__ = ["concat", "flatten"]
+__all__ = ["concat", "flatten", "shift2d"]
 
 
 def _reshape(x: Tensor, *, shape: Shape) -> Shape:
@@ -35,6 +35,33 @@ def _reshape_in_onnx(emit, node: Tensor, x: str) -> str:
     return emit("Flatten", x) if len(node.shape) == 2 else emit("Reshape", x, [-1, *node.shape[1:]])
 
 
+def _shift(x: Tensor, *, rows: int, columns: int, mirror: bool) -> Shape:
+    require_rank("shift2d", "input", x, 4, "(N, C, H, W)")
+    for name, by, size in (("rows", rows, x.shape[2]), ("columns", columns, x.shape[3])):
+        if abs(by) >= size:
+            raise ShapeError(f"shift2d: {name} must be below the {size} of the image, got {by}")
+    return x.shape
+
+
+def _shift_in_onnx(emit, node: Tensor, x: str) -> str:
+    rows, columns, mirror = node.attrs.values()
+    height, width = node.shape[2:]
+    before, after = (max(-rows, 0), max(-columns, 0)), (max(rows, 0), max(columns, 0))
+    x = emit("Pad", x, [0, 0, *before, 0, 0, *after], mode="reflect")
+    x = emit("Slice", x, [*after], [after[0] + height, after[1] + width], [2, 3])
+    return emit("Slice", x, [-1], [-(2**31)], [3], [-1]) if mirror else x
+
+
+def _shift_in_torch(emit, node: Tensor, x: str) -> str:
+    rows, columns, mirror = node.attrs.values()
+    around = [max(-columns, 0), max(columns, 0), max(-rows, 0), max(rows, 0)]
+    x = emit("nn.functional.pad", x, pad=around, mode="reflect")
+    for dim, by, size in ((2, rows, node.shape[2]), (3, columns, node.shape[3])):
+        x = emit("narrow", x, dim=dim, start=max(by, 0), length=size)
+    return emit("flip", x, dims=[3]) if mirror else x
+
+
+SHIFT2D = Op("shift2d", _shift, onnx=_shift_in_onnx, torch=_shift_in_torch)
 RESHAPE = Op(
     "reshape",
     _reshape,
@@ -70,3 +97,21 @@ def concat(*parts: Tensor) -> Tensor:
         ShapeError: other axes differ, or there are fewer than two.
     """
     return CONCAT(*parts)
+
+
+def shift2d(x: Tensor, rows: int, columns: int, mirror: bool = False) -> Tensor:
+    """Images moved up by ``rows`` and left by ``columns``, then mirrored, left for right, where ``mirror`` says so.
+
+    Pixel (i, j) is (i + rows, j + columns) of x; what lies outside is x reflected at its outermost pixels. It has no
+    gradient.
+
+    Args:
+        x: (N, C, H, W).
+        rows: may be negative, for down; smaller in size than H.
+        columns: likewise; than W.
+        mirror: whether columns go from right to left.
+
+    Raises:
+        ShapeError: another rank, or a move by more than the image.
+    """
+    return SHIFT2D(x, rows=int(rows), columns=int(columns), mirror=bool(mirror))

@@ -20,9 +20,9 @@ from typing import Any
 
 from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
-from odyssey_run import sources
-from odyssey_run.runs import begun, first_record
-from odyssey_run.signals import StopRequest
+from odyssey_run.config import sources
+from odyssey_run.processes import StopRequest
+from odyssey_run.runs.recorded import begun, first_record
 from odyssey_run.tracking.journal import FILE_NAME, inherit
 from odyssey_run.tracking.location import Store
 

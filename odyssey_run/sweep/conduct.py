@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import command
-from odyssey_run.assemble import Request
-from odyssey_run.mending import end_lost
-from odyssey_run.overrides import CommandLine
-from odyssey_run.plugins import FLAG, packed
-from odyssey_run.runs import RUNS, begun, open_run
-from odyssey_run.schema import FolderConfig, SweepConfig
-from odyssey_run.session import Session, mlflow_ids, recording
-from odyssey_run.statements import conclude
+from odyssey_run.config.command_line import CommandLine
+from odyssey_run.config.plugins import FLAG, packed
+from odyssey_run.config.request import Request
+from odyssey_run.config.schema import FolderConfig, SweepConfig
+from odyssey_run.runs import command
+from odyssey_run.runs.recorded import RUNS, begun, open_run
+from odyssey_run.runs.recorder import Session, mlflow_ids, recording
+from odyssey_run.runs.statements import conclude
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
 from odyssey_run.sweep.ledger import Ledger, Result, place, slug, unsent_in
@@ -31,6 +30,7 @@ from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
+from odyssey_run.tasks.doctor import end_lost
 from odyssey_run.tracking.journal import FILE_NAME, inherit, read
 from odyssey_run.tracking.location import Store, resolve
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from odyssey_run import provenance, sources
-from odyssey_run.assemble import Request
-from odyssey_run.runs import RUNS, begun, first_record, open_run, passing_over
-from odyssey_run.session import recorded_store, unsent
+from odyssey_run.config import sources
+from odyssey_run.config.request import Request
+from odyssey_run.runs import provenance
+from odyssey_run.runs.recorded import RUNS, begun, first_record, open_run, passing_over
+from odyssey_run.runs.recorder import recorded_store, unsent
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store

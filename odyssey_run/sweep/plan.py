@@ -12,12 +12,13 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import folder, provenance, sources
-from odyssey_run.assemble import Request, as_typed
-from odyssey_run.binding import Faults, bind
-from odyssey_run.composition import resolved, set_value
-from odyssey_run.overrides import CommandLine, parser_for
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config import sources
+from odyssey_run.config.binding import Faults, bind
+from odyssey_run.config.command_line import CommandLine, parser_for
+from odyssey_run.config.composition import resolved, set_value
+from odyssey_run.config.request import Request, as_typed
+from odyssey_run.config.schema import SweepConfig
+from odyssey_run.runs import folder, provenance
 from odyssey_run.sweep import space
 from odyssey_run.sweep.space import Assignment, Axis
 

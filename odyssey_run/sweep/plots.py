@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from odyssey_run.plots import style
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config.schema import SweepConfig
+from odyssey_run.reports import style
 from odyssey_run.sweep import space
 from odyssey_run.sweep.ranking import Row
 

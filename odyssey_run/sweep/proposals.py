@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import sources
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config import sources
+from odyssey_run.config.schema import SweepConfig
 from odyssey_run.sweep.plan import Composer, Unit
 from odyssey_run.sweep.space import Assignment, Axis
 

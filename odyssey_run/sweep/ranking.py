@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from odyssey_run import claims
+from odyssey_run.config import claims
 from odyssey_run.sweep.ledger import Result
 from odyssey_run.sweep.plan import Unit
 

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from odyssey_core.checkpoint import write_atomic
-from odyssey_run.assemble import REGISTRIES
-from odyssey_run.provenance import NO_RESULT
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config.request import REGISTRIES
+from odyssey_run.config.schema import SweepConfig
+from odyssey_run.runs.provenance import NO_RESULT
 from odyssey_run.sweep import space
 from odyssey_run.sweep.ranking import Row
 

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from odyssey_run.console import Screen, duration
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config.schema import SweepConfig
+from odyssey_run.runs.console import Screen, duration
 from odyssey_run.sweep.ledger import Ledger, Result
 from odyssey_run.sweep.plan import Unit
 from odyssey_run.sweep.ranking import Row

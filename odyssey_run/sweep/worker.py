@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from odyssey_run import training
-from odyssey_run.assemble import Component, Request, check
-from odyssey_run.events import Listener, Pruned
-from odyssey_run.plugins import unpacked
-from odyssey_run.schema import FolderConfig, PlotsConfig
-from odyssey_run.session import Session
-from odyssey_run.signals import StopRequest
+from odyssey_run.config.plugins import unpacked
+from odyssey_run.config.request import Component, Request, check
+from odyssey_run.config.schema import FolderConfig, PlotsConfig
+from odyssey_run.processes import StopRequest
+from odyssey_run.runs.events import Listener, Pruned
+from odyssey_run.runs.recorder import Session
 from odyssey_run.sweep.ledger import PRUNED
 from odyssey_run.tracking.location import Store
+from odyssey_run.training import train
 
 Report = Callable[[int, float], bool]  # epochs done and the metric's value; whether the run is hopeless
 _datasets: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def run(job: dict[str, Any], follow: Callable[[Path], None], report: Report, ask
     )
     session.asked = asked or session.asked
     try:
-        training.train_child(session, _Watch(session, job["metric"], report))
+        train.train_child(session, _Watch(session, job["metric"], report))
     except Exception as error:  # the others go on
         if session.journal is None:
             bury(session, error)

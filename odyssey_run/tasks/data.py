@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 def data(request: "Request", out: str | None) -> int:
@@ -16,10 +16,9 @@ def data(request: "Request", out: str | None) -> int:
     """
     from odyssey_core.data.dataset import listed
     from odyssey_core.places import expanded
-    from odyssey_run import summary
-    from odyssey_run.outputs import writing
-    from odyssey_run.plots import style
-    from odyssey_run.plots.images import samples
+    from odyssey_run.reports import style, summary
+    from odyssey_run.reports.images import samples
+    from odyssey_run.reports.outputs import writing
 
     dataset = request.data.build()
     shape = "×".join(map(str, dataset.input_shape))

@@ -1,13 +1,206 @@
-"""``task=doctor``: finds runs whose process died, marks them, sends what MLflow has not got, says how to go on."""
+"""Runs that a crash left behind: found here and in MLflow, ended truthfully, sent.
 
-from typing import TYPE_CHECKING
+A run is alive while a process holds its journal, wherever that process is. What is appended here is what the process
+itself could not: the end. A run whose folder is not here may be alive on another machine: only of one that was made on
+this machine, since it was last started, is it known that its process is gone.
+"""
 
-if TYPE_CHECKING:
-    from odyssey_run.assemble import Request
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_run.config.masking import HIDDEN
+from odyssey_run.config.request import Request
+from odyssey_run.runs import command, provenance
+from odyssey_run.runs.recorded import RUNS, RecordedRun, begun, first_record, open_run, passing_over
+from odyssey_run.runs.recorder import UNSENT, recorded_store, unsent
+from odyssey_run.runs.statements import conclude
+from odyssey_run.tracking.client import every_run, fault_of, reach
+from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, Journal
+from odyssey_run.tracking.location import Store, absolute, resolve
+from odyssey_run.tracking.outbox import Outbox
+
+DIED = "its process died"
+PATIENCE = 10.0  # seconds
 
 
-def doctor(request: "Request") -> int:
-    """See ``odyssey_run.mending.doctor``, imported late so that a mistake is answered at once."""
-    from odyssey_run import mending
+def doctor(request: Request) -> int:
+    """Mends what it finds and prints a line for each run.
 
-    return mending.doctor(request)
+    Returns:
+        0, or 5 where MLflow has not all of what is here.
+    """
+    folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
+    _end_dead(folders)
+    store = resolve(request.tracking, request.data.name)
+    found: set[Path] = set()
+    if store and (store.database is None or store.database.exists()):
+        try:
+            client = reach(store)
+            away = _running_elsewhere(client, store, folders)
+            found = {folder for _, folder in away if folder}
+            _end_dead(found)
+            _end_without_folder(client, store, [run for run, folder in away if folder is None])
+        except ConfigError as error:
+            print(f"{error}; what is unsent waits for the next task=doctor")
+            return UNSENT
+    return _send(folders | found, store)
+
+
+def end_lost(
+    store: Store, parent: Mapping[str, str], since: int, journals: Mapping[str, Path], follow: Callable[[Path], None]
+) -> None:
+    """Ends what MLflow takes to be running under a run when its workers have sent all: the process, elsewhere, died.
+
+    Args:
+        store: where both are.
+        parent: ``run_id`` and ``experiment_id`` of the run above.
+        since: milliseconds since 1970; what began earlier is not ours to end.
+        journals: those that are here, by the key of the run; they tell how it ended.
+        follow: sends one; what has none is marked as killed.
+
+    Raises:
+        ConfigError: the store does not answer.
+    """
+    client = reach(store)
+    condition = f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent['run_id']}'"
+    with _answering(store):
+        for run in list(every_run(client, [parent["experiment_id"]], condition)):  # ended runs would shift the pages
+            if journal := journals.get(run.data.tags.get(RUN_TAG)):
+                follow(journal)
+            elif run.info.start_time >= since:
+                client.set_terminated(run.info.run_id, "KILLED")
+
+
+@contextmanager
+def _answering(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a server answers with
+        raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
+
+
+def _end_dead(folders: set[Path]) -> None:
+    """Writes the end of every run that has none and whose journal no process holds."""
+    for folder in sorted(folders):
+        with passing_over():
+            run = open_run(folder) if begun(folder) else None
+            if run and run.status is None and _mark(run):
+                inside = bool(run.start.get("parent"))  # of a sweep or of several seeds, which goes on as a whole
+                onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
+                print(f"{run.name}  {DIED}; marked KILLED{onward}")
+
+
+def _mark(run: RecordedRun) -> bool:
+    """Ends a journal whose process is gone; False where it is there."""
+    try:
+        journal = Journal(run.folder / FILE_NAME)
+    except ConfigError:
+        return False
+    conclude(journal, "KILLED", DIED)
+    journal.close()
+    return True
+
+
+def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
+    """Runs of this program that MLflow takes to be running and that are in none of the folders; with their own, which
+    may be here. What MLflow says of it is believed where the journal there is of the same run."""
+    known = {start["run"] for folder in folders if (start := _beginning(folder))}
+    found: list[tuple[Any, Path | None]] = []
+    with _answering(store):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        running = every_run(client, experiments, "attributes.status = 'RUNNING'") if experiments else ()
+        for run in running:
+            key = run.data.tags.get(RUN_TAG)
+            if key and key not in known:
+                folder = Path(run.data.tags.get("odyssey.folder", ""))
+                start = _beginning(folder)
+                found.append((run, folder if start and start["run"] == key else None))
+    return found
+
+
+def _beginning(folder: Path) -> dict[str, Any] | None:
+    """The first record of a folder's journal; None where there is none that is whole."""
+    with suppress(DataError):  # of those under runs/ it was told
+        return first_record(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
+    return None
+
+
+def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
+    """Ends in MLflow what has no folder here and whose process is known to be gone; tells of the others."""
+    others: Counter[str] = Counter()
+    with _answering(store):
+        for run in runs:
+            tags = run.data.tags
+            if _may_live(tags):
+                others[tags.get("odyssey.process.host", "an unknown host")] += 1
+            else:
+                client.set_terminated(run.info.run_id, "KILLED")
+                print(f"{run.info.run_name}  {DIED} and {tags.get('odyssey.folder')} is gone; marked KILLED in MLflow")
+    for host, count in sorted(others.items()):
+        runs_there = "1 run is" if count == 1 else f"{count} runs are"
+        print(f"{runs_there} running on {host}, as far as MLflow knows; if not, task=doctor there says so")
+
+
+def _may_live(tags: Mapping[str, str]) -> bool:
+    """Whether the process of a run may be there: nothing is known of those on other machines."""
+    now = provenance.process()
+    if tags.get("odyssey.process.host") != now["host"]:
+        return True
+    if tags.get("odyssey.process.boot") != now["boot"]:
+        return False
+    try:
+        os.kill(int(tags["odyssey.process.pid"]), 0)
+    except (KeyError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _send(folders: set[Path], store: Store | None) -> int:
+    """Sends every journal that has an end which MLflow has not got, to the store that the command names alone."""
+    own: dict[str, list[Path]] = {}  # by experiment
+    others: Counter[str] = Counter()
+    for folder in sorted(folders):
+        with suppress(DataError):  # it was told
+            run = open_run(folder) if begun(folder) else None
+            recorded = recorded_store(run.records) if run else None
+            if recorded is None or not unsent(run.records):
+                continue
+            if store and recorded["uri"] == store.named_in(folder):
+                own.setdefault(recorded["experiment"], []).append(folder)
+            else:
+                others[absolute(recorded["uri"], folder)] += 1
+    sent = [_send_to(replace(store, experiment=name), places) for name, places in own.items()]
+    for uri, count in others.items():
+        there = command.line(["task=doctor", command.override("tracking.uri", uri)])
+        secret = f", with the password for {HIDDEN}" if HIDDEN in uri else ""
+        print(f"{_counted(count)} not yet in MLflow at {uri}; to send: {there}{secret}")
+    if not own and not others:
+        print("nothing is left to send")
+    return 0 if all(sent) and not others else UNSENT
+
+
+def _send_to(store: Store, folders: list[Path]) -> bool:
+    outbox = Outbox(store)
+    for folder in folders:
+        outbox.follow(folder / FILE_NAME)
+    outbox.close(PATIENCE)
+    complete = outbox.run()
+    for line in outbox.refused:
+        print(f"MLflow does not take {line}; it is left out from now on")
+    if complete:
+        print(f"{store.shown}  sent {_counted(len(folders))}")
+    else:
+        print(f"{store.shown}  has not all of {_counted(len(folders))}: {outbox.fault}; run task=doctor again later")
+    return complete
+
+
+def _counted(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

@@ -11,7 +11,7 @@ from odyssey_core.errors import DataError
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 def evaluate(request: "Request", run_id: str) -> int:
@@ -27,12 +27,13 @@ def evaluate(request: "Request", run_id: str) -> int:
     Raises:
         OdysseyError: no such run, or data that the model cannot take.
     """
-    from odyssey_run import presentation, provenance, runs
-    from odyssey_run.assemble import check
-    from odyssey_run.plots.scores import Scores
-    from odyssey_run.session import recording
+    from odyssey_run.config.request import check
+    from odyssey_run.reports import presentation
+    from odyssey_run.reports.scores import Scores
+    from odyssey_run.runs import provenance, recorded
+    from odyssey_run.runs.recorder import recording
 
-    run = runs.find(run_id, request.tracking)
+    run = recorded.find(run_id, request.tracking)
     if not any(text.lstrip("+").startswith(("data=", "data.")) for text in request.overrides):
         request = check({**request.config, "data": run.config["data"]}, request.overrides)
     if store := run.start.get("store"):  # where its parent is, to be shown under it

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from odyssey_core.classifier import Classifier
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
@@ -27,10 +27,11 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     from odyssey_core.checkpoint import save_weights, write_atomic
     from odyssey_core.data.dataset import listed
     from odyssey_core.places import expanded
-    from odyssey_run import onnx_graph, runs
-    from odyssey_run.outputs import MARK, writing
+    from odyssey_run.reports.outputs import MARK, writing
+    from odyssey_run.runs import recorded
+    from odyssey_run.tasks import onnx_graph
 
-    run = runs.find(run_id, request.tracking)
+    run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(BACKENDS["numpy"]())
     shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
     if format == "torch":
@@ -39,11 +40,15 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
             save_weights(path, classifier.parameters, run.about | {"made_by": MARK})
         print(f"{path}: model.load_state_dict(safetensors.torch.load_file({str(path)!r}))")
         print(f"it takes {_normalisation(run.about, classifier)}, float32 (N, {shape})")
+        if classifier.tta:
+            print(f"it answers to an image alone; the run was tested with trainer.tta={classifier.tta}")
     else:
         path = expanded(out or f"{run.name}.onnx")
         with writing(path):
             write_atomic(path, onnx_graph.serialized(classifier, run.about))
         print(f"{path}: input 'pixels' (N, {shape}) uint8, output 'logits'")
+        if classifier.tta:
+            print(f"the logits are a mean over views of the image, as in the run: trainer.tta={classifier.tta}")
     images = classifier.preparation.images(classifier.input_shape[0])
     print(f"images are {images}; {len(classifier.class_names)} classes: {names}")
     return 0

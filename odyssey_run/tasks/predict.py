@@ -5,61 +5,22 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.places import expanded
+from odyssey_run.reports.readings import Answer, Reading
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
-    from odyssey_core.data.preparation import Box, Looked, Reader, Seen
-    from odyssey_run.assemble import Request
+    from odyssey_core.data.preparation import Reader, Seen
+    from odyssey_run.config.request import Request
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
 TABLES = (".csv", ".json")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says of one image.
-
-    Args:
-        seen: what it was shown, and where that lies.
-        answers: (class name, probability), the likeliest first.
-    """
-
-    seen: "Seen"
-    answers: list[tuple[str, float]]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a model says of one picture.
-
-    Args:
-        path: of the file.
-        looked: what there is to see in it; None where nothing is.
-        answers: one for each image that was found in it.
-        fault: why there is none; "" where there is one.
-    """
-
-    path: Path
-    looked: "Looked | None"
-    answers: list[Answer]
-    fault: str = ""
-
-    @property
-    def left_out(self) -> "list[tuple[Box, str]]":
-        """Boxes of what the model was not shown, and why."""
-        return self.looked.left_out if self.looked else []
-
-    def box(self, box: "Box") -> list[int]:
-        """A box in pixels of the file."""
-        return [round(self.looked.scale * edge) for edge in box]
 
 
 def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) -> int:
@@ -78,11 +39,11 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
         OdysseyError: no such run, no such file, or a place that cannot be written to.
     """
     from odyssey_core.checkpoint import write_atomic
-    from odyssey_run import runs
-    from odyssey_run.outputs import writing
+    from odyssey_run.reports.outputs import writing
+    from odyssey_run.runs import recorded
 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
-    run = runs.find(run_id, request.tracking)
+    run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(request.backend.build())
     reader = classifier.preparation.reader()
     readings = _told(read(classifier, reader, path) for path in paths)
@@ -168,8 +129,8 @@ def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
 
 def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], light_on_dark: bool) -> Iterable[Reading]:
     """The readings, each drawn and printed as it comes."""
-    from odyssey_run.plots import style
-    from odyssey_run.plots.images import reading as picture
+    from odyssey_run.reports import style
+    from odyssey_run.reports.images import reading as picture
 
     taken = {path.resolve() for path in inputs}
     for reading in readings:
@@ -191,7 +152,7 @@ def _free(folder: Path, stem: str, taken: set[Path]) -> Path:
     """A name for a picture that is no input, no other's, and replaces nothing that was not made here."""
     from itertools import count
 
-    from odyssey_run.outputs import replaceable
+    from odyssey_run.reports.outputs import replaceable
 
     names = (folder / f"{stem}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
     return next(path for path in names if path.resolve() not in taken and replaceable(path))
@@ -228,7 +189,7 @@ def _edges(box: Sequence[int]) -> dict[str, int]:
 
 def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
     """One row for each answer; a picture of several parts has their numbers and places, too."""
-    from odyssey_run.outputs import MARK
+    from odyssey_run.reports.outputs import MARK
 
     answers = ("answer", "probability", "second", "second_probability")
     columns = ("file", part, *answers, *EDGES) if part else ("file", *answers)
@@ -240,7 +201,7 @@ def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
 
 
 def _json(readings: Sequence[Reading], part: str | None, run: str, classes: Sequence[str]) -> bytes:
-    from odyssey_run.outputs import MARK
+    from odyssey_run.reports.outputs import MARK
 
     def answers(answer: Answer) -> dict[str, float]:
         return {name: round(p, 4) for name, p in answer.answers[:TOP]}

@@ -10,11 +10,11 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.flops import flops
 from odyssey_core.places import expanded
 from odyssey_core.tensor import Tensor, topological
-from odyssey_run.outputs import writing
+from odyssey_run.reports.outputs import writing
 
 if TYPE_CHECKING:
     from odyssey_core.nn import Module
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     """
     from odyssey_core import ops
     from odyssey_core.learner import training_step
-    from odyssey_run.build import assemble
+    from odyssey_run.training.build import assemble
 
     dataset = request.data.build()
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
@@ -117,7 +117,7 @@ def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> P
     path = expanded(file)
     if path.suffix.lower() != ".png":
         raise ConfigError(f"out: expected the name of a PNG file, got {file}; write {path.stem}.png")
-    from odyssey_run.plots import graph, style
+    from odyssey_run.reports import graph, style
 
     with writing(path), style.styled():
         return style.save(graph.graph(found, input_shape), path, made_here=True)

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 
 def train(request: "Request") -> int:
     """Trains one model; see ``odyssey_run.training.train``, imported late so that a mistake is answered at once."""
-    from odyssey_run import training
+    from odyssey_run.training import train
 
-    return training.train(request)
+    return train.train(request)

@@ -12,7 +12,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import Range
 
 if TYPE_CHECKING:
-    from odyssey_run.assemble import Request
+    from odyssey_run.config.request import Request
 
 HOST = "127.0.0.1"
 STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.masking import masked
+from odyssey_run.config.masking import masked
 from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, sqlite_uri
 
 try:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_run.masking import masked
+from odyssey_run.config.masking import masked
 
 try:
     import fcntl

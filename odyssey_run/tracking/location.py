@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.masking import HIDDEN, masked
-from odyssey_run.schema import TrackingConfig
+from odyssey_run.config.masking import HIDDEN, masked
+from odyssey_run.config.schema import TrackingConfig
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.signals import SIGNALS
+from odyssey_run.processes import SIGNALS
 from odyssey_run.tracking import preflight
 from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, lock, make_client, refuses, unlock
 from odyssey_run.tracking.journal import Journal

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.binding import Faults
+from odyssey_run.config.binding import Faults
 from odyssey_run.tracking.location import Store
 
 SERVER_PATIENCE, FILE_PATIENCE, SILENT_PATIENCE = 30.0, 10.0, 5.0  # seconds

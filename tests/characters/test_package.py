@@ -14,7 +14,8 @@ import odyssey_characters
 from odyssey_core.data import DATASETS
 from odyssey_core.data.preparation import READERS, Preparation
 from odyssey_core.errors import DataError
-from odyssey_run import api, cli, plugins, sources
+from odyssey_run import api, cli
+from odyssey_run.config import plugins, sources
 
 
 def test_its_data_sets_and_readers_are_found_by_their_names():

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from odyssey_run import statements
-from odyssey_run.evidence import VERIFIES
+from odyssey_run.runs import statements
+from odyssey_run.tasks.verify.evidence import VERIFIES
 from odyssey_run.tracking.journal import FILE_NAME, parse
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]

@@ -9,7 +9,7 @@ from quick import QUICK
 
 import odyssey_run
 from odyssey_core.errors import OdysseyError
-from odyssey_run.build import check_sizes
+from odyssey_run.training.build import check_sizes
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import odyssey_run
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.peak import Peak
 from odyssey_run import cli
-from odyssey_run.benchmark import peers, report
-from odyssey_run.benchmark.measure import Figures
-from odyssey_run.benchmark.ours import INFER, TRAIN, Case, Ours
+from odyssey_run.tasks.benchmark import peers, report
+from odyssey_run.tasks.benchmark.measure import Figures
+from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
 
 SHORT = (
     "task=benchmark", "data=digits", "tracking=none", "benchmark.rounds=1", "benchmark.seconds=0.01",

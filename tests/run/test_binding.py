@@ -4,7 +4,7 @@ import pytest
 
 from odyssey_core.fitting import Misfit, describe, fit
 from odyssey_core.ranges import Range
-from odyssey_run.binding import bind
+from odyssey_run.config.binding import bind
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from stored import RUN, artifact, command, copied, restate, runs, sql
 
-from odyssey_run import api, verification
-from odyssey_run.verdict import REPRODUCED
+from odyssey_run import api
+from odyssey_run.tasks.verify import verification
+from odyssey_run.tasks.verify.verdict import REPRODUCED
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

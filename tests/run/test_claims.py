@@ -8,8 +8,9 @@ import pytest
 from quick import QUICK
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import claims, cli
-from odyssey_run.runs import open_folder
+from odyssey_run import cli
+from odyssey_run.config import claims
+from odyssey_run.runs.recorded import open_folder
 
 
 @pytest.mark.parametrize(
@@ -104,18 +105,18 @@ def test_seeds_give_a_mean_and_a_deviation_under_a_parent(tmp_path, capsys):
 
 
 def test_seeds_that_were_interrupted_go_on_where_they_were(tmp_path, monkeypatch):
-    from odyssey_run import training
+    from odyssey_run.training import train
 
-    whole = training.train_one
+    whole = train.train_one
 
     def only_two(request, *rest):
         if request.seed == 2:
             raise KeyboardInterrupt
         return whole(request, *rest)
 
-    monkeypatch.setattr(training, "train_one", only_two)
+    monkeypatch.setattr(train, "train_one", only_two)
     assert cli.main([*QUICK, "seeds=3"]) == cli.INTERRUPTED
-    monkeypatch.setattr(training, "train_one", whole)
+    monkeypatch.setattr(train, "train_one", whole)
     (folder,) = (tmp_path / "runs").iterdir()
     before = [(folder / f"seed-{seed}" / "journal.jsonl").read_bytes() for seed in (0, 1)]
     assert cli.main([*QUICK, "seeds=3", "resume=auto"]) == 0

@@ -14,10 +14,12 @@ import odyssey_run
 from odyssey_core.backends import BACKENDS
 from odyssey_core.data.pictures import read
 from odyssey_core.data.preparation import Preparation
-from odyssey_run import cli, onnx_graph, runs, serving
-from odyssey_run.plots import images, style
-from odyssey_run.schema import TrackingConfig
-from odyssey_run.tasks import predict
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.reports import images, style
+from odyssey_run.runs import recorded
+from odyssey_run.tasks import onnx_graph, predict
+from odyssey_run.tracking import serving
 
 NONE = TrackingConfig("none", None, None, None)
 CLASSES = {"cherry red": (200, 40, 40), "leaf green": (40, 180, 60), "sea blue": (40, 70, 200)}
@@ -45,7 +47,7 @@ def trained(tmp_path_factory):
         root = f"data.root={place / 'files'}"
         run = f"run.dir={place / 'run'}"
         assert cli.main([*COMMAND, *REST, root, "backend=numpy", "tracking=none", run]) == 0
-        yield runs.find(str(place / "run"), NONE), (*COMMAND[:3], root)
+        yield recorded.find(str(place / "run"), NONE), (*COMMAND[:3], root)
 
 
 def test_the_report_and_its_pictures_are_of_classes_in_colour(trained):

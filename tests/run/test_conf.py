@@ -8,10 +8,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from odyssey_run.assemble import BEGIN, GROUPS, REGISTRIES, check
-from odyssey_run.binding import bind, parameters
-from odyssey_run.schema import RunConfig, SweepConfig
-from odyssey_run.tasks import TASKS
+from odyssey_run.config.binding import bind, parameters
+from odyssey_run.config.registries import TASKS
+from odyssey_run.config.request import BEGIN, GROUPS, REGISTRIES, check
+from odyssey_run.config.schema import RunConfig, SweepConfig
 
 CONF = Path(str(files("odyssey_run.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))

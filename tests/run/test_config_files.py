@@ -13,8 +13,8 @@ from quick import QUICK
 
 import odyssey_run
 from odyssey_run import cli
-from odyssey_run.composition import ConfigFiles
-from odyssey_run.runs import open_folder
+from odyssey_run.config.composition import ConfigFiles
+from odyssey_run.runs.recorded import open_folder
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from stored import artifact, copied, restate, runs
 
 from odyssey_core.checkpoint import CONTENT, load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
-from odyssey_run import api, cli, resume
-from odyssey_run.runs import open_folder
+from odyssey_run import api, cli
+from odyssey_run.runs.recorded import open_folder
 from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG
+from odyssey_run.training import resume
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -64,7 +65,7 @@ def stopped(tmp_path_factory):
                 raise Killed
 
         patch.setattr(resume, "save", save)
-        patch.setattr("odyssey_run.session.Session.fail", lambda self, error: None)
+        patch.setattr("odyssey_run.runs.recorder.Session.fail", lambda self, error: None)
         with pytest.raises(Killed):
             cli.main([*RUN, steps, "trainer.checkpoint_s=0", "tracking=none"])
     return folder / "run", weights_of(folder / "whole")
@@ -107,8 +108,8 @@ def test_a_full_disk_after_a_damaged_checkpoint_leaves_the_whole_one(tmp_path, s
 
     with monkeypatch.context() as patch:
         patch.setattr(resume, "save_weights", full)
-        patch.setattr("odyssey_run.trainer.Trainer._validate", killed)
-        patch.setattr("odyssey_run.session.Session.fail", lambda self, error: None)
+        patch.setattr("odyssey_run.training.trainer.Trainer._validate", killed)
+        patch.setattr("odyssey_run.runs.recorder.Session.fail", lambda self, error: None)
         with pytest.raises(Killed):
             resumed(tmp_path / "run", capsys)
     said = capsys.readouterr().out
@@ -200,7 +201,7 @@ def test_weights_that_are_no_numbers_are_one_line(stopped):
 
 
 def test_a_served_model_whose_weights_are_another_runs_is_refused(tmp_path, stopped):
-    from odyssey_run.serving import _load_pyfunc
+    from odyssey_run.tracking.serving import _load_pyfunc
 
     whole, other = stopped[0].parent / "whole" / "model", tmp_path / "other.safetensors"
     config = yaml.safe_load((whole / "MLmodel").read_text())["flavors"]["python_function"]["config"]
@@ -330,7 +331,7 @@ def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, cap
 
 
 def test_a_journal_names_no_file_outside_its_folder(tmp_path, stopped):
-    from odyssey_run import statements
+    from odyssey_run.runs import statements
 
     shutil.copytree(stopped[0].parent / "whole", tmp_path / "run")
     (tmp_path / "secret").write_text("secret")

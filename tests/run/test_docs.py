@@ -69,6 +69,6 @@ def test_the_lists_of_models_are_the_models_that_they_are_said_to_be():
 
 def test_the_command_of_speed_runs(tmp_path, monkeypatch):
     (command,) = commands((DOCS / "speed.md").read_text(encoding="utf-8"))
-    monkeypatch.setattr("odyssey_run.benchmark.peers.find_spec", lambda name: None)
+    monkeypatch.setattr("odyssey_run.tasks.benchmark.peers.find_spec", lambda name: None)
     short = ["benchmark.rounds=1", "benchmark.seconds=0.01", "benchmark.threads=[1]", "tracking=none"]
     assert cli.main([*command, *short]) == 0

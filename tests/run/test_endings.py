@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import free_port, serving
 
-from odyssey_run.runs import open_run
+from odyssey_run.runs.recorded import open_run
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.location import Store
 

@@ -9,13 +9,15 @@ import pytest
 import yaml
 
 from odyssey_core.checkpoint import load_weights, save_weights
-from odyssey_run import cli, provenance, runs, summary
-from odyssey_run.statements import FILE, REPORT, conclude, decode, encode, sha256
+from odyssey_run import cli
+from odyssey_run.reports import summary
+from odyssey_run.runs import provenance, recorded
+from odyssey_run.runs.statements import FILE, REPORT, conclude, decode, encode, sha256
 from odyssey_run.tracking.journal import Journal, read
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-WEIGHTS = runs.weights_file("linear").as_posix()
+WEIGHTS = recorded.weights_file("linear").as_posix()
 STOPPED = "stopped by SIGTERM"
 
 

@@ -11,9 +11,9 @@ from quick import QUICK
 import odyssey_run
 from odyssey_core import Module, OdysseyError, nn, ops
 from odyssey_core.data import DATASETS
-from odyssey_run import plugins
-from odyssey_run.given import _written
-from odyssey_run.overrides import parser_for
+from odyssey_run.api.given import _written
+from odyssey_run.config import plugins
+from odyssey_run.config.command_line import parser_for
 
 REST = QUICK[1:]
 WIDE = 3

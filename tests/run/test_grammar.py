@@ -6,7 +6,7 @@ import random
 import pytest
 
 from odyssey_run import cli
-from odyssey_run.composition import ConfigFiles
+from odyssey_run.config.composition import ConfigFiles
 
 SEED = 12
 NUMBERS = (

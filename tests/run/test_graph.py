@@ -8,7 +8,7 @@ from odyssey_core import ops
 from odyssey_core.models import MODELS
 from odyssey_core.nn import Conv2d, Flatten, Linear, Module
 from odyssey_run import cli
-from odyssey_run.plots.graph import _boxes, _longest, _place, _ways, graph
+from odyssey_run.reports.graph import _boxes, _longest, _place, _ways, graph
 from odyssey_run.tasks.show import layers
 
 

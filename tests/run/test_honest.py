@@ -12,8 +12,8 @@ import pytest
 from stored import COMMAND, RUN, command, copied, runs
 
 from odyssey_run import cli
-from odyssey_run.runs import open_folder
-from odyssey_run.statements import TAG, decode
+from odyssey_run.runs.recorded import open_folder
+from odyssey_run.runs.statements import TAG, decode
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -93,7 +93,7 @@ def test_failed_by_an_exception(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "if 'task=verify' not in sys.argv:\n"
-        "    from odyssey_run import trainer\n"
+        "    from odyssey_run.training import trainer\n"
         "    def fail(self): raise RuntimeError('a bug')\n"
         "    trainer.Trainer._norms = fail\n"
     )

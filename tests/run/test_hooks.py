@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from quick import QUICK
 
-from odyssey_run import cli, plugins
-from odyssey_run.claims import METRICS
-from odyssey_run.runs import open_folder
+from odyssey_run import cli
+from odyssey_run.config import plugins
+from odyssey_run.config.claims import METRICS
+from odyssey_run.runs.recorded import open_folder
 
 TEXT = """
 from odyssey_core import register
-from odyssey_run.hooks import Hook
+from odyssey_run.training.hooks import Hook
 
 @register.hook
 class Steady(Hook):

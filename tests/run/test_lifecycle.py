@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import free_port, serve, stop
 
-from odyssey_run.runs import open_folder
+from odyssey_run.runs.recorded import open_folder
 from odyssey_run.tracking.journal import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -27,7 +27,7 @@ LONG = (
 )
 SHORT = (*LONG, "trainer.epochs=3", "trainer.log_every=10")
 BROKEN = """
-from odyssey_run import trainer
+from odyssey_run.training import trainer
 def fail(self):
     raise RuntimeError("a bug")
 trainer.Trainer._validate = fail

@@ -12,7 +12,7 @@ from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights, stray_files
 from odyssey_run import cli
-from odyssey_run.runs import open_folder
+from odyssey_run.runs.recorded import open_folder
 from odyssey_run.tracking.journal import FILE_NAME, Journal, read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
@@ -52,7 +52,7 @@ def test_training_goes_on_when_nobody_reads(tmp_path, shell):
 def test_a_terminal_without_arrows_and_bars_gets_their_numbers(encoding):
     script = """
 import sys
-from odyssey_run.streams import lasting
+from odyssey_run.runs.streams import lasting
 with lasting():
     print("→ ä █", "\\udcff", flush=True)
     print("still there →", file=sys.stderr)
@@ -91,7 +91,7 @@ def test_what_is_closed_before_the_start_is_not_taken_for_a_file(run_python):
 import os, sys
 os.close(0); os.close(1)
 sys.stdin = sys.stdout = None
-from odyssey_run.streams import lasting
+from odyssey_run.runs.streams import lasting
 with lasting():
     with open(sys.argv[1], "w") as file:
         print("lost")
@@ -176,7 +176,7 @@ def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monk
 
 
 def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
-    from odyssey_run import plots
+    from odyssey_run.reports import plots
 
     def fail(*arguments: object) -> None:
         raise RuntimeError("latex could not be found")
@@ -189,7 +189,7 @@ def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, caps
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(tmp_path, monkeypatch, capsys):
-    from odyssey_run import resume
+    from odyssey_run.training import resume
 
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -209,7 +209,7 @@ def test_a_folder_that_holds_anything_else_is_refused_and_left_as_it_is(tmp_path
 
 
 def test_what_a_killed_write_left_is_cleaned_and_what_a_run_below_writes_is_not(tmp_path):
-    from odyssey_run.statements import conclude
+    from odyssey_run.runs.statements import conclude
 
     assert cli.main([*QUICK, "run.dir=run"]) == 0
     folder = tmp_path / "run"

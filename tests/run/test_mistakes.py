@@ -13,7 +13,7 @@ from odyssey_core.errors import OdysseyError
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS
 from odyssey_run import cli
-from odyssey_run.tasks import TASKS
+from odyssey_run.config.registries import TASKS
 
 ONE_FAULT = {
     ("model=lenet6",): "unknown model 'lenet6'; known: MODELS; did you mean 'lenet5'?",

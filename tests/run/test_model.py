@@ -8,8 +8,9 @@ import pytest
 from quick import QUICK
 
 from odyssey_core.data import DATASETS
-from odyssey_run import cli, runs
-from odyssey_run.schema import TrackingConfig
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import recorded
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's own, and of what it imports
 
@@ -25,7 +26,7 @@ def tracked(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         arguments = [a for a in QUICK if a != "tracking=none"]
         assert cli.main([*arguments, "run.name=one", "tracking.register=reader"]) == 0
-        yield f"sqlite:///{folder / 'mlflow.db'}", runs.find("one", TrackingConfig("none", None, None, None))
+        yield f"sqlite:///{folder / 'mlflow.db'}", recorded.find("one", TrackingConfig("none", None, None, None))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stored import command
 
-from odyssey_run.runs import open_folder
+from odyssey_run.runs.recorded import open_folder
 
 TEXT = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 CELLS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

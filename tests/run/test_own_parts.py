@@ -12,9 +12,9 @@ import pytest
 from stored import COMMAND, command
 from test_honest import epochs
 
-from odyssey_run import plugins
-from odyssey_run.runs import open_folder
-from odyssey_run.statements import decode, sha256
+from odyssey_run.config import plugins
+from odyssey_run.runs.recorded import open_folder
+from odyssey_run.runs.statements import decode, sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -9,8 +9,8 @@ from quick import QUICK
 
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_run import cli
-from odyssey_run.plots import confusion, images, report
-from odyssey_run.plots.scores import Scores, confused_pairs, per_class
+from odyssey_run.reports import confusion, images, report
+from odyssey_run.reports.scores import Scores, confused_pairs, per_class
 
 NAMES = ("0", "O", "x")
 CONFUSION = np.array([[6, 2, 0], [4, 3, 1], [0, 0, 0]])  # no image of x

@@ -15,8 +15,9 @@ from odyssey_core import ops
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import NumbaBackend, compile
 from odyssey_core.models import MODELS
-from odyssey_run import api, cli, plugins
-from odyssey_run.runs import open_folder
+from odyssey_run import api, cli
+from odyssey_run.config import plugins
+from odyssey_run.runs.recorded import open_folder
 
 MODEL = """
 from typing import Annotated

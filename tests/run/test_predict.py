@@ -14,8 +14,9 @@ from quick import QUICK
 from odyssey_core.backends import BACKENDS
 from odyssey_core.data import DATASETS
 from odyssey_core.errors import ConfigError
-from odyssey_run import cli, runs
-from odyssey_run.schema import TrackingConfig
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import recorded
 from odyssey_run.tasks import predict
 
 NONE = TrackingConfig("none", None, None, None)
@@ -194,7 +195,7 @@ def test_no_task_replaces_what_was_not_made_here(trained, tmp_path, capsys, comm
 
 def read(run, images, tmp_path):
     """The answers of task=predict for pictures: class names, "" where none or several are read; and the highest."""
-    classifier = runs.find(run, NONE).classifier(BACKENDS["numba"]())
+    classifier = recorded.find(run, NONE).classifier(BACKENDS["numba"]())
     names, highest = [], 0.0
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
@@ -237,7 +238,7 @@ def test_a_data_sets_own_images_are_read_as_the_model_itself_reads_them(model, t
     run, dataset = model(name)
     images, labels = dataset.upright_test.pixels[:200], dataset.upright_test.labels[:200]
     truth = [dataset.class_names[label] for label in labels]
-    itself = runs.find(run, NONE).predict(images)[0]
+    itself = recorded.find(run, NONE).predict(images)[0]
     right = sum(a == b for a, b in zip(itself, truth, strict=True))
     for pictures in (images[:, 0], 255 - images[:, 0], np.kron(images[:, 0], np.ones((1, 9, 9), np.uint8))):
         answers, _ = read(run, pictures, tmp_path)
@@ -264,7 +265,7 @@ def test_no_answer_above_90_percent_where_there_is_no_clear_character(model, tmp
 def test_several_characters_are_read_one_by_one(model, tmp_path):
     run, _ = model("mnist")
     Image.fromarray(pages.row_of([4, 4, 7, 2], np.random.default_rng(3))).save(tmp_path / "row.png")
-    classifier = runs.find(run, NONE).classifier()
+    classifier = recorded.find(run, NONE).classifier()
     reading = predict.read(classifier, classifier.preparation.reader(), tmp_path / "row.png")
     assert [character.answers[0][0] for character in reading.answers] == ["4", "4", "7", "2"]
 

@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.data import DATASETS
-from odyssey_run import cli, runs
-from odyssey_run.resume import CHECKPOINT
-from odyssey_run.schema import TrackingConfig
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import recorded
+from odyssey_run.training.resume import CHECKPOINT
 
 NONE = TrackingConfig("none", None, None, None)
 RESNET = (*QUICK, "model=resnet8", "model.width=2", "trainer.batch_size=8")
@@ -23,7 +24,7 @@ RESNET = (*QUICK, "model=resnet8", "model.width=2", "trainer.batch_size=8")
 def trained():
     """A run of three steps."""
     assert cli.main([*RESNET, "run.name=net"]) == 0
-    return runs.find("net", NONE)
+    return recorded.find("net", NONE)
 
 
 def test_buffers_are_in_the_weights_and_in_the_export(trained, tmp_path):
@@ -77,7 +78,7 @@ def test_killed_it_resumes_to_the_same_bits(tmp_path):
     process.kill()
     assert process.wait() < 0, "it was killed before its end"
     assert cli.main([*command, "run.name=cut", "resume=auto"]) == 0
-    whole, cut = (runs.find(name, NONE).about["sha256"] for name in ("whole", "cut"))
+    whole, cut = (recorded.find(name, NONE).about["sha256"] for name in ("whole", "cut"))
     assert cut == whole
 
 
@@ -91,6 +92,6 @@ def test_show_counts_what_is_trained(capsys):
     lines = capsys.readouterr().out.splitlines()
     (norm,) = [line.split() for line in lines if line.startswith("blocks.2.shortcut.1 ")]
     assert norm[1:] == ["8×7×7", "16", "0.000"]
-    assert not [line for line in lines if "channel_mean" in line or "batch_weight" in line]
+    assert not [line for line in lines if "channel_moments" in line or "batch_weight" in line]
     total = 18 + 4 + (2 * 36 + 8) + (72 + 144 + 8 + 24) + (288 + 576 + 32 + 48) + 90
     assert next(line for line in lines if line.startswith("all")).split()[1] == f"{total:,}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from odyssey_core.checkpoint import load_weights, stray_files
-from odyssey_run.runs import open_folder
+from odyssey_run.runs.recorded import open_folder
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 RUN = ("plots.enabled=false", "data=digits", "trainer.validation_size=100", "trainer.epochs=40", "trainer.log_every=10")

@@ -9,7 +9,7 @@ import pytest
 from mlflow_server import serving
 
 from odyssey_run import cli
-from odyssey_run.masking import masked
+from odyssey_run.config.masking import masked
 from odyssey_run.sweep.cluster import Sealed
 from odyssey_run.tracking.location import Store
 

@@ -15,7 +15,8 @@ import yaml
 from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights
-from odyssey_run import cli, presentation
+from odyssey_run import cli
+from odyssey_run.reports import presentation
 from odyssey_run.tracking.journal import read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
@@ -121,7 +122,7 @@ def test_a_bug_ends_a_run_as_failed(tmp_path, monkeypatch):
     def fail(self):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("odyssey_run.trainer.Trainer.run", fail)
+    monkeypatch.setattr("odyssey_run.training.trainer.Trainer.run", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(list(QUICK))
     assert records(only_run(tmp_path))["end"][0]["status"] == "FAILED"

@@ -9,14 +9,15 @@ import pytest
 from quick import QUICK
 
 import odyssey_core
-from odyssey_run import api, sources
+from odyssey_run import api
+from odyssey_run.config import sources
 
 # What reads the command line hands a configuration over, which is recorded; it is covered all the same.
 LOADED = """
 import json, sys
-from odyssey_run.assemble import check
-from odyssey_run import training
-training.run(check(json.loads(sys.argv[1])))
+from odyssey_run.config.request import check
+from odyssey_run.training import train
+train.run(check(json.loads(sys.argv[1])))
 print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ("odyssey_core", "odyssey_run")]))
 """
 
@@ -43,16 +44,18 @@ def test_what_the_parser_finds_is_covered():
 def test_what_training_loads_is_covered(run_python, tmp_path):
     config = api.compose(*QUICK, "backend=numba", "plots.enabled=true", f"run.dir={tmp_path / 'run'}").config
     loaded = set(json.loads(run_python(LOADED, json.dumps(config)).splitlines()[-1]))
-    assert {"odyssey_run.training", "odyssey_core.backends.numba.kernels.conv"} <= loaded
+    assert {"odyssey_run.training.train", "odyssey_core.backends.numba.kernels.conv"} <= loaded
     assert loaded - {"odyssey_run.conf"} <= sources.modules().keys()
 
 
-@pytest.mark.parametrize("file", ["odyssey_run/training.py", "odyssey_core/data/mnist.py", "odyssey_run/resume.py"])
+@pytest.mark.parametrize(
+    "file", ["odyssey_run/training/train.py", "odyssey_core/data/mnist.py", "odyssey_run/training/resume.py"]
+)
 def test_a_changed_line_is_another_digest(run_python, tmp_path, file):
     root = sources.PACKAGES["odyssey_run"].parent
     for package in sources.PACKAGES:
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "conf"))
-    script = "from odyssey_run import sources; print(sources.digest())"
+    script = "from odyssey_run.config import sources; print(sources.digest())"
     assert run_python(script, package_root=tmp_path) == sources.digest()
     (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# lr * 3\n")
     assert run_python(script, package_root=tmp_path) != sources.digest()
@@ -61,12 +64,12 @@ def test_a_changed_line_is_another_digest(run_python, tmp_path, file):
 def test_what_decides_no_result_is_not_covered():
     """Else nobody could go on with a run after a change to what verifies or serves it."""
     for name in (
-        "odyssey_run.verification",
-        "odyssey_run.serving",
-        "odyssey_run.benchmark.run",
+        "odyssey_run.tasks.verify.verification",
+        "odyssey_run.tracking.serving",
+        "odyssey_run.tasks.benchmark.run",
         "odyssey_run.tasks.ui",
     ):
         assert name not in sources.modules()
         assert sources._file(name)
     assert odyssey_core.__name__ in sources.modules()
-    assert sys.modules["odyssey_run.sources"] is sources
+    assert sys.modules["odyssey_run.config.sources"] is sources

@@ -14,8 +14,9 @@ import odyssey_run
 from odyssey_core.backends import BACKENDS
 from odyssey_core.data import DATASETS, Images
 from odyssey_core.errors import DataError
-from odyssey_run import cli, runs
-from odyssey_run.schema import TrackingConfig
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import recorded
 from odyssey_run.tasks.evaluate import fitted
 
 NONE = TrackingConfig("none", None, None, None)
@@ -32,7 +33,7 @@ def test_evaluate_finds_what_training_found(trained, tmp_path):
     command = ["task=evaluate", f"run_id={trained}", "backend=numpy", "tracking=none"]
     assert cli.main(command) == 0
     (folder,) = (tmp_path / "runs").glob("one-on-digits-*")
-    again, before = runs.open_folder(folder), runs.find(trained, NONE)
+    again, before = recorded.open_folder(folder), recorded.find(trained, NONE)
     for name in ("test/accuracy", "test/loss"):
         assert again.metrics[name] == [(3, pytest.approx(before.metrics[name][0][1], rel=1e-6))]
     assert again.start["parent"] == before.key
@@ -40,7 +41,7 @@ def test_evaluate_finds_what_training_found(trained, tmp_path):
 
 
 def test_evaluate_turns_images_and_renames_classes(trained):
-    classifier = runs.find(trained, NONE).classifier(BACKENDS["numpy"]())
+    classifier = recorded.find(trained, NONE).classifier(BACKENDS["numpy"]())
     digits = DATASETS["digits"]()
     classifier.class_names = tuple("x0123456789")
     stored = Images(np.ascontiguousarray(np.swapaxes(digits.test.pixels, 2, 3)), digits.test.labels)
@@ -80,7 +81,7 @@ def test_evaluate_and_verify_set_keys_of_the_runs_own_data(tmp_path, capsys):
 
 
 def test_evaluate_asks_nothing_of_a_class_without_images(trained):
-    classifier = runs.find(trained, NONE).classifier(BACKENDS["numpy"]())
+    classifier = recorded.find(trained, NONE).classifier(BACKENDS["numpy"]())
     digits = DATASETS["digits"]()
     classifier.class_names = tuple("01234567")
     few = digits.test.labels < 8
@@ -149,7 +150,7 @@ def test_export_for_onnx_agrees_with_its_runtime(trained, tmp_path):
     assert cli.main(command) == 0
     digits = DATASETS["digits"]()
     (logits,) = runtime.InferenceSession(tmp_path / "one.onnx").run(None, {"pixels": digits.test.pixels})
-    ours, _ = runs.find(trained, NONE).classifier(BACKENDS["numpy"]()).evaluate(digits.test)
+    ours, _ = recorded.find(trained, NONE).classifier(BACKENDS["numpy"]()).evaluate(digits.test)
     np.testing.assert_allclose(logits, ours, atol=1e-5)
 
 

@@ -12,11 +12,11 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.learner import Taken
 from odyssey_core.optim import SGD, Plan
 from odyssey_core.optim.schedules import Constant, Plateau, Polynomial
-from odyssey_run import trainer as trainer_module
-from odyssey_run.events import Listener
-from odyssey_run.hooks import Hook
-from odyssey_run.schema import TrainerConfig
-from odyssey_run.trainer import Trainer
+from odyssey_run.config.schema import TrainerConfig
+from odyssey_run.runs.events import Listener
+from odyssey_run.training import trainer as trainer_module
+from odyssey_run.training.hooks import Hook
+from odyssey_run.training.trainer import Trainer
 
 N, M = 70, 20
 

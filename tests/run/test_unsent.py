@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 from quick import QUICK
 
-from odyssey_run import cli, mending, provenance
-from odyssey_run.runs import open_run
-from odyssey_run.session import Session
+from odyssey_run import cli
+from odyssey_run.runs import provenance
+from odyssey_run.runs.recorded import open_run
+from odyssey_run.runs.recorder import Session
 from odyssey_run.sweep import conduct
+from odyssey_run.tasks import doctor
 from odyssey_run.tracking.journal import RUN_TAG
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.uploader import Uploader
-from odyssey_run.trainer import Trainer
+from odyssey_run.training.trainer import Trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -108,5 +110,5 @@ def test_lost_runs_are_found_page_after_page(tmp_path, monkeypatch, capsys):
     under = [client.create_run(experiment, tags={"mlflow.parentRunId": parent.run_id}).info for _ in range(3)]
     above = {"run_id": parent.run_id, "experiment_id": experiment}
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", "digits", None)
-    mending.end_lost(store, above, 0, {}, lambda journal: None)
+    doctor.end_lost(store, above, 0, {}, lambda journal: None)
     assert [client.get_run(info.run_id).info.status for info in under] == ["KILLED"] * 3

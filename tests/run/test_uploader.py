@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from odyssey_run.schema import TrackingConfig
-from odyssey_run.session import mlflow_ids
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs.recorder import mlflow_ids
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.journal import Journal, read
 from odyssey_run.tracking.location import Store, absolute, resolve

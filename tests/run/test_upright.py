@@ -16,8 +16,11 @@ from odyssey_core.classifier import Classifier
 from odyssey_core.data import DATASETS
 from odyssey_core.data.preparation import Preparation, of_metadata, written
 from odyssey_core.errors import OdysseyError
-from odyssey_run import cli, onnx_graph, runs, serving
-from odyssey_run.schema import TrackingConfig
+from odyssey_run import cli
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import recorded
+from odyssey_run.tasks import onnx_graph
+from odyssey_run.tracking import serving
 
 NONE = TrackingConfig("none", None, None, None)
 
@@ -41,14 +44,14 @@ def trained(tmp_path):
     command = ("data=emnist", "data.split=digits", f"data.root={tmp_path / 'files'}", "model=linear", "optim=adam")
     rest = ("backend=numpy", "tracking=none", "trainer.epochs=4", "run.name=turned")
     assert cli.main([*command, *rest]) == 0
-    return test, runs.find("turned", NONE)
+    return test, recorded.find("turned", NONE)
 
 
 def test_every_door_answers_upright_images_as_evaluate_does(trained, tmp_path):
     test, run = trained
     assert cli.main(["task=evaluate", "run_id=turned", "tracking=none", "backend=numpy"]) == 0
     (folder,) = (tmp_path / "runs").glob("turned-on-emnist-digits-*")
-    ((_, scored),) = runs.open_folder(folder).metrics["test/accuracy"]
+    ((_, scored),) = recorded.open_folder(folder).metrics["test/accuracy"]
     assert scored > 0.85 and ((_, scored),) == tuple(run.metrics["test/accuracy"])
 
     served = serving._load_pyfunc(tmp_path / "runs" / "turned" / "model" / "weights.safetensors", {"backend": "numpy"})

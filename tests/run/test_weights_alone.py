@@ -11,7 +11,7 @@ from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
 from odyssey_core.optim import OPTIMIZERS
 from odyssey_run import cli
-from odyssey_run.runs import open_folder
+from odyssey_run.runs.recorded import open_folder
 
 
 def test_numpy_finds_the_accuracy_that_numba_logged(tmp_path):

@@ -8,8 +8,9 @@ from quick import QUICK
 from stored import command
 
 from odyssey_core.errors import ConfigError
-from odyssey_run import api, plugins
-from odyssey_run.written import plugin_of
+from odyssey_run import api
+from odyssey_run.api.written import plugin_of
+from odyssey_run.config import plugins
 
 CELLS = [
     "import math\nfrom odyssey_core import nn, ops\nfrom odyssey_core.ranges import Size as Bounded\n"

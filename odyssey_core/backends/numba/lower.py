@@ -76,11 +76,15 @@ def lowers(
 
 
 class Combined(NamedTuple):
-    """A sum over the batch that blocks read in a later level: where the groups' parts lie, and where their sum goes."""
+    """What blocks read in a later level of a sum over the batch: where the groups' parts lie, and where their sum goes.
+
+    The instruction makes the one of the others, as `sum_groups` does.
+    """
 
     level: int
     parts: Place
     total: Place
+    instruction: Instruction
 
 
 class Lowering:
@@ -97,6 +101,7 @@ class Lowering:
         rows: in the order in which they run within a block and level.
         places: where each node's value lies: a sum over the batch in its groups' gradients.
         combined: the sums that later levels read.
+        combined_by: what makes one of the groups' parts, where it is not a sum.
         parameter_size, gradient_size, shared_size: float32 elements.
         scratch, kept: allocators of a worker's and of a block's memory.
         pixels: (C H W) of the images that the step gathers, or None.
@@ -121,6 +126,7 @@ class Lowering:
         self.rows: list[Row] = []
         self.places: dict[Tensor, Place] = {}
         self.combined: dict[Tensor, Combined] = {}
+        self.combined_by: dict[Tensor, Instruction] = {}
         self.scratch, self.kept = Scratch(), Scratch()
         self.pixels: int | None = None
         self.parameter_size = self.shared_size = 0
@@ -151,18 +157,34 @@ class Lowering:
         return self._plans[plan]
 
     def _fusions(self) -> dict[Tensor, Tensor]:
-        """For each node whose value is never needed alone, the node that is computed in its store."""
-        fused = {}
+        """For each node whose value is never needed alone, the node that is computed in its store.
+
+        Where that one too is computed in another's store, the first of them has to be able to take in both.
+        """
+        fused: dict[Tensor, Tensor] = {}
+        self._first: dict[Tensor, Tensor] = {}
         for outer in self.order:
             for i, inner in enumerate(outer.inputs):
-                possible = any(
-                    (fusion.op, fusion.operand) == (outer.op.name, i) and fusion.possible(inner, outer)
-                    for rule in self.rules.get(inner.op.name, ())
-                    for fusion in rule.fuses
-                )
-                if possible and self.uses[inner] == 1:
-                    fused[inner] = outer
+                first = self._first.get(inner, inner)
+                possible = all(self._fuses(node, inner, outer, i) for node in {inner, first})
+                if possible and self.uses[inner] == 1 and outer not in self._first:
+                    fused[inner], self._first[outer] = outer, first
         return fused
+
+    def _fuses(self, node: Tensor, inner: Tensor, outer: Tensor, operand: int) -> bool:
+        return any(
+            (fusion.op, fusion.operand) == (outer.op.name, operand) and fusion.possible(inner, outer)
+            for rule in self.rules.get(node.op.name, ())
+            for fusion in rule.fuses
+        )
+
+    def chain(self, outer: Tensor) -> list[Tensor]:
+        """The nodes that are computed together with ``outer``, in their order, itself the last."""
+        nodes = [outer]
+        while outer in self._first:
+            outer = next(x for x in outer.inputs if self.fused.get(x) is outer)
+            nodes.append(outer)
+        return nodes[::-1]
 
     def _levels(self) -> dict[Tensor, int]:
         """The walk over all blocks that computes each node: one later than any sum over the batch that it reads."""
@@ -175,16 +197,15 @@ class Lowering:
         return levels
 
     def _walk(self) -> None:
-        absorbed = {outer: inner for inner, outer in self.fused.items()}
         levels = self._level_of = self._levels()
         steps = [node for node in self.order if node not in self.fused and node not in self._held]
         steps.sort(key=lambda node: levels[node])
-        last_use, self._last_level = self._lifetimes(steps, levels, absorbed)
+        last_use, self._last_level = self._lifetimes(steps, levels)
         alive: dict[Place, int] = {}
         for i, node in enumerate(steps):
             self.level = levels[node]
             self._dying = {place for place, end in alive.items() if end <= i}
-            self._emit(absorbed.get(node, node), node)
+            self._emit(self._first.get(node, node), node)
             place = self.places.get(node)
             if place and place.space in ("scratch", "kept"):
                 alive[place] = max(alive.get(place, 0), last_use[node])
@@ -198,7 +219,7 @@ class Lowering:
             column += size
         self.output_columns = column
 
-    def _lifetimes(self, steps, levels, absorbed) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
+    def _lifetimes(self, steps, levels) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
         """For each node the step, and the level, after which its memory may hold something else."""
         last_use, last_level = {}, {}
         for i in range(len(steps) - 1, -1, -1):
@@ -207,8 +228,9 @@ class Lowering:
             last_use[node] = max(last_use.get(node, i), end)
             last_level[node] = max(last_level.get(node, 0), levels[node])
             shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
-            for k, x in enumerate((*node.inputs, *(absorbed[node].inputs if node in absorbed else ()))):
-                held_on = shared and k == 0
+            chain = self.chain(node)
+            for x in (x for each in chain for x in each.inputs if x not in chain):
+                held_on = shared and x is node.inputs[0]
                 last_use[x] = max(last_use.get(x, 0), last_use[node] if held_on else i)
                 last_level[x] = max(last_level.get(x, 0), last_level[node] if held_on else levels[node])
         return last_use, last_level
@@ -248,8 +270,8 @@ class Lowering:
             return self.held(node)
         if node not in self.combined:
             parts = self.places[node]
-            total = self.shared(parts.size)
-            self.combined[node] = Combined(self._level_of[node], parts, total)
+            instruction = self.combined_by.get(node, INSTRUCTIONS["sum_groups"])
+            self.combined[node] = Combined(self._level_of[node], parts, self.shared(parts.size), instruction)
         return self.combined[node].total.shaped(node.shape)
 
     def result(self, node: Tensor, *, reuse: Tensor | None = None, size: int | None = None) -> Place:
@@ -261,7 +283,7 @@ class Lowering:
             size: in float32 elements; by default as many as the value has.
         """
         if not node.batched:
-            place = self._wanted.get(node) or self.sums(stored_size(node.shape))
+            place = self._wanted.get(node) or self.sums(size or stored_size(node.shape))
         else:
             size = size or self.size(node)
             crosses = self._last_level[node] > self.level

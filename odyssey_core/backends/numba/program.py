@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import ABSENT, ROW_WIDTH, Kernel
-from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_groups, sum_squares, update_of
-from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_squares, update_of
+from odyssey_core.backends.numba.lower import Combined, Lowering
 from odyssey_core.backends.numba.operands import Operand, Place, Row, Stage, padded, share
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import LANES
@@ -210,11 +210,12 @@ class _Writer:
             self.buffer(begin + g * stride, (length,), "gradient")
         return {"grads": (begin, 0)}, {"length": length, "groups": groups, "stride": stride}
 
-    def add_combined(self, parts: Place, total: Place) -> None:
+    def add_combined(self, combined: Combined) -> None:
         """Sums what the groups have summed."""
+        parts, total = combined.parts, combined.total
         operands, numbers = self.gradients(parts.offset, padded(parts.size), self.layout.groups)
         summed = self.buffer(self.layout.shared + total.offset, (numbers["length"],), "shared")
-        self.add(Kernel(sum_groups, ()), operands | {"summed": summed}, numbers)
+        self.add(Kernel(combined.instruction, ()), operands | {"summed": summed}, numbers)
 
     # --- updates -------------------------------------------------------------------------------------------------
 
@@ -307,9 +308,8 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
     values = tuple(sorted({column for each in rules for column in each.columns.values()}))
     writer = _Writer(layout, values)
     written = [row for row in lowering.rows if row.stage is Stage.WRITTEN]
-    parts = [part for part in (written[i::UPDATE_GROUPS] for i in range(UPDATE_GROUPS)) if part]
-    phases = [_once(writer, parts, writer.add_row)] if written else []
-    first = 0 if updates else len(phases)
+    phases = [_once(writer, [written], writer.add_row)] if written else []
+    first = len(phases)
     phases += [phase for level in _levels(lowering) for phase in _walk(writer, level)]
     computing = len(phases)
     if any(each.norms for each in rules):
@@ -361,7 +361,7 @@ def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
     yield phase
     sums = [c for c in layout.lowering.combined.values() if c.level == level]
     if sums:
-        yield _once(writer, [[c] for c in sums], lambda c: writer.add_combined(c.parts, c.total))
+        yield _once(writer, [[c] for c in sums], writer.add_combined)
 
 
 def _once(writer: _Writer, groups: Iterable, add) -> list[tuple]:

@@ -148,13 +148,14 @@ def wide() -> Trained:
     return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3, loss=ops.multi_margin)
 
 
-def winograd() -> Trained:
-    """Two convolutions by Winograd's algorithm, channels that fill no vector, tiles cut by the border."""
+def separable() -> Trained:
+    """Depthwise convolutions and those of one pixel, with relu before and behind them and with strides."""
     layers = {
-        "conv1": Conv2d(2, 17, 1), "relu1": ReLU(), "conv2": Conv2d(17, 16, 3, padding=1), "relu2": ReLU(),
-        "conv3": Conv2d(16, 18, 3), "flatten": Flatten(), "fc": Linear(18 * 4 * 1, 3),
+        "conv1": Conv2d(2, 4, 1), "relu1": ReLU(), "deep1": Conv2d(4, 4, 3, padding=1, groups=4), "relu2": ReLU(),
+        "conv2": Conv2d(4, 5, 1, stride=2, bias=False), "deep2": Conv2d(5, 5, 2, stride=2, groups=5),
+        "flatten": Flatten(), "fc": Linear(10, 3),
     }  # fmt: skip
-    return Trained(Sequential(layers), (2, 6, 3), 32, OPTIMIZERS["sgd"](), 3)
+    return Trained(Sequential(layers), (2, 5, 7), 32, OPTIMIZERS["sgd"](), 3)
 
 
 def resnet8() -> Trained:
@@ -202,10 +203,5 @@ def single() -> Single:
 
 
 PROGRAMS = {
-    "lenet5": lenet5,
-    "other": other,
-    "residual": residual,
-    "wide": wide,
-    "winograd": winograd,
-    "single": single,
-}
+    "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "single": single,
+}  # fmt: skip

@@ -5,6 +5,7 @@ import pytest
 
 from odyssey_core import ops
 from odyssey_core.errors import ConfigError, ShapeError
+from odyssey_core.initial import Dirac
 from odyssey_core.models import MODELS
 from odyssey_core.nn import INITIALIZERS, Normal, Uniform
 
@@ -27,6 +28,14 @@ COUNTS = [
         "resnet8", (3, 32, 32), 10, {},
         432 + 32 + (2 * 2304 + 64) + (4608 + 9216 + 512 + 192) + (18432 + 36864 + 2048 + 384) + 650,
     ),
+    ("airbench", (3, 32, 32), 10, {"size": 93}, 569_656),
+    # Whitening, the convolutions of three blocks, the linear layer, factors and biases of six batch norms.
+    (
+        "airbench", (3, 32, 32), 10, {},
+        312 + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256) + 2560 + 4 * (64 + 256 + 256),
+    ),
+    ("airbench", (3, 32, 32), 10, {"size": 95}, 4_606_520),
+    ("airbench", (1, 28, 28), 47, {"size": 93}, 40 + 9 * (8 * 64 + 64 * 64 + 64 * 128 + 3 * 128 * 128) + 6016 + 1280),
     (
         "resnet8", (1, 8, 8), 10, {"width": 4},
         36 + 8 + (2 * 144 + 16) + (288 + 576 + 32 + 48) + (1152 + 2304 + 128 + 96) + 170,
@@ -76,6 +85,8 @@ def test_lenet5_has_the_parameters_of_the_first_version():
         ("kaiming_normal", Normal(math.sqrt(2 / 20))),
         ("xavier", Uniform(math.sqrt(6 / 23))),
         ("lecun", Uniform(math.sqrt(3 / 20))),
+        ("pytorch", Uniform(math.sqrt(1 / 20))),
+        ("dirac", Dirac(Uniform(math.sqrt(1 / 20)))),
     ],
 )
 def test_initializers(init, initial):
@@ -84,12 +95,12 @@ def test_initializers(init, initial):
 
 
 def test_every_initializer_is_tested():
-    assert set(INITIALIZERS) == {"kaiming", "kaiming_normal", "xavier", "lecun"}
+    assert set(INITIALIZERS) == {"kaiming", "kaiming_normal", "xavier", "lecun", "pytorch", "dirac"}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_smallest_images_that_are_taken_run(name):
-    smallest = {"lenet5": 16, "lenet5_1998": 28, "vgg16": 32, "alexnet": 31}.get(name, 1)
+    smallest = {"airbench": 25, "lenet5": 16, "lenet5_1998": 28, "vgg16": 32, "alexnet": 31}.get(name, 1)
     needed = {"layers": {"layers": ["flatten", "linear classes"]}}.get(name, {})
     model = MODELS[name](input_shape=(2, smallest, smallest), classes=4, **needed)
     assert model(ops.images((3, 2, smallest, smallest))).shape == (3, 4)
@@ -99,6 +110,7 @@ def test_the_smallest_images_that_are_taken_run(name):
     ("name", "shape", "message"),
     [
         ("lenet5", (1, 15, 28), "lenet5: images must be at least 16x16 pixels, got 15x28; choose model=mlp"),
+        ("airbench", (3, 24, 32), "airbench: images must be at least 25x25 pixels, got 24x32; choose model=resnet8"),
         ("lenet5", (1, 28, 4), "lenet5: images must be at least 16x16 pixels, got 28x4"),
         ("lenet5_1998", (1, 27, 28), "lenet5_1998: images must be at least 28x28 pixels, got 27x28"),
         ("vgg16", (3, 32, 31), "vgg16: images must be at least 32x32 pixels, got 32x31; choose model=resnet20"),

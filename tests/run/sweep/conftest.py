@@ -2,7 +2,7 @@ import pytest
 from small import SMALL
 
 from odyssey_run import cli
-from odyssey_run.runs import begun, open_run
+from odyssey_run.runs.recorded import begun, open_run
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from small import SMALL, processes, wait_for
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.mending import end_lost
-from odyssey_run.runs import begun, open_run
+from odyssey_run.runs.recorded import begun, open_run
+from odyssey_run.tasks.doctor import end_lost
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.journal import RUN_TAG
 from odyssey_run.tracking.location import Store

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from odyssey_run.schema import SweepConfig
+from odyssey_run.config.schema import SweepConfig
 from odyssey_run.sweep.plan import Unit
 from odyssey_run.sweep.proposals import Tpe
 from odyssey_run.sweep.space import Axis

@@ -7,7 +7,7 @@ import pytest
 from hydra.errors import HydraException
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.overrides import parser_for
+from odyssey_run.config.command_line import parser_for
 from odyssey_run.sweep import space
 
 PARSE = parser_for({"optim": ["adam", "adamw", "sgd"]})

@@ -12,7 +12,7 @@ import yaml
 from small import SMALL, processes, wait_for
 
 from odyssey_run import cli
-from odyssey_run.runs import open_run
+from odyssey_run.runs.recorded import open_run
 
 GRID = ("optim.lr=0.05,0.5", "trainer.batch_size=16,32")
 COMMAND = [sys.executable, "-m", "odyssey_run.cli", "-m", *SMALL, "tracking=none"]

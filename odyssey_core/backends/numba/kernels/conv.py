@@ -1,4 +1,4 @@
-"""Convolution: forward, and the gradients of its input and its weight. Layout (channels, height, width, 16 lanes).
+"""Convolution: forward, and the gradient of its weight. Layout (channels, height, width, 16 lanes).
 
 With groups, ``channels`` and ``out`` are those of one group; its channels see the input channels of their group alone.
 """
@@ -18,7 +18,6 @@ from odyssey_core.backends.numba.register_tile import (
     tile_outer,
     tile_splat,
     tile_store,
-    tile_store_where,
     tile_zero,
 )
 from odyssey_core.backends.numba.traced import LANES
@@ -41,7 +40,7 @@ def shapes(d):
     x = (groups * d["channels"], d["height"], d["width"], LANES)
     y = (groups * d["out"], d["out_height"], d["out_width"], LANES)
     weight = (groups * d["out"], d["channels"], d["kernel_height"], d["kernel_width"])
-    return {"x": x, "y": y, "grad": y, "gate": x, "dx": x, "weight": weight, "bias": (groups * d["out"],)}
+    return {"x": x, "y": y, "grad": y, "weight": weight, "bias": (groups * d["out"],)}
 
 
 def multiply_adds(d) -> int:
@@ -88,44 +87,6 @@ def conv2d(
                             p += width * LANES
                     at = y + ((o * out_height + i) * out_width + j) * LANES
                     tile_store(acc, memory, at, out_height * out_width * LANES, LANES, low)
-
-
-@instruction(
-    reads="grad weight gate?",
-    writes="dx",
-    shapes=lambda d: _tiled(d, rows="channels"),
-    multiply_adds=multiply_adds,
-)
-def conv2d_grad_input(
-    memory, grad, weight, gate, dx, channels, height, width, out, out_height, out_width, stride, groups,
-    pad_height: Index, pad_width: Index, rows: Fixed, kernel_height: Fixed, kernel_width: Fixed,
-):  # fmt: skip
-    """dx of ``rows`` input channels at a time; each term once, nothing added for taps that fall outside."""
-    area = kernel_height * kernel_width
-    for g in range(groups):
-        for y in range(height):
-            i0 = max(0, (y + pad_height - kernel_height + stride) // stride)
-            i1 = min(out_height - 1, (y + pad_height) // stride)
-            for x in range(width):
-                j0 = max(0, (x + pad_width - kernel_width + stride) // stride)
-                j1 = min(out_width - 1, (x + pad_width) // stride)
-                for c0 in range(0, channels, rows):
-                    c = min(c0, channels - rows)
-                    acc = tile_zero(rows, 1, LANES)
-                    for o in range(g * out, (g + 1) * out):
-                        for i in range(i0, i1 + 1):
-                            q = weight + (o * channels + c) * area + (y + pad_height - i * stride) * kernel_width
-                            q += x + pad_width - j0 * stride
-                            p = grad + ((o * out_height + i) * out_width + j0) * LANES
-                            for _ in range(j0, j1 + 1):
-                                acc = tile_outer(acc, memory, q, area, p, LANES)
-                                q -= stride
-                                p += LANES
-                    at = (((g * channels + c) * height + y) * width + x) * LANES
-                    if gate >= 0:
-                        tile_store_where(acc, memory, dx + at, height * width * LANES, LANES, gate + at)
-                    else:
-                        tile_store(acc, memory, dx + at, height * width * LANES, LANES, splat(NO_FLOOR))
 
 
 def _grad_weight_shapes(d):
@@ -291,19 +252,6 @@ def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
         relu=outer is not node, rows=rows, columns=columns, **_kernel(weight.shape),
     )  # fmt: skip
     low.release(border)
-
-
-@lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)])
-def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    grad, weight = node.inputs
-    groups, (pad_height, pad_width) = node.attrs["groups"], node.attrs["padding"]
-    low.row(
-        conv2d_grad_input, grad=low.laned(grad), weight=low.held(weight),
-        gate=low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
-        dx=low.result(outer).shaped((*node.shape[1:], LANES)), **sizes(node.shape, grad.shape, node), groups=groups,
-        pad_height=pad_height, pad_width=pad_width, rows=low.tiles.outer(node.shape[1] // groups, 1)[0],
-        **_kernel(weight.shape),
-    )  # fmt: skip
 
 
 @lowers("conv2d_grad_weight")

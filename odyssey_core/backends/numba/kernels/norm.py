@@ -3,14 +3,19 @@
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
-from odyssey_core.backends.numba.instruction import Constant, Flag, Index, instruction
+from odyssey_core.backends.numba.instruction import Constant, Flag, Index, Repeated, instruction
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.operands import Stage
+from odyssey_core.backends.numba.operands import Operand, Stage, padded
 from odyssey_core.backends.numba.step_feed import image, lanes
 from odyssey_core.backends.numba.traced import LANES, on_lanes
 from odyssey_core.backends.numba.vector import fma, splat, sqrt, total, where
+from odyssey_core.ops.activations import RELU
+from odyssey_core.ops.affine import GRAD_BIAS
+from odyssey_core.ops.elementwise import ADD
+from odyssey_core.ops.norm import BATCH_NORM2D_GRAD_WEIGHT
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, NO_FLOOR = np.float32(0), np.float32(1), np.float32(-np.inf)
@@ -18,36 +23,102 @@ ZERO, ONE, NO_FLOOR = np.float32(0), np.float32(1), np.float32(-np.inf)
 
 def _shapes(d):
     images, channels = (d["channels"], d["pixels"], LANES), (d["channels"],)
-    per_channel = (
-        "weight", "bias", "mean", "variance", "grad_weight", "grad_bias", "statistic", "dw",
-    )  # fmt: skip
-    shapes = dict.fromkeys(("x", "y", "grad", "dx"), images) | dict.fromkeys(per_channel, channels)
-    return {**shapes, "of_images": (LANES,)}
+    per_channel = ("weight", "bias", "mean", "variance", "grad_weight", "grad_bias", "dw", "db")
+    shapes = dict.fromkeys(("x", "y", "beside", "grad", "dx"), images) | dict.fromkeys(per_channel, channels)
+    return {**shapes, "of_images": (LANES,), "moments": (_moments_size(d["channels"]),)}
 
 
-@instruction(reads="x of_images", writes="statistic", shapes=_shapes)
-def channel_mean(memory, block, x, of_images, statistic, channels, pixels, first_block: Index):
-    """statistic += the mean of each channel over pixels, weighted by image."""
-    weight = load(memory, of_images) / np.float32(pixels)
+def _moments_size(channels: int) -> int:
+    """Elements of the means, of the sums of squares around them, and of the weight that both have."""
+    return 2 * padded(channels) + LANES
+
+
+@register_jitable
+def _summed(memory, at, pixels):
+    """The sum of a channel's vectors, in four chains."""
+    s0, s1, s2, s3 = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+    for i in range(at, at + pixels // 4 * 4 * LANES, 4 * LANES):
+        s0 = s0 + load(memory, i)
+        s1 = s1 + load(memory, i + LANES)
+        s2 = s2 + load(memory, i + 2 * LANES)
+        s3 = s3 + load(memory, i + 3 * LANES)
+    for i in range(at + pixels // 4 * 4 * LANES, at + pixels * LANES, LANES):
+        s0 = s0 + load(memory, i)
+    return (s0 + s1) + (s2 + s3)
+
+
+@on_lanes
+def _square_added(x, middle, summed):
+    """summed + (x - middle)^2."""
+    return fma(x - middle, x - middle, summed)
+
+
+@register_jitable
+def _squares(memory, at, pixels, middle):
+    """The sum of a channel's squares around ``middle``, in four chains."""
+    s0, s1, s2, s3 = splat(ZERO), splat(ZERO), splat(ZERO), splat(ZERO)
+    for i in range(at, at + pixels // 4 * 4 * LANES, 4 * LANES):
+        s0 = _square_added(load(memory, i), middle, s0)
+        s1 = _square_added(load(memory, i + LANES), middle, s1)
+        s2 = _square_added(load(memory, i + 2 * LANES), middle, s2)
+        s3 = _square_added(load(memory, i + 3 * LANES), middle, s3)
+    for i in range(at + pixels // 4 * 4 * LANES, at + pixels * LANES, LANES):
+        s0 = _square_added(load(memory, i), middle, s0)
+    return (s0 + s1) + (s2 + s3)
+
+
+@instruction(reads="x of_images", writes="moments", shapes=_shapes)
+def channel_moments(memory, block, x, of_images, moments, channels, pixels, first_block: Index):
+    """Takes the block into the mean of each channel and into its sum of squares around the mean, weighted by image.
+
+    Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979:
+    exact for any mean, in one walk over the blocks.
+    """
+    weight, pitch = load(memory, of_images), (channels + LANES - 1) // LANES * LANES
+    share, own = weight / np.float32(pixels), total(weight)
+    before = ZERO if block == first_block else memory[moments + 2 * pitch]
+    after = before + own
+    part = own / after if after > ZERO else ZERO
     for c in range(channels):
-        summed = splat(ZERO)
-        for at in range(x + c * pixels * LANES, x + (c + 1) * pixels * LANES, LANES):
-            summed = summed + load(memory, at)
-        term = total(summed * weight)
-        memory[statistic + c] = term if block == first_block else memory[statistic + c] + term
+        at, place = x + c * pixels * LANES, moments + c
+        mean = total(_summed(memory, at, pixels) * share) / own if own > ZERO else ZERO
+        squares = total(_squares(memory, at, pixels, splat(mean)) * share)
+        if before > ZERO:
+            apart = mean - memory[place]
+            mean = memory[place] + apart * part
+            squares = memory[place + pitch] + squares + apart * apart * (before * part)
+        memory[place], memory[place + pitch] = mean, squares
+    memory[moments + 2 * pitch] = after
 
 
-@instruction(reads="x mean of_images", writes="statistic", shapes=_shapes)
-def channel_variance(memory, block, x, mean, of_images, statistic, channels, pixels, first_block: Index):
-    """statistic += the mean of (x - mean)^2 of each channel over pixels, weighted by image."""
-    weight = load(memory, of_images) / np.float32(pixels)
-    for c in range(channels):
-        summed, middle = splat(ZERO), splat(memory[mean + c])
-        for at in range(x + c * pixels * LANES, x + (c + 1) * pixels * LANES, LANES):
-            apart = load(memory, at) - middle
-            summed = fma(apart, apart, summed)
-        term = total(summed * weight)
-        memory[statistic + c] = term if block == first_block else memory[statistic + c] + term
+def _groups_shapes(d):
+    length = d["length"]
+    if length % (2 * LANES) != LANES or d["stride"] % LANES:
+        raise ValueError(
+            f"length {length} and stride {d['stride']} must be whole vectors, and length twice as many + 1"
+        )
+    return {"grads": Repeated((length,), d["groups"], d["stride"]), "summed": (length,)}
+
+
+@instruction(reads="grads", writes="summed", shapes=_groups_shapes)
+def moments_of_groups(memory, grads, summed, length, groups, stride: Index):
+    """The means and the variances of the groups taken together, in order of group; the same formulas."""
+    pitch = (length - LANES) // 2
+    for c in range(0, pitch, LANES):
+        mean, squares = load(memory, grads + c), load(memory, grads + pitch + c)
+        before = memory[grads + 2 * pitch]
+        for k in range(1, groups):
+            other = grads + k * stride
+            own = memory[other + 2 * pitch]
+            after = before + own
+            part = own / after if after > ZERO else ZERO
+            apart = load(memory, other + c) - mean
+            mean = fma(apart, splat(part), mean)
+            squares = squares + load(memory, other + pitch + c) + apart * apart * (before * part)
+            before = after
+        store(memory, summed + c, mean)
+        store(memory, summed + pitch + c, squares / before if before > ZERO else squares)
+        store(memory, summed + 2 * pitch, splat(before))
 
 
 @on_lanes
@@ -56,29 +127,37 @@ def _inverse_root(variance, eps):
     return ONE / sqrt(splat(variance) + splat(eps))
 
 
-@instruction(reads="x weight bias mean variance", writes="y", shapes=_shapes)
-def normalize2d(memory, x, weight, bias, mean, variance, y, channels, pixels, relu: Flag, eps: Constant):
-    """y = relu?((x - mean) weight / sqrt(variance + eps) + bias)."""
+@instruction(reads="x weight bias mean variance beside?", writes="y", shapes=_shapes)
+def normalize2d(memory, x, weight, bias, mean, variance, beside, y, channels, pixels, relu: Flag, eps: Constant):
+    """y = relu?((x - mean) weight / sqrt(variance + eps) + bias + beside)."""
     low = splat(ZERO if relu else NO_FLOOR)
     for c in range(channels):
         inverse, middle = _inverse_root(memory[variance + c], eps), splat(memory[mean + c])
         scale, shift = splat(memory[weight + c]), splat(memory[bias + c])
-        for at in range(c * pixels * LANES, (c + 1) * pixels * LANES, LANES):
-            value = fma((load(memory, x + at) - middle) * inverse, scale, shift)
-            store(memory, y + at, where(low > value, low, value))
+        if beside >= 0:
+            for at in range(c * pixels * LANES, (c + 1) * pixels * LANES, LANES):
+                value = fma((load(memory, x + at) - middle) * inverse, scale, shift) + load(memory, beside + at)
+                store(memory, y + at, where(low > value, low, value))
+        else:
+            for at in range(c * pixels * LANES, (c + 1) * pixels * LANES, LANES):
+                value = fma((load(memory, x + at) - middle) * inverse, scale, shift)
+                store(memory, y + at, where(low > value, low, value))
 
 
-@instruction(reads="x mean variance grad", writes="dw", shapes=_shapes)
+@instruction(reads="x mean variance grad", writes="dw db?", shapes=_shapes)
 def batch_norm2d_grad_weight(
-    memory, block, x, mean, variance, grad, dw, channels, pixels, first_block: Index, eps: Constant
+    memory, block, x, mean, variance, grad, dw, db, channels, pixels, first_block: Index, eps: Constant
 ):
-    """dw += the sum of (x - mean) / sqrt(variance + eps) grad."""
+    """dw += the sum of (x - mean) / sqrt(variance + eps) grad, db += the sum of grad where it is asked for."""
     for c in range(channels):
-        summed, middle = splat(ZERO), splat(memory[mean + c])
+        summed, plain, middle = splat(ZERO), splat(ZERO), splat(memory[mean + c])
         for at in range(c * pixels * LANES, (c + 1) * pixels * LANES, LANES):
-            summed = fma(load(memory, x + at) - middle, load(memory, grad + at), summed)
+            value = load(memory, grad + at)
+            summed, plain = fma(load(memory, x + at) - middle, value, summed), plain + value
         term = total(summed * _inverse_root(memory[variance + c], eps))
         memory[dw + c] = term if block == first_block else memory[dw + c] + term
+        if db >= 0:
+            memory[db + c] = total(plain) if block == first_block else memory[db + c] + total(plain)
 
 
 @instruction(reads="x weight grad mean variance of_images grad_weight grad_bias", writes="dx", shapes=_shapes)
@@ -128,49 +207,85 @@ def _values(low: Lowering, x: Tensor):
     return low.laned(x, tuple(_sizes(x).values()))
 
 
-@lowers("channel_mean")
-def _lower_channel_mean(low: Lowering, node: Tensor, outer: Tensor) -> None:
+@lowers("channel_moments")
+def _lower_channel_moments(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, of_images = node.inputs
-    statistic = low.result(outer).shaped(node.shape)
-    low.row(channel_mean, x=_values(low, x), of_images=low.laned(of_images), statistic=statistic, **_sizes(x))
-
-
-@lowers("channel_variance")
-def _lower_channel_variance(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    x, mean, of_images = node.inputs
+    low.combined_by[outer] = moments_of_groups
+    moments = low.result(outer, size=_moments_size(x.shape[1]))
     low.row(
-        channel_variance, x=_values(low, x), mean=low.total(mean), of_images=low.laned(of_images),
-        statistic=low.result(outer).shaped(node.shape), **_sizes(x),
+        channel_moments, x=_values(low, x), of_images=low.laned(of_images), moments=moments.shaped((moments.size,)),
+        **_sizes(x),
     )  # fmt: skip
 
 
-@lowers("batch_norm2d", "normalize2d", fuses=[Fusion("relu")])
+def _moments(low: Lowering, node: Tensor) -> dict[str, Operand]:
+    """The mean and the variance of each channel over the whole batch."""
+    place, channels = low.total(node).place, node.shape[1]
+    starts = {"mean": 0, "variance": padded(channels)}
+    return {name: place.part(start, channels).shaped((channels,)) for name, start in starts.items()}
+
+
+def _normalize(low: Lowering, node: Tensor, outer: Tensor, mean: Operand, variance: Operand) -> None:
+    x, weight, bias = node.inputs[:3]
+    nodes, shape = low.chain(outer), (*_sizes(x).values(), LANES)
+    added = [y for each in nodes if each.op is ADD for y in each.inputs if y not in nodes]
+    place = low.result(outer, reuse=added[0] if added else None)
+    low.row(
+        normalize2d, x=_values(low, x), weight=low.held(weight), bias=low.held(bias), mean=mean, variance=variance,
+        beside=_values(low, added[0]) if added else None, y=place.shaped(shape), **_sizes(x),
+        relu=outer.op is RELU, eps=node.attrs["eps"],
+    )  # fmt: skip
+
+
+_FUSES = Fusion("relu"), Fusion("add"), Fusion("add", operand=1)
+
+
+@lowers("batch_norm2d", fuses=_FUSES)
+def _lower_batch_norm2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    _normalize(low, node, outer, **_moments(low, node.inputs[3]))
+
+
+@lowers("normalize2d", fuses=_FUSES)
 def _lower_normalize2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    x, weight, bias, mean, variance = node.inputs[:5]
-    y = low.result(outer).shaped((*_sizes(x).values(), LANES))
-    low.row(
-        normalize2d, x=_values(low, x), weight=low.held(weight), bias=low.held(bias), mean=low.total(mean),
-        variance=low.total(variance), y=y, **_sizes(x), relu=outer is not node, eps=node.attrs["eps"],
-    )  # fmt: skip
+    _normalize(low, node, outer, *map(low.held, node.inputs[3:]))
+
+
+def _biases(low: Lowering) -> dict[Tensor, Tensor]:
+    """For the gradients of the weights of batch norms those of their biases, and the other way round."""
+    alone, found = {}, {}
+    for node in low.order:
+        if node.op is BATCH_NORM2D_GRAD_WEIGHT:
+            alone[node.inputs[2]] = node
+        elif node.op is GRAD_BIAS and node.inputs[0] in alone:
+            weight = alone.pop(node.inputs[0])
+            found |= {weight: node, node: weight}
+    return found
 
 
 @lowers("batch_norm2d_grad_weight")
 def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    x, mean, variance, grad = node.inputs
+    x, moments, grad = node.inputs
+    bias = low.once(_biases).get(node)
     low.row(
-        batch_norm2d_grad_weight, x=_values(low, x), mean=low.total(mean), variance=low.total(variance),
-        grad=_values(low, grad), dw=low.result(outer).shaped(node.shape), **_sizes(x), eps=node.attrs["eps"],
+        batch_norm2d_grad_weight, x=_values(low, x), grad=_values(low, grad), dw=low.result(outer).shaped(node.shape),
+        db=low.result(bias).shaped(node.shape) if bias else None, **_moments(low, moments), **_sizes(x),
+        eps=node.attrs["eps"],
     )  # fmt: skip
+
+
+@lowers("grad_bias", when=lambda low, node, outer: node in low.once(_biases))
+def _lower_grad_bias(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    """It is summed beside the gradient of the weight."""
 
 
 @lowers("batch_norm2d_grad_input")
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    x, weight, grad, mean, variance, of_images, grad_weight, grad_bias = node.inputs
-    dx = low.result(outer).shaped((*_sizes(x).values(), LANES))
+    x, weight, grad, moments, of_images, grad_weight, grad_bias = node.inputs
+    dx = low.result(outer, reuse=grad).shaped((*_sizes(x).values(), LANES))
     low.row(
         batch_norm2d_grad_input, x=_values(low, x), weight=low.held(weight), grad=_values(low, grad),
-        mean=low.total(mean), variance=low.total(variance), of_images=low.laned(of_images),
-        grad_weight=low.total(grad_weight), grad_bias=low.total(grad_bias), dx=dx, **_sizes(x), eps=node.attrs["eps"],
+        **_moments(low, moments), of_images=low.laned(of_images), grad_weight=low.total(grad_weight),
+        grad_bias=low.total(grad_bias), dx=dx, **_sizes(x), eps=node.attrs["eps"],
     )  # fmt: skip
 
 
@@ -182,11 +297,11 @@ def _kept(low: Lowering, node: Tensor, outer: Tensor):
 
 @lowers("running_mean")
 def _lower_running_mean(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    mean, momentum = low.total(node.inputs[1]), node.attrs["momentum"]
+    mean, momentum = _moments(low, node.inputs[1])["mean"], node.attrs["momentum"]
     low.row(running_mean, **_kept(low, node, outer), mean=mean, momentum=momentum, stage=Stage.STEP)
 
 
 @lowers("running_variance")
 def _lower_running_variance(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    variance = low.total(node.inputs[1])
+    variance = _moments(low, node.inputs[1])["variance"]
     low.row(running_variance, **_kept(low, node, outer), variance=variance, **node.attrs, stage=Stage.STEP)

@@ -13,3 +13,11 @@ def concat(*parts):
 
 def concat_grad(grad, *, start, stop):
     return grad[:, start:stop]
+
+
+def shift2d(x, *, rows, columns, mirror):
+    for axis, by in ((2, rows), (3, columns)):
+        places = np.arange(x.shape[axis]) + by
+        last = x.shape[axis] - 1
+        x = np.take(x, last - np.abs(last - np.abs(places)), axis)
+    return x[..., ::-1] if mirror else x

@@ -1,0 +1,129 @@
+"""A class or a function of a notebook or a script as a plug-in file: its source, with all that it rests on.
+
+What runs is that file and nothing else of the notebook, so that the recorded text is all that it takes to train, verify
+or serve the same again.
+"""
+
+import ast
+import builtins
+import linecache
+import symtable
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from odyssey_core.errors import ConfigError
+from odyssey_run.config.plugins import Plugin, adopt
+
+PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def plugin_of(kind: str, entry: Callable[..., Any]) -> Plugin:
+    """Makes a plug-in of what was defined elsewhere, and loads it; it is registered under its own name.
+
+    Args:
+        kind: "model", "dataset", ...: a name in `odyssey_core.register`.
+        entry: a class or a function.
+
+    Raises:
+        ConfigError: its source cannot be found, or it rests on something that has none.
+    """
+    text = "".join(f"{part}\n\n" for part in _Text(entry.__module__).of(entry))
+    end = f"from odyssey_core import register\n\nregister.{kind}({entry.__name__})\n"
+    return adopt(f"{entry.__name__}.py", (text + end).encode(), Path(f"{entry.__name__}.py"))
+
+
+class _Text:
+    """Collects definitions, each behind those that it rests on.
+
+    Args:
+        module: whose definitions are copied; what comes from others is imported.
+    """
+
+    def __init__(self, module: str):
+        self.module, self.names = module, vars(sys.modules[module])
+        self._seen: set[str] = set()
+
+    def of(self, entry: Any) -> Iterator[str]:
+        """The source of a definition, and before it that of what it names."""
+        self._seen.add(entry.__name__)
+        source = _source(entry)
+        for name in sorted(_globals(source) - self._seen):
+            if name in self.names:
+                self._seen.add(name)
+                yield from self._named(name, self.names[name], entry)
+            elif not hasattr(builtins, name):
+                raise ConfigError(f"{entry.__name__}: {name} is not defined in {self.module} outside of functions")
+        yield source
+
+    def _named(self, name: str, value: Any, user: Any) -> Iterator[str]:
+        """What gives a name its value in a file of its own."""
+        if isinstance(value, ModuleType):
+            yield f"import {value.__name__} as {name}"
+        elif isinstance(value, type | FunctionType) and value.__module__ == self.module:
+            yield from self.of(value)
+            if value.__name__ != name:
+                yield f"{name} = {value.__name__}"
+        elif _is_plain(value):
+            yield f"{name} = {value!r}"
+        elif home := _home(name, value):
+            yield f"from {home[0]} import {home[1]} as {name}"
+        else:
+            kind = type(value).__name__
+            raise ConfigError(f"{user.__name__}: {name}, of type {kind}, cannot be recorded; make it an argument")
+
+
+def _source(entry: Any) -> str:
+    """The text of a class or a function; Python itself does not find that of a class in a notebook."""
+    for function in _functions(entry):
+        lines = linecache.getlines(function.__code__.co_filename)
+        for node in ast.walk(ast.parse("".join(lines))) if lines else ():
+            definition = isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.__name__
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)]) if definition else 0
+            if definition and first <= function.__code__.co_firstlineno <= node.end_lineno:
+                return textwrap.dedent("".join(lines[first - 1 : node.end_lineno]))
+    raise ConfigError(f"{entry.__name__}: its source cannot be found; write it into a file, and give that as a plug-in")
+
+
+def _functions(entry: Any) -> Iterator[FunctionType]:
+    """Functions in the source of a definition."""
+    for value in [entry, *(vars(entry).values() if isinstance(entry, type) else ())]:
+        value = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(value, FunctionType):
+            yield value
+
+
+def _globals(source: str) -> set[str]:
+    """The names that a piece of source takes from around it."""
+    found, waiting = set(), [symtable.symtable(source, "plug-in", "exec")]
+    while waiting:
+        table = waiting.pop()
+        waiting += table.get_children()
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (not symbol.is_assigned() if top else symbol.is_global()):
+                found.add(symbol.get_name())
+    return found
+
+
+def _home(name: str, value: Any) -> tuple[str, str] | None:
+    """A module that has a value, and under which name."""
+    name = getattr(value, "__name__", name)
+    ours = sorted(module for module in sys.modules if module.startswith("odyssey_core"))
+    for module in dict.fromkeys((getattr(value, "__module__", None), "typing", *ours)):
+        known = vars(sys.modules[module]) if module in sys.modules and module != "__main__" else {}
+        for found in (name, *(known if module in ours else ())):
+            if found in known and known[found] is value:
+                return module, found
+    return None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list | frozenset | set):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(_is_plain(each) for pair in value.items() for each in pair)
+    return type(value) in PLAIN

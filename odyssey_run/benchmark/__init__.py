@@ -1,1 +1,0 @@
-"""``task=benchmark``: this machine's speed, measured beside its peers."""

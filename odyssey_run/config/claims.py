@@ -1,0 +1,143 @@
+"""What a run is expected to reach: ``expect: {test/accuracy: ">= 0.86"}``, and whether it did."""
+
+import json
+import math
+import operator
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from odyssey_core.errors import shortened
+from odyssey_core.registry import nearest
+from odyssey_run.config.binding import Faults
+
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
+OF_HOOKS = "own/"  # in front of the metrics that hooks log
+HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
+TAG = "odyssey.claims"
+METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", "train/loss", "train/epoch_loss", "train/lr")
+NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of ``expect``.
+
+    Args:
+        metric: its name.
+        relation: one of ``OPERATORS``.
+        bound: the figure.
+    """
+
+    metric: str
+    relation: str
+    bound: float
+
+    def verdict(self, metrics: Mapping[str, float]) -> str:
+        """``held``, ``missed``, or ``undefined`` where the metric never came, which is not held."""
+        if self.metric not in metrics:
+            return UNDEFINED
+        return HELD if OPERATORS[self.relation](metrics[self.metric], self.bound) else MISSED
+
+
+def read(expect: Mapping[str, object]) -> list[Claim]:
+    """The claims of a configuration.
+
+    Raises:
+        Faults: conditions that are not a relation and a number, or on what the machine decides.
+    """
+    claims, faults = [], []
+    for metric, condition in expect.items():
+        if str(metric).startswith(OF_THE_MACHINE):
+            faults.append(
+                f"expect.{shortened(str(metric))}: depends on the machine and on what else it does, so it is recorded "
+                "and not held; expect what training decides, such as test/accuracy"
+            )
+            continue
+        found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
+        try:
+            bound = float(found[2]) if found else math.nan
+        except ValueError:
+            bound = math.nan
+        if math.isfinite(bound):
+            claims.append(Claim(str(metric), found[1], bound))
+        else:
+            faults.append(
+                f"expect.{shortened(str(metric))}: expected a relation ({', '.join(OPERATORS)}) and a number, such as "
+                f'">= 0.86", got {shortened(repr(condition))}'
+            )
+    if faults:
+        raise Faults(faults)
+    return claims
+
+
+def metrics(weights: Iterable[str], validated: bool, seeds: int) -> list[str]:
+    """The metrics of training that a run records, which can be claimed.
+
+    Args:
+        weights: names of the model's arrays with more than one axis.
+        validated: whether there are validation images.
+        seeds: of how many runs the mean is taken; of two or more there is the standard deviation too.
+    """
+    names = [*METRICS, *(f"{norm}/{name}" for name in weights for norm in NORMS)]
+    names = [name for name in names if validated or not name.startswith("val/")]
+    return [*names, *(f"{name}_std" for name in names if seeds > 1)]
+
+
+def unknown(expect: Mapping[str, object], known: Sequence[str], also: Sequence[str] = ()) -> list[str]:
+    """A fault for each claim on a metric that the run does not record.
+
+    Args:
+        expect: the claims.
+        known: the metrics that it records.
+        also: beginnings of names of which nobody knows before.
+    """
+    faults = []
+    for name in expect:
+        if str(name).startswith((*OF_THE_MACHINE, *also)):
+            continue
+        if name in METRICS and name not in known:
+            faults.append(f"expect: {name} needs a validation set, got trainer.validation_size 0")
+        elif name not in known:
+            near = next((n for n in known if n.endswith(f"/{name}")), None) or nearest(str(name), known)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(METRICS)}"
+            faults.append(f"expect: no metric is called {shortened(str(name))}; {hint}")
+    return faults
+
+
+def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a claim on several runs is held against: the mean of each metric that all have and, of two runs or more,
+    the standard deviation as ``NAME_std``."""
+    found: dict[str, float] = {}
+    for name in sorted(set.intersection(*map(set, runs))):
+        values = [run[name] for run in runs]
+        found[name] = math.fsum(values) / len(values)
+        if len(values) > 1:
+            found[f"{name}_std"] = statistics.stdev(values)
+    return found
+
+
+def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, object]]:
+    """One row a claim: metric, condition, value (None if it never came) and verdict."""
+    return [
+        {
+            "metric": claim.metric,
+            "condition": f"{claim.relation} {claim.bound:g}",
+            "value": metrics.get(claim.metric),
+            "verdict": claim.verdict(metrics),
+        }
+        for claim in claims
+    ]
+
+
+def all_held(rows: Sequence[Mapping[str, object]]) -> bool:
+    """Whether each of ``report``'s rows is."""
+    return all(row["verdict"] == HELD for row in rows)
+
+
+def encode(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """The file that a run keeps them in."""
+    return json.dumps(rows, indent=2).encode()

@@ -1,0 +1,126 @@
+"""What is wrong with parts of a configuration that are right by themselves: what they make, how they fit together."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from odyssey_core import ops
+from odyssey_core.data.dataset import Shape
+from odyssey_core.errors import ConfigError
+from odyssey_core.optim import Optimizer
+from odyssey_core.tensor import Tensor
+from odyssey_run.config import claims
+from odyssey_run.config.binding import Faults
+from odyssey_run.config.plugins import fault
+from odyssey_run.config.schema import SEEDS, TrainerConfig
+
+RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
+OF_RUNS = ("evaluate", "predict", "export", "verify", "doctor", "ui")  # whose model is that of a run
+MOST_WEIGHTS = 2**31  # numbers that an instruction can count
+
+
+def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | None) -> list[str]:
+    """One line a fault.
+
+    Args:
+        parts: components and groups by name, bound; those that are wrong already are left out.
+        root: values that belong to no group, likewise.
+        shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
+    """
+    task = parts.get("task")
+    modelled = shape and not (task and task.name in (*OF_RUNS, "data"))
+    of_model = of_shape(parts, root, shape) if modelled else ()
+    return list(dict.fromkeys([*_of_constructors(parts, root), *of_model, *_of_values(parts, root)]))
+
+
+def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) -> Iterator[str]:
+    """What is wrong with a model for images of (C, H, W), and with what rests on its weights; one line a fault.
+
+    Args:
+        parts, root: as `faults` takes them.
+        shape: of the data's images.
+    """
+    return _constructing(
+        parts,
+        (("model",), lambda: _parameters(parts["model"], shape)),
+        (("model", "optim"), lambda: _check_weights(_parameters(parts["model"], shape), parts["optim"].build())),
+        (("model", "trainer"), lambda: _check_claims(_parameters(parts["model"], shape), parts["trainer"], root)),
+    )
+
+
+def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    """What the constructors that load nothing find wrong, and what rests on what they make."""
+    return _constructing(
+        parts,
+        (("optim",), lambda: parts["optim"].build()),
+        (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
+        (("trainer",), lambda: parts["trainer"].step_rule),
+        ((), lambda: claims.read(root.get("expect", {}))),
+    )
+
+
+def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Callable[[], Any]]) -> Iterator[str]:
+    """What is found wrong when things are made whose parts are all there."""
+    for needed, construct in steps:
+        try:
+            if all(parts.get(name) for name in needed):
+                construct()
+        except Faults as faults:
+            yield from faults.lines
+        except Exception as error:
+            yield fault(error)
+
+
+def _parameters(model: Any, input_shape: Shape) -> dict[str, Tensor]:
+    """The parameters of a model for two classes of images of (C, H, W), by name."""
+    module = model.build(input_shape=input_shape, classes=2)
+    logits = module(ops.images((3, *input_shape)))
+    if getattr(logits, "shape", None) != (3, 2):
+        got = f"shape {logits.shape}" if isinstance(logits, Tensor) else repr(logits)
+        raise ConfigError(f"model.name: {model.name}: expected logits of shape (N, classes), here (3, 2), got {got}")
+    return module.parameters()
+
+
+def _check_weights(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> None:
+    optimizer.updates(parameters)
+    numbers = sum(math.prod(node.shape) for node in parameters.values())
+    arrays = 2 + len(optimizer.slots())  # the weights, their gradient, and what the rule keeps of each
+    needed, there = 4 * numbers * arrays, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there or numbers >= MOST_WEIGHTS:
+        raise ConfigError(
+            f"model: {numbers:,} weights need at least {needed / 2**30:,.0f} GiB to be trained, and this machine has "
+            f"{there / 2**30:,.0f} GiB; choose a smaller model"
+        )
+
+
+def _check_claims(parameters: Mapping[str, Tensor], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
+    if {"expect", "seeds", "hooks"} <= root.keys():
+        layers = [name for name, node in parameters.items() if len(node.shape) > 1]
+        known = claims.metrics(layers, trainer.validation_size != 0, root["seeds"])
+        if wrong := claims.unknown(root["expect"], known, (claims.OF_HOOKS,) if root["hooks"] else ()):
+            raise Faults(wrong)
+
+
+def _of_values(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    """What is right by itself and wrong together."""
+    trainer, task = parts.get("trainer"), parts.get("task")
+    if trainer and trainer.validation_size == 0:
+        for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
+            if value:
+                yield f"trainer.{key}: needs a validation set, got trainer.validation_size 0"
+    if {"seed", "seeds"} <= root.keys() and root["seed"] + root["seeds"] - 1 not in SEEDS:
+        yield f"seeds: the last of {root['seeds']} seeds would be above {SEEDS.high}; choose a smaller seed"
+    if task and task.name in RECORDING and "tracking" in parts and parts["tracking"].name == "mlflow":
+        yield from (f"{name}: {text}" for name, text in _unused_settings(parts))
+
+
+def _unused_settings(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Variables that MLflow knows and a run here would not go by, unless a key says the same in another way."""
+    for name, key, given in (
+        ("MLFLOW_RUN_NAME", "run.name=NAME", "run" in parts and parts["run"].name),
+        ("MLFLOW_RUN_ID", "resume=RUN to go on with a run", False),
+        ("MLFLOW_EXPERIMENT_ID", "tracking.experiment=NAME", parts["tracking"].experiment),
+    ):
+        if os.environ.get(name) and not given:
+            yield name, f"is set and not used here; unset it, and set {key}"

@@ -1,0 +1,299 @@
+"""The command line, read before Hydra composes anything, so that all its faults are told together.
+
+Hydra stops at the first unknown group option or key. Here its grammar alone is used: options of groups are handed on to
+be composed, values are set in what was composed, and the checker names every key that configures nothing.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from odyssey_core.errors import shortened
+from odyssey_core.registry import Registry, resolved, unknown
+from odyssey_run.config.masking import masked
+
+EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
+# Those whose options are registered: with the program, by plug-ins, or by installed packages.
+GROUPS = {"model": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule", "loss": "loss"}
+GROUPS |= {"task": "task"}
+KEY = re.compile(r"[A-Za-z_][\w/-]*(\.[\w/-]+)*")
+# Characters, and brackets inside one another, for more of which Hydra's parser takes seconds; and names in a key.
+LONGEST, DEEPEST = 4000, 30
+OPENING, CLOSING = "[{(", "]})"
+# What Hydra's own settings would do, done here in another way.
+HYDRA = {
+    "hydra.run": "the folder of a run is run.dir=FOLDER",
+    "hydra.sweep": "the folder of a sweep is runs/NAME, with sweep.name=NAME",
+    "hydra.sweeper": "give the values on the command line, with -m",
+    "hydra.mode": "a sweep is asked for with -m",
+    "hydra.launcher": "sweep.jobs= and sweep.executor= say where a sweep's runs are made",
+    "hydra.searchpath": "a folder with files of your own is --config-dir FOLDER",
+    "hydra.job": "the name of a run is run.name=NAME",
+    "hydra.verbose": "everything that a run says is in its train.log",
+}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a command line asks for.
+
+    Args:
+        groups: options of groups, for Hydra: ``model=mlp``.
+        values: what is set, by key, in the order typed.
+        texts: the same as typed: what stands after ``=``.
+        axes: what varies, for a sweep.
+        faults: one line each.
+        unread: the fault of each value that cannot be read; it is none where the key takes any text.
+        silent: groups whose option was wrong: what is said about their keys would rest on a guess.
+    """
+
+    groups: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    axes: tuple[Override, ...] = ()
+    faults: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+
+
+def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False) -> CommandLine:
+    """Sorts overrides into what Hydra composes, what is set in it, and what is wrong.
+
+    Args:
+        overrides: as typed.
+        options: of every group: ``{"model": ["lenet5", ...], ...}``.
+        sweeps: whether a key may have several values.
+    """
+    return _Reader(options, sweeps).read(list(overrides))
+
+
+class _Reader:
+    """Collects what `read` returns."""
+
+    def __init__(self, options: Mapping[str, list[str]], sweeps: bool):
+        self.options, self.sweeps, self._parse = options, sweeps, parser_for(options)
+        self.groups: dict[str, str] = {}
+        self.values: dict[str, Any] = {}
+        self.texts: dict[str, str] = {}
+        self.axes: list[Override] = []
+        self.faults: list[str] = []
+        self.unread: dict[str, str] = {}
+        self.silent: set[str] = set()
+
+    def read(self, overrides: list[str]) -> CommandLine:
+        for text in _joined(overrides):
+            key, equals, value = text.lstrip("+").partition("=")
+            if fault := _unfit(text, key, equals, value):
+                self.faults.append(fault)
+            elif key in self.options:
+                self._group(key, value, text)
+            elif (group := key.partition(".")[0]) in EMPTY_GROUPS:
+                self.faults.append(f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own")
+            elif key.startswith("sweep.") and not self.sweeps:
+                self.faults.append(f"{key} is for sweeps: add -m")
+            else:
+                self._value(key, value, text)
+        groups = tuple(f"{group}={option}" for group, option in self.groups.items())
+        return CommandLine(
+            groups,
+            self.values,
+            self.texts,
+            tuple(self.axes),
+            tuple(self.faults),
+            self.unread,
+            frozenset(self.silent),
+        )
+
+    def _group(self, group: str, value: str, text: str) -> None:
+        override = self._parse(group, value)
+        if group == "sweep" and not self.sweeps:
+            self.faults.append(f"{_said(text)} is for sweeps: add -m")
+        elif override is None:
+            self._refuse(group, _unreadable(text, group))
+        elif override.is_sweep_override() and not override.is_choice_sweep():
+            self._refuse(group, f"{group}: expected the name of an option ({', '.join(self.options[group])})")
+        elif wrong := list(self._wrong_options(override)):
+            self._refuse(group, *wrong)
+        elif override.is_sweep_override():
+            self._axis(override, text)
+        else:
+            chosen = [option for option in _options(override) if option != "null"]
+            self.groups.pop(group, None)
+            if chosen:
+                self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
+
+    def _refuse(self, group: str, *faults: str) -> None:
+        self.faults += faults
+        self.silent.add(group)
+
+    def _wrong_options(self, override: Override) -> Iterable[str]:
+        group = override.key_or_group
+        known, empty = self.options[group], group in EMPTY_GROUPS
+        value = None if override.is_sweep_override() else override.value()
+        if isinstance(value, dict) or (isinstance(value, list) and not empty):
+            got = "values" if isinstance(value, dict) else "a list"
+            names = ", ".join(known)
+            yield f"{group}: expected the name of an option ({names}), got {got}; set values as {group}.KEY=VALUE"
+            return
+        for option in _options(override):
+            if option in known or (empty and option == "null"):
+                continue
+            registered = registry_of(group) if group in GROUPS else {}
+            if option not in registered:
+                yield unknown(group, option, {*known, *registered}) + self._elsewhere(group, option)
+
+    @staticmethod
+    def _elsewhere(group: str, option: str) -> str:
+        """Where a file of that name lies that was not asked for."""
+        file = Path("conf") / group / f"{option}.yaml"
+        return f"; {file} is used with --config-dir conf" if KEY.fullmatch(option) and file.is_file() else ""
+
+    def _value(self, key: str, value: str, text: str) -> None:
+        override = self._parse(key, value)
+        if override is None:
+            self.unread[key] = _unreadable(text, key)
+        elif override.is_sweep_override() and self.sweeps:
+            self._axis(override, text)
+            return
+        elif override.is_sweep_override():
+            self.unread[key] = _several(key, value, override)
+        self.texts[key] = value
+        self.values[key] = value if key in self.unread else override.value()
+
+    def _axis(self, override: Override, text: str) -> None:
+        if not self.sweeps:
+            self._refuse(override.key_or_group, f"{_said(text)} has several values: sweep them with -m")
+        else:
+            self.axes.append(override)
+
+
+class _Groups:
+    """What Hydra's parser asks for ``glob()``."""
+
+    def __init__(self, options: Mapping[str, list[str]]):
+        self.options = options
+
+    def get_group_options(self, group: str, results_filter: object) -> list[str]:
+        return self.options.get(group, [])
+
+
+def parser_for(options: Mapping[str, list[str]]) -> Callable[[str, str], Override | None]:
+    """Hydra's parser of a key's value, which knows the groups; it gives None for what it cannot read."""
+    parser, groups = OverridesParser.create(), _Groups(options)
+
+    def parse(key: str, value: str) -> Override | None:
+        if len(value) > LONGEST or _depth(value) > DEEPEST:
+            return None
+        try:
+            override = parser.parse_override(f"key={value}")
+        except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
+            return None
+        override.key_or_group, override.input_line, override.config_loader = key, f"{key}={value}", groups
+        return override
+
+    return parse
+
+
+def registry_of(group: str) -> Registry:
+    """What the options of a group name; imported when it is asked for, as its entries are."""
+    from odyssey_core.register import REGISTRIES
+
+    return resolved(REGISTRIES[GROUPS[group]])
+
+
+def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """The groups in configuration folders and the options of each."""
+    options: dict[str, list[str]] = {group: [] for group in EMPTY_GROUPS}
+    for folder in folders:
+        for file in sorted(folder.glob("*/**/*.yaml")):
+            options.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file.stem)
+    return {group: sorted(set(names)) for group, names in options.items()}
+
+
+def _joined(overrides: list[str]) -> list[str]:
+    """Overrides without spaces around their ``=``, each of which the shell makes an argument of its own."""
+    joined, rest = [], list(overrides)
+    while rest:
+        text = rest.pop(0)
+        if rest and rest[0] == "=" and "=" not in text:
+            text = " ".join([text, *rest[:2]])
+            del rest[:2]
+        joined.append(text)
+    return joined
+
+
+def _options(override: Override) -> list[str]:
+    """Names of a group's options, as an override gives them."""
+    if override.is_sweep_override():
+        names: list[Any] = list(override.sweep_string_iterator())
+    else:
+        value = override.value()
+        names = value if isinstance(value, list) else [value]
+    return ["null" if name is None else str(name).strip("'\"").removesuffix(".yaml") for name in names]
+
+
+def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
+    """What is wrong with an override whatever its value means."""
+    if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in text):
+        return f"cannot read {_said(text)!r}: control characters and what is not UTF-8 are no text"
+    if text.startswith("~"):
+        return f"cannot read {_said(text)!r}: no key can be taken away; set it to another value"
+    if equals and (key != key.rstrip() or value != value.lstrip()):
+        return f"cannot read {_said(text)!r}: no spaces around =: {_said(f'{key.strip()}={value.strip()}')}"
+    if not equals:
+        return f"cannot read {_said(text)!r}: expected name=value, for example optim.lr=0.01 or model=lenet5"
+    if not KEY.fullmatch(key):
+        return f"cannot read {_said(text)!r}: expected a name such as optim.lr before =, got {_said(key)!r}"
+    if key.count(".") > DEEPEST:
+        return f"cannot read {_said(text)!r}: a key has at most {DEEPEST} dots"
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return f"{_said(key)}: Hydra's own settings are not used here{hydra_hint(key)}"
+    return None
+
+
+def hydra_hint(key: str) -> str:
+    """What does here what a setting of Hydra's would do."""
+    setting = ".".join(key.replace("/", ".").split(".")[:2])
+    near = HYDRA.get(setting) or HYDRA.get(next(iter(get_close_matches(setting, HYDRA, n=1, cutoff=0.9)), ""))
+    return f"; {near}" if near else ""
+
+
+def _several(key: str, value: str, override: Override) -> str:
+    """The fault of several values where one is expected."""
+    said = _said(f"{key}={value}")
+    parts = value.split(",")
+    if len(parts) == 2 and all(part.lstrip("-").isdigit() for part in parts):
+        return f"{said} has two values: sweep them with -m, or write {parts[0]}.{parts[1]}"
+    how = (
+        f"or write a list: {key}=[{value}]" if override.is_choice_sweep() and "(" not in value else "or give one value"
+    )
+    return f"{said} has several values: sweep them with -m, {_said(how)}"
+
+
+def _unreadable(text: str, key: str) -> str:
+    if len(text) > LONGEST:
+        return f"cannot read {_said(text)!r}: it has {len(text):,} characters, at most {LONGEST:,} are read"
+    if _depth(text) > DEEPEST:
+        return f"cannot read {_said(text)!r}: more than {DEEPEST} brackets inside one another"
+    quotes = f"'{_said(key)}=\"...\"'"
+    return f"cannot read {_said(text)!r}: close brackets and quotes; special characters need quotes: {quotes}"
+
+
+def _said(text: str) -> str:
+    """What was typed, as a message repeats it: a password is taken out before the rest is cut short."""
+    return shortened(masked(text))
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once, at most."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in OPENING) - (character in CLOSING)
+        deepest = max(deepest, depth)
+    return deepest

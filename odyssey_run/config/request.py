@@ -1,0 +1,306 @@
+"""From a composed configuration to a checked request: names to registries, keys to constructors' arguments."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from odyssey_core.backends import BACKENDS
+from odyssey_core.data import DATASETS
+from odyssey_core.data.dataset import shape_before_loading
+from odyssey_core.errors import ConfigError, shortened
+from odyssey_core.fitting import fits
+from odyssey_core.losses import LOSSES
+from odyssey_core.models import MODELS
+from odyssey_core.models.layers import names
+from odyssey_core.nn import LAYERS
+from odyssey_core.optim import OPTIMIZERS, SCHEDULERS
+from odyssey_core.registry import Registry, resolved
+from odyssey_run.config import combinations
+from odyssey_run.config.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
+from odyssey_run.config.command_line import EMPTY_GROUPS
+from odyssey_run.config.composition import set_value
+from odyssey_run.config.plugins import Plugin, behind
+from odyssey_run.config.registries import HOOKS, TASKS
+from odyssey_run.config.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
+
+BEGIN = ("weights", "head")  # of the group model: what training begins with, no arguments of the architecture
+REGISTRIES: dict[str, Registry] = {
+    "model": MODELS,
+    "data": DATASETS,
+    "loss": LOSSES,
+    "optim": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+    "backend": BACKENDS,
+}
+UNBUILT = ("backend",)  # what nothing is made of before a run begins
+GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered constructor with the arguments that its YAML sets.
+
+    Args:
+        makes: what a plug-in's constructor must give, as `Registry` has it.
+    """
+
+    name: str
+    target: Any
+    arguments: dict[str, Any]
+    makes: str | None = None
+
+    def build(self, **provided: Any) -> Any:
+        """Calls the constructor.
+
+        Raises:
+            OdysseyError: whatever it finds wrong with its arguments.
+        """
+        made = self.target(**provided, **self.arguments)
+        if self.makes and not isinstance(made, resolved(self.makes)):
+            expected = self.makes.replace(":", ".")
+            raise ConfigError(f"{self.name}: returns {shortened(repr(made))}, expected an object of {expected}")
+        return made
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, checked: nothing is loaded yet.
+
+    Args:
+        config: the composed, resolved configuration as plain values.
+        overrides: the command line that led to it.
+        plugins: the files that were named, and the packages that it takes something from.
+        hooks: called after each epoch, in this order.
+        weights: a file or a run whose weights training begins with; None draws them.
+        head: whether the last layer is drawn all the same.
+    """
+
+    config: dict[str, Any]
+    overrides: tuple[str, ...]
+    plugins: tuple[Plugin, ...]
+    seed: int
+    seeds: int
+    resume: str | None
+    expect: dict[str, Any]
+    hooks: tuple[Component, ...]
+    run: FolderConfig
+    plots: PlotsConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    task: Component
+    model: Component
+    weights: str | None
+    head: bool
+    data: Component
+    loss: Component
+    optim: Component
+    scheduler: Component
+    backend: Component
+
+
+def check(
+    config: dict[str, Any],
+    overrides: tuple[str, ...] = (),
+    silent: frozenset[str] = frozenset(),
+    plugins: tuple[Plugin, ...] = (),
+) -> Request:
+    """Holds a configuration against the schema and the constructors.
+
+    Args:
+        config: composed and resolved, without Hydra's own section.
+        overrides: the command line, to be recorded.
+        silent: groups whose faults say nothing.
+        plugins: the files that were named.
+
+    Raises:
+        Faults: everything that is wrong, at once; nothing where only the silent groups are.
+    """
+    paths = list(_paths(config))
+    task, of_task, faults = _task(config, paths)
+    own = {key: value for key, value in config.items() if key not in of_task}
+    if "task" in silent:  # keys at the root may belong to the one that was meant
+        faults, own = [], {key: value for key, value in own.items() if key in parameters(RunConfig)}
+    root, wrong = bind(RunConfig, own, "", also=(*of_task, "sweep", *EMPTY_GROUPS), elsewhere=paths)
+    faults += wrong
+    parts: dict[str, Any] = {"task": task}
+    for group, schema in GROUPS.items():
+        arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=paths)
+        faults += _heard(wrong, group, root, silent)
+        if not wrong:
+            parts[group] = schema(**arguments)
+    weights, head, wrong = _begin(root.get("model", {}))
+    faults += wrong
+    parts["hooks"], wrong = _hooks(root.get("hooks", []))
+    faults += wrong
+    shape = None
+    # Looking a backend up imports it. What is as its file has it is right, since a test binds every file: it comes
+    # last, and not at all where something else is already wrong.
+    for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
+        if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
+            continue
+        component, wrong = _component(group, registry, root.get(group, {}), paths)
+        faults += _heard(wrong, group, root, silent)
+        if not wrong:
+            parts[group] = component
+        if component and group == "data":
+            shape = shape_before_loading(component.target, component.arguments)
+    sound = {name: part for name, part in parts.items() if name not in silent}
+    faults += combinations.faults(sound, root, shape)
+    if faults or silent:
+        raise Faults(faults)
+    values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
+    sources = [registry.added.get(parts[group].name) for group, registry in [*REGISTRIES.items(), ("task", TASKS)]]
+    sources += [HOOKS.added.get(hook.name) for hook in parts["hooks"]]
+    sources += map(LAYERS.added.get, sorted(names(parts["model"].arguments.get("layers"))))
+    plugins = tuple(dict.fromkeys((*plugins, *behind(sources))))
+    return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **values, **parts)
+
+
+def _paths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of all keys that there are, which an unknown one is compared with."""
+    yield from (name for name in parameters(RunConfig) if name not in {**GROUPS, **REGISTRIES, "task": None})
+    for group, schema in GROUPS.items():
+        yield from (f"{group}.{name}" for name in parameters(schema))
+    for group in REGISTRIES:
+        values = config.get(group)
+        name = values.get("name") if isinstance(values, Mapping) else None
+        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or _options(group, name))
+
+
+def _options(group: str, name: Any) -> Iterable[str]:
+    """What a signature takes."""
+    registry = REGISTRIES[group]
+    return parameters(registry[name], registry.provided) if name in registry else ()
+
+
+def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
+    """Gives keys that take any text what was typed, where the grammar of values made something else of it or nothing:
+    a name of digits alone, a file name with brackets.
+
+    Args:
+        config: changed in place.
+        typed: text by key.
+        unread: fault by key, of values that could not be read.
+
+    Returns:
+        The faults of ``unread`` that stand, since their keys do not take any text.
+    """
+    standing = {}
+    for key, text in typed.items():
+        value = _at(config, key)
+        if key in unread:
+            annotation = _annotation(config, key)  # None for a key that configures nothing, which is told as such
+            if annotation is not None and not takes_text(annotation):
+                standing[key] = unread[key]
+        elif value is not None and not isinstance(value, str):
+            annotation = _annotation(config, key)
+            if takes_text(annotation) and not fits(value, annotation):
+                set_value(config, key, text)
+    return standing
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _annotation(config: Mapping[str, Any], path: str) -> Any:
+    """What a key takes; None for a key that configures nothing."""
+    group, _, key = path.partition(".")
+    if (group == "expect" and key) or (group == "model" and key in BEGIN):
+        return str
+    if not key:
+        task = TASKS.get(config["task"].get("name"))
+        known = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
+        key = group
+    elif group in REGISTRIES:
+        target = REGISTRIES[group].get(_at(config, f"{group}.name"))
+        known = parameters(target, REGISTRIES[group].provided) if target else {}
+    else:
+        known = parameters(schema) if (schema := {**GROUPS, "sweep": SweepConfig}.get(group)) else {}
+    return known[key].annotation if key in known else None
+
+
+def _task(config: dict[str, Any], paths: list[str]) -> tuple[Component | None, set[str], list[str]]:
+    """The task, the keys at the root that are its arguments, and what is wrong with them."""
+    name = config["task"].get("name")
+    try:
+        target = TASKS[name]
+    except ConfigError as error:
+        return None, set(), [f"task.name: {error}"]
+    own = parameters(target, TASKS.provided)
+    missing = [key for key in own if config.get(key) == MISSING]
+    given = {key: value for key, value in config.items() if key in own and key not in missing}
+    arguments, faults = bind(target, given, "", (*TASKS.provided, *missing))
+    faults += [f"task={name} needs {key}=VALUE; odyssey-run --help task={name} says what it is" for key in missing]
+    grouped = [(key, p.annotation) for key, p in own.items() if is_dataclass(p.annotation)]
+    elsewhere = [*paths, *own, *(f"{key}.{field.name}" for key, group in grouped for field in fields(group))]
+    faults += [unknown_key(k, "task", ["name"], elsewhere, v) for k, v in config["task"].items() if k != "name"]
+    return Component(name, target, arguments), set(own), faults
+
+
+def _begin(model: Mapping[str, Any]) -> tuple[str | None, bool, list[str]]:
+    """Where the model's first weights come from, and whether its last layer is drawn all the same."""
+    weights, head = (model.get(key) for key in BEGIN)
+    faults = []
+    if not (weights is None or isinstance(weights, str)):
+        faults.append(f"model.weights: expected a safetensors file, a run or null, got {weights}")
+    if head not in (None, "new"):
+        faults.append(f"model.head: expected new or null, got {head}")
+    elif head and weights is None:
+        faults.append("model.head: new replaces the last layer of model.weights, which is null; set that too")
+    return weights, head == "new", faults
+
+
+def _hooks(values: list[Any]) -> tuple[tuple[Component, ...], list[str]]:
+    """The hooks, and what is wrong with them."""
+    hooks, faults = [], []
+    for i, value in enumerate(values):
+        value = {"name": value} if isinstance(value, str) else value
+        if not isinstance(value, dict) or "name" not in value:
+            faults.append(f"hooks[{i}]: expected the name of a hook, or a mapping with name: and options, got {value}")
+            continue
+        try:
+            target = HOOKS[value["name"]]
+        except ConfigError as error:
+            faults.append(f"hooks[{i}]: {error}")
+            continue
+        arguments, wrong = bind(target, {key: x for key, x in value.items() if key != "name"}, f"hooks[{i}]")
+        faults += wrong
+        hooks.append(Component(value["name"], target, arguments))
+    return tuple(hooks), faults
+
+
+def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:
+    return [] if group in silent or group not in root else faults
+
+
+def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
+    return _shipped(group, str(values.get("name"))) == values
+
+
+@cache
+def _shipped(group: str, name: str) -> dict[str, Any] | None:
+    file = files("odyssey_run.conf") / group / f"{name}.yaml"
+    return yaml.safe_load(file.read_text()) if name in REGISTRIES[group] and file.is_file() else None
+
+
+def _component(
+    group: str, registry: Registry, values: Mapping[str, Any], paths: list[str]
+) -> tuple[Component | None, list[str]]:
+    name, also = values.get("name"), BEGIN if group == "model" else ()
+    if name is None:
+        return None, [f"{group}.name: the file has no name:, which says what to make; known: {', '.join(registry)}"]
+    try:
+        target = registry[name]
+    except ConfigError as error:
+        return None, [f"{group}.name: {error}"]
+    arguments = {key: value for key, value in values.items() if key not in ("name", *also)}
+    arguments, faults = bind(target, arguments, group, registry.provided, also, paths)
+    return Component(name, target, arguments, registry.makes if name in registry.added else None), faults

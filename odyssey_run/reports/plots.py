@@ -1,0 +1,70 @@
+"""The pictures of a run and its report. Matplotlib is imported when they are drawn and not before."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from odyssey_core.checkpoint import write_atomic
+
+if TYPE_CHECKING:
+    from odyssey_core.classifier import Classifier
+    from odyssey_run.reports.scores import Scores
+
+FOLDER, REPORT = "plots", "report.html"
+
+
+def load() -> None:
+    """Imports what `draw` needs, about half a second: best done while the run waits for something else."""
+    from odyssey_run.reports import confusion, curves, images, report  # noqa: F401
+
+
+def draw(
+    folder: Path,
+    records: Sequence[Mapping[str, Any]],
+    classifier: "Classifier",
+    scores: "Scores",
+    sample: Any,
+    claims: Sequence[Mapping[str, Any]] = (),
+) -> list[Path]:
+    """Draws what there is to see of a run.
+
+    Args:
+        folder: of the run.
+        records: the journal of the training.
+        classifier: the trained model.
+        scores: its answers on the test images.
+        sample: (C, H, W) uint8, upright: an image to show the first layer's answers to.
+        claims: rows of ``claims.report``.
+
+    Returns:
+        What was written: the folder of pictures and tables, and the report.
+    """
+    from odyssey_run.reports import confusion, curves, images, report, style
+    from odyssey_run.tracking.journal import series
+
+    points, names = series(records), scores.class_names
+    with style.styled():
+        pictures = {
+            "learning": curves.learning(points, classifier.loss.label),
+            "confusion": confusion.matrix(scores.confusion, names),
+            "classes": confusion.classes(scores.confusion, names),
+            "mistakes": images.mistakes(scores),
+            "first_layer": images.first_layer(classifier, sample),
+            "norms": curves.norms(points),
+        }
+        files = {name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn}
+    write_atomic(folder / FOLDER / "classes.csv", table(report.rows_of_classes(scores)))
+    page = report.page(records, points, scores, claims, files)
+    write_atomic(folder / REPORT, page.encode())
+    return [folder / FOLDER, folder / REPORT]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """CSV with the keys as its head."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()

@@ -1,0 +1,181 @@
+"""What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from odyssey_run.config.masking import masked
+from odyssey_run.runs import events
+from odyssey_run.runs.events import Listener, Outcome
+from odyssey_run.runs.streams import Lasting
+
+MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
+COLUMNS = (
+    ("epoch", 9),
+    ("train loss", 12),
+    ("val loss", 10),
+    ("val acc", 9),
+    ("lr", 10),
+    ("train s", 9),
+    ("images/s", 11),
+)
+
+
+class Screen(Listener):
+    """Prints to stdout and to a log file.
+
+    Args:
+        log: train.log, appended to.
+        quiet: print nothing.
+    """
+
+    def __init__(self, log: Path, quiet: bool = False):
+        self.console = Console(
+            file=Lasting(sys.stdout),
+            highlight=False,
+            emoji=False,
+            markup=False,
+            quiet=quiet,
+            # A notebook calls itself a terminal, but a bar would leave a line each time it moves.
+            force_terminal=False if type(sys.stdout).__module__.startswith("ipykernel") else None,
+            force_jupyter=False,
+        )
+        self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
+        self._bar: Progress | None = None
+
+    def say(self, text: str = "", style: str | None = None, log: bool = True) -> None:
+        """One line, never wrapped, so that an address can be copied."""
+        if log:
+            self.log(text)
+        self.console.print(Text(masked(text), style or ""), soft_wrap=True)
+
+    def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
+        """One line of a summary: a name, what it is, and something aside."""
+        text = masked(text)
+        if log:
+            self.log(f"{name:<9}{text}{'  ' + note if note else ''}")
+        line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
+        self.console.print(line, soft_wrap=True)
+
+    def log(self, text: str) -> None:
+        """A line for the log alone; where it cannot be written, what it tells is in the journal all the same."""
+        with suppress(OSError):
+            self._log.write(masked(text) + "\n")
+
+    def trace(self, error: BaseException) -> None:
+        """Where an exception came from, in the log alone."""
+        self.log("".join(traceback.format_exception(error)))
+
+    def begin(self, steps: int) -> None:
+        """The head of the table, and the bar where there is a terminal."""
+        self.say()
+        self.say("".join(f"{name:>{width}}" for name, width in COLUMNS), "bold")
+        if self.console.is_terminal and not self.console.quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
+                _Figures(),
+                console=self.console,
+                transient=True,
+                refresh_per_second=8,
+            )
+            self._bar.start()
+            self._bar.add_task("starting", total=steps, figures="")
+
+    def progress(self, progress: events.Progress) -> None:
+        if self._bar is None:
+            return
+        figures = f"loss {progress.loss:.3f}"
+        if progress.images_per_s:
+            figures += f" · {progress.images_per_s:,.0f} images/s"
+        if progress.seconds_left is not None:
+            figures += f" · {duration(progress.seconds_left)} left"
+        task = self._bar.tasks[0].id
+        self._bar.update(task, completed=progress.step, description=f"epoch {progress.epoch}", figures=figures)
+
+    def evaluating(self, what: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.tasks[0].id, description=what, figures="")
+
+    def epoch(self, epoch: events.Epoch) -> None:
+        cells = (
+            f"{epoch.epoch}/{epoch.epochs}",
+            f"{epoch.train_loss:.4f}",
+            "-" if epoch.val_loss is None else f"{epoch.val_loss:.4f}",
+            "-" if epoch.val_accuracy is None else f"{epoch.val_accuracy:.2%}",
+            f"{epoch.lr:.4g}",
+            f"{epoch.train_s:.2f}",
+            f"{epoch.images_per_s:,.0f}",
+        )
+        line = "".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+        every = -(-epoch.epochs // MOST_ROWS)
+        if epoch.epoch % every == 0 or epoch.epoch in (1, epoch.epochs):
+            self.say(line)
+        else:
+            self.log(line)
+
+    def stopping(self, reason: str) -> None:
+        self.say(reason)
+
+    def stop_bar(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def end(self, outcome: Outcome, images: int, weights: Path) -> None:
+        """How it ended and where the weights are."""
+        self.stop_bar()
+        self.say()
+        if outcome.status == "FINISHED":
+            found = f"{outcome.test_accuracy:.2%}"
+            note = f"{outcome.test_correct:,} of {images:,}, loss {outcome.test_loss:.4f}"
+            self.field("test", f"accuracy {found}", note)
+            self.field("speed", f"{outcome.images_per_s:,.0f} images/s", "training alone, without compilation")
+        else:
+            self.say(f"{outcome.status} after {outcome.step:,} steps: {outcome.reason}", "bold red")
+        self.field("weights", str(weights))
+
+    def claims(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A line for each thing that was expected, with what was found."""
+        for row in rows:
+            found = "never came" if row["value"] is None else f"{row['value']:.6g}"
+            style = "green" if row["verdict"] == "held" else "bold red"
+            self.say(f"{'claim':<9}{row['metric']} {row['condition']}: {found}, {row['verdict']}", style)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Shows on a terminal what is waited for."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield
+            return
+        with self.console.status(Text(what, "dim")):
+            yield
+
+    def close(self) -> None:
+        """Ends the log."""
+        self.stop_bar()
+        with suppress(OSError):
+            self._log.close()
+
+
+class _Figures(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["figures"], style="dim")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60}:{seconds % 60:02d} min"
+    return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"

@@ -1,0 +1,142 @@
+"""What a run must say about where it comes from: tags, and the process behind it."""
+
+import getpass
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.data import Dataset
+from odyssey_run.config import plugins, sources
+from odyssey_run.config.request import Request
+from odyssey_run.runs import command
+
+PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
+NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
+MOST_DIFF = 1_000_000  # characters
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """``{"optim": {"lr": 0.01}}`` as ``{"optim.lr": "0.01"}``."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = "null" if value is None else str(value)
+    return flat
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of the part of a configuration that decides a run's results."""
+    kept = {key: value for key, value in config.items() if key not in NO_RESULT}
+    backend = {key: value for key, value in config["backend"].items() if key != "threads"}
+    trainer = {key: value for key, value in config["trainer"].items() if key != "checkpoint_s"}
+    return hashlib.sha256(
+        json.dumps(kept | {"backend": backend, "trainer": trainer}, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
+    """What results with this data on this backend rest on, as MLflow tags."""
+    return {
+        "odyssey.data.name": dataset.name,
+        "odyssey.data.sha256": dataset.digest,
+        "odyssey.data.official": str(dataset.official).lower(),
+        "odyssey.backend": backend,
+    }
+
+
+def tags(request: Request) -> dict[str, str]:
+    """The program, the machine and the command behind a run, as MLflow tags."""
+    folder, commit = _repository()
+    values = {
+        "mlflow.source.name": "odyssey-run",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        command.TAG: command.line(request.overrides),
+        "odyssey.config.sha256": identity(request.config),
+        "odyssey.code.sha256": sources.digest(request.plugins),
+        **plugins.tags(request.plugins),
+        **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
+        **environment_tags(),
+    }
+    if commit:
+        values["mlflow.source.git.commit"] = commit
+        values["odyssey.git.dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
+    return values
+
+
+def uncommitted() -> bytes | None:
+    """What the code differs in from its commit, as a patch; None where it does not, or is in no repository."""
+    folder, commit = _repository()
+    diff = _git(folder, "diff", "HEAD") if commit else None
+    return f"{diff}\n".encode() if diff and len(diff) <= MOST_DIFF else None
+
+
+def _repository() -> tuple[Path, str | None]:
+    """The folder and the commit of the repository that holds this code, or that the run is started in."""
+    for folder in (Path(__file__).resolve().parent, Path.cwd()):
+        if commit := _git(folder, "rev-parse", "HEAD"):
+            return folder, commit
+    return Path.cwd(), None
+
+
+@cache
+def environment_tags() -> dict[str, str]:
+    """The machine and the packages, as MLflow tags."""
+    return {
+        "odyssey.python": platform.python_version(),
+        "odyssey.machine": f"{platform.system()} {platform.machine()}",
+        "odyssey.cpu": _cpu(),
+        **{f"odyssey.version.{name}": found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _cpu() -> str:
+    """The processor's name, as the system has it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def process() -> dict[str, Any]:
+    """The host, its boot and the process id: tells later whether a run that says nothing is still alive."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "pid": os.getpid(),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

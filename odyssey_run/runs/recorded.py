@@ -1,0 +1,377 @@
+"""Runs that were recorded: found by name, folder, key or MLflow id, here or in MLflow, and read from their journal."""
+
+import sys
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from odyssey_core.backends.base import Backend
+from odyssey_core.checkpoint import load_weights
+from odyssey_core.classifier import Classifier
+from odyssey_core.data import DATASETS
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.registry import unknown
+from odyssey_run.config import plugins
+from odyssey_run.config.schema import TrackingConfig
+from odyssey_run.runs import statements
+from odyssey_run.tracking.journal import FILE_NAME, parse, read, series, whole
+from odyssey_run.tracking.location import Store, resolve
+
+RUNS = Path("runs")  # in the working directory
+
+
+class _Metrics(dict[str, list[tuple[int, float]]]):
+    """Metrics by name; a name that there is not raises a KeyError that says which there are."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise KeyError(unknown("metric", name, self))
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run left.
+
+    Args:
+        records: its journal.
+        folder: where it is on this machine; None for one that only MLflow has.
+        weights: arrays under the names in the file, float32; empty for a run that kept none.
+        about: the file's metadata: how to use the weights alone.
+    """
+
+    records: list[dict[str, Any]] = field(repr=False)
+    folder: Path | None
+    weights: dict[str, np.ndarray] = field(repr=False)
+    about: dict[str, str] = field(repr=False)
+
+    @cached_property
+    def start(self) -> dict[str, Any]:
+        """The journal's first record."""
+        return next(r for r in self.records if r["kind"] == "start")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The composed configuration."""
+        return self.start["config"]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.start["name"]
+
+    @property
+    def key(self) -> str:
+        """The run's key, which a child names as its parent."""
+        return self.start["run"]
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """With their last values."""
+        return self.start["tags"] | {k: v for r in self.records if r["kind"] == "tags" for k, v in r["values"].items()}
+
+    @cached_property
+    def metrics(self) -> dict[str, list[tuple[int, float]]]:
+        """Name to (step, value), in the order of the journal."""
+        return _Metrics(series(self.records))
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """A row for each epoch: epoch, step, and the metrics that were recorded at its end.
+
+        ``pandas.DataFrame(run.history)`` is a table of it. ``train/loss`` is the latest one, over the last
+        ``trainer.log_every`` steps; ``train/epoch_loss`` is the mean over the epoch.
+        """
+        rows: dict[int, dict[str, Any]] = {}
+        for name, points in series(self.records).items():
+            if not name.startswith(("test/", "time/", "system/")):
+                for step, value in points:
+                    rows.setdefault(step, {"step": step})[name] = value
+        latest: dict[str, Any] = {}
+        history: list[dict[str, Any]] = []
+        for row in (rows[step] for step in sorted(rows)):
+            latest |= {name: row[name] for name in ("train/loss", "train/lr") if name in row}
+            if "train/epoch_loss" in row:
+                history.append({"epoch": len(history) + 1, **row, **latest})
+        return history
+
+    @cached_property
+    def end(self) -> dict[str, Any]:
+        """The record of its end; empty while it runs or where it was cut off."""
+        last = [r for r in self.records if r["kind"] in ("resume", "end")][-1:]
+        return last[0] if last and last[0]["kind"] == "end" else {}
+
+    @property
+    def status(self) -> str | None:
+        """FINISHED, FAILED or KILLED; None while it runs or where it was cut off."""
+        return self.end.get("status")
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not finish."""
+        return self.end.get("reason")
+
+    @property
+    def run_id(self) -> str | None:
+        """In MLflow."""
+        return next((r["run_id"] for r in self.records if "run_id" in r), None)
+
+    @property
+    def experiment_id(self) -> str | None:
+        """In MLflow."""
+        return next((r["experiment_id"] for r in self.records if "experiment_id" in r), None)
+
+    def classifier(self, backend: Backend | None = None) -> Classifier:
+        """The trained model, ready to answer; by default on the fast backend.
+
+        Raises:
+            DataError: the run kept no weights.
+            ConfigError: a plug-in is missing that the model cannot do without.
+        """
+        self._require_weights()
+        plugins.require(plugins.needed(self.about), f"run_id: the model of {self.name} has operations of its own")
+        return Classifier(self.weights, self.about, backend)
+
+    def predict(self, images: Any) -> tuple[list[str], np.ndarray]:
+        """Class names (N) and probabilities (N, classes) float64.
+
+        Args:
+            images: (N, C, H, W), (N, H, W, C), or (N, H, W) where C is 1: whole numbers from 0 to 255, as an array or
+                nested lists, upright; ``Dataset.upright_test`` has those of a data set.
+
+        Raises:
+            DataError: other images, or no weights.
+        """
+        classifier = self._classifier
+        probabilities = classifier.probabilities(classifier.pixels(images))
+        return [classifier.class_names[i] for i in probabilities.argmax(axis=1).tolist()], probabilities
+
+    def confusion(self, images: Any, labels: Any) -> np.ndarray:
+        """How often each class is taken for which: (classes, classes) int64, a row for each true class.
+
+        Args:
+            images: as `predict` takes them.
+            labels: (N,) the true classes, as numbers or names.
+
+        Raises:
+            DataError: other images or labels.
+        """
+        names, known = list(self._classifier.class_names), np.asarray(labels)
+        predicted = [names.index(name) for name in self.predict(images)[0]]
+        true = [names.index(str(x)) if str(x) in names and known.dtype.kind in "US" else x for x in known.tolist()]
+        if known.shape != (len(predicted),) or not all(isinstance(x, int) and 0 <= x < len(names) for x in true):
+            raise DataError(
+                f"labels: expected {len(predicted)} numbers from 0 to {len(names) - 1}, or names of classes, got "
+                f"{known.dtype} of shape {known.shape}"
+            )
+        counts = np.zeros((len(names), len(names)), np.int64)
+        np.add.at(counts, (true, predicted), 1)
+        return counts
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the run ended, and its curves where they were drawn."""
+        from html import escape  # for notebooks alone
+
+        ended = [f"{self.status or 'running'}", *([self.reason] if self.reason else [])]
+        ended += [f"test accuracy {points[-1][1]:.2%}" for points in [self.metrics.get("test/accuracy")] if points]
+        shown = f"<b>{escape(self.name)}</b>: {escape(', '.join(ended))}<br><code>{escape(str(self.folder))}</code>"
+        picture = self.folder / "plots" / "learning.png" if self.folder else None
+        if picture and picture.is_file():
+            data = b64encode(picture.read_bytes()).decode()
+            shown += f'<br><img width="480" alt="loss and accuracy" src="data:image/png;base64,{data}">'
+        return shown
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        return self.classifier()
+
+    def _require_weights(self) -> None:
+        """Raises DataError where there are none."""
+        if not self.weights:
+            hint = "; it is the mean of several, choose one of them" if "odyssey.seeds" in self.tags else ""
+            raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
+
+
+def weights_file(model: str) -> Path:
+    """Where a run keeps its weights, in its folder and among its artifacts."""
+    return Path(f"{model}_weights") / f"{model}.safetensors"
+
+
+def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
+    """The run that is meant.
+
+    Args:
+        run_id: a folder, the name of one under runs/, a run's key, or its id in MLflow.
+        tracking: where MLflow is, for a run that is not on this machine.
+
+    Raises:
+        ConfigError: no such run, or several.
+        DataError: a run that was not recorded by this program, or whose files are damaged.
+    """
+    if folder := locate(run_id):
+        return open_folder(folder)
+    store = resolve(tracking, "")
+    if store is None or (store.database and not store.database.exists()):
+        here = ", ".join(path.parent.name for path in sorted(RUNS.rglob(FILE_NAME))[-10:]) or "none"
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor is there an MLflow store; the last runs: {here}")
+    return _from_mlflow(run_id, store)
+
+
+def locate(run_id: str) -> Path | None:
+    """The folder of a run on this machine; None where there is none.
+
+    Args:
+        run_id: as `find` takes it.
+
+    Raises:
+        ConfigError: several.
+    """
+    if (Path(run_id) / FILE_NAME).is_file():
+        return Path(run_id)
+    places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
+    fitting = [p for p in places if p.name == run_id] or [p for p in places if _is_called(p, run_id)]
+    if len(fitting) > 1:
+        raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
+    return fitting[0] if fitting else None
+
+
+def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that a command means which names none but sets keys of it, as ``data.root=``: those of the run.
+
+    Args:
+        config: as composed, before what was typed is set in it.
+        typed: the values, by key.
+
+    Raises:
+        OdysseyError: no such run.
+    """
+    if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
+        return config["data"]
+    tracking = config["tracking"] if isinstance(config["tracking"], dict) else {}
+    known = {each.name: tracking.get(each.name) for each in fields(TrackingConfig)}
+    known = {
+        name: typed.get(f"tracking.{name}", value) for name, value in known.items()
+    }  # the others are refused later
+    store = TrackingConfig(**{name: value if value is None else str(value) for name, value in known.items()})
+    run = find(run_id, store)
+    data = dict(run.config["data"])
+    if data["name"] not in DATASETS:
+        plugins.require(plugins.recorded(run.tags), f"run_id: {run.name} was trained on {data['name']}")
+    return data
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run has written at least its first line there.
+
+    Raises:
+        DataError: a first line that is none of this program.
+    """
+    return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
+
+
+def open_run(folder: Path) -> RecordedRun:
+    """The run in a folder, without its weights.
+
+    Raises:
+        DataError: a journal that is damaged or is none of this program.
+    """
+    return RecordedRun(whole(read(folder / FILE_NAME)[0], folder / FILE_NAME), folder, {}, {})
+
+
+def first_record(journal: Path) -> dict[str, Any] | None:
+    """A journal's first record, without reading the others; None where not even that was written.
+
+    Raises:
+        DataError: a first line that is none of this program.
+    """
+    with open(journal, "rb") as file:
+        line = file.readline()
+    return whole(parse(line, journal), journal)[0] if line.endswith(b"\n") else None
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Where several runs are looked through: one whose journal is damaged costs a line and stops nothing else."""
+    try:
+        yield
+    except DataError as error:
+        print(f"odyssey-run: {error}; it is passed over", file=sys.stderr)
+
+
+def open_folder(folder: Path) -> RecordedRun:
+    """The run in a folder.
+
+    Raises:
+        DataError: a journal without a beginning, or weights that are damaged.
+    """
+    return _read(folder, folder.absolute())
+
+
+def _read(folder: Path, kept: Path | None) -> RecordedRun:
+    if not begun(folder):
+        raise DataError(f"{folder / FILE_NAME}: says nothing of how the run began")
+    run = replace(open_run(folder), folder=kept)
+    weights = weights_file(run.config["model"]["name"])
+    if not (folder / weights).exists():
+        return run
+    if run.end:
+        _check_stated(folder, run, weights)
+    return RecordedRun(run.records, kept, *load_weights(folder / weights))
+
+
+def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
+    """What is read of a run that has ended is what it stated, and what ``task=verify`` held.
+
+    Raises:
+        DataError: something is not.
+    """
+    listed, journal = folder / statements.FILE, folder / FILE_NAME
+    if not listed.exists():
+        raise DataError(f"{folder}: has no {statements.FILE}; the run was not made with this version of the program")
+    content = listed.read_bytes()
+    stated = statements.decode(content, str(listed))
+    told = stated.get("journal") if isinstance(stated.get("journal"), dict) else {}
+    kept, begun_with = (folder / weights).read_bytes(), journal.read_bytes()[: told.get("bytes", 0)]
+    found = {
+        listed: (content, run.tags.get(statements.TAG)),
+        journal: (begun_with, told.get("sha256")),
+        folder / weights: (kept, stated.get(f"files/{weights.as_posix()}")),
+    }
+    for path, (now, was) in found.items():
+        if statements.sha256(now) != was:
+            line = f"{path}: SHA-256 is {statements.sha256(now)[:12]}, the run stated {str(was)[:12]}"
+            raise DataError(f"{line}; it was changed or damaged after the run")
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    with passing_over():
+        records = read(folder / FILE_NAME)[0]
+        return any(name in (r.get("run_id"), r.get("run") if r["kind"] == "start" else None) for r in records)
+    return False
+
+
+def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
+    from odyssey_run.tracking.client import fault_of, make_client
+
+    try:
+        client = make_client(store)
+        artifacts = {item.path for item in client.list_artifacts(run_id)}
+    except Exception as error:  # whatever a store or a server answers with
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.shown}: {fault_of(error)}") from None
+    if FILE_NAME not in artifacts:
+        raise DataError(
+            f"run_id: {run_id} in {store.shown} has no {FILE_NAME}; it is unfinished, or not of this program"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        for path in artifacts:
+            if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
+                client.download_artifacts(run_id, path, place)
+        run = _read(Path(place), None)
+        if run.tags.get(statements.TAG) != client.get_run(run_id).data.tags.get(statements.TAG):
+            raise DataError(f"run_id: {run_id} in {store.shown} has another run digest than its {FILE_NAME} states")
+        return run

@@ -1,0 +1,166 @@
+"""What a run states: one list, made when the run ends, hashed into one digest, and held by ``task=verify``.
+
+The list is the file ``statements.json``, a statement a line, and the run digest is the SHA-256 of that file. It is made
+from the run's journal and the files in its folder, by the same function for a run that ends and for one that is
+verified; what MLflow shows is put under the same names (`evidence`) and compared with it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.checkpoint import stray_files, write_atomic
+from odyssey_core.errors import DataError
+from odyssey_run.config.claims import OF_THE_MACHINE
+from odyssey_run.tracking import models
+from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, inside, now, parse, read, series, whole
+
+FILE, TAG = "statements.json", "odyssey.run.sha256"
+CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
+# Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
+MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
+_SHOWN = re.compile(MARK + rb">([0-9a-f]{64})<")
+# How a statement can be held, the strongest first.
+TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with a digest", "only stated"
+HELD = (TRAINED, DERIVED, COMPARED)
+
+
+def of_run(folder: Path, content: bytes, end: Mapping[str, Any], children: Mapping[str, str]) -> dict[str, Any]:
+    """The list.
+
+    Args:
+        folder: holds the files that the journal names.
+        content: the journal up to its last end.
+        end: that record: status, reason and time.
+        children: the runs under it, run digest by key.
+
+    Raises:
+        DataError: a journal that is none.
+    """
+    records = whole(parse(content, folder / FILE_NAME), folder / FILE_NAME)
+    start = records[0]
+    stated: dict[str, Any] = {
+        "name": start["name"],
+        "parent": start["parent"],
+        "status": end["status"],
+        "reason": end["reason"],
+        "began": start["time"],
+        "ended": end["time"],
+        "journal": {"bytes": len(content), "sha256": sha256(content)},
+    }
+    stated |= {f"params/{key}": value[:MAX_PARAM] for key, value in start["params"].items()}
+    tags = start["tags"] | {k: v for r in records if r["kind"] == "tags" for k, v in r["values"].items()}
+    stated |= {f"tags/{key}": value for key, value in tags.items() if key != TAG}
+    stated[f"tags/{RUN_TAG}"] = start["run"]
+    if facts := models.facts(start["tags"]):
+        stated["data"] = facts
+    times = {(r["step"], name): r["time"] for r in records if r["kind"] == "metrics" for name in r["values"]}
+    for name, points in series(records).items():
+        stated[f"metrics/{name}"] = sorted([step, value, times[step, name]] for step, value in points)
+    stated |= {f"children/{key}": value for key, value in children.items()}
+    for record in records:
+        if record["kind"] == "artifact" and record["path"] != FILE:  # of an earlier end
+            stated |= dict(_files(folder, record["path"], "files/"))
+            if record["path"] == CHECKPOINT and end["status"] != "KILLED":
+                stated[f"files/{CHECKPOINT}"] = None  # MLflow keeps that of an earlier process
+        elif record["kind"] == "model":
+            stated |= dict(_files(folder, record["path"], "models/"))
+            stated[f"models/{record['path']}"] = models.shown(records)
+    return stated
+
+
+def _files(folder: Path, name: str, prefix: str) -> Iterator[tuple[str, str | None]]:
+    """SHA-256 of a file or of every file in a folder; None for one that a resumed run has left behind."""
+    place = inside(folder, name)
+    if not place.is_dir():
+        yield f"{prefix}{name}", _of_file(place) if place.is_file() else None
+        return
+    for path in sorted(place.rglob("*")):
+        if path.is_file():
+            yield f"{prefix}{path.relative_to(folder).as_posix()}", _of_file(path)
+
+
+def _of_file(path: Path) -> str:
+    content = path.read_bytes()
+    return sha256(_pending(content) if path.name == REPORT else content)
+
+
+def sha256(content: bytes) -> str:
+    """In hex, as files are stated."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _pending(page: bytes) -> bytes:
+    """A report with noughts in place of its run digest."""
+    return _SHOWN.sub(MARK + PENDING, page, count=1)
+
+
+def shows(page: bytes, digest: str) -> bool:
+    """Whether a report shows this run digest and no other; noughts, where it was sent before the run's end."""
+    found = [shown.decode() for shown in _SHOWN.findall(page)]
+    return page.count(MARK) == 1 and found in ([digest], ["0" * 64])
+
+
+def encode(stated: Mapping[str, Any]) -> bytes:
+    """The file: one JSON object, a statement a line, in the order of their names."""
+    lines = [f"{json.dumps(name)}: {json.dumps(stated[name], sort_keys=True)}" for name in sorted(stated)]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def decode(content: bytes, where: str) -> dict[str, Any]:
+    """What `encode` wrote.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    try:
+        stated = json.loads(content)
+        if encode(stated) == content:
+            return stated
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise DataError(f"{where}: is no list of statements of this program")
+
+
+def conclude(journal: Journal, status: str, reason: str | None) -> str:
+    """Ends a run: cleans its folder, makes the list, and writes both to the journal; returns the run digest."""
+    folder = journal.path.parent
+    for path in stray_files(folder):
+        # A run below may still be writing.
+        if not any((folder / part / FILE_NAME).exists() for part in path.relative_to(folder).parents if part.name):
+            path.unlink(missing_ok=True)
+    records = read(journal.path)[0]
+    for name in (CONFIG, LOG):
+        if (folder / name).exists():
+            journal.append("artifact", path=name, folder="")
+    begun = max(i for i, record in enumerate(records) if record["kind"] in ("start", "resume"))
+    if not any("odyssey.step" in record["values"] for record in records[begun:] if record["kind"] == "tags"):
+        points = [s for name, found in series(records).items() if not name.startswith(OF_THE_MACHINE) for s, _ in found]
+        journal.append("tags", values={"odyssey.step": str(max(points, default=0))})
+    end = {"status": status, "reason": reason, "time": now()}
+    children = ended_below(folder, records[0]["run"])
+    stated = encode(of_run(folder, journal.path.read_bytes(), end, children))
+    digest = sha256(stated)
+    write_atomic(folder / FILE, stated)
+    if (report := folder / REPORT).exists():
+        write_atomic(report, _pending(report.read_bytes()).replace(MARK + PENDING, MARK + f">{digest}<".encode(), 1))
+    journal.append("artifact", path=FILE, folder="")
+    journal.append("tags", values={TAG: digest})
+    journal.append("end", **end)
+    return digest
+
+
+def ended_below(folder: Path, key: str) -> dict[str, str]:
+    """The run digests of the runs in the folders of one that have ended, by key."""
+    found = {}
+    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
+        with suppress(DataError):  # one bad journal is no fault of the others
+            records = whole(read(path)[0], path)
+            digests = [r["values"][TAG] for r in records if r["kind"] == "tags" and TAG in r["values"]]
+            if records[0].get("parent") == key and digests:
+                found[records[0]["run"]] = digests[-1]
+    return found

@@ -1,0 +1,189 @@
+"""The measurements: ours, the machine's peak and the peers' in turns, so that a busy minute is everybody's."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from odyssey_core.backends.numba import NumbaBackend
+from odyssey_core.backends.numba.peak import Peak
+from odyssey_core.backends.numba.timing import RowTime
+from odyssey_core.data import Dataset
+from odyssey_core.errors import ConfigError
+from odyssey_run.config.request import Request
+from odyssey_run.tasks.benchmark.config import BenchmarkConfig
+from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
+from odyssey_run.tasks.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
+
+PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of one case. Everything is the median of the rounds, ratios too: of what was measured side by side.
+
+    Attributes:
+        images_per_s: ours.
+        low: of the rounds.
+        high: of the rounds.
+        gflops: of useful work, GFLOP/s.
+        of_peak: ``gflops`` as a part of the machine's on as many threads.
+        peer: the fastest peer in its fastest mode, "torch eager"; None where none was measured.
+        peer_images_per_s: its rate.
+        ratio: how many times as fast we are.
+    """
+
+    case: Case
+    images_per_s: float
+    low: float
+    high: float
+    gflops: float
+    of_peak: float
+    peer: str | None
+    peer_images_per_s: float | None
+    ratio: float | None
+
+
+@dataclass
+class Figures:
+    """Everything measured, one value a round.
+
+    Attributes:
+        flops: of useful work in one image, by kind.
+        parameters: how many numbers the model has.
+        peak: the machine's GFLOP/s on as many threads as a case, beside it.
+        ours: images/s.
+        peers: images/s by case and "peer mode".
+        rows: of one training step.
+    """
+
+    flops: dict[str, int]
+    parameters: int
+    peak: dict[Case, list[float]] = field(default_factory=dict)
+    ours: dict[Case, list[float]] = field(default_factory=dict)
+    peers: dict[tuple[Case, str], list[float]] = field(default_factory=dict)
+    rows: list[RowTime] = field(default_factory=list)
+
+    def lines(self) -> list[Line]:
+        """A line for each case, in the order in which they were measured."""
+        return [self._line(case) for case in self.ours]
+
+    def peaks(self) -> dict[int, float]:
+        """The machine's GFLOP/s by number of threads."""
+        counts = sorted({case.threads for case in self.peak})
+        return {n: median(v for case, values in self.peak.items() if case.threads == n for v in values) for n in counts}
+
+    def _line(self, case: Case) -> Line:
+        rates, work = self.ours[case], self.flops[case.kind] / 1e9
+        others = {name: values for (of, name), values in self.peers.items() if of == case}
+        best = max(others, key=lambda name: median(others[name]), default=None)
+        beside = (best, median(others[best]), _ratio(rates, others[best])) if best else (None, None, None)
+        of_peak = work * _ratio(rates, self.peak[case])
+        return Line(case, median(rates), min(rates), max(rates), work * median(rates), of_peak, *beside)
+
+
+def _ratio(ours: list[float], others: list[float]) -> float:
+    return median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Callable[[str], None]) -> Figures:
+    """Measures all that was asked for.
+
+    Args:
+        request: for model, optimizer and backend.
+        dataset: whose images are used.
+        config: what to measure.
+        say: told in a line what is left out.
+    """
+    ours = Ours(request, dataset)
+    counts = _threads(request, config)
+    peaks = {threads: Peak(NumbaBackend().tiles, threads) for threads in counts}
+    cases = [Case(TRAIN, batch, t) for t in counts for batch in config.batch_sizes]
+    cases += [Case(INFER, batch, t) for t in counts for batch in dict.fromkeys((1, *config.batch_sizes))]
+    figures = Figures(ours.flops, ours.parameters)
+    with ExitStack() as stack:
+        for case in cases:
+            ours.prepare(case)
+        peers = _start(request, dataset, config, ours, counts, stack, say)
+        modes = _warm(peers, cases, say)
+        for _ in track(range(config.rounds), "measuring", console=Console(stderr=True), transient=True):
+            for case in cases:
+                figures.peak.setdefault(case, []).append(peaks[case.threads].measure(config.seconds / 2))
+                figures.ours.setdefault(case, []).append(ours.measure(case, config.seconds))
+                for peer, mode in modes[case]:
+                    time.sleep(PAUSE_S)
+                    rate = peer.measure(case, mode, config.seconds)
+                    figures.peers.setdefault((case, f"{peer.name} {mode}"), []).append(rate)
+                time.sleep(PAUSE_S if modes[case] else 0)
+    figures.rows = ours.rows()
+    return figures
+
+
+def _threads(request: Request, config: BenchmarkConfig) -> list[int]:
+    """Numbers of threads that the backend really uses."""
+    most = NumbaBackend(**request.backend.arguments).threads
+    wanted = config.threads or sorted({most, *(2**i for i in range(most.bit_length()) if 2**i <= most)})
+    return sorted({NumbaBackend(t, request.backend.arguments["groups"]).threads for t in wanted})
+
+
+def _start(
+    request: Request,
+    dataset: Dataset,
+    config: BenchmarkConfig,
+    ours: Ours,
+    counts: list[int],
+    stack: ExitStack,
+    say: Callable[[str], None],
+) -> list[Peer]:
+    """A process for each peer and number of threads."""
+    given: dict[str, Any] = {
+        "input_shape": dataset.input_shape,
+        "classes": dataset.classes,
+        "optim": request.optim.name,
+        "optim_arguments": request.optim.arguments,
+    }
+    peers = []
+    for name in config.peers:
+        if not installed(name):
+            say(f"{name} is not installed and left out; pip install {name} to measure beside it")
+            continue
+        try:
+            model = ours.in_torch() if name == "torch" else ours.in_onnx()
+        except ConfigError as error:
+            say(f"{name} is left out: {error}")
+            continue
+        peers += [Peer(name, threads, given | model) for threads in counts]
+    for peer in peers:
+        stack.callback(peer.close)
+    return peers
+
+
+def _warm(peers: list[Peer], cases: list[Case], say: Callable[[str], None]) -> dict[Case, list[tuple[Peer, str]]]:
+    """The modes that work, by case, after everything was run, and so compiled, once."""
+    modes: dict[Case, list[tuple[Peer, str]]] = {case: [] for case in cases}
+
+    def warm_all(peer: Peer) -> list[str]:
+        faults = []
+        own = [case for case in cases if case.threads == peer.threads and case.kind in KINDS[peer.name]]
+        for mode in MODES[peer.name]:
+            try:
+                for case in own:
+                    peer.measure(case, mode, 0.0)
+            except PeerFault as fault:
+                faults.append(str(fault))
+                continue
+            for case in own:
+                modes[case].append((peer, mode))
+        return faults
+
+    with ThreadPoolExecutor(max(1, len(peers))) as pool:
+        for faults in pool.map(warm_all, peers):
+            for fault in faults:
+                say(f"left out: {fault}")
+    return modes

@@ -1,0 +1,135 @@
+"""What a benchmark shows: tables as Markdown, a chart, plain numbers."""
+
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from odyssey_run.tasks.benchmark.measure import Figures, Line
+from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN
+
+
+def tables(figures: Figures) -> str:
+    """Peaks, every case, and the parts of a step."""
+    peaks = ", ".join(f"{peak:.0f} on {n} thread{'s' * (n > 1)}" for n, peak in figures.peaks().items())
+    work = ", ".join(f"{kind} {flops / 1e6:.3f}" for kind, flops in figures.flops.items())
+    head = f"Peak: {peaks} GFLOP/s. {figures.parameters:,} parameters; MFLOP an image, zeros included: {work}."
+    return "\n".join([head, "", _rates(figures.lines()), "", _parts(figures)])
+
+
+def _rates(lines: list[Line]) -> str:
+    table = _table(
+        "", "batch", "threads", "images/s", "rounds", "GFLOP/s", "of peak", "fastest peer", "images/s", "ratio"
+    )
+    for line in lines:
+        beside = ("", "", "")
+        if line.peer:
+            beside = (line.peer, f"{line.peer_images_per_s:,.0f}", f"{line.ratio:.1f} ×")
+        table.add_row(
+            line.case.kind,
+            str(line.case.batch),
+            str(line.case.threads),
+            f"{line.images_per_s:,.0f}",
+            f"{line.low:,.0f}–{line.high:,.0f}",
+            f"{line.gflops:.1f}",
+            f"{line.of_peak:.2f}",
+            *beside,
+        )
+    return _text(table)
+
+
+def _parts(figures: Figures) -> str:
+    whole = sum(row.seconds * row.runs for row in figures.rows)
+    table = _table(f"one training step, batch {ROW_BATCH}, 1 thread", "sizes", "runs", "µs", "share", "GFLOP/s")
+    for row in figures.rows:
+        seconds = row.seconds * row.runs
+        speed = f"{row.flops / row.seconds / 1e9:.0f}" if row.flops and row.seconds else ""
+        table.add_row(row.name, row.work, str(row.runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", speed)
+    steps = [1e6 * ROW_BATCH / line.images_per_s for line in figures.lines() if _is_step(line)]
+    table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
+    for step in steps:
+        table.add_row("a whole step", "", "", f"{step:.1f}", "", f"{figures.flops[TRAIN] * ROW_BATCH / step / 1e3:.0f}")
+    return _text(table)
+
+
+def _is_step(line: Line) -> bool:
+    return (line.case.kind, line.case.batch, line.case.threads) == (TRAIN, ROW_BATCH, 1)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.MARKDOWN, pad_edge=True)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i == 0 or name in ("sizes", "fastest peer") else "right", no_wrap=True)
+    return table
+
+
+def _text(table: Table) -> str:
+    out = StringIO()
+    Console(file=out, width=400, color_system=None).print(table)
+    return "\n".join(line for text in out.getvalue().splitlines() if (line := text.rstrip()))
+
+
+def metrics(figures: Figures) -> dict[str, float]:
+    """For MLflow: ``training/b32/t1/images_per_s`` and its like."""
+    found = {f"peak/t{threads}/gflops": peak for threads, peak in figures.peaks().items()}
+    for line in figures.lines():
+        place = f"{line.case.kind}/b{line.case.batch}/t{line.case.threads}"
+        for name in ("images_per_s", "gflops", "of_peak", "peer_images_per_s", "ratio"):
+            value = getattr(line, name)
+            if value is not None:
+                found[f"{place}/{name}"] = value
+    return found
+
+
+def numbers(figures: Figures) -> dict[str, Any]:
+    """Every round of everything, for JSON."""
+    return {
+        "flops": figures.flops,
+        "parameters": figures.parameters,
+        "peak_gflops": [{**asdict(case), "rounds": values} for case, values in figures.peak.items()],
+        "ours_images_per_s": [{**asdict(case), "rounds": rates} for case, rates in figures.ours.items()],
+        "peers_images_per_s": [
+            {**asdict(case), "peer": name, "rounds": rates} for (case, name), rates in figures.peers.items()
+        ],
+        "rows": [asdict(row) for row in figures.rows],
+    }
+
+
+def chart(figures: Figures, path: Path) -> Path:
+    """Draws images/s by batch size, for training and for inference; whiskers are the rounds' lowest and highest."""
+    from matplotlib.figure import Figure
+
+    from odyssey_run.reports import style
+
+    ours, peers = (style.SKY, style.BLUE), (style.ORANGE, style.VERMILLION)
+    lines = figures.lines()
+    counts = sorted({line.case.threads for line in lines})
+    shown = sorted({counts[0], counts[-1]})
+    with style.styled():
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        for axes, kind in zip(figure.subplots(1, 2), (TRAIN, INFER), strict=True):
+            batches = sorted({line.case.batch for line in lines if line.case.kind == kind})
+            width = 0.8 / (2 * len(shown))
+            for i, threads in enumerate(shown):
+                of = [line for line in lines if line.case.kind == kind and line.case.threads == threads]
+                places = [batches.index(line.case.batch) for line in of]
+                heights = [line.images_per_s for line in of]
+                spread = [[line.images_per_s - line.low for line in of], [line.high - line.images_per_s for line in of]]
+                label = f"{threads} thread{'s' * (threads > 1)}"
+                offsets = [p + (i - len(shown) + 0.5) * width for p in places]
+                axes.bar(offsets, heights, width, yerr=spread, color=ours[-1 - i], label=f"ML Odyssey, {label}")
+                beside = [(p, line.peer_images_per_s) for p, line in zip(places, of, strict=True) if line.peer]
+                if beside:
+                    offsets = [p + (i + 0.5) * width for p, _ in beside]
+                    rates = [rate for _, rate in beside]
+                    axes.bar(offsets, rates, width, color=peers[-1 - i], label=f"fastest peer, {label}")
+            axes.set(title=kind, xlabel="images in a batch", ylabel="images/s", xticks=range(len(batches)))
+            axes.set_xticklabels([str(batch) for batch in batches])
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+            axes.grid(axis="x", visible=False)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return style.save(figure, path)

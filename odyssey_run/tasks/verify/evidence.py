@@ -1,0 +1,293 @@
+"""A run as MLflow or a folder keeps it, held against the list of what it states."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from odyssey_core.errors import ConfigError, DataError
+from odyssey_run.config.masking import masked
+from odyssey_run.runs import statements
+from odyssey_run.runs.recorded import first_record
+from odyssey_run.runs.statements import CONFIG, FILE, TAG
+from odyssey_run.tracking.client import every_run, fault_of
+from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, inside, parse, whole
+
+VERIFIED, VERIFIES = "odyssey.verified", "odyssey.verifies"  # tags: the verdict on a run; of what run it is
+SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow, beside parameters, tags and metrics
+NOT_ENDED = (
+    "the run has not ended, or not with this version of the program; "
+    "odyssey-run task=doctor ends one whose process died"
+)
+MISSING = object()
+# Given a run's key and its list: the digests of the runs below it, what is shown elsewhere, and what is wrong there.
+Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], list[str]]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found of a run.
+
+    Args:
+        folder: where its files are.
+        records: its journal.
+        stated: the list, by name.
+        digest: of the list.
+        wrong: what does not agree with the list or with the digest, a line each.
+    """
+
+    folder: Path
+    records: list[dict[str, Any]] = field(repr=False)
+    stated: dict[str, Any] = field(repr=False)
+    digest: str
+    wrong: tuple[str, ...]
+
+    @property
+    def below(self) -> bool:
+        """Whether other runs are under it, which trained."""
+        config = self.records[0]["config"]
+        return "sweep" in config or config.get("seeds", 1) != 1
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As they are stated."""
+        return {name.removeprefix("tags/"): v for name, v in self.stated.items() if name.startswith("tags/")}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was asked for, from config.yaml.
+
+        Raises:
+            DataError: it is not what the journal says.
+        """
+        path = self.folder / CONFIG
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise DataError(f"{CONFIG}: cannot be read: {fault_of(error)}") from None
+        if config != self.records[0]["config"]:
+            raise DataError(f"{CONFIG}: is not the configuration that the journal began with")
+        return config
+
+
+class InFolder:
+    """A run that a folder has.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.where, self.name = folder, str(folder), folder.name
+        self.key = None
+        with suppress(DataError):  # told when it is looked into
+            self.key = (first_record(folder / FILE_NAME) or {}).get("run")
+
+    def children(self) -> list["InFolder"]:
+        """The runs in its folder."""
+        return [InFolder(path.parent) for path in sorted(self.folder.glob(f"*/{FILE_NAME}"))]
+
+    def gather(self, place: Path) -> Evidence:
+        """Reads it where it lies.
+
+        Raises:
+            DataError: it has not ended, or is none of this program.
+        """
+        return _evidence(self.folder, lambda key, stated: (statements.ended_below(self.folder, key), {}, []))
+
+
+class Recorded:
+    """A run that MLflow has.
+
+    Args:
+        client: MLflow's.
+        run_id: its id.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+
+    def __init__(self, client: Any, run_id: str):
+        self.client, self.run_id = client, run_id
+        try:
+            self._run = client.get_run(run_id)
+        except Exception as error:  # of whatever kind of store
+            where = masked(client.tracking_uri)
+            raise ConfigError(f"run_id: no run {run_id!r} in {where}: {fault_of(error)}") from None
+        if self._run.info.lifecycle_stage != "active":
+            raise ConfigError(
+                f"run_id: {run_id} was deleted in MLflow; mlflow runs restore --run-id {run_id} undoes it"
+            )
+        self.tags: Mapping[str, str] = self._run.data.tags
+        self.metrics: Mapping[str, float] = self._run.data.metrics
+        self.name, self.experiment = self._run.info.run_name, self._run.info.experiment_id
+        self.where, self.key = run_id, self.tags.get(RUN_TAG)
+
+    def children(self) -> list["Recorded"]:
+        """The runs nested under it, in the order in which they began."""
+        condition = f"tags.mlflow.parentRunId = '{self.run_id}'"
+        found = every_run(self.client, [self.experiment], condition, ["attributes.start_time ASC"])
+        return [Recorded(self.client, run.info.run_id) for run in found if VERIFIES not in run.data.tags]
+
+    def gather(self, place: Path) -> Evidence:
+        """Fetches its files and holds all that MLflow shows against what it states.
+
+        Raises:
+            DataError: a file that says what it states is missing or is none.
+        """
+        self._fetch(place)
+        found = _evidence(place, self._shown)
+        return replace(found, wrong=(*found.wrong, *_unstated(place, found.stated)))
+
+    def _fetch(self, place: Path) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository as repository
+
+        try:
+            if self.client.list_artifacts(self.run_id):
+                self.client.download_artifacts(self.run_id, "", str(place))
+            for model in self._models():
+                to = inside(place, model.name)
+                # Not by models:/ID, which MLflow looks up in the process's own store whatever it is told.
+                to.mkdir(parents=True, exist_ok=True)
+                repository(model.artifact_location, tracking_uri=self.client.tracking_uri).download_artifacts(
+                    "", str(to)
+                )
+        except Exception as error:  # of whatever kind of store
+            raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
+
+    def _models(self) -> list[Any]:
+        return self.client.search_logged_models([self.experiment], f"source_run_id = '{self.run_id}'")
+
+    def _shown(self, key: str, stated: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+        """The digests of the runs below it, what MLflow shows, and what contradicts itself there."""
+        info, data = self._run.info, self._run.data
+        shown: dict[str, Any] = {"name": info.run_name, "status": info.status, "began": info.start_time}
+        shown |= {"ended": info.end_time, "parent": self._parent()}
+        shown |= {f"params/{name}": value for name, value in data.params.items()}
+        own = (name for name in data.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
+        shown |= {f"tags/{name}": data.tags[name] for name in own if name not in (TAG, VERIFIED)}
+        wrong = [] if data.tags.get(TAG) == stated_digest(stated) else [f"tags/{TAG}: is not the digest of {FILE}"]
+        for name, value in data.metrics.items():
+            points = sorted([m.step, m.value, m.timestamp] for m in self.client.get_metric_history(self.run_id, name))
+            shown[f"metrics/{name}"] = points
+            if points and points[-1][1] != value:
+                wrong.append(f"metrics/{name}: MLflow's pages show {value!r}, its history ends with {points[-1][1]!r}")
+        for given in self._run.inputs.dataset_inputs if self._run.inputs else ():
+            told = ("name", "digest", "source", "profile")
+            shown["data"] = {what: getattr(given.dataset, what) for what in told}
+        for model in self._models():
+            shown[f"models/{model.name}"] = {metric.key: metric.value for metric in model.metrics or ()}
+            wrong += self._versions(model.model_id)
+        below = {each.tags.get(RUN_TAG, each.run_id): each.tags[TAG] for each in self.children() if TAG in each.tags}
+        return below, shown, wrong
+
+    def _parent(self) -> str | None:
+        parent = self.tags.get("mlflow.parentRunId")
+        return Recorded(self.client, parent).tags.get(RUN_TAG, parent) if parent else None
+
+    def _versions(self, model_id: str) -> Iterator[str]:
+        """Registered versions that say they come from the run and do not."""
+        for version in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
+            if version.source != f"models:/{model_id}":
+                yield f"registered model {version.name} version {version.version}: is {version.source}, not the run's"
+
+
+def stated_digest(stated: Mapping[str, Any]) -> str:
+    """The run digest of a list."""
+    return statements.sha256(statements.encode(stated))
+
+
+def _evidence(folder: Path, look: Look) -> Evidence:
+    journal, listed = folder / FILE_NAME, folder / FILE
+    for path in (journal, listed):
+        if not path.is_file():
+            raise DataError(f"{path.name} is missing: {NOT_ENDED}")
+    stated = statements.decode(listed.read_bytes(), FILE)
+    content = journal.read_bytes()
+    records = _records(content)
+    last = next((r for r in reversed(records) if r["kind"] in ("start", "resume", "end")), records[0])
+    size = stated["journal"]["bytes"] if isinstance(stated.get("journal"), dict) else None
+    if last["kind"] != "end" or not isinstance(size, int):
+        raise DataError(f"{FILE_NAME} has no end: {NOT_ENDED}")
+    below, shown, wrong = look(records[0]["run"], stated)
+    config = records[0]["config"]
+    if "sweep" in config or config.get("seeds", 1) == 1:
+        # Points that a sweep found done already, and evaluations of a run, are not its own.
+        below = {key: value for key, value in below.items() if f"children/{key}" in stated}
+    made = statements.of_run(folder, content[:size], {"reason": None, **last}, below)
+    # Left behind in MLflow by an earlier process: files, and nothing else.
+    made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
+    wrong += _behind(content[size:], last, stated)
+    report = folder / statements.REPORT
+    if report.is_file() and not statements.shows(report.read_bytes(), stated_digest(stated)):
+        wrong.append(f"files/{statements.REPORT}: does not show the digest of {FILE}")
+    wrong += differences(stated, made, "its journal and files say")
+    if shown:
+        wrong += differences({k: v for k, v in stated.items() if _is_shown(k, v)}, shown, "MLflow shows")
+    return Evidence(folder, records, stated, stated_digest(stated), tuple(dict.fromkeys(wrong)))
+
+
+def _records(content: bytes) -> list[dict[str, Any]]:
+    return whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
+
+
+def _behind(content: bytes, end: Mapping[str, Any], stated: Mapping[str, Any]) -> list[str]:
+    """What is wrong behind the part of a journal that its list covers: there are the list, its digest and the end."""
+    found = [r for r in parse(content, Path(FILE_NAME)) if r["kind"] not in ("tracking", "sent")]
+    expected = [
+        {"kind": "artifact", "path": FILE, "folder": ""},
+        {"kind": "tags", "values": {TAG: stated_digest(stated)}},
+        {"kind": "end", "status": stated.get("status"), "reason": stated.get("reason"), "time": stated.get("ended")},
+    ]
+    same = len(found) == len(expected) and all(
+        own | {"time": 0} == {**record, "time": 0} and own.get("time", record["time"]) == record["time"]
+        for own, record in zip(expected, found, strict=True)
+    )
+    return [] if same else [f"{FILE_NAME}: does not end as the run stated"]
+
+
+def _is_shown(name: str, value: Any) -> bool:
+    of_model = name.startswith("models/") and isinstance(value, dict)
+    return of_model or name in SHOWN or name.startswith(("params/", "tags/", "metrics/"))
+
+
+def _unstated(folder: Path, stated: Mapping[str, Any]) -> Iterator[str]:
+    """Files among a run's artifacts that it does not state."""
+    known = {FILE_NAME, FILE, *(name.partition("/")[2] for name in stated if name.startswith(("files/", "models/")))}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in known:
+            yield f"files/{name}: is among its artifacts and not stated"
+
+
+def differences(stated: Mapping[str, Any], found: Mapping[str, Any], who: str) -> list[str]:
+    """A line for each statement that is not the same, or that only one of the two has."""
+    lines = []
+    for name in sorted(stated.keys() | found.keys()):
+        was, now = stated.get(name, MISSING), found.get(name, MISSING)
+        if was == now:
+            continue
+        if name.startswith("metrics/") and isinstance(was, list) and isinstance(now, list):
+            name, was, now = _first_point(name, was, now)
+        lines.append(f"{name}: stated {_short(was)}, {who} {_short(now)}")
+    return lines
+
+
+def _first_point(name: str, was: list[Any], now: list[Any]) -> tuple[str, Any, Any]:
+    for i in range(max(len(was), len(now))):
+        a, b = (points[i] if i < len(points) else MISSING for points in (was, now))
+        if a != b:
+            step, values = (a if a is not MISSING else b)[0], [x[1] if x is not MISSING else x for x in (a, b)]
+            return f"{name} at step {step}", *(values if values[0] != values[1] else (a, b))
+    return name, was, now
+
+
+def _short(value: Any) -> str:
+    if value is MISSING:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"

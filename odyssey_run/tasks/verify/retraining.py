@@ -1,0 +1,161 @@
+"""Training a recorded run again, for ``task=verify``: its metrics, its end and its weights are compared."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from odyssey_core.checkpoint import CONTENT, load_weights
+from odyssey_core.errors import DataError
+from odyssey_run.config.claims import OF_THE_MACHINE
+from odyssey_run.config.request import Request
+from odyssey_run.processes import StopRequest
+from odyssey_run.runs import recorded
+from odyssey_run.runs.events import Listener, Outcome
+from odyssey_run.runs.statements import DERIVED, TRAINED
+from odyssey_run.tasks.verify.evidence import Evidence, differences
+from odyssey_run.training.build import Assembly
+from odyssey_run.training.train import keep_weights, make_trainer
+from odyssey_run.training.trainer import NOT_FINITE
+
+TOLERANCE = 1e-3  # relative, for backends that promise no bits
+
+Points = dict[tuple[int, str], float]
+
+
+class _Points(Listener):
+    """Remembers every metric."""
+
+    def __init__(self) -> None:
+        self.points: Points = {}
+
+    def metrics(self, step, values) -> None:
+        self.points |= {(step, name): value for name, value in values.items() if not name.startswith(OF_THE_MACHINE)}
+
+
+def train_again(
+    again: Request, assembly: Assembly, evidence: Evidence, steps: int | None
+) -> tuple[list[str], list[str], dict[str, str]]:
+    """Trains a run again and compares what it recorded.
+
+    Args:
+        again: the run's own request.
+        assembly: made from it.
+        evidence: of the run.
+        steps: compare the first so many alone; None compares all, weights and test included.
+
+    Returns:
+        What differs; what was compared; and how each statement was held that was compared.
+
+    Raises:
+        DataError: the run does not say at which step it ended.
+        KeyboardInterrupt: a signal asked to stop.
+    """
+    stated, last = evidence.stated, _last_step(evidence)
+    # A run that was stopped ended where it was, with no test; one that diverged does so again.
+    cut = stated["status"] != "FINISHED" and NOT_FINITE not in (stated["reason"] or "")
+    whole = steps is None or steps >= last
+    budget = again.trainer.time_budget_s is not None
+    end = last if whole else steps
+    listener = _Points()
+    with StopRequest() as asked:
+        # Where the configuration alone decides the end, the run's own word for it is not asked.
+        rest = {"until": end if cut or budget or not whole else None, "cut": cut or not whole}
+        outcome = make_trainer(again, assembly, (listener,), stop=lambda: asked.signum, **rest).run()
+        if asked.signum is not None:
+            raise KeyboardInterrupt
+    exact = again.backend.name == "numba"
+    expected = {key: value for key, value in _points(stated).items() if key[0] <= end or whole}
+    found = listener.points
+    if cut or not whole:  # where in its last step a run was stopped is not known
+        found = {key: value for key, value in found.items() if key[0] < end or key in expected}
+    wrong = differing(expected, found, 0.0 if exact else TOLERANCE)
+    was, now = _end(stated, outcome, end, cut or not whole)
+    wrong += differences(was, now, "training again says")
+    if whole and not wrong:
+        wrong += _weights(evidence, again, assembly, outcome, exact)
+    if wrong:
+        return wrong, [], {}
+    bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
+    kept = f"files/{recorded.weights_file(again.model.name).as_posix()}"
+    with_weights = " and the weights" if whole and kept in stated else ""
+    lines = [f"{len(expected)} metrics{with_weights} over {end:,} steps, {bits}"]
+    if cut or budget:
+        lines.append(f"that it ended after step {last:,} is only stated: a signal, a fault or a clock decided it")
+    compared: dict[str, str] = {}
+    if whole:
+        names = [f"metrics/{name}" for _, name in expected]
+        names += [kept] if with_weights else []
+        names += ["tags/odyssey.weights.sha256"] if with_weights and exact else []
+        names += [] if cut else ["status", "reason"]
+        names += [] if cut or budget else ["tags/odyssey.step"]
+        compared |= dict.fromkeys(names, TRAINED)
+        # The metrics on the page of a model are those of the run.
+        compared |= {n: DERIVED for n, value in stated.items() if n.startswith("models/") and isinstance(value, dict)}
+    return [], lines, compared
+
+
+def _end(stated: Mapping[str, Any], outcome: Outcome, end: int, cut: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a run ended, as it is stated and as training again ended; of one that was cut the step alone."""
+    if cut:
+        return {"the last step": end}, {"the last step": outcome.step}
+    now = {"status": outcome.status, "reason": outcome.reason, "tags/odyssey.step": str(outcome.step)}
+    if outcome.status == "FINISHED" and not outcome.step:
+        return {"the last step": "0 of a run that FINISHED"}, {}  # a time budget lets a run take a step at least
+    return {key: stated.get(key) for key in now}, now
+
+
+def _last_step(evidence: Evidence) -> int:
+    try:
+        return int(evidence.tags["odyssey.step"])
+    except (KeyError, ValueError):
+        raise DataError(f"tags/odyssey.step: expected a number, got {evidence.tags.get('odyssey.step')!r}") from None
+
+
+def _points(stated: Mapping[str, Any]) -> Points:
+    """The points that training again gives, as they are stated."""
+    names = [n.removeprefix("metrics/") for n in stated if n.startswith("metrics/")]
+    names = [name for name in names if not name.startswith(OF_THE_MACHINE)]
+    return {(step, name): value for name in names for step, value, _ in stated[f"metrics/{name}"]}
+
+
+def differing(expected: Points, found: Points, tolerance: float) -> list[str]:
+    """A line for each point that is not the same, the first step first."""
+    wrong = []
+    for step, name in sorted(expected.keys() | found.keys()):
+        was, now = expected.get((step, name)), found.get((step, name))
+        if was is None or now is None:
+            wrong.append(f"{name} at step {step}: {'not recorded' if was is None else was}, trained again {now}")
+        elif was != now and not abs(was - now) <= tolerance * max(abs(was), abs(now)):
+            wrong.append(f"{name} at step {step}: recorded {was!r}, trained again {now!r} ({now - was:+.3g})")
+    return wrong
+
+
+def _weights(evidence: Evidence, again: Request, assembly: Assembly, outcome: Outcome, exact: bool) -> list[str]:
+    """What is wrong with the weights file that the run kept, held against the one that training again gives."""
+    path = recorded.weights_file(again.model.name)
+    if f"files/{path.as_posix()}" not in evidence.stated:
+        return [f"files/{path.as_posix()}: stated nothing"] if evidence.stated["status"] == "FINISHED" else []
+    kept, about = load_weights(evidence.folder / path)
+    with tempfile.TemporaryDirectory() as place:
+        arrays, expected = load_weights(keep_weights(again, assembly, outcome, Path(place)))
+    wrong = []
+    if kept.keys() != arrays.keys():
+        return [f"weights in {path}: trained again {sorted(arrays)}, recorded {sorted(kept)}"]
+    for name, value in arrays.items():
+        other = kept[name]
+        if value.shape != other.shape or value.dtype != other.dtype:
+            wrong.append(
+                f"weights {name} in {path}: {other.dtype} {other.shape}, trained again {value.dtype} {value.shape}"
+            )
+        elif value.tobytes() != other.tobytes() if exact else not np.allclose(value, other, TOLERANCE, TOLERANCE):
+            apart = float(np.max(np.abs(value - other)))
+            wrong.append(f"weights {name} in {path}: differ by up to {apart:.3g}")
+    content = (CONTENT, *(() if exact else ("sha256",)))
+    told = [{k: v for k, v in facts.items() if k not in content} for facts in (about, expected)]
+    wrong += differences(*told, f"{path.name} of training again says")
+    if exact and evidence.tags.get("odyssey.weights.sha256") != expected["sha256"]:
+        wrong.append("the recorded SHA-256 of the weights is not that of the weights")
+    return wrong

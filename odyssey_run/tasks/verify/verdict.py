@@ -1,0 +1,100 @@
+"""What a verification came to, for people and for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from odyssey_core.checkpoint import write_atomic
+from odyssey_run.reports.outputs import MARK
+
+if TYPE_CHECKING:
+    from odyssey_run.tasks.verify.evidence import Evidence
+
+REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
+EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
+COLOURS = {REPRODUCED: "#007a5a", DIFFERS: "#b84a00", CANNOT: "#6b7280"}
+BADGE = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="150" height="20" role="img" aria-label="run: {word}">
+<title>run: {word}</title><desc>{mark}</desc>
+<rect width="150" height="20" rx="3" fill="#374151"/><rect x="36" width="114" height="20" rx="3" fill="{colour}"/>
+<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">
+<text x="18" y="14">run</text><text x="93" y="14">{word}</text></g>
+</svg>
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one run.
+
+    Args:
+        word: REPRODUCED, DIFFERS or CANNOT.
+        name: of the run.
+        where: its id in MLflow, or its folder.
+        lines: why: what was compared, what differs first, or what is missing.
+        digest: of all that the run states; empty where that could not be read.
+        held: how many statements were held, by how.
+        stated: the names of those that are only stated.
+        evidence: what was found of the run.
+    """
+
+    word: str
+    name: str
+    where: str
+    lines: tuple[str, ...]
+    digest: str = ""
+    held: Mapping[str, int] = field(default_factory=dict)
+    stated: tuple[str, ...] = ()
+    evidence: "Evidence | None" = field(default=None, repr=False, compare=False)
+
+    def summary(self) -> list[str]:
+        """The lines, how many statements were held, and what is only stated."""
+        lines = list(self.lines)
+        if self.held:
+            ways = ", ".join(f"{count} {way}" for way, count in self.held.items())
+            lines.append(f"{sum(self.held.values())} statements held: {ways}; run digest {self.digest[:16]}")
+            lines.append(f"only stated, not verified: {', '.join(_groups(self.stated))}")
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.word:<12}{self.name}  {self.where}", *(f"{'':<12}{line}" for line in self.summary())])
+
+    def markdown(self) -> str:
+        """For a run's description in MLflow."""
+        return "\n".join([f"**{self.word}** {self.name} `{self.where}`", "", *(f"- {line}" for line in self.summary())])
+
+
+def _groups(names: Sequence[str]) -> list[str]:
+    """``metrics/time/run_s`` and its like as ``time/…``, ``tags/odyssey.process.pid`` as ``odyssey.process.…``."""
+    groups: dict[str, int] = {}
+    for name in names:
+        short = name.partition("/")[2] or name
+        head, _, rest = short.rpartition("/" if "/" in short else ".")
+        key = f"{head}{short[len(head)]}*" if rest and head not in ("", "odyssey", "mlflow") else short
+        groups[key] = groups.get(key, 0) + 1
+    return list(groups)
+
+
+def badge_file(path: Path, word: str) -> None:
+    """Writes an SVG with the word, to show beside a claim."""
+    write_atomic(path, BADGE.format(word=word, colour=COLOURS[word], mark=MARK).encode())
+
+
+def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
+    """Writes the verdicts for programs; the last is on the run that was asked for, the others on those under it."""
+    rows = [
+        {
+            "verdict": each.word,
+            "exit_code": EXIT_CODES[each.word],
+            "run": each.name,
+            "where": each.where,
+            "run_digest": each.digest or None,
+            "why": list(each.lines),
+            "held": dict(each.held),
+            "only_stated": list(each.stated),
+        }
+        for each in verdicts
+    ]
+    write_atomic(path, f"{json.dumps({'made_by': MARK, **rows[-1], 'below': rows[:-1]}, indent=2)}\n".encode())

@@ -1,0 +1,318 @@
+"""Trains a recorded run again and says whether it told the truth: every statement in its list is held.
+
+Everything it needs comes from MLflow, or from the run's folder alone. The verdict goes to a run of its own under the
+one that was verified, whose tag says it too; what each verdict covers is in docs/verification.md.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from odyssey_core.errors import ConfigError, DataError, OdysseyError
+from odyssey_run.config import claims, plugins, sources
+from odyssey_run.config.claims import OF_THE_MACHINE
+from odyssey_run.config.request import Request, check
+from odyssey_run.config.schema import VerifyConfig
+from odyssey_run.reports import summary
+from odyssey_run.reports.outputs import writing
+from odyssey_run.runs import provenance, recorded, statements
+from odyssey_run.runs.recorded import RUNS
+from odyssey_run.runs.statements import COMPARED, DERIVED, REPORT
+from odyssey_run.tasks.verify.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
+from odyssey_run.tasks.verify.retraining import train_again
+from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
+from odyssey_run.tracking.client import fault_of, reach
+from odyssey_run.tracking.journal import series
+from odyssey_run.tracking.location import resolve
+from odyssey_run.training.build import Assembly, assemble
+from odyssey_run.training.train import CLAIMS
+
+MOST_LINES = 5
+NOTE = 4000  # characters of a run's description
+CLAIMED = (f"tags/{claims.TAG}", f"files/{CLAIMS}")
+
+
+def verify(
+    request: Request, run_id: str, config: VerifyConfig, badge: str | None = None, json: str | None = None
+) -> int:
+    """Verifies a run and every run under it.
+
+    Args:
+        request: where runs are recorded; its threads and its folder of data.
+        run_id: a run's folder, name or MLflow id.
+        config: how much is compared.
+        badge: SVG file to write.
+        json: file to write the verdict to.
+
+    Returns:
+        0 REPRODUCED, 3 DIFFERS, 4 CANNOT: of several runs the worst.
+
+    Raises:
+        ConfigError: there is no such run, or a file to write would replace one of somebody else's.
+    """
+    for path in filter(None, (badge, json)):  # now, not after all the work
+        with writing(Path(path)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    run = _find(request, run_id)
+    verdicts = []
+    for verdict in _verdicts(request, run, config):
+        print(verdict, flush=True)
+        verdicts.append(verdict)
+    worst = max((verdict.word for verdict in verdicts), key=EXIT_CODES.__getitem__)
+    for path, write, content in ((badge, badge_file, worst), (json, json_file, verdicts)):
+        if path:
+            with writing(Path(path)):
+                write(Path(path), content)
+    if isinstance(run, Recorded):
+        try:
+            _record(run, request, verdicts)
+        except Exception as error:  # of whatever kind of store; it may only be read
+            print(f"MLflow does not record the verdict: {fault_of(error)}")
+    return EXIT_CODES[worst]
+
+
+def _find(request: Request, run_id: str) -> Recorded | InFolder:
+    """The run in MLflow, or in its folder where MLflow has none of it."""
+    store = resolve(request.tracking, request.data.name)
+    there = store is not None and (store.database is None or store.database.exists())
+    folder = recorded.locate(run_id)
+    if folder is None:
+        if there:
+            return Recorded(reach(store), run_id)
+        where = "tracking=none" if store is None else f"{store.database}, which does not exist"
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, and no MLflow store: {where}; set tracking.uri")
+    known = None
+    with suppress(DataError):  # told when it is looked into
+        known = recorded.open_run(folder).run_id
+    if known and there:
+        try:
+            return Recorded(reach(store), known)
+        except ConfigError as error:
+            print(f"{error}; its folder alone is verified")
+    return InFolder(folder)
+
+
+def _verdicts(request: Request, run: Recorded | InFolder, config: VerifyConfig) -> Iterator[Verdict]:
+    """On each of the runs under a run, and last on itself."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            evidence = run.gather(Path(place))
+            if not evidence.below:
+                yield compare(request, run, evidence, config)
+                return
+            verdicts = []
+            for child in run.children():
+                if f"children/{child.key}" in evidence.stated:
+                    for verdict in _verdicts(request, child, config):
+                        verdicts.append(verdict)
+                        yield verdict
+            yield _above(run, evidence, verdicts)
+        except OdysseyError as error:
+            yield Verdict(CANNOT, run.name, run.where, (str(error),))
+
+
+def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
+    """Holds one run's statements against what is there, against each other, and against training it again.
+
+    Raises:
+        OdysseyError: something that it needs is missing or has changed: it cannot be verified.
+    """
+    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+    if evidence.wrong:
+        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
+    asked = evidence.config
+    if (task := asked["task"]["name"]) != "train":
+        raise DataError(f"it is a run of task={task}; verify the run that trained")
+    own = plugins.recorded(evidence.tags)
+    if missing := plugins.missing(own, request.plugins):
+        raise DataError("; ".join(missing))
+    again = _same(request, asked)
+    notes = _environment(evidence)
+    code = sources.digest(again.plugins)
+    if evidence.tags.get("odyssey.code.sha256") != code:
+        line = "; ".join(plugins.unlike(own, again.plugins))
+        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, 'code')})"
+        if not config.any_code:
+            raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
+        notes.append(line)
+    assembly = assemble(again)
+    if evidence.tags.get("odyssey.data.sha256") != assembly.dataset.digest:
+        line = f"the data is another (SHA-256 {assembly.dataset.digest[:12]}, the run's {_short(evidence, 'data')})"
+        raise DataError(f"{line}; data.root= may name the folder with the right files")
+    if evidence.tags.get("odyssey.start.sha256") != assembly.start:
+        raise DataError(f"{again.weights} does not hold the weights that the run began with")
+    stated, found = _derived(evidence, asked, assembly)
+    if wrong := differences(stated, found, "computed again"):
+        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
+    compared = dict.fromkeys((*found, "data", "tags/odyssey.start.sha256"), DERIVED)
+    if evidence.tags.get("odyssey.code.sha256") == code:
+        compared |= dict.fromkeys(
+            (f"tags/{name}" for name in ("odyssey.code.sha256", *plugins.tags(again.plugins))), DERIVED
+        )
+    wrong, lines, trained = train_again(again, assembly, evidence, config.steps)
+    if wrong:
+        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
+    return replace(verdict, lines=(*lines, *notes), **_held(evidence, compared | trained))
+
+
+def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
+    """How many statements were held in which way, and those that are only stated.
+
+    Args:
+        evidence: of the run.
+        compared: how those were held that were trained or computed again, by name. Of the rest files are held by
+            their digests.
+    """
+    digests = ("files/", "models/", "journal", "children/")
+    ways = {n: COMPARED for n, value in evidence.stated.items() if n.startswith(digests) and value is not None}
+    ways |= {name: way for name, way in compared.items() if name in evidence.stated}
+    counts = Counter(ways.values())
+    held = {way: counts[way] for way in statements.HELD if counts[way]}
+    return {"held": held, "stated": tuple(sorted(evidence.stated.keys() - ways.keys()))}
+
+
+def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Statements that follow from others or from the data, as they are stated and as they are computed again."""
+    own, found = _parameters(evidence, config)
+    data = provenance.data_tags(assembly.dataset, "")
+    found |= {f"tags/{name}": value for name, value in data.items() if name.startswith("odyssey.data.")}
+    if evidence.stated["status"] == "FINISHED":
+        found |= _claims(config, _last(evidence))
+        rows = claims.report(claims.read(config["expect"]), _last(evidence))
+        note = summary.note(evidence.records, rows, f"files/{REPORT}" in evidence.stated)
+        found["tags/mlflow.note.content"] = note
+    weights = evidence.stated.get(f"files/{recorded.weights_file(config['model']['name']).as_posix()}")
+    kept = [name for name in evidence.stated if name.startswith("models/") and name.endswith(".safetensors")]
+    found |= dict.fromkeys(kept, weights)
+    prefixes = ("tags/odyssey.data.", *CLAIMED)
+    own |= {n: v for n, v in evidence.stated.items() if n in found or n.startswith(prefixes)}
+    return own, found
+
+
+def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
+    """The verdict on a run above others: on its own statements, on theirs, and on what is computed from them."""
+    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+    if evidence.wrong:
+        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
+    if failed := [each for each in below if each.word != REPRODUCED]:
+        worst = max((each.word for each in failed), key=EXIT_CODES.__getitem__)
+        return replace(
+            verdict, word=worst, lines=(f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}",)
+        )
+    config = evidence.config
+    stated, found = _parameters(evidence, config)
+    if "sweep" not in config:
+        for part in (_of_seeds(evidence, config, below), _configurations(config, below)):
+            stated, found = stated | part[0], found | part[1]
+    if wrong := differences(stated, found, "computed again"):
+        return replace(verdict, word=DIFFERS, lines=_most(wrong))
+    names = [*found, *(name for name in evidence.stated if name.startswith("children/"))]
+    # What means of times follow from is only stated.
+    names = [name for name in names if not name.removeprefix("metrics/").startswith(OF_THE_MACHINE)]
+    held = _held(evidence, dict.fromkeys(names, DERIVED))
+    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **held)
+
+
+def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is stated of the configuration, and what it says."""
+    found = {f"params/{key}": value[: statements.MAX_PARAM] for key, value in provenance.flatten(config).items()}
+    found["tags/odyssey.config.sha256"] = provenance.identity(config)
+    return {n: v for n, v in evidence.stated.items() if n.startswith("params/") or n in found}, found
+
+
+def _of_seeds(
+    evidence: Evidence, config: dict[str, Any], below: Sequence[Verdict]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The means over a run's seeds, and what is stated of them: nothing before all of them have finished."""
+    stated = evidence.stated
+    own = {n.removeprefix("metrics/"): points for n, points in stated.items() if n.startswith("metrics/")}
+    found: dict[str, Any] = {"tags/odyssey.seeds": str(config["seeds"])}
+    if stated["status"] == "FINISHED":
+        finished = sum(each.evidence.stated["status"] == "FINISHED" for each in below)
+        if finished != config["seeds"]:
+            return {"runs that finished": config["seeds"]}, {"runs that finished": finished}
+        means = claims.means([_last(each.evidence) for each in below])
+        found |= {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
+        found |= _claims(config, {name: points[-1][1] for name, points in own.items()}) | {"status": "FINISHED"}
+    return {n: v for n, v in stated.items() if n in found or n in CLAIMED or n.startswith("metrics/")}, found
+
+
+def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configurations of the runs of several seeds, as they are and as the run above has them."""
+    own = [each.evidence.records[0]["config"] for each in below]
+    rest = {"seeds": 1, "expect": {}, "resume": None}
+    expected = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(own))]
+    own.sort(key=lambda each: each["seed"])
+    return {"configurations of its runs": own}, {"configurations of its runs": expected}
+
+
+def _last(evidence: Evidence) -> dict[str, float]:
+    """The last value of each metric, but for what the process took."""
+    points = series(evidence.records)
+    return {name: values[-1][1] for name, values in points.items() if not name.startswith("system/")}
+
+
+def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
+    """What a run with these metrics states of its claims."""
+    rows = claims.report(claims.read(config["expect"]), metrics)
+    held = claims.HELD if claims.all_held(rows) else claims.MISSED
+    return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
+
+
+def _same(request: Request, config: dict[str, Any]) -> Request:
+    """The run's own request, but for where its data lies and how many threads train it.
+
+    Raises:
+        ConfigError: the configuration is not one of this program's any more.
+    """
+    config = {group: dict(value) if isinstance(value, dict) else value for group, value in config.items()}
+    threads, root = request.config["backend"].get("threads"), request.config["data"].get("root")
+    if "threads" in config["backend"]:
+        config["backend"]["threads"] = threads
+    if root is not None and "root" in config["data"]:
+        config["data"]["root"] = root
+    again = check({**config, "task": {"name": "train"}}, plugins=tuple(p for p in request.plugins if p.is_file))
+    # Its own store is recorded without a password.
+    return replace(again, expect={}, resume=None, tracking=request.tracking)
+
+
+def _most(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first lines and how many more there are."""
+    return (*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []))
+
+
+def _environment(evidence: Evidence) -> list[str]:
+    """What is not as it was where the run was made: no reason to differ, but the first place to look."""
+    tags = evidence.tags
+    now = provenance.environment_tags()
+    other = [(name, tags[name], value) for name, value in now.items() if tags.get(name, value) != value]
+    notes = [f"{name.removeprefix('odyssey.')} was {was}, is {value}" for name, was, value in other]
+    if tags.get("odyssey.git.dirty") == "true":
+        notes.append("the code of the run had changes that were not committed: uncommitted.diff among its artifacts")
+    return notes
+
+
+def _short(evidence: Evidence, what: str) -> str:
+    return evidence.tags.get(f"odyssey.{what}.sha256", "unknown")[:12]
+
+
+def _record(run: Recorded, request: Request, verdicts: Sequence[Verdict]) -> None:
+    """Leaves the verdicts in a run of verification's own, under the one that was verified, and as a tag on each.
+
+    Nothing is written as an artifact: where those go is said by the store, which may be somebody else's.
+    """
+    tags = {
+        "mlflow.parentRunId": run.run_id,
+        "mlflow.note.content": "\n\n".join(verdict.markdown() for verdict in verdicts)[:NOTE],
+        VERIFIES: run.run_id,
+        VERIFIED: verdicts[-1].word,
+        **provenance.tags(request),
+    }
+    made = run.client.create_run(run.experiment, tags=tags, run_name=f"verify {run.name}")
+    for verdict in verdicts:
+        run.client.set_tag(verdict.where, VERIFIED, verdict.word)
+    run.client.set_terminated(made.info.run_id)

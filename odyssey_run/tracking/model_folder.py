@@ -1,0 +1,109 @@
+"""A trained model as a folder that MLflow loads and serves: weights as safetensors, code by name, nothing pickled.
+
+Written by hand, since importing MLflow to do so would hold a run up by two seconds; a test has MLflow read it.
+"""
+
+import hashlib
+import json
+import platform
+import uuid
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from odyssey_core.checkpoint import write_atomic
+
+FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
+    "model",
+    "weights.safetensors",
+    "input_example.json",
+    "serving_input_example.json",
+)
+REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
+
+
+def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes: int, backend: str) -> Path:
+    """Writes the model; returns its folder.
+
+    Args:
+        folder: of the run.
+        weights: the weights file.
+        example: (n, C, H, W) uint8 images, upright.
+        images: what images it takes, for people.
+        classes: how many the model tells apart.
+        backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
+    """
+    model = folder / FOLDER
+    served = as_served(example).tolist()
+    pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := _version(name))]
+    requirements = "".join(f"{pin}\n" for pin in pins)
+    dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
+    python = {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    contents = {
+        WEIGHTS: weights.read_bytes(),
+        "requirements.txt": requirements.encode(),
+        "python_env.yaml": yaml.safe_dump(python, sort_keys=False).encode(),
+        "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
+        EXAMPLE: json.dumps(served).encode(),
+        SERVING_EXAMPLE: json.dumps({"inputs": served}).encode(),
+    }
+    description = _description(
+        example.shape[1:], images, classes, backend, hashlib.sha256(contents[WEIGHTS]).hexdigest()
+    )
+    contents["MLmodel"] = yaml.safe_dump(description, sort_keys=False).encode()
+    for name, content in contents.items():
+        write_atomic(model / name, content)
+    return model
+
+
+def as_served(pixels: np.ndarray) -> np.ndarray:
+    """(N, 1, H, W) as (N, H, W); images of several channels stay as they are."""
+    return pixels[:, 0] if pixels.shape[1] == 1 else pixels
+
+
+def _description(shape: tuple[int, ...], images: str, classes: int, backend: str, weights: str) -> dict:
+    sizes = list(shape[1:] if shape[0] == 1 else shape)
+    inputs = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *sizes]}}]
+    outputs = [
+        {"type": "tensor", "name": "labels", "tensor-spec": {"dtype": "str", "shape": [-1]}},
+        {"type": "tensor", "name": "probabilities", "tensor-spec": {"dtype": "float64", "shape": [-1, classes]}},
+    ]
+    return {
+        "flavors": {
+            "python_function": {
+                "loader_module": "odyssey_run.tracking.serving",
+                "data": WEIGHTS,
+                "config": {"backend": backend, "weights_sha256": weights},
+                "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+                "python_version": platform.python_version(),
+                "streamable": False,
+            }
+        },
+        # The model checks its input itself: MLflow's own way from JSON to uint8 would cut fractions off in silence.
+        "is_signature_from_type_hint": True,
+        "type_hint_from_example": False,
+        "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs), "params": None},
+        "saved_input_example_info": {
+            "artifact_path": EXAMPLE,
+            "serving_input_path": SERVING_EXAMPLE,
+            "type": "ndarray",
+        },
+        "metadata": {"images": f"{images}, whole numbers from 0 to 255"},
+        "mlflow_version": _version("mlflow"),
+        "model_uuid": uuid.uuid4().hex,
+        "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

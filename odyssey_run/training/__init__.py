@@ -1,0 +1,1 @@
+"""From a checked request to trained weights: what is built, the training loop, checkpoints and hooks."""
