@@ -18,7 +18,8 @@ OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the nex
 OF_HOOKS = "own/"  # in front of the metrics that hooks log
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
 TAG = "odyssey.claims"
-METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", "train/loss", "train/epoch_loss", "train/lr")
+_OF_TRAINING = ("train/loss", "train/epoch_loss", "train/accuracy", "train/lr", "epoch")
+METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", *_OF_TRAINING)
 NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
 
 

@@ -21,10 +21,11 @@ COLUMNS = (
     ("epoch", 9),
     ("train loss", 12),
     ("val loss", 10),
+    ("train acc", 11),
     ("val acc", 9),
-    ("lr", 10),
+    ("lr", 9),
     ("train s", 9),
-    ("images/s", 11),
+    ("images/s", 10),
 )
 
 
@@ -109,6 +110,7 @@ class Screen(Listener):
             f"{epoch.epoch}/{epoch.epochs}",
             f"{epoch.train_loss:.4f}",
             "-" if epoch.val_loss is None else f"{epoch.val_loss:.4f}",
+            f"{epoch.train_accuracy:.2%}",
             "-" if epoch.val_accuracy is None else f"{epoch.val_accuracy:.2%}",
             f"{epoch.lr:.4g}",
             f"{epoch.train_s:.2f}",

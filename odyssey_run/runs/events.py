@@ -31,12 +31,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Epoch:
-    """After each epoch and its validation. ``epoch`` counts from 1; ``train_s`` holds training alone."""
+    """After each epoch and its validation, as `hooks.EpochEnd` explains it; ``train_s`` holds training alone."""
 
     epoch: int
     epochs: int
     step: int
     train_loss: float
+    train_accuracy: float
     val_loss: float | None
     val_accuracy: float | None
     lr: float
@@ -123,7 +124,7 @@ class Listener:
         """After a call into the backend."""
 
     def evaluating(self, what: str) -> None:
-        """Before images are evaluated: ``validation`` or ``test``."""
+        """Before images are evaluated: ``training images``, ``validation`` or ``test``."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers that belong to an optimizer step."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError, shortened
 
-ROW = ("epoch", "step", "train_loss", "val_loss", "val_accuracy", "lr")
+ROW = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 Row = Mapping[str, Any]
@@ -33,18 +33,21 @@ class EpochEnd:
         epochs: that the run was planned for.
 
     Attributes:
-        history: a row for each epoch so far, this one last: epoch (counted from 1), step, train_loss, val_loss,
+        history: a row for each epoch so far, this one last, with epoch, step, train_loss, train_accuracy, val_loss,
             val_accuracy, lr, and what hooks have logged. ``pandas.DataFrame(state.history)`` is a table of it.
         epochs: likewise.
-        epoch, step, train_loss, val_loss, val_accuracy, lr: of this epoch; the two of validation are None without
-            validation images. train_loss is the mean over the epoch's images while they were trained on.
+        epoch, step, train_loss, train_accuracy, val_loss, val_accuracy, lr: of this epoch, which is counted from 1; the
+            two of validation are None without validation images. train_loss is the mean over the epoch's images while
+            they were trained on; train_accuracy is measured after the epoch as that of validation is, on as many
+            training images, but at most 1,000.
     """
 
     def __init__(self, history: Sequence[Row], epochs: int):
         self.history, self.epochs = tuple(history), epochs
         row = self.history[-1]
         self.epoch, self.step, self.lr = row["epoch"], row["step"], row["lr"]
-        self.train_loss, self.val_loss, self.val_accuracy = row["train_loss"], row["val_loss"], row["val_accuracy"]
+        self.train_loss, self.train_accuracy = row["train_loss"], row["train_accuracy"]
+        self.val_loss, self.val_accuracy = row["val_loss"], row["val_accuracy"]
         self.logged: dict[str, float] = {}
         self.reason: str | None = None
 

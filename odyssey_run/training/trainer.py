@@ -24,6 +24,7 @@ from odyssey_run.training.hooks import ROW, EpochEnd, Hook, Row
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
 GROWTH = 4
 EVALUATION_IMAGES = 512  # per call
+SAMPLE = 1000  # training images, at most, of which train/accuracy is
 NOT_FINITE = "loss is not finite"  # in the reason of a run that diverged, and of no other
 LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 
@@ -113,6 +114,8 @@ class Trainer:
         self.seed, self.train, self.validation = seed, train, validation
         self.hooks, self.listeners, self.stop, self.save = hooks, listeners, stop, save
         self.state, self.clock = State(), Clock()
+        sampled = min(SAMPLE, len(train), len(validation) or SAMPLE)
+        self._sample = train[np.arange(sampled) * len(train) // sampled]
         self._epochs = -(-self.plan.steps // self.plan.per_epoch)
         self._last = self.plan.steps if until is None else min(self.plan.steps, until)
         self._budget_s = config.time_budget_s if until is None else None
@@ -183,8 +186,8 @@ class Trainer:
             self._save_if_due()
         if self._cut and state.step < min(first + len(order), self.plan.steps):
             raise _Stopped
-        loss, accuracy = self._validate()
-        row = self._conclude(loss, accuracy)
+        train_accuracy = self._answers(self.dataset.train, self._sample, "training images")[1] / len(self._sample)
+        row = self._conclude(train_accuracy, *self._validate())
         if state.step == self._last:
             self._close_window()
         self._tell("metrics", state.step, self._norms())
@@ -215,16 +218,18 @@ class Trainer:
         state.history.append(value)
         return loss, accuracy
 
-    def _conclude(self, loss: float | None, accuracy: float | None) -> Row:
+    def _conclude(self, train_accuracy: float, loss: float | None, accuracy: float | None) -> Row:
         """What is known of an epoch; hooks hear of it, and it may be the last."""
         state = self.state
         train_loss = math.fsum(state.losses) / len(state.losses)
-        row = dict(zip(ROW, (state.epoch + 1, state.step, train_loss, loss, accuracy, state.lr), strict=True))
+        values = (state.epoch + 1, state.step, train_loss, train_accuracy, loss, accuracy, state.lr)
+        row = dict(zip(ROW, values, strict=True))
         state.rows.append(row)
         end = self._ask_hooks(state.rows)
         state.rows[-1] = row | end.logged
         own = {f"{OF_HOOKS}{name}": value for name, value in end.logged.items()}
-        self._tell("metrics", state.step, {"train/epoch_loss": train_loss} | own)
+        known = {"epoch": row["epoch"], "train/epoch_loss": train_loss, "train/accuracy": train_accuracy}
+        self._tell("metrics", state.step, known | own)
         if self._is_over(end):
             self._last = state.step
         return row
@@ -324,6 +329,17 @@ class Trainer:
 
     def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
         """Mean loss, accuracy and number of right answers over some images."""
+        losses, correct = self._answers(images, order, what)
+        mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
+        if not math.isfinite(mean):
+            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self.learner.optimizer.remedy()}")
+        return mean, correct / len(order), correct
+
+    def _answers(self, images: Images, order: np.ndarray, what: str) -> tuple[list[float], int]:
+        """The loss of each of some images and how many of them are classified correctly, with nothing drawn at random.
+
+        For the training images that is as validation does it: no dropout, no augmentation, the same weights for all.
+        """
         self._tell("evaluating", what)
         begun = time.perf_counter()
         losses: list[float] = []
@@ -334,11 +350,8 @@ class Trainer:
             logits, loss = self.learner.evaluate(images, part)
             losses += loss.tolist()
             correct += int((logits.argmax(axis=1) == images.labels[part]).sum())
-        mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         self.clock.evaluation_s += time.perf_counter() - begun
-        if not math.isfinite(mean):
-            raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self.learner.optimizer.remedy()}")
-        return mean, correct / len(order), correct
+        return losses, correct
 
     def _check_stop(self) -> None:
         if self.stop() is not None:

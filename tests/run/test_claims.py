@@ -71,7 +71,7 @@ def test_what_can_be_claimed_is_what_a_run_records(tmp_path, seeds):
         (["expect={test/acuracy: '>0.9'}"], "expect: no metric is called test/acuracy; did you mean test/accuracy?"),
         (["expect={Val/Loss: '<1'}"], "expect: no metric is called Val/Loss; did you mean val/loss?"),
         (["expect={acc@1: '>0.9'}"], "expect: no metric is called acc@1; there are test/accuracy, test/loss, "
-         "val/accuracy, val/loss, train/loss, train/epoch_loss, train/lr"),
+         "val/accuracy, val/loss, train/loss, train/epoch_loss, train/accuracy, train/lr, epoch"),
         (["expect={val/loss: '<1'}", "trainer.validation_size=0"], "expect: val/loss needs a validation set, got "
          "trainer.validation_size 0"),
         (["expect={test/loss_std: '<1'}"], "expect: no metric is called test/loss_std; did you mean test/loss?"),

@@ -146,6 +146,16 @@ def test_train_loss_is_the_mean_over_the_images_that_are_there():
     assert ear.epochs[0].train_loss == math.fsum(losses) / N
 
 
+def test_train_accuracy_is_of_training_images_after_the_epoch():
+    ear = Ear()
+    make(FakeLearner(), ear).run()
+    # As many as there are for validation, 20 of the 70: 0, 3, 7, 10, ..., 66. The fake is right for the even ones but
+    # multiples of four: 10, 14, 38, 42, 66.
+    assert [(s, v) for s, key, v in ear.points if key == "train/accuracy"] == [(s, 5 / 20) for s in (5, 10, 15)]
+    assert [(s, v) for s, key, v in ear.points if key == "epoch"] == [(5, 1), (10, 2), (15, 3)]
+    assert [e.train_accuracy for e in ear.epochs] == [5 / 20] * 3
+
+
 @pytest.mark.parametrize("call_s", [0.0, 1e-4, 10.0])
 def test_steps_per_call_change_no_result(call_s, monkeypatch):
     reference, ear = Ear(), Ear()
@@ -173,7 +183,7 @@ def test_no_validation():
     trainer.validation = np.empty(0, np.int64)
     assert trainer.run().status == "FINISHED"
     assert {key for _, key, _ in ear.points} == {
-        "train/loss", "train/epoch_loss", "train/lr", "test/accuracy", "test/loss",
+        "epoch", "train/loss", "train/epoch_loss", "train/accuracy", "train/lr", "test/accuracy", "test/loss",
     }  # fmt: skip
     assert ear.epochs[0].val_accuracy is None
 
