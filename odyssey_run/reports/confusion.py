@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from odyssey_run.reports import style
 from odyssey_run.reports.scores import per_class
 
-WORTH_A_NUMBER = 0.10  # share of a class from which a cell says it
+WORTH_A_NUMBER, ROOM = 0.10, 12  # share of a class from which a cell says it; from 1 % on where classes are this few
 
 
 def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
@@ -24,7 +24,13 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     ticks = range(classes)
-    axes.set(xticks=ticks, yticks=ticks, xlabel="answer", ylabel="truth", title="Which class is taken for which")
+    axes.set(
+        xticks=ticks,
+        yticks=ticks,
+        xlabel="predicted class",
+        ylabel="true class",
+        title="Which class is taken for which",
+    )
     axes.set_xticklabels(labels, fontsize=size, rotation=90 if down == length else 0)
     axes.set_yticklabels(labels, fontsize=size)
     axes.tick_params(length=0, labeltop=large, labelright=large, pad=2)
@@ -32,7 +38,8 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     edges = np.arange(0.5, classes - 1)
     axes.hlines(edges, -0.5, classes - 0.5, color="#d1d5db", linewidth=0.3)
     axes.vlines(edges, -0.5, classes - 0.5, color="#d1d5db", linewidth=0.3)
-    for row, column in zip(*np.nonzero(shares >= WORTH_A_NUMBER), strict=True):
+    least = 0.01 if classes <= ROOM else WORTH_A_NUMBER
+    for row, column in zip(*np.nonzero(shares >= least), strict=True):
         share = shares[row, column]
         colour = "white" if share > 0.35 else "black"
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size - 2, color=colour)

@@ -1,70 +1,153 @@
-"""What happened over the steps: loss, accuracy and learning rate; norms of weights and gradients."""
+"""What happened over the epochs: loss, accuracy and learning rate; norms of weights and gradients."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
+import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from odyssey_run.reports import style
 
-Series = Mapping[str, Sequence[tuple[int, float]]]
+Points = Sequence[tuple[int, float]]
+Series = Mapping[str, Points]
+
+TRAINING, VALIDATION = (
+    (style.BLUE, {"marker": ".", "markersize": 6}),
+    (style.VERMILLION, {"marker": "o", "markersize": 3}),
+)
+FINER = 4  # times as many points as epochs make a line of their own
+COLUMNS = 4  # of a legend
 
 
-def learning(series: Series, loss_label: str) -> Figure:
-    """Loss and accuracy above the schedule of the learning rate, by optimizer step.
+def epochs(series: Series) -> int:
+    """How many a run has ended."""
+    return len(series.get("train/epoch_loss", ()))
+
+
+def per_epoch(series: Series) -> int | None:
+    """Optimizer steps in an epoch; None for a run of one epoch or none, of which there is no curve by epochs."""
+    return series["train/epoch_loss"][0][0] if epochs(series) > 1 else None
+
+
+def loss(series: Series, label: str) -> Figure | None:
+    """Training, validation and test; None where there are no two points of training.
 
     Args:
         series: points of each metric.
-        loss_label: what the loss is, with its unit.
+        label: what the loss is, with its unit.
     """
-    drawn = style.figure(5.4, left=0.75, hspace=0.3)
-    loss, accuracy, rate = drawn.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
-    _line(loss, series, "train/loss", "training", style.BLUE, linewidth=1)
-    _line(loss, series, "val/loss", "validation", style.VERMILLION, marker="o", markersize=3)
-    _line(loss, series, "test/loss", "test", "black", marker="*", markersize=9, linestyle="none")
-    loss.set(title="Loss", ylabel=loss_label, ylim=(0, None))
-    _line(accuracy, series, "val/accuracy", "validation", style.VERMILLION, 100, marker="o", markersize=3)
-    _line(accuracy, series, "test/accuracy", "test", "black", 100, marker="*", markersize=9, linestyle="none")
-    for _, value in series.get("test/accuracy", [])[-1:]:
-        accuracy.axhline(100 * value, color="black", linewidth=0.6, linestyle=":")
-    accuracy.set(title="Accuracy", ylabel="accuracy (%)")
-    _line(rate, series, "train/lr", "learning rate", style.GREEN)
-    rate.set(title="Learning rate", ylabel="lr", xlabel="optimizer step", ylim=(0, None))
-    for axes in (loss, accuracy):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
-    return drawn
-
-
-def _line(axes, series: Series, name: str, label: str, colour: str, factor: float = 1, **look) -> None:
-    if name in series:
-        steps, values = zip(*series[name], strict=True)
-        axes.plot(steps, [factor * v for v in values], label=label, color=colour, **look)
-
-
-def _layer(name: str) -> str:
-    """The layer that a metric such as ``weight_norm/conv1.weight`` is of."""
-    return style.shortened(name.partition("/")[2].removesuffix(".weight"))
-
-
-def norms(series: Series) -> Figure | None:
-    """Euclidean norms per layer at the end of each epoch; None where none were recorded."""
-    kinds = [k for k in ("weight_norm", "weight_grad_norm") if any(name.startswith(f"{k}/") for name in series)]
-    if not kinds:
+    steps, mean, fine = per_epoch(series), series.get("train/epoch_loss", ()), series.get("train/loss", ())
+    if len(mean if steps else fine) < 2:
         return None
-    layers = {_layer(name) for name in series if name.partition("/")[0] in kinds}
-    room = 0.5 + style.length(layers, 8)  # of the legend
-    drawn = style.figure(2.3 * len(kinds) + 0.3, style.WIDTH - 0.85 + room, left=0.75, right=room, hspace=0.25)
-    titles = {"weight_norm": "Norm of the weights", "weight_grad_norm": "Norm of the gradient, of one fixed batch"}
-    for axes, kind in zip(drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0], kinds, strict=True):
-        names = [name for name in series if name.startswith(f"{kind}/")]
-        for i, name in enumerate(names):
-            look = {"marker": "osD^v"[i % 5], "markersize": 3}
-            _line(axes, series, name, _layer(name), style.COLOURS[i % len(style.COLOURS)], **look)
-        axes.set(title=titles[kind], ylabel="L2 norm", yscale="log")
-        axes.yaxis.set(
-            major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter()
-        )
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
-    axes.set(xlabel="optimizer step")
+    drawn = style.figure(3.2, top=0.62)
+    axes = drawn.subplots()
+    if steps is None:
+        _line(axes, fine, 1, "training", style.BLUE)
+    else:
+        if len(fine) >= FINER * len(mean):
+            _line(axes, fine, steps, None, style.BLUE, alpha=0.35, linewidth=0.8)
+        _line(axes, mean, steps, "training, mean of the epoch", TRAINING[0], **TRAINING[1])
+    _line(axes, series.get("val/loss", ()), steps or 1, "validation", VALIDATION[0], **VALIDATION[1])
+    _test(axes, series.get("test/loss", ()), steps or 1)
+    axes.set(ylabel=label, ylim=(0, None))
+    _finish(axes, "Loss", steps)
     return drawn
+
+
+def accuracy(series: Series) -> Figure | None:
+    """Training, validation and test, in percent; None for a run of one epoch."""
+    if (steps := per_epoch(series)) is None:
+        return None
+    drawn = style.figure(3.2, top=0.62)
+    axes = drawn.subplots()
+    for name, label, (colour, look) in (("train", "training", TRAINING), ("val", "validation", VALIDATION)):
+        _line(axes, _percent(series.get(f"{name}/accuracy", ())), steps, label, colour, **look)
+    test = _percent(series.get("test/accuracy", ()))
+    _test(axes, test, steps)
+    for _, value in test[-1:]:
+        axes.axhline(value, color="black", linewidth=0.6, linestyle=":")
+    axes.set(ylabel="accuracy (%)")
+    _finish(axes, "Accuracy", steps)
+    return drawn
+
+
+def learning_rate(series: Series) -> Figure | None:
+    """None where it stays as it is."""
+    points, steps = series.get("train/lr", ()), per_epoch(series)
+    if len({value for _, value in points}) < 2:
+        return None
+    drawn = style.figure(2.6, left=0.75, top=0.62)
+    axes = drawn.subplots()
+    _line(axes, points, steps or 1, None, style.GREEN)
+    axes.set(ylabel="learning rate", ylim=(0, None))
+    _finish(axes, "Learning rate", steps)
+    return drawn
+
+
+def norms(series: Series, kind: str, title: str) -> Figure | None:
+    """Euclidean norms per layer at the end of each epoch; None where there are none, and for a run of one epoch.
+
+    Args:
+        series: points of each metric.
+        kind: the metrics before the layer's name: ``weight_norm`` or ``weight_grad_norm``.
+        title: of the picture.
+    """
+    names, steps = [name for name in series if name.startswith(f"{kind}/")], per_epoch(series)
+    if not names or steps is None:
+        return None
+    layers = [style.plain(style.shortened(name.partition("/")[2].removesuffix(".weight"))) for name in names]
+    columns = min(COLUMNS, max(1, int((style.WIDTH - 0.4) / (0.4 + style.length(layers, 8)))))
+    below = 0.6 + 0.17 * -(-len(names) // columns)  # the legend
+    drawn = style.figure(2.6 + below, left=0.75, top=0.62, bottom=below)
+    axes = drawn.subplots()
+    # More layers than colours that can be told apart are coloured by their depth.
+    deep = mpl.colormaps["viridis"]
+    for i, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        colour = style.COLOURS[i] if len(names) <= len(style.COLOURS) else deep(0.95 * i / (len(names) - 1))
+        _line(axes, series[name], steps, layer, colour, marker="osD^v"[i % 5], markersize=3)
+    axes.set(ylabel="L2 norm", yscale="log")
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    _finish(axes, title, steps, legend=False)
+    drawn.legend(loc="lower center", ncols=columns, handlelength=1, columnspacing=1, borderaxespad=0.2)
+    return drawn
+
+
+def _percent(points: Points) -> Points:
+    return [(step, 100 * value) for step, value in points]
+
+
+def _line(axes: Axes, points: Points, steps: int, label: str | None, colour: object, **look: object) -> None:
+    """Points over epochs of so many steps."""
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot([step / steps for step in x], y, label=label, color=colour, **look)
+
+
+def _test(axes: Axes, points: Points, steps: int) -> None:
+    _line(axes, points, steps, "test", "black", marker="*", markersize=9, linestyle="none")
+
+
+def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> None:
+    """The axis of epochs with that of steps above it, or of steps alone; the title; the legend where it is due."""
+    axes.set_title(title, y=1, pad=6 if steps is None else 26)
+    axes.set(xlabel="optimizer step" if steps is None else "epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if steps is not None:
+        over_epochs(axes, steps)
+    if legend and axes.get_legend_handles_labels()[0]:
+        axes.legend()
+
+
+def over_epochs(axes: Axes, steps: int) -> None:
+    """An axis of optimizer steps above one of epochs."""
+    above = axes.secondary_xaxis("top", functions=(partial(_times, steps), partial(_times, 1 / steps)))
+    above.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    above.tick_params(labelsize=7, length=2, pad=1, colors=style.GREY)
+    above.set_xlabel("optimizer step", fontsize=7, color=style.GREY, labelpad=2)
+    above.spines["top"].set_color(style.GREY)
+
+
+def _times(factor: float, x):
+    return factor * x

@@ -47,12 +47,15 @@ def draw(
     points, names = series(records), scores.class_names
     with style.styled():
         pictures = {
-            "learning": curves.learning(points, classifier.loss.label),
+            "loss": curves.loss(points, classifier.loss.label),
+            "accuracy": curves.accuracy(points),
+            "learning_rate": curves.learning_rate(points),
+            "weight_norms": curves.norms(points, "weight_norm", "Norm of the weights"),
+            "gradient_norms": curves.norms(points, "weight_grad_norm", "Norm of the gradient"),
             "confusion": confusion.matrix(scores.confusion, names),
             "classes": confusion.classes(scores.confusion, names),
             "mistakes": images.mistakes(scores),
             "first_layer": images.first_layer(classifier, sample),
-            "norms": curves.norms(points),
         }
         files = {name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn}
     write_atomic(folder / FOLDER / "classes.csv", table(report.rows_of_classes(scores)))

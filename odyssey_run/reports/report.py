@@ -1,28 +1,33 @@
 """One page that tells of a run from top to bottom, with everything it shows inside it."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
-from odyssey_run.reports import style, summary
+from odyssey_run.reports import summary
+from odyssey_run.reports.curves import epochs
+from odyssey_run.reports.page import page as html
+from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.reports.scores import Scores, confused_pairs, per_class
 from odyssey_run.runs.statements import MARK, PENDING
 
 PAIRS = 12
-LEGIBLE = 84 / style.DPI  # at 84 pixels an inch the smallest letters can still be read
+WIDE = 20  # classes from which a confusion matrix needs the whole page
 CAPTIONS = {
-    "learning": "Loss, accuracy and learning rate by optimizer step. The star is the test, read once, at the end.",
-    "norms": "Norms per layer after each epoch. A gradient that vanishes or a weight that runs away shows here first.",
-    "confusion": "Each row is a class, each column an answer; the diagonal is right. Numbers from 10 % on.",
-    "classes": "Precision: how often the answer is true. Recall: how many of the class are found. F1 joins the two.",
-    "mistakes": "The wrong answers given with most confidence: some are mislabelled, some could be either class.",
-    "first_layer": "The first weights as images, and their answers to the first test image.",
+    "loss": "The line of training is the mean over the images of an epoch while they are trained on.",
+    "accuracy": "Training is measured after each epoch on as many images as validation, but at most 1,000. Where it "
+    "goes on rising and validation does not, the model overfits.",
+    "learning_rate": "",
+    "weight_norms": "After each epoch. A weight that grows without end shows here first.",
+    "gradient_norms": "Of the same batch each time. A gradient that vanishes or explodes shows here first.",
+    "confusion": "Each row is a true class, each column a predicted one; the diagonal is correct.",
+    "classes": "Precision: of the images given this label, how many are of the class. Recall: of the images of the "
+    "class, how many are given its label. F1 is their harmonic mean.",
+    "mistakes": "The errors made with most confidence: some images are mislabelled, some could be either class.",
+    "first_layer": "The first weights as images, and what they make of the first test image.",
 }
 
 
@@ -58,27 +63,39 @@ def page(
         pictures: by name, PNG files.
     """
     start = next(r for r in records if r["kind"] == "start")
-    template = Template((files("odyssey_run.reports") / "report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        name=escape(start["name"]),
-        accuracy=f"{scores.accuracy:.2%}",
-        answers=f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}",
-        facts=_facts(start, points),
-        claims=_claims(claims),
-        confused=_confused(scores),
-        table=_classes(scores),
-        **{name: _picture(name, pictures.get(name)) for name in CAPTIONS},
+    whole = len(scores.class_names) > WIDE
+    shown = {name: picture(path, CAPTIONS[name], name == "confusion" and whole) for name, path in pictures.items()}
+
+    def figures(*names: str) -> Iterator[str]:
+        return (shown[name] for name in names if name in shown)
+
+    correct = f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}"
+    return html(
+        start["name"],
+        f'<p class="score"><b>{scores.accuracy:.2%}</b> test accuracy: {correct}</p>',
+        _claims(claims),
+        "<h2>How it learned</h2>",
+        _one_epoch(points),
+        side_by_side(figures("loss", "accuracy")),
+        side_by_side(figures("learning_rate", "weight_norms", "gradient_norms")),
+        "<h2>What it confuses</h2>",
+        side_by_side(figures("confusion", "mistakes")),
+        _confused(scores),
+        "<h2>How well it knows each class</h2>",
+        side_by_side([*figures("classes"), _classes(scores)]),
+        "<h2>What it looks at</h2>",
+        side_by_side(figures("first_layer")),
+        f"<h2>What was run</h2><dl>{_facts(start, points)}</dl>",
     )
 
 
-def _picture(name: str, path: Path | None) -> str:
-    if path is None:
+def _one_epoch(points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Figures in place of curves, of a run whose epochs make none."""
+    if epochs(points) > 1:
         return ""
-    png, caption = path.read_bytes(), CAPTIONS[name]
-    data, width = base64.b64encode(png).decode(), int.from_bytes(png[16:20])  # as PNG's head states it
-    least = f' style="min-width: {round(width * LEGIBLE)}px"' if name == "confusion" else ""
-    image = f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}"{least}>'
-    return f'<figure class="{name}"><div>{image}</div><figcaption>{escape(caption)}</figcaption></figure>'
+    names = {"train/accuracy": "on training images", "val/accuracy": "in validation", "test/accuracy": "in the test"}
+    found = [f"{points[name][-1][1]:.2%} {where}" for name, where in names.items() if name in points]
+    return f"<p>One epoch makes no curve by epochs. Its accuracy: {', '.join(found)}.</p>"
 
 
 def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -90,8 +107,8 @@ def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, fl
         "seed": str(config["seed"]),
         "backend": tags.get("odyssey.backend", config["backend"]["name"]),
         "images": summary.official(tags.get("odyssey.data.official", "")),
-        "data digest": tags.get("odyssey.data.sha256", "")[:16],
-        "code digest": tags.get("odyssey.code.sha256", "")[:16],
+        "data SHA-256": tags.get("odyssey.data.sha256", "")[:16],
+        "code SHA-256": tags.get("odyssey.code.sha256", "")[:16],
         "trained": f"{trained:,.1f} s, {last['time/images_per_s']:,.0f} images/s" if trained else "",
         "command": tags.get("odyssey.command", ""),
     }
@@ -113,7 +130,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
         value = "never came" if claim["value"] is None else f"{claim['value']:.6g}"
         verdict = f'<span class="{escape(claim["verdict"])}">{escape(claim["verdict"])}</span>'
         rows.append((escape(claim["metric"]), escape(claim["condition"]), value, verdict))
-    return "<h2>What it claimed</h2>" + _table(("metric", "expected", "found", "verdict"), rows)
+    return "<h2>What it claimed</h2>" + table(("metric", "expected", "found", "verdict"), rows)
 
 
 def _confused(scores: Scores) -> str:
@@ -128,7 +145,7 @@ def _confused(scores: Scores) -> str:
     ]
     head = ("classes", "images", "of mistakes")
     if not scores.alike:
-        return f"<p>The classes most often taken for each other, in {wrong:,} mistakes.</p>{_table(head, rows)}"
+        return f"<p>The classes most often taken for each other, in {wrong:,} mistakes.</p>{table(head, rows)}"
     reason = scores.alike.reason
     alike = sum(count for a, b, count in pairs if reason(a, b))
     shared = [escape(reason(a, b) or "– a person would rarely do this") for a, b, _ in pairs[:PAIRS]]
@@ -136,7 +153,7 @@ def _confused(scores: Scores) -> str:
     return (
         f"<p>Of {wrong:,} mistakes, {alike:,} ({alike / wrong:.0%}) are between "
         f"{escape(scores.alike.told_apart)}. Were those forgiven, {forgiven:.2%} would be right.</p>"
-        + _table((*head, "what they share"), [(*row, why) for row, why in zip(rows, shared, strict=True)])
+        + table((*head, "what they share"), [(*row, why) for row, why in zip(rows, shared, strict=True)])
     )
 
 
@@ -146,15 +163,8 @@ def _classes(scores: Scores) -> str:
         bars = [_bar(row[key]) for key in ("precision", "recall", "f1")]
         taken = f"{escape(row['taken_for'])} × {row['times']}" if row["times"] else ""
         rows.append((f"<b>{escape(row['class'])}</b>", f"{row['images']:,}", *bars, taken))
-    return _table(("class", "images", "precision %", "recall %", "F1 %", "taken for"), rows)
+    return table(("class", "images", "precision %", "recall %", "F1 %", "taken for"), rows)
 
 
 def _bar(share: float | None) -> str:
     return "–" if share is None else f'<i style="--v:{100 * share:.1f}%">{100 * share:.1f}</i>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table that scrolls sideways where it must; the cells are HTML already."""
-    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'

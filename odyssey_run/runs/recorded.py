@@ -179,11 +179,12 @@ class RecordedRun:
 
         ended = [f"{self.status or 'running'}", *([self.reason] if self.reason else [])]
         ended += [f"test accuracy {points[-1][1]:.2%}" for points in [self.metrics.get("test/accuracy")] if points]
-        shown = f"<b>{escape(self.name)}</b>: {escape(', '.join(ended))}<br><code>{escape(str(self.folder))}</code>"
-        picture = self.folder / "plots" / "learning.png" if self.folder else None
-        if picture and picture.is_file():
-            data = b64encode(picture.read_bytes()).decode()
-            shown += f'<br><img width="480" alt="loss and accuracy" src="data:image/png;base64,{data}">'
+        shown = f"<b>{escape(self.name)}</b>: {escape(', '.join(ended))}<br><code>{escape(str(self.folder))}</code><br>"
+        for name in ("loss", "accuracy") if self.folder else ():
+            picture = self.folder / "plots" / f"{name}.png"
+            if picture.is_file():
+                data = b64encode(picture.read_bytes()).decode()
+                shown += f'<img width="480" alt="{name}" src="data:image/png;base64,{data}">'
         return shown
 
     @cached_property

@@ -9,7 +9,7 @@ from quick import QUICK
 
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_run import cli
-from odyssey_run.reports import confusion, images, report
+from odyssey_run.reports import confusion, curves, images, report, style
 from odyssey_run.reports.scores import Scores, confused_pairs, per_class
 
 NAMES = ("0", "O", "x")
@@ -78,6 +78,60 @@ def test_a_class_without_test_images_is_shown_as_such():
     assert report._classes(scores()).count("<td>–</td>") == 3
 
 
+def made(epochs: int, layers: int = 3) -> dict[str, list[tuple[int, float]]]:
+    """The metrics of a run of epochs of ten steps, of which the training loss was taken every five."""
+    ends = [10 * (i + 1) for i in range(epochs)]
+    series = {"train/loss": [(5 * (i + 1), 2.0) for i in range(2 * epochs)], "test/accuracy": [(ends[-1], 0.5)]}
+    for name in ("train/epoch_loss", "train/accuracy", "val/loss", "val/accuracy"):
+        series[name] = [(step, 0.01 * step) for step in ends]
+    return series | {f"weight_norm/fc{i}.weight": [(step, 1.0 + i) for step in ends] for i in range(layers)}
+
+
+def lines(axes) -> dict[str, list[float]]:
+    return {line.get_label(): [float(x) for x in line.get_xdata()] for line in axes.lines}
+
+
+def test_curves_of_training_and_validation_lie_over_each_other_by_epochs():
+    (axes,) = curves.accuracy(made(3)).axes
+    drawn = lines(axes)
+    assert drawn["training"] == drawn["validation"] == [1, 2, 3]
+    assert drawn["test"] == [3]
+    assert axes.get_xlabel() == "epoch"
+    (above,) = axes.child_axes
+    assert above.get_xlabel() == "optimizer step"
+    assert above._functions[0](3) == 30
+    assert lines(curves.loss(made(3), "nats").axes[0])["training, mean of the epoch"] == [1, 2, 3]
+
+
+def test_one_epoch_gives_a_sentence_in_place_of_dots():
+    one = made(1)
+    assert curves.accuracy(one) is None
+    assert curves.norms(one, "weight_norm", "Norm") is None
+    assert lines(curves.loss(one, "nats").axes[0])["training"] == [5, 10]  # by steps, of which there are some
+    assert report._one_epoch(one).startswith("<p>One epoch")
+    assert "10.00% on training images, 10.00% in validation, 50.00% in the test" in report._one_epoch(one)
+    assert report._one_epoch(made(2)) == ""
+    assert curves.loss({name: points[:1] for name, points in one.items()}, "nats") is None
+
+
+@pytest.mark.parametrize("layers", [3, 40])
+def test_the_legend_of_norms_has_room_for_all_layers(layers):
+    with style.styled():
+        drawn = curves.norms(made(2, layers), "weight_norm", "Norm")
+        drawn.draw_without_rendering()
+    (legend,), (axes,) = drawn.legends, drawn.axes
+    assert [text.get_text() for text in legend.get_texts()] == [f"fc{i}" for i in range(layers)]
+    assert len({line.get_color() for line in axes.lines}) == layers
+    box = legend.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= axes.xaxis.label.get_window_extent().y0
+
+
+def test_a_learning_rate_that_stays_is_not_drawn():
+    assert curves.learning_rate({"train/lr": [(1, 0.1), (2, 0.1)]}) is None
+    assert curves.learning_rate({"train/lr": [(1, 0.1), (2, 0.05)]})
+
+
 def test_a_mosaic_leaves_gaps():
     whole, corners = images.mosaic(np.ones((3, 2, 2)), columns=2, gap=(1, 1))
     assert corners == [(0, 0), (3, 0), (0, 3)]
@@ -110,7 +164,7 @@ def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
     run = tmp_path / "runs" / "a-b"
     page = (run / "report.html").read_text()
     drawn = {path.stem for path in (run / "plots").glob("*.png")}
-    assert drawn == {"learning", "confusion", "classes", "mistakes", "first_layer", "norms"}
+    assert drawn == {"confusion", "classes", "mistakes", "first_layer"}  # one epoch makes no curves
     assert page.count("data:image/png;base64,") == len(drawn)
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert re.search(r"held.*missed", page, re.S)
