@@ -133,17 +133,22 @@ def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> N
     """The axis of epochs with that of steps above it, or of steps alone; the title; the legend where it is due."""
     axes.set_title(title, y=1, pad=6 if steps is None else 26)
     axes.set(xlabel="optimizer step" if steps is None else "epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(whole_numbers())
     if steps is not None:
         over_epochs(axes, steps)
     if legend and axes.get_legend_handles_labels()[0]:
         axes.legend()
 
 
+def whole_numbers() -> MaxNLocator:
+    """Where an axis of epochs or steps has its ticks."""
+    return MaxNLocator(6, integer=True)
+
+
 def over_epochs(axes: Axes, steps: int) -> None:
     """An axis of optimizer steps above one of epochs."""
     above = axes.secondary_xaxis("top", functions=(partial(_times, steps), partial(_times, 1 / steps)))
-    above.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    above.xaxis.set_major_locator(whole_numbers())
     above.tick_params(labelsize=7, length=2, pad=1, colors=style.GREY)
     above.set_xlabel("optimizer step", fontsize=7, color=style.GREY, labelpad=2)
     above.spines["top"].set_color(style.GREY)

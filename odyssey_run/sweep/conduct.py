@@ -27,12 +27,13 @@ from odyssey_run.sweep.ledger import Ledger, Result, place, slug, unsent_in
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked
-from odyssey_run.sweep.report import publish
+from odyssey_run.sweep.report import PAGE, note, publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import bury
 from odyssey_run.tasks.doctor import end_lost
 from odyssey_run.tracking.journal import FILE_NAME, inherit, read
 from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.models import NOTE
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
 POLL, PATIENCE = 0.2, 60.0  # seconds
@@ -347,6 +348,7 @@ class Conductor:
                 session.artifact(path)
             session.metrics(len(rows), {f"best/{self.config.metric}": best.value})
             session.tags({"odyssey.sweep.best": best.label})
+            screen.field("report", str(self.folder / PAGE))
             named = [word for p in session.request.plugins if p.is_file for word in (FLAG, str(p.path))]
             screen.field("best", command.line([*named, "--config-dir", str(self.folder), "experiment=best"]))
         for result in failed:
@@ -356,6 +358,8 @@ class Conductor:
         for fault in self._drain():
             print(f"odyssey-run: MLflow has not all of the runs: {fault}", file=sys.stderr)
             session.unsent = True
+        if rows:  # with links to runs in MLflow, which has them now
+            session.tags({NOTE: note(rows, self.config)})
         number = session.asked.signum
         if number is not None:
             session.end("KILLED", f"stopped by {signal.Signals(number).name}")

@@ -29,7 +29,6 @@ class Result:
         status: FINISHED, FAILED, KILLED, or PRUNED.
         reason: why it did not finish.
         value: of the sweep's metric.
-        curve: (step, value) of the metric.
         last: the last value of each metric.
         weights: SHA-256 of the weights.
     """
@@ -39,7 +38,6 @@ class Result:
     status: str
     reason: str | None = None
     value: float | None = None
-    curve: tuple[tuple[int, float], ...] = ()
     last: Mapping[str, float] = field(default_factory=dict, repr=False)
     weights: str | None = None
 
@@ -86,7 +84,7 @@ class Ledger:
             return Result(point, folder, "FAILED", "it left no journal")
         run = open_run(folder)
         end = next((r for r in reversed(run.records) if r["kind"] == "end"), {})
-        curve = tuple(run.metrics.get(self.metric, ()))
+        curve = run.metrics.get(self.metric, ())
         value = curve[-1][1] if curve else None
         if curve and self.metric.startswith("val/") and point.request.trainer.keep == "best":
             value = (max if self.maximizes else min)(v for _, v in curve)
@@ -97,7 +95,6 @@ class Ledger:
             "PRUNED" if PRUNED in run.tags else run.status or "FAILED",
             end.get("reason"),
             value,
-            curve,
             last,
             run.tags.get("odyssey.weights.sha256"),
         )

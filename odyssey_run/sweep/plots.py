@@ -1,7 +1,8 @@
-"""Plots of a sweep: parallel coordinates, the metric against each parameter, learning curves, means over seeds."""
+"""Pictures of a sweep: curves over each other, the metric against each parameter, parallel coordinates, seeds."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,17 +11,30 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from odyssey_run.config.schema import SweepConfig
-from odyssey_run.reports import style
+from odyssey_run.reports import curves, style
+from odyssey_run.reports.curves import Series
+from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
+from odyssey_run.sweep.ledger import Result
 from odyssey_run.sweep.ranking import Row
 
 BARS = 30
 LETTER = 0.07  # inches, of a label
 SHORT, LONG = 28, 90  # letters of a value, and of a point
+BEST, FAILED = len(style.COLOURS), 5  # curves at most, of either
+WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axis is logarithmic
 
 
-def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
-    """Writes what there is to draw as PNG; yields the path of each.
+@dataclass(frozen=True)
+class Picture:
+    """A PNG and what is said below it."""
+
+    path: Path
+    caption: str
+
+
+def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture]:
+    """Writes what there is to draw.
 
     Args:
         folder: for the files.
@@ -28,17 +42,24 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
         config: for the metric.
     """
     valued = [row for row in rows if row.value is not None and row.status in ("FINISHED", "PRUNED")]
+    failed = [row for row in rows if row.status == "FAILED"]
     keys = [key for key, _ in rows[0].unit.assignment]
+    shown = f"The {len(valued[:BEST])} best of {len(valued)} points" + ", and what failed." * bool(failed)
     with style.styled():
-        figures = {"curves": _curves(valued, config)}
+        drawn = [
+            (name.replace("/", "_"), _curves(valued[:BEST], failed[:FAILED], name), shown)
+            for name in dict.fromkeys((config.metric, "val/accuracy", "val/loss"))
+        ]
         if keys:
-            figures["parameters"] = _parameters(valued, keys, config)
+            crosses = "A cross is a run that failed." * bool(failed)
+            drawn.append(("parameters", _parameters(valued, failed, keys, config), crosses))
         if len(keys) > 1:
-            figures["parallel"] = _parallel(valued, keys, config)
+            drawn.append(("parallel", _parallel(valued, keys, config), "Each line is a point; the best are bright."))
         if any(row.spread is not None for row in valued):
-            figures["seeds"] = _seeds(valued, config)
-        for name, figure in figures.items():
-            yield style.save(figure, folder / f"{name}.png")
+            drawn.append(("seeds", _seeds(valued, config), ""))
+        for name, figure, caption in drawn:
+            if figure:
+                yield Picture(style.save(figure, folder / f"{name}.png"), caption)
 
 
 def _shortened(texts: list[str], most: int) -> list[str]:
@@ -78,17 +99,19 @@ class _Scale:
         return 0.5 if low == high else (change(self.at(text)) - low) / (high - low)
 
 
-def _parameters(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
+def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     columns = min(3, len(keys))
     lines = -(-len(keys) // columns)
     figure = _figure(max(style.WIDTH, 3 * columns), 2.8 * lines)
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax, key in zip(axes.flat, keys, strict=False):
-        texts = [dict(row.unit.assignment)[key] for row in rows]
-        scale = _Scale(texts)
+        texts, lost = ([dict(row.unit.assignment)[key] for row in part] for part in (rows, failed))
+        scale = _Scale([*texts, *lost])
         for status, colour in (("FINISHED", style.BLUE), ("PRUNED", "0.75")):
             chosen = [(scale.at(t), row.value) for t, row in zip(texts, rows, strict=True) if row.status == status]
             ax.scatter(*zip(*chosen, strict=True) if chosen else ([], []), s=22, color=colour, label=status.lower())
+        # At the bottom, whatever the values of the others.
+        ax.plot([scale.at(t) for t in lost], [0.02] * len(lost), "x", color="black", transform=ax.get_xaxis_transform())
         if scale.log:
             ax.set_xscale("log")
         if not scale.numeric:
@@ -132,21 +155,33 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     return figure
 
 
-def _curves(rows: list[Row], config: SweepConfig) -> Figure:
-    rows = rows[: len(style.COLOURS)]
-    labels = _shortened([row.label for row in rows], LONG)
-    figure = _figure(max(6, 1 + LETTER * max(map(len, labels), default=0)), 5)
-    ax = figure.subplots()
-    for colour, row, name in zip(style.COLOURS, rows, labels, strict=False):
-        for seed, result in enumerate(row.results):
-            if result.curve:
-                label = name if seed == 0 else None
-                look = "o-" if len(result.curve) == 1 else "-"
-                ax.plot(*zip(*result.curve, strict=True), look, color=colour, ms=4, label=label)
-    ax.set_xlabel("optimizer step")
-    ax.set_ylabel(config.metric)
+def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
+    """A metric by epochs, of the best points and of those that failed, which are named even without a value."""
+    rows = [*best, *failed]
+    labels = _shortened([style.plain(row.label) for row in rows], LONG)
+    figure = _figure(style.WIDTH, 2.9 + 0.17 * len(rows))
+    axes = figure.subplots()
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        look = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--", "markevery": [-1]}
+        marker, said = ("o", label) if i < len(best) else ("x", f"{label}: failed")
+        for seed, series in enumerate(map(_series, row.results)):
+            points, ends = series.get(name, ()), series.get("train/epoch_loss", ())
+            x = [step / ends[0][0] for step, _ in points] if ends else []
+            y = [value for _, value in points][: len(x)]
+            axes.plot(x, y, marker=marker, ms=3, label=None if seed else said, **look)
+    values = [y for line in axes.lines for y in line.get_ydata()]
+    if not values:
+        return None
+    if name.endswith("loss") and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
+        axes.set_yscale("log")
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.xaxis.set_major_locator(curves.whole_numbers())
     figure.legend(loc="outside lower left")
     return figure
+
+
+def _series(result: Result) -> Series:
+    return open_run(result.folder).metrics if begun(result.folder) else {}
 
 
 def _seeds(rows: list[Row], config: SweepConfig) -> Figure:

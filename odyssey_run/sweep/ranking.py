@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -75,6 +76,16 @@ def ranked(units: Iterable[Unit], results: Mapping[str, Result], maximizes: bool
         return ORDER.index(row.status), math.inf if row.value is None else sign * row.value
 
     return sorted(rows.values(), key=place)
+
+
+def tally(rows: Iterable[Row]) -> str:
+    """How many have ended in which way: ``7 finished, 2 failed``."""
+    return ", ".join(f"{count} {status.lower()}" for status, count in Counter(row.status for row in rows).items())
+
+
+def number(metric: str, value: float | None) -> str:
+    """A value of a metric, as a table has it."""
+    return "" if value is None else f"{value:.2%}" if metric.endswith("accuracy") else f"{value:.4f}"
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -1,7 +1,6 @@
 """What a sweep leaves when it is over: the leaderboard, the best configuration as an experiment, plots."""
 
 import csv
-import html
 import io
 import json
 from collections.abc import Iterator
@@ -14,14 +13,12 @@ from odyssey_core.checkpoint import write_atomic
 from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.provenance import NO_RESULT
+from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
-from odyssey_run.sweep.ranking import Row
+from odyssey_run.sweep.ranking import Row, number, tally
 
-STYLE = (
-    "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{padding:.3em .8em;text-align:right;"
-    "white-space:nowrap;border-bottom:1px solid #ddd}td:last-child{text-align:left;color:#777}"
-    "tr.FAILED{color:#b00}tr.PRUNED{color:#999}"
-)
+PAGE = "leaderboard.html"
+NOTED = 30  # points in the description of a sweep
 
 
 def publish(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
@@ -32,17 +29,18 @@ def publish(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path
         rows: the best first, and finished.
         config: for the metric.
     """
-    table = _table(rows, config)
-    for name, content in (
-        ("leaderboard.csv", _csv(table)),
-        ("leaderboard.html", _html(table, folder.name)),
-        ("experiment/best.yaml", best_yaml(folder, rows[0])),
-    ):
-        write_atomic(folder / name, content.encode())
-        yield folder / name
-    from odyssey_run.sweep import plots  # beside matplotlib's import
+    from odyssey_run.sweep import page  # beside matplotlib's import
 
-    yield from plots.draw(folder / "plots", rows, config)
+    yield _written(folder / "leaderboard.csv", _csv(_table(rows, config)))
+    yield _written(folder / "experiment/best.yaml", best_yaml(folder, rows[0]))
+    pictures = list(page.draw(folder / "plots", rows, config))
+    yield from (picture.path for picture in pictures)
+    yield _written(folder / PAGE, page.page(folder.name, rows, config, pictures))
+
+
+def _written(path: Path, content: str) -> Path:
+    write_atomic(path, content.encode())
+    return path
 
 
 def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
@@ -74,22 +72,23 @@ def _csv(table: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _html(table: list[dict[str, Any]], name: str) -> str:
-    keys = list(dict.fromkeys(key for row in table for key in row))
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in keys)
-    lines = []
-    for row in table:
-        cells = "".join(f"<td>{html.escape(_shown(row.get(key)))}</td>" for key in keys)
-        lines.append(f'<tr class="{row["status"]}">{cells}</tr>')
-    title = f"sweep:{html.escape(name)}"
-    return (
-        f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>'
-        f"<table><tr>{head}</tr>\n" + "\n".join(lines) + "\n</table>\n"
-    )
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+def note(rows: list[Row], config: SweepConfig) -> str:
+    """The description of a sweep in MLflow: all its points, those too that an earlier command had run elsewhere."""
+    lines = [
+        f"{len(rows)} points, {config.strategy}: {tally(rows)}.",
+        "",
+        f"| | point | {config.metric} | test/accuracy |",
+        "|---|---|---|---|",
+    ]
+    for place, row in enumerate(rows[:NOTED], 1):
+        runs = [open_run(result.folder) for result in row.results if begun(result.folder)]
+        addresses = [f"#/experiments/{run.experiment_id}/runs/{run.run_id}" for run in runs if run.run_id]
+        label = row.label.replace("|", "\\|")
+        point = f"[{label}]({addresses[0]})" if addresses else label
+        value = number(config.metric, row.value) if row.status in ("FINISHED", "PRUNED") else row.status.lower()
+        lines.append(f"| {place} | {point} | {value} | {number('test/accuracy', row.test)} |")
+    rest = f"and {len(rows) - NOTED} more, " if len(rows) > NOTED else ""
+    return "\n".join([*lines, "", f"{rest}with pictures in the artifact `{PAGE}`."])
 
 
 def best_yaml(folder: Path, row: Row) -> str:

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.console import Screen, duration
 from odyssey_run.sweep.ledger import Ledger, Result
 from odyssey_run.sweep.plan import Unit
-from odyssey_run.sweep.ranking import Row
+from odyssey_run.sweep.ranking import Row, tally
 
 TOP = 10
 
@@ -108,9 +107,8 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
             value += f" ±{row.spread:.4f}"
         test = "-" if row.test is None else f"{row.test:.2%}"
         say(f"{place:>4}{value:>18}{test:>11}{row.seconds:>10.1f}  {row.label}")
-    counts = Counter(row.status for row in rows)
     known = f"; {before} done before" if before else ""
-    say(", ".join(f"{count} {status.lower()}" for status, count in counts.items()) + known)
+    say(tally(rows) + known)
     if held := [row.missed for row in rows if row.missed is not None]:
         say(f"{sum(held)} of {len(held)} miss what is expected")
 

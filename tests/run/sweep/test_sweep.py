@@ -49,7 +49,10 @@ def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_
     assert [float(row["val/accuracy"]) for row in rows] == sorted(
         (float(r["val/accuracy"]) for r in rows), reverse=True
     )
-    assert {p.name for p in (folder / "plots").iterdir()} == {"curves.png", "parameters.png", "parallel.png"}
+    pictures = {"val_accuracy.png", "val_loss.png", "parameters.png", "parallel.png"}
+    assert {p.name for p in (folder / "plots").iterdir()} == pictures
+    assert (folder / "leaderboard.html").read_text().count("data:image/png;base64,") == len(pictures)
+    assert f"report   {folder}" in out
     assert "<td>0.05</td>" in (folder / "leaderboard.html").read_text()
 
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -1,0 +1,52 @@
+"""The page of a sweep: its pictures, and all its points in a table."""
+
+from collections.abc import Sequence
+from html import escape
+
+from odyssey_run.config.schema import SweepConfig
+from odyssey_run.reports.page import page as html_page
+from odyssey_run.reports.page import picture, side_by_side, table
+from odyssey_run.sweep import space
+from odyssey_run.sweep.plots import Picture, draw
+from odyssey_run.sweep.ranking import Row, number, tally
+
+__all__ = ["draw", "page"]
+
+
+def page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[Picture]) -> str:
+    """The leaderboard and the pictures."""
+    best = f"<b>{number(config.metric, rows[0].value)}</b> {escape(config.metric)} with"
+    return html_page(
+        name,
+        f'<p class="score">{best} {escape(rows[0].label)}</p>',
+        f"<p>{len(rows)} points, {config.strategy}: {tally(rows)}.</p>",
+        side_by_side(picture(each.path, each.caption) for each in pictures),
+        "<h2>All points</h2>",
+        table(*_cells(rows, config)),
+        '<p class="note">leaderboard.csv has the folders of the runs and the digests of their weights too.</p>',
+    )
+
+
+def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table: what varies, what came of it, and what went wrong, where anything did."""
+    keys = [key for key, _ in rows[0].unit.assignment]
+    seeds = any(len(row.results) > 1 for row in rows)
+    names = dict.fromkeys([config.metric, "test/accuracy"])
+    wrong = [_ending(row) for row in rows]
+    head = ["", *keys, config.metric, *["±"] * seeds, *list(names)[1:], *["how it ended"] * any(wrong)]
+    lines = []
+    for place, (row, fault) in enumerate(zip(rows, wrong, strict=True), 1):
+        values = [number(config.metric, row.value), *[number(config.metric, row.spread)] * seeds]
+        values += [number("test/accuracy", row.test)] * (len(names) > 1)
+        said = [f'<span class="failed">{escape(fault)}</span>'] if any(wrong) else []
+        own = [escape(space.plain(text)) for _, text in row.unit.assignment]
+        lines.append([str(place), *own, *values, *said])
+    return [escape(key) for key in head], lines
+
+
+def _ending(row: Row) -> str:
+    """Why a point is not all that was hoped for; empty where nothing is wrong."""
+    if row.status == "FINISHED":
+        return "misses what is expected" if row.missed else ""
+    reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
+    return f"{row.status.lower()}: {'; '.join(reasons)}" if reasons else row.status.lower()
