@@ -23,30 +23,38 @@ def page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[Pic
         side_by_side(picture(each.path, each.caption) for each in pictures),
         "<h2>All points</h2>",
         table(*_cells(rows, config)),
+        _reasons(rows),
         '<p class="note">leaderboard.csv has the folders of the runs and the digests of their weights too.</p>',
     )
 
 
 def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table: what varies, what came of it, and what went wrong, where anything did."""
+    """Head and rows of the table: what varies and what came of it; below that why, where a run did not finish."""
     keys = [key for key, _ in rows[0].unit.assignment]
     seeds = any(len(row.results) > 1 for row in rows)
     names = dict.fromkeys([config.metric, "test/accuracy"])
-    wrong = [_ending(row) for row in rows]
-    head = ["", *keys, config.metric, *["±"] * seeds, *list(names)[1:], *["how it ended"] * any(wrong)]
     lines = []
-    for place, (row, fault) in enumerate(zip(rows, wrong, strict=True), 1):
+    for place, row in enumerate(rows, 1):
         values = [number(config.metric, row.value), *[number(config.metric, row.spread)] * seeds]
         values += [number("test/accuracy", row.test)] * (len(names) > 1)
-        said = [f'<span class="failed">{escape(fault)}</span>'] if any(wrong) else []
-        own = [escape(space.plain(text)) for _, text in row.unit.assignment]
-        lines.append([str(place), *own, *values, *said])
+        if fault := _ending(row):
+            values[0] += f' <span class="failed">{escape(fault)}</span>'
+        lines.append([str(place), *(escape(space.plain(text)) for _, text in row.unit.assignment), *values])
+    head = ["", *keys, config.metric, *["±"] * seeds, *list(names)[1:]]
     return [escape(key) for key in head], lines
 
 
+def _reasons(rows: list[Row]) -> str:
+    """A line for each point that failed."""
+    lines = []
+    for row in (row for row in rows if row.status == "FAILED"):
+        reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
+        lines.append(f"<li>{escape(row.label)}: {escape('; '.join(reasons))}</li>")
+    return f"<h2>What failed</h2><ul>{''.join(lines)}</ul>" if lines else ""
+
+
 def _ending(row: Row) -> str:
-    """Why a point is not all that was hoped for; empty where nothing is wrong."""
+    """How a point ended that is not all that was hoped for; empty for any other."""
     if row.status == "FINISHED":
         return "misses what is expected" if row.missed else ""
-    reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
-    return f"{row.status.lower()}: {'; '.join(reasons)}" if reasons else row.status.lower()
+    return row.status.lower()

@@ -44,7 +44,8 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture
     valued = [row for row in rows if row.value is not None and row.status in ("FINISHED", "PRUNED")]
     failed = [row for row in rows if row.status == "FAILED"]
     keys = [key for key, _ in rows[0].unit.assignment]
-    shown = f"The {len(valued[:BEST])} best of {len(valued)} points" + ", and what failed." * bool(failed)
+    many = f"The {BEST} best of {len(valued)} points" if len(valued) > BEST else "All points that finished"
+    shown = f"{many}{', and what failed' * bool(failed)}."
     with style.styled():
         drawn = [
             (name.replace("/", "_"), _curves(valued[:BEST], failed[:FAILED], name), shown)
@@ -162,7 +163,7 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     figure = _figure(style.WIDTH, 2.9 + 0.17 * len(rows))
     axes = figure.subplots()
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        look = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--", "markevery": [-1]}
+        look = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--"}
         marker, said = ("o", label) if i < len(best) else ("x", f"{label}: failed")
         for seed, series in enumerate(map(_series, row.results)):
             points, ends = series.get(name, ()), series.get("train/epoch_loss", ())

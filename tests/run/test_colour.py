@@ -54,7 +54,7 @@ def test_the_report_and_its_pictures_are_of_classes_in_colour(trained):
     run, _ = trained
     page = (run.folder / "report.html").read_text()
     drawn = {path.stem for path in (run.folder / "plots").glob("*.png")}
-    assert drawn >= {"learning", "confusion", "classes", "first_layer", "norms"}
+    assert drawn >= {"loss", "accuracy", "confusion", "classes", "first_layer", "weight_norms", "gradient_norms"}
     assert "official" not in page
     assert "cherry red" in page and "character" not in page and "word around them" not in page
     assert run.metrics["test/accuracy"][-1][1] == 1.0

@@ -96,7 +96,7 @@ def dataset():
 DEFAULTS = {
     "epochs": 3, "batch_size": 16, "max_steps": None, "log_every": 4, "validation_size": M, "train_size": None,
     "clip_norm": None, "ema": None, "monitor": "val/loss", "keep": "last", "patience": None, "time_budget_s": None,
-    "checkpoint_s": None,
+    "checkpoint_s": None, "lookahead": None, "tta": None,
 }  # fmt: skip
 
 

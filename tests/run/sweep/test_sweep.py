@@ -52,7 +52,7 @@ def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_
     pictures = {"val_accuracy.png", "val_loss.png", "parameters.png", "parallel.png"}
     assert {p.name for p in (folder / "plots").iterdir()} == pictures
     assert (folder / "leaderboard.html").read_text().count("data:image/png;base64,") == len(pictures)
-    assert f"report   {folder}" in out
+    assert f"report   runs/{folder.name}/leaderboard.html" in out
     assert "<td>0.05</td>" in (folder / "leaderboard.html").read_text()
 
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
