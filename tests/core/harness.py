@@ -19,6 +19,9 @@ class FixedTiles:
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
         return *self.outer(rows, columns), 8
 
+    def product(self, columns: int) -> tuple[int, int, int]:
+        return 4, min(columns, self.size[1]), 8
+
     patch = outer
 
 

@@ -42,7 +42,8 @@ NETS = {
     "lenet5_1998": (lambda: MODELS["lenet5_1998"](input_shape=(1, 28, 28), classes=10), (1, 28, 28), True),
     "mlp": (lambda: MODELS["mlp"](input_shape=COLOUR, classes=17), COLOUR, True),
     "linear": (lambda: MODELS["linear"](input_shape=GRAY, classes=5), GRAY, True),
-    "resnet8": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=8), COLOUR, True),
+    "resnet8": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=3), COLOUR, True),
+    "winograd": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=16), COLOUR, False),
     "layers": (lambda: MODELS["layers"](input_shape=GRAY, classes=3, layers=LAYERS), GRAY, True),
     "branches": (_Branches, COLOUR, True),
     "groups": (

@@ -308,8 +308,9 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
     values = tuple(sorted({column for each in rules for column in each.columns.values()}))
     writer = _Writer(layout, values)
     written = [row for row in lowering.rows if row.stage is Stage.WRITTEN]
-    phases = [_once(writer, [written], writer.add_row)] if written else []
-    first = len(phases)
+    parts = [part for part in (written[i::UPDATE_GROUPS] for i in range(UPDATE_GROUPS)) if part]
+    phases = [_once(writer, parts, writer.add_row)] if written else []
+    first = 0 if updates else len(phases)
     phases += [phase for level in _levels(lowering) for phase in _walk(writer, level)]
     computing = len(phases)
     if any(each.norms for each in rules):

@@ -7,6 +7,7 @@ order in which an element's terms are added. In plain Python a tile is an array 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import models, register_model
 
 from odyssey_core import arithmetic
@@ -112,6 +113,75 @@ def tile_lines(rows, columns, lanes, memory, start, row_stride):
 register(tile_lines, lambda *kinds: _sized(*kinds[:3]), _lines)
 
 
+def _zeros(builder, vector):
+    """The address of a vector of zeros."""
+    name, zeros = f"zeros_{vector.count}", ir.Constant(vector, None)
+    found = builder.module.globals.get(name) or cgutils.global_constant(builder.module, name, zeros)
+    return builder.bitcast(found, F32.as_pointer())
+
+
+def _patch(builder, kinds, values):
+    kind = _sized(*kinds[:3])
+    *_, memory, start, row_stride, column_stride, top, bottom, left, right = values
+    value, zeros = ir.Constant(kind.llvm, ir.Undefined), _zeros(builder, kind.vector)
+
+    def inside(first, end, i):
+        place = ir.Constant(first.type, i)
+        return builder.and_(builder.icmp_signed("<=", first, place), builder.icmp_signed("<", place, end))
+
+    for i, j, k in kind.grid():
+        pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
+        here = builder.and_(inside(top, bottom, i), inside(left, right, j))
+        vector = load_vector(builder, builder.select(here, pointer, zeros), kind.vector)
+        value = builder.insert_value(value, vector, k)
+    return value
+
+
+def tile_patch(rows, columns, lanes, memory, start, row_stride, column_stride, top, bottom, left, right):
+    """The vectors at ``memory[start + i row_stride + j column_stride]``.
+
+    Zeros where i is not in [top, bottom) or j is not in [left, right): nothing is read there.
+    """
+    value = np.zeros((rows, columns, lanes), np.float32)
+    places = _indices((rows, columns, lanes), start, row_stride, column_stride)[top:bottom, left:right]
+    value[top:bottom, left:right] = memory[places]
+    return value
+
+
+register(tile_patch, lambda *kinds: _sized(*kinds[:3]), _patch)
+
+
+def _gather(builder, kinds, values):
+    kind, (_, _, memory, start, row_stride, column_stride, apart, count) = (
+        _sized(*kinds[:2], types.literal(LANES)),
+        values,
+    )
+    value, lanes = ir.Constant(kind.llvm, ir.Undefined), []
+    for lane in range(LANES):
+        lane = ir.Constant(count.type, lane)
+        lane = builder.select(builder.icmp_signed("<", lane, count), lane, builder.sub(count, count.type(1)))
+        lanes.append(builder.add(start, builder.mul(apart, lane)))
+    for i, j, k in kind.grid():
+        vector = ir.Constant(kind.vector, ir.Undefined)
+        for lane, at in enumerate(lanes):
+            scalar = builder.load(builder.gep(memory, [offset(builder, at, (row_stride, i), (column_stride, j))]))
+            vector = builder.insert_element(vector, scalar, I32(lane))
+        value = builder.insert_value(value, vector, k)
+    return value
+
+
+def tile_gather(rows, columns, memory, start, row_stride, column_stride, apart, count):
+    """Lane k of vector (i, j) is ``memory[start + i row_stride + j column_stride + k apart]``.
+
+    Lanes from ``count`` on hold what the last one before them does.
+    """
+    places = _indices((rows, columns, 1), start, row_stride, column_stride)
+    return memory[places + apart * np.minimum(np.arange(LANES), count - 1)]
+
+
+register(tile_gather, lambda rows, columns, *_: _sized(rows, columns, types.literal(LANES)), _gather)
+
+
 def _maximum(builder, kind, value, memory, start, row_stride):
     for i, j, k in kind.grid():
         x, y = builder.extract_value(value, k), _beside(builder, kind, memory, start, row_stride, i, j)
@@ -203,10 +273,22 @@ def add_scaled(rows, columns, lanes, memory, factor, source, source_stride, targ
 register(add_scaled, lambda *kinds: None if _sized(*kinds[:3]) is None else types.void, _add_scaled)
 
 
-def _store(builder, kind, value, memory, start, row_stride, column_stride, low):
-    low = builder.shuffle_vector(low, low, ir.Constant(ir.VectorType(I32, kind.lanes), [*range(kind.lanes)]))
+def _each_stored(builder, kind, value, rows, columns):
+    """(row, column, vector) of what is stored: all, or what lies in the first ``rows`` and ``columns``."""
     for i, j, k in kind.grid():
         vector = builder.extract_value(value, k)
+        if rows is None:
+            yield i, j, vector
+        else:
+            row = builder.icmp_signed("<", ir.Constant(rows.type, i), rows)
+            column = builder.icmp_signed("<", ir.Constant(columns.type, j), columns)
+            with builder.if_then(builder.and_(row, column)):
+                yield i, j, vector
+
+
+def _store(builder, kind, value, memory, start, row_stride, column_stride, low, rows=None, columns=None):
+    low = builder.shuffle_vector(low, low, ir.Constant(ir.VectorType(I32, kind.lanes), [*range(kind.lanes)]))
+    for i, j, vector in _each_stored(builder, kind, value, rows, columns):
         vector = builder.select(builder.fcmp_ordered(">", low, vector), low, vector)
         store_vector(
             builder, vector, builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
@@ -214,24 +296,25 @@ def _store(builder, kind, value, memory, start, row_stride, column_stride, low):
 
 
 @on_tile(lambda tile: types.void, _store)
-def tile_store(tile, memory, start, row_stride, column_stride, low):
-    """Writes the tile's vectors, none of their elements below ``low`` (a vector)."""
-    low = low[: tile.shape[2]]
+def tile_store(tile, memory, start, row_stride, column_stride, low, rows=None, columns=None):
+    """Writes the tile's vectors, none of their elements below ``low`` (a vector); or its first rows and columns."""
+    low, tile = low[: tile.shape[2]], tile[:rows, :columns]
     memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(low > tile, low, tile)
 
 
-def _store_where(builder, kind, value, memory, start, row_stride, column_stride, gate):
+def _store_where(builder, kind, value, memory, start, row_stride, column_stride, gate, rows=None, columns=None):
     zero = ir.Constant(kind.vector, None)
-    for i, j, k in kind.grid():
+    for i, j, vector in _each_stored(builder, kind, value, rows, columns):
         steps = (row_stride, i), (column_stride, j)
-        open_ = load_vector(builder, builder.gep(memory, [offset(builder, gate, *steps)]))
-        kept = builder.select(builder.fcmp_ordered(">", open_, zero), builder.extract_value(value, k), zero)
+        open_ = load_vector(builder, builder.gep(memory, [offset(builder, gate, *steps)]), kind.vector)
+        kept = builder.select(builder.fcmp_ordered(">", open_, zero), vector, zero)
         store_vector(builder, kept, builder.gep(memory, [offset(builder, start, *steps)]))
 
 
 @on_tile(lambda tile: types.void, _store_where)
-def tile_store_where(tile, memory, start, row_stride, column_stride, gate):
-    """Writes the tile's vectors, 0 where the vector at the same place relative to ``gate`` is not above 0."""
+def tile_store_where(tile, memory, start, row_stride, column_stride, gate, rows=None, columns=None):
+    """As `tile_store`, but 0 where the vector at the same place relative to ``gate`` is not above 0."""
+    tile = tile[:rows, :columns]
     open_ = memory[_indices(tile.shape, gate, row_stride, column_stride)]
     memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(open_ > 0, tile, np.float32(0))
 

@@ -26,6 +26,16 @@ class TileSizes:
         """(rows, columns) of a tile of scalars x vectors of so many lanes."""
         return self._best(rows, columns, max(1, self.width * lanes // LANES), 8)
 
+    def product(self, columns: int) -> tuple[int, int, int]:
+        """(rows, columns) of a tile of scalars x lane vectors whose rows divide sixteen, and lanes of one register.
+
+        Of at most sixteen registers, twice what two units with a latency of 4 cycles need, and the wider of equal ones:
+        a scalar is loaded once for a row.
+        """
+        sizes = [(r, c) for r in (4, 8, 16) for c in range(1, min(columns, 4) + 1) if r * c * self.width <= 16]
+        most = max(r * c for r, c in sizes if (r * c + c) * self.width < self.registers)
+        return *next((r, c) for r, c in sizes if r * c == most), LANES // self.width
+
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
         """(rows, columns, lanes) of a tile of vectors x vectors, each one register."""
         return *self._best(rows, columns, 1), LANES // self.width

@@ -158,6 +158,15 @@ def separable() -> Trained:
     return Trained(Sequential(layers), (2, 5, 7), 32, OPTIMIZERS["sgd"](), 3)
 
 
+def winograd() -> Trained:
+    """Two convolutions by Winograd's algorithm, channels that fill no vector, tiles cut by the border."""
+    layers = {
+        "conv1": Conv2d(2, 17, 1), "relu1": ReLU(), "conv2": Conv2d(17, 16, 3, padding=1), "relu2": ReLU(),
+        "conv3": Conv2d(16, 18, 3), "flatten": Flatten(), "fc": Linear(18 * 4 * 1, 3),
+    }  # fmt: skip
+    return Trained(Sequential(layers), (2, 6, 3), 32, OPTIMIZERS["sgd"](), 3)
+
+
 def resnet8() -> Trained:
     """Three stages with batch norm on digits, two blocks of images."""
     model = MODELS["resnet8"](input_shape=(1, 8, 8), classes=10, width=8)
@@ -203,5 +212,6 @@ def single() -> Single:
 
 
 PROGRAMS = {
-    "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "single": single,
+    "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "winograd": winograd,
+    "single": single,
 }  # fmt: skip

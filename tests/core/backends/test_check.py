@@ -120,6 +120,7 @@ def _fuzz(trained, count, seed):
         ("residual", 600, 3),
         ("wide", 800, 4),
         ("single", 800, 8),
+        ("winograd", 400, 9),
         pytest.param("lenet5", 5000, 5, marks=pytest.mark.slow),
         pytest.param("resnet8", 5000, 6, marks=pytest.mark.slow),
         pytest.param("residual", 5000, 7, marks=pytest.mark.slow),
@@ -131,7 +132,7 @@ def test_corruptions_are_rejected_or_harmless(name, count, seed, trained):
     assert rejected > 4 * accepted > 0
 
 
-@pytest.mark.parametrize("name", ["other", "residual", "wide", "single"])
+@pytest.mark.parametrize("name", ["other", "residual", "wide", "single", "winograd"])
 def test_sound_programs_stay_inside_and_the_oracle_sees_faults(name, trained):
     sound = trained(name)
     assert sound.guarded(sound.program)

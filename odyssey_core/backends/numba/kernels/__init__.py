@@ -19,4 +19,5 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     single_pool,
     sparse_conv,
     update,
+    winograd,
 )

@@ -6,7 +6,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
-from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.kernels import conv, winograd
 from odyssey_core.backends.numba.kernels.single import add_exchange, lowers_single
 from odyssey_core.backends.numba.lower import Fusion, SingleLowering, extent, pitch
 from odyssey_core.backends.numba.memory import load, store
@@ -118,7 +118,12 @@ def _weight(low: SingleLowering, weight: Tensor, bias: list[Tensor], across: int
     return place.shaped((1 + taps, across))
 
 
-@lowers_single("conv2d", fuses=[Fusion("relu")], when=lambda low, node, outer: node.attrs["groups"] == 1)
+def _alike(low: SingleLowering, node: Tensor, outer: Tensor) -> bool:
+    """Whether blocks of images add up in the order that this kernel does."""
+    return node.attrs["groups"] == 1 and not winograd.takes(node, node.inputs[1], node.attrs)
+
+
+@lowers_single("conv2d", fuses=[Fusion("relu")], when=_alike)
 def _lower_conv2d(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     source, border, padding = low.value(x), None, node.attrs["padding"]

@@ -1,0 +1,252 @@
+"""Winograd's F(4x4, 3x3): convolutions of 3 x 3 taps and stride 1, and the gradient of their input.
+
+The output is cut into tiles of 4 x 4 pixels. A tile's input, 6 x 6 pixels, is transformed; then each of the 36
+positions is a matrix product of its own, of the transformed weight and the transformed input of a strip of tiles, and
+what they give is transformed back. That takes 36 multiply-adds where a direct convolution takes 144. Memory between:
+
+- transformed weight (groups of sixteen rows, position, channel, 16), written whenever the parameters are;
+- v (position, channel, tile of the strip, 16 images) and m (position, row, tile of the strip, 16 images).
+
+Sums run over channels in order, in one chain of multiply-adds, so neither strips nor register tiles change a bit. The
+gradient of the input is the same with the weight turned round and its channels exchanged.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
+from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
+from odyssey_core.backends.numba.kernels.winograd_tile import (
+    PATCH,
+    POSITIONS,
+    STEP,
+    winograd_input,
+    winograd_output,
+    winograd_taps,
+)
+from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
+from odyssey_core.backends.numba.operands import Operand, Stage, padded
+from odyssey_core.backends.numba.register_tile import (
+    tile_gather,
+    tile_outer,
+    tile_patch,
+    tile_splat,
+    tile_store,
+    tile_store_where,
+    tile_zero,
+)
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat
+from odyssey_core.tensor import Tensor
+
+ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
+TAPS, KERNEL = 3, 9
+# A bias is added where the output's transform takes it to every pixel: at the point 1 in both directions.
+BIAS_AT = PATCH + 1
+# Tiles transformed at once: what lies between fits the second cache up to 64 channels, and one load of a weight serves
+# a register tile's four.
+STRIP = 4
+PAD = 1  # vectors between planes of v and m: planes a power of two apart fall into one set of the cache
+
+
+def _shapes(d):
+    high, wide = (d[f"{side}"] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
+    if high < 1 or wide < 1:
+        raise ValueError(f"no output of {d['height']}x{d['width']} pixels")
+    tiles = _tiles(high, wide)
+    if d["columns"] > tiles // -(-tiles // d["strip"]) or LANES % d["rows"] or LANES % d["lanes"]:
+        raise ValueError(f"tile of {d['rows']} x {d['columns']} over {tiles} in strips of {d['strip']}")
+    y, rows = (d["out"], high, wide, LANES), padded(d["out"])
+    return {
+        "x": (d["channels"], d["height"], d["width"], LANES), "y": y, "gate": y, "bias": (rows,),
+        "weight": (rows // LANES, POSITIONS, d["channels"], LANES),
+        "v": (POSITIONS, d["strip"] * d["channels"] + PAD, LANES), "m": (POSITIONS, d["strip"] * rows + PAD, LANES),
+    }  # fmt: skip
+
+
+def _multiply_adds(d) -> int:
+    """Those of the direct convolution, by which kernels are compared."""
+    _, high, wide, _ = _shapes(d)["y"]
+    return KERNEL * d["channels"] * d["out"] * high * wide
+
+
+@register_jitable
+def _corner(tile, wide):
+    """The first row and column of a tile's output, where ``wide`` tiles stand in a row."""
+    return tile // wide * STEP, tile % wide * STEP
+
+
+@instruction(reads="x weight bias? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
+def winograd(
+    memory, x, weight, bias, gate, y, v, m, channels, height, width, out, pad_height: Index, pad_width: Index,
+    relu: Flag, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
+):  # fmt: skip
+    """y = relu?(bias + weight * x), or 0 where the gate is closed: register tiles of ``rows`` x ``columns`` tiles.
+
+    The transforms work on ``lanes`` images at a time, one register.
+    """
+    low, no_floor = splat(ZERO if relu else NO_FLOOR), splat(NO_FLOOR)
+    high, wide = height + 2 * pad_height - 2, width + 2 * pad_width - 2
+    across = (wide + STEP - 1) // STEP
+    tiles = (high + STEP - 1) // STEP * across
+    parts = (tiles + strip - 1) // strip
+    plane_v = (strip * channels + PAD) * LANES
+    plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
+    for part in range(parts):
+        first, end = part * tiles // parts, (part + 1) * tiles // parts
+        line = (end - first) * LANES
+        for c in range(channels):
+            for t in range(first, end):
+                i, j = _corner(t, across)
+                at = x + ((c * height + i - pad_height) * width + j - pad_width) * LANES
+                to = v + c * line + (t - first) * LANES
+                top, bottom = max(0, pad_height - i), min(PATCH, height + pad_height - i)
+                left, right = max(0, pad_width - j), min(PATCH, width + pad_width - j)
+                for lane in range(0, LANES, lanes):
+                    patch = tile_patch(
+                        PATCH, PATCH, lanes, memory, at + lane, width * LANES, LANES, top, bottom, left, right
+                    )
+                    tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
+        for p in range(POSITIONS):
+            for t0 in range(0, line, columns * LANES):
+                t = min(t0, line - columns * LANES)
+                for o in range(0, out, rows):
+                    acc = tile_zero(rows, columns, LANES)
+                    if bias >= 0 and p == BIAS_AT:
+                        acc = tile_splat(rows, columns, memory, bias + o)
+                    q = weight + (o // LANES * POSITIONS + p) * channels * LANES + o % LANES
+                    for at in range(v + p * plane_v + t, v + p * plane_v + t + channels * line, line):
+                        acc = tile_outer(acc, memory, q, 1, at, LANES)
+                        q += LANES
+                    tile_store(acc, memory, m + p * plane_m + o * line + t, line, LANES, no_floor)
+        for o in range(out):
+            for t in range(first, end):
+                i, j = _corner(t, across)
+                at = ((o * high + i) * wide + j) * LANES
+                product = m + o * line + (t - first) * LANES
+                for lane in range(at, at + LANES, lanes):
+                    positions = tile_patch(
+                        PATCH, PATCH, lanes, memory, product + lane - at, PATCH * plane_m, plane_m, 0, PATCH, 0, PATCH
+                    )
+                    pixels = winograd_output(positions)
+                    if gate >= 0:
+                        tile_store_where(pixels, memory, y + lane, wide * LANES, LANES, gate + lane, high - i, wide - j)
+                    else:
+                        tile_store(pixels, memory, y + lane, wide * LANES, LANES, low, high - i, wide - j)
+
+
+def _weight_shapes(d):
+    rows, depth = (d["channels"], d["out"]) if d["turned"] else (d["out"], d["channels"])
+    if d["group"] * LANES >= rows:
+        raise ValueError(f"group {d['group']} of {rows} rows")
+    return {"weight": (d["out"], d["channels"], TAPS, TAPS), "transformed": (POSITIONS, depth, LANES)}
+
+
+@instruction(reads="weight", writes="transformed", shapes=_weight_shapes)
+def winograd_kernels(memory, weight, transformed, out, channels, group: Index, turned: Flag):
+    """transformed = G g G^T of sixteen output channels; or of sixteen input channels, its kernels turned round."""
+    count, depth, apart, deep, step, begin = out, channels, channels * KERNEL, KERNEL, 1, 0
+    if turned:
+        count, depth, apart, deep, step, begin = channels, out, KERNEL, channels * KERNEL, -1, KERNEL - 1
+    for k in range(depth):
+        at = weight + group * LANES * apart + k * deep + begin
+        taps = tile_gather(TAPS, TAPS, memory, at, TAPS * step, step, apart, min(LANES, count - group * LANES))
+        to = transformed + k * LANES
+        tile_store(winograd_taps(taps), memory, to, PATCH * depth * LANES, depth * LANES, splat(NO_FLOOR))
+
+
+def takes(y: Tensor, weight: Tensor, attrs: Mapping[str, Any]) -> bool:
+    """Whether a convolution, or its input's gradient, is computed this way: by shape alone, since it changes bits.
+
+    Where at least half of the multiply-adds are saved. With fewer channels the transforms cost more than that.
+
+    Args:
+        y: the result (N, channels, height, width).
+        weight: (out, channels, kernel height, kernel width).
+        attrs: of the convolution.
+    """
+    if not (
+        weight.shape[2:] == (TAPS, TAPS)
+        and min(weight.shape[:2]) >= LANES
+        and attrs["stride"] == attrs["groups"] == 1
+        and max(attrs["padding"]) < TAPS
+    ):
+        return False
+    return 2 * POSITIONS * _tiles(*y.shape[2:]) <= KERNEL * math.prod(y.shape[2:])
+
+
+def _tiles(height: int, width: int) -> int:
+    """Of an output, those that its border cuts included."""
+    return -(-height // STEP) * -(-width // STEP)
+
+
+def _transformed(low: Lowering) -> dict[tuple[Tensor, bool], Operand]:
+    """Transformed weights, each once: filled while rows are made."""
+    return {}
+
+
+def _weight(low: Lowering, weight: Tensor, turned: bool) -> Operand:
+    known = low.once(_transformed)
+    if (weight, turned) not in known:
+        out, channels = weight.shape[:2]
+        rows, depth = (channels, out) if turned else (out, channels)
+        groups, size = padded(rows) // LANES, POSITIONS * depth * LANES
+        place = low.shared(groups * size)
+        for g in range(groups):
+            low.row(
+                winograd_kernels, weight=low.held(weight), out=out, channels=channels, group=g, turned=turned,
+                transformed=place.part(g * size, size).shaped((POSITIONS, depth, LANES)), stage=Stage.WRITTEN,
+            )  # fmt: skip
+        known[weight, turned] = place.shaped((groups, POSITIONS, depth, LANES))
+    return known[weight, turned]
+
+
+def _add(
+    low: Lowering, x: Tensor, node: Tensor, outer: Tensor, weight: Operand, padding: tuple[int, int],
+    bias: Operand | None = None, gate: Operand | None = None, relu: bool = False,
+) -> None:  # fmt: skip
+    """The row that computes ``outer``, in memory between that no other row needs."""
+    _, channels, height, width = x.shape
+    tiles = _tiles(*node.shape[2:])
+    strip = min(tiles, STRIP)
+    rows, columns, lanes = low.tiles.product(tiles // -(-tiles // strip))
+    sizes = {
+        "channels": channels, "height": height, "width": width, "out": node.shape[1], "pad_height": padding[0],
+        "pad_width": padding[1], "strip": strip, "rows": rows, "columns": columns, "lanes": lanes,
+    }  # fmt: skip
+    shapes = _shapes(sizes)
+    v, m = (low.temporary(POSITIONS * shapes[name][1] * LANES) for name in ("v", "m"))
+    low.row(
+        winograd, x=low.laned(x), weight=weight, bias=bias, gate=gate, y=low.result(outer).shaped(shapes["y"]),
+        v=v.shaped(shapes["v"]), m=m.shaped(shapes["m"]), relu=relu, **sizes,
+    )  # fmt: skip
+    low.release(m)
+    low.release(v)
+
+
+@lowers(
+    "conv2d", fuses=[Fusion("relu")],
+    when=lambda low, node, outer: takes(node, node.inputs[1], node.attrs),
+)  # fmt: skip
+def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    x, weight, *bias = node.inputs
+    given = low.places[bias[0]].shaped((padded(node.shape[1]),)) if bias else None
+    _add(low, x, node, outer, _weight(low, weight, False), node.attrs["padding"], given, relu=outer is not node)
+
+
+@lowers(
+    "conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)],
+    when=lambda low, node, outer: (
+        takes(node, node.inputs[1], node.attrs)
+        and node.inputs[0] not in low.once(sparse_gradients)
+    ),
+)  # fmt: skip
+def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    grad, weight = node.inputs
+    padding = tuple(TAPS - 1 - p for p in node.attrs["padding"])
+    gate = low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None
+    _add(low, grad, node, outer, _weight(low, weight, True), padding, gate=gate)
