@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from odyssey_core.errors import ConfigError
@@ -15,17 +16,28 @@ SPEC = importlib.util.spec_from_file_location("record", ROOT / "experiments" / "
 record = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(record)
 NAMES = record.names()
-STEP = ("data=digits", "backend=numpy", "tracking=none", "trainer.max_steps=1", "seeds=1")
+STEP = ("backend=numpy", "tracking=none", "trainer.max_steps=1", "seeds=1")
 
 
 def readme(name):
     return (record.EXPERIMENTS / name / record.README).read_text()
 
 
+def data(name, folder):
+    """Images of the kind that an experiment's model takes: digits, or a few in colour of the size of CIFAR-10's."""
+    if record.recipe(name)["data.name"] != "cifar10":
+        return ["data=digits"]
+    rng, file = np.random.default_rng(0), folder / "few.npz"
+    parts = {"train": 40, "test": 10}
+    images = {f"x_{part}": rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in parts.items()}
+    np.savez(file, **images, **{f"y_{part}": np.arange(n) % 10 for part, n in parts.items()})
+    return ["data=npz", f"data.file={file}", "trainer.batch_size=2", "trainer.tta=null"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_a_step_and_misses_its_claim(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([f"experiment={name}", *STEP]) == 3
+    assert cli.main([f"experiment={name}", *data(name, tmp_path), *STEP]) == 3
     assert "missed" in capsys.readouterr().out
 
 
