@@ -9,6 +9,7 @@ import numpy as np
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.affine import totals, transpose_lanes
+from odyssey_core.backends.numba.kernels.packed import packed, packed_size, pixels_at_once
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store, transpose
 from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
@@ -56,37 +57,46 @@ def _tiled(d, **spans):
     return shapes(d)
 
 
-@instruction(
-    reads="x weight bias?",
-    writes="y",
-    shapes=lambda d: _tiled(d, rows="out", columns="out_width"),
-    multiply_adds=multiply_adds,
-)
+def _forward_shapes(d):
+    taps = d["channels"] * d["kernel_height"] * d["kernel_width"]
+    weight = packed_size(d["groups"], d["out"], taps, d["rows"]) if d["rows"] else 0
+    return {**_tiled(d, rows="out", columns="out_width"), "weight": (weight,)}
+
+
+@instruction(reads="x weight bias?", writes="y", shapes=_forward_shapes, multiply_adds=multiply_adds)
 def conv2d(
-    memory, x, weight, bias, y, channels, height, width, out, out_height, out_width, stride, groups, relu: Flag,
-    rows: Fixed, columns: Fixed, kernel_height: Fixed, kernel_width: Fixed,
+    memory, x, weight, bias, y, channels, height, width, out, out_height, out_width, stride, groups, span,
+    relu: Flag, rows: Fixed, columns: Fixed, kernel_height: Fixed, kernel_width: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row."""
+    """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row.
+
+    The weights of a tile, which lie as `packed` has them, are read for ``span`` pixels before the next ones are.
+    """
     low = splat(ZERO if relu else NO_FLOOR)
-    area = kernel_height * kernel_width
-    taps = channels * area
+    taps, tiles = channels * kernel_height * kernel_width, (out + rows - 1) // rows
     for g in range(groups):
         for i in range(out_height):
-            for j0 in range(0, out_width, columns):
-                j = min(j0, out_width - columns)
-                for o0 in range(0, out, rows):
-                    o = g * out + min(o0, out - rows)
-                    acc = tile_splat(rows, columns, memory, bias + o) if bias >= 0 else tile_zero(rows, columns, LANES)
-                    for c in range(channels):
-                        q = weight + o * taps + c * area
-                        p = x + (((g * channels + c) * height + i * stride) * width + j * stride) * LANES
-                        for k in range(kernel_height):
-                            for m in range(kernel_width):
-                                at = q + k * kernel_width + m
-                                acc = tile_outer(acc, memory, at, taps, p + m * LANES, stride * LANES)
-                            p += width * LANES
-                    at = y + ((o * out_height + i) * out_width + j) * LANES
-                    tile_store(acc, memory, at, out_height * out_width * LANES, LANES, low)
+            for s0 in range(0, out_width, span):
+                for tile in range(tiles):
+                    o = g * out + min(tile * rows, out - rows)
+                    for j0 in range(s0, min(out_width, s0 + span), columns):
+                        j = min(j0, out_width - columns)
+                        acc = (
+                            tile_splat(rows, columns, memory, bias + o)
+                            if bias >= 0
+                            else tile_zero(rows, columns, LANES)
+                        )
+                        q = weight + (g * tiles + tile) * taps * rows
+                        p = x + ((g * channels * height + i * stride) * width + j * stride) * LANES
+                        for _ in range(channels):
+                            for k in range(kernel_height):
+                                for m in range(kernel_width):
+                                    at = p + (k * width + m) * LANES
+                                    acc = tile_outer(acc, memory, q, 1, at, stride * LANES)
+                                    q += rows
+                            p += height * width * LANES
+                        at = y + ((o * out_height + i) * out_width + j) * LANES
+                        tile_store(acc, memory, at, out_height * out_width * LANES, LANES, low)
 
 
 def _grad_weight_shapes(d):
@@ -246,9 +256,10 @@ def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     source, shape, border = bordered(low, x, node.attrs["padding"])
     groups = node.attrs["groups"]
     rows, columns = low.tiles.outer(node.shape[1] // groups, node.shape[3])
+    pixels = pixels_at_once(columns, weight.shape[1] * weight.shape[2] * node.attrs["stride"])
     low.row(
-        conv2d, x=source, weight=low.held(weight), bias=low.held(bias[0]) if bias else None,
-        y=result.shaped((*node.shape[1:], LANES)), **sizes(shape, node.shape, node), groups=groups,
+        conv2d, x=source, weight=packed(low, weight, groups, rows), bias=low.held(bias[0]) if bias else None,
+        y=result.shaped((*node.shape[1:], LANES)), **sizes(shape, node.shape, node), groups=groups, span=pixels,
         relu=outer is not node, rows=rows, columns=columns, **_kernel(weight.shape),
     )  # fmt: skip
     low.release(border)

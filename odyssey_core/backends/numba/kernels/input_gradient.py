@@ -8,6 +8,7 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Index, instruction
 from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.kernels.packed import packed, packed_size, pixels_at_once
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.register_tile import tile_outer, tile_store, tile_store_where, tile_zero
 from odyssey_core.backends.numba.traced import LANES
@@ -15,8 +16,6 @@ from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
 
 NO_FLOOR = np.float32(-np.inf)
-# Floats of a weight that stays in the second cache of a small core while the rows of an image pass.
-CACHED = 1 << 16
 
 
 def _border(length: int, out: int, kernel: int, stride: int, padding: int) -> int:
@@ -41,8 +40,8 @@ def _shapes(d):
         raise ValueError(f"border of {d['border_height']} x {d['border_width']}, the gradient needs {_borders(d)}")
     dx = (groups * d["channels"], high, wide, LANES)
     bordered = d["out_height"] + 2 * d["border_height"], d["out_width"] + 2 * d["border_width"]
-    weight = (groups * d["out"], *s["weight"][1:])
-    return {"grad": (groups * d["out"], *bordered, LANES), "weight": weight, "gate": dx, "dx": dx}
+    size = packed_size(groups, d["channels"], d["out"] * d["kernel_height"] * d["kernel_width"], d["rows"])
+    return {"grad": (groups * d["out"], *bordered, LANES), "weight": (size,), "gate": dx, "dx": dx}
 
 
 @register_jitable
@@ -58,45 +57,46 @@ def _first(place, kernel, stride):
 
 @instruction(reads="grad weight gate?", writes="dx", shapes=_shapes, multiply_adds=conv.multiply_adds)
 def conv2d_grad_input(
-    memory, grad, weight, gate, dx, channels, height, width, out, out_height, out_width, stride, groups, lines,
+    memory, grad, weight, gate, dx, channels, height, width, out, out_height, out_width, stride, groups, span,
     pad_height: Index, pad_width: Index, border_height: Index, border_width: Index, rows: Fixed, columns: Fixed,
     kernel_height: Fixed, kernel_width: Fixed,
 ):  # fmt: skip
-    """dx: tiles of ``rows`` channels x ``columns`` pixels, ``stride`` apart, ``lines`` rows of the image at a time.
+    """dx: tiles of ``rows`` channels x ``columns`` pixels, ``stride`` apart, all channels of ``span`` at a time.
 
-    The gradient lies in a border of zeros. Where there is a gate, dx is 0 where the gate is not above 0.
+    The gradient lies in a border of zeros, the weight as `packed` has it, transposed. dx is 0 where the gate, if there
+    is one, is not above 0.
     """
-    area = kernel_height * kernel_width
+    taps, tiles = out * kernel_height * kernel_width, (channels + rows - 1) // rows
     high, wide = (out_height + 2 * border_height) * LANES, out_width + 2 * border_width
+    plane = height * width * LANES
     for group in range(groups):
-        for y0 in range(0, height, lines):
-            for c0 in range(0, channels, rows):
-                c = min(c0, channels - rows)
-                for y in range(y0, min(height, y0 + lines)):
-                    i, k, down = _first(y + pad_height, kernel_height, stride)
-                    for x0 in range(min(stride, width)):
-                        j, m, across = _first(x0 + pad_width, kernel_width, stride)
-                        pixels = (width - x0 + stride - 1) // stride
-                        for t0 in range(0, pixels, columns):
+        for y in range(height):
+            i, k, down = _first(y + pad_height, kernel_height, stride)
+            for x0 in range(min(stride, width)):
+                j, m, across = _first(x0 + pad_width, kernel_width, stride)
+                pixels = (width - x0 + stride - 1) // stride
+                start = grad + (group * out * high + (i + border_height) * LANES) * wide
+                start += (j + border_width) * LANES
+                for s0 in range(0, pixels, span):
+                    for tile in range(tiles):
+                        c = min(tile * rows, channels - rows)
+                        for t0 in range(s0, min(pixels, s0 + span), columns):
                             t = min(t0, pixels - columns)
                             acc = tile_zero(rows, columns, LANES)
-                            q0 = weight + (group * out * channels + c) * area + k * kernel_width + m
-                            p0 = grad + group * out * high * wide
-                            p0 += ((i + border_height) * wide + j + border_width + t) * LANES
+                            q0 = weight + ((group * tiles + tile) * taps + k * kernel_width + m) * rows
+                            p0 = start + t * LANES
                             for _ in range(out):
                                 q, p = q0, p0
                                 for _ in range(down):
                                     for b in range(across):
-                                        acc = tile_outer(acc, memory, q - b * stride, area, p + b * LANES, LANES)
-                                    q, p = q - stride * kernel_width, p + wide * LANES
-                                q0, p0 = q0 + channels * area, p0 + high * wide
+                                        at = p + b * LANES
+                                        acc = tile_outer(acc, memory, q - b * stride * rows, 1, at, LANES)
+                                    q, p = q - stride * kernel_width * rows, p + wide * LANES
+                                q0, p0 = q0 + kernel_height * kernel_width * rows, p0 + high * wide
                             at = (((group * channels + c) * height + y) * width + x0 + t * stride) * LANES
                             if gate >= 0:
-                                tile_store_where(
-                                    acc, memory, dx + at, height * width * LANES, stride * LANES, gate + at
-                                )
+                                tile_store_where(acc, memory, dx + at, plane, stride * LANES, gate + at)
                             else:
-                                plane = height * width * LANES
                                 tile_store(acc, memory, dx + at, plane, stride * LANES, splat(NO_FLOOR))
 
 
@@ -112,10 +112,10 @@ def _lower(low: Lowering, node: Tensor, outer: Tensor) -> None:
     dx = low.result(outer).shaped((*node.shape[1:], LANES))
     source, _, place = conv.bordered(low, grad, border)
     rows, columns = low.tiles.outer(sizes["channels"], max(1, node.shape[3] // stride))
-    small = weight.shape[1] * weight.shape[0] * weight.shape[2] * weight.shape[3] <= CACHED * groups
+    pixels = pixels_at_once(columns, weight.shape[0] // groups * max(1, weight.shape[2] // stride))
     low.row(
-        conv2d_grad_input, grad=source, weight=low.held(weight), dx=dx, **sizes, groups=groups, rows=rows,
-        columns=columns, lines=min(2 * stride, node.shape[2]) if small else node.shape[2], border_height=border[0],
-        border_width=border[1], gate=low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
+        conv2d_grad_input, grad=source, weight=packed(low, weight, groups, rows, transposed=True), dx=dx, **sizes,
+        groups=groups, rows=rows, columns=columns, span=pixels, border_height=border[0], border_width=border[1],
+        gate=low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
     )  # fmt: skip
     low.release(place)

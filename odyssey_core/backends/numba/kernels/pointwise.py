@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, instruction
+from odyssey_core.backends.numba.kernels.packed import packed, packed_size
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand
@@ -31,10 +32,10 @@ def _shapes(d):
     pixels = d["out_height"] * d["out_width"]
     if not (0 < d["rows"] <= d["out"] and 0 < d["columns"] <= pixels):
         raise ValueError(f"tile of {d['rows']} x {d['columns']} over {d['out']} channels and {pixels} pixels")
-    y, weight = (d["out"], d["out_height"], d["out_width"], LANES), (d["out"], d["channels"], 1, 1)
+    y = (d["out"], d["out_height"], d["out_width"], LANES)
     return {
         "x": (d["channels"], d["height"], d["width"], LANES), "y": y, "gate": y, "bias": (d["out"],),
-        "weight": (d["channels"], d["out"], 1, 1) if d["transposed"] else weight,
+        "weight": (packed_size(1, d["out"], d["channels"], d["rows"]),),
         "panel": (d["tiles"], d["channels"], d["columns"], LANES),
     }  # fmt: skip
 
@@ -47,16 +48,14 @@ def _shapes(d):
 )
 def pointwise(
     memory, x, weight, bias, gate, y, panel, channels, height, width, out, out_height, out_width, stride, relu: Flag,
-    tiles, rows: Fixed, columns: Fixed, transposed: Fixed,
+    tiles, rows: Fixed, columns: Fixed,
 ):  # fmt: skip
     """y = relu?(bias + weight x) over channels, of every ``stride``-th pixel; 0 where the gate is closed.
 
-    ``tiles`` tiles of ``rows`` output channels x ``columns`` pixels share a panel. The weight is (channels, out) where
-    it is transposed.
+    ``tiles`` tiles of ``rows`` output channels x ``columns`` pixels share a panel. The weight lies as `packed` has it.
     """
     low = splat(ZERO if relu else NO_FLOOR)
     pixels, plane = out_height * out_width, height * width * LANES
-    apart, along = (1, out) if transposed else (channels, 1)
     for p0 in range(0, pixels, tiles * columns):
         count = (min(pixels - p0, tiles * columns) + columns - 1) // columns
         for t in range(count):
@@ -74,10 +73,10 @@ def pointwise(
             o = min(o0, out - rows)
             for t in range(count):
                 acc = tile_splat(rows, columns, memory, bias + o) if bias >= 0 else tile_zero(rows, columns, LANES)
-                q, at = weight + (o if transposed else o * channels), panel + t * channels * columns * LANES
+                q, at = weight + o0 * channels, panel + t * channels * columns * LANES
                 for _ in range(channels):
-                    acc = tile_outer(acc, memory, q, apart, at, LANES)
-                    q, at = q + along, at + columns * LANES
+                    acc = tile_outer(acc, memory, q, 1, at, LANES)
+                    q, at = q + rows, at + columns * LANES
                 at = (o * pixels + min(p0 + t * columns, pixels - columns)) * LANES
                 if gate >= 0:
                     tile_store_where(acc, memory, y + at, pixels * LANES, LANES, gate + at)
@@ -111,7 +110,9 @@ def _of_one_pixel(low: Lowering, node: Tensor, outer: Tensor) -> bool:
     return kernel == (1, 1) and node.attrs["groups"] == 1 and node.attrs["padding"] == (0, 0)
 
 
-def _product(low: Lowering, x: tuple[int, ...], y: tuple[int, ...], stride: int, /, **arguments) -> None:
+def _product(
+    low: Lowering, x: tuple[int, ...], y: tuple[int, ...], weight: Tensor, transposed: bool, /, **arguments
+) -> None:
     """The row for an input (N, C, H, W) and an output; a tile's sizes follow."""
     (_, channels, height, width), (_, out, out_height, out_width) = x, y
     rows, columns = low.tiles.outer(out, out_height * out_width)
@@ -119,8 +120,8 @@ def _product(low: Lowering, x: tuple[int, ...], y: tuple[int, ...], stride: int,
     panel = low.temporary(tiles * channels * columns * LANES)
     low.row(
         pointwise, panel=panel.shaped((tiles, channels, columns, LANES)), channels=channels, height=height,
-        width=width, out=out, out_height=out_height, out_width=out_width, stride=stride, tiles=tiles, rows=rows,
-        columns=columns, **arguments,
+        width=width, out=out, out_height=out_height, out_width=out_width, tiles=tiles, rows=rows, columns=columns,
+        weight=packed(low, weight, 1, rows, transposed=transposed), **arguments,
     )  # fmt: skip
     low.release(panel)
 
@@ -129,9 +130,8 @@ def _product(low: Lowering, x: tuple[int, ...], y: tuple[int, ...], stride: int,
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     _product(
-        low, x.shape, node.shape, node.attrs["stride"], x=low.laned(x), weight=low.held(weight), gate=None,
-        bias=low.held(bias[0]) if bias else None, y=low.result(outer).shaped((*node.shape[1:], LANES)),
-        relu=outer is not node, transposed=False,
+        low, x.shape, node.shape, weight, False, x=low.laned(x), bias=low.held(bias[0]) if bias else None, gate=None,
+        y=low.result(outer).shaped((*node.shape[1:], LANES)), stride=node.attrs["stride"], relu=outer is not node,
     )  # fmt: skip
 
 
@@ -146,8 +146,8 @@ def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
         shape = (channels, *grad.shape[2:], LANES)
         small = low.temporary(math.prod(shape)).shaped(shape)
     _product(
-        low, grad.shape, (*node.shape[:2], *grad.shape[2:]), 1, x=low.laned(grad), weight=low.held(weight), bias=None,
-        gate=None if small else gate, y=small or dx, relu=False, transposed=True,
+        low, grad.shape, (*node.shape[:2], *grad.shape[2:]), weight, True, x=low.laned(grad), bias=None,
+        gate=None if small else gate, y=small or dx, stride=1, relu=False,
     )  # fmt: skip
     if small:
         low.row(spread, x=small, gate=gate, y=dx, channels=channels, height=height, width=width, stride=stride)
