@@ -142,7 +142,7 @@ class Layout:
         self.memory = {
             "parameters": low.parameter_size,
             "slots": len(self.slots) * low.parameter_size,
-            "sums over the batch": low.shared_size,
+            "sums and packed weights": low.shared_size,
             "gradients": self.groups * low.gradient_size,
             "values that cross phases": self.blocks * self.kept_stride,
             "scratch": self.workers * self.scratch_stride,

@@ -251,7 +251,7 @@ def stale(monkeypatch):
         made(self, *arguments)
         start = 0
         for use, size in self.program.memory.items():
-            if use in ("sums over the batch", "values that cross phases", "scratch"):
+            if use in ("sums and packed weights", "values that cross phases", "scratch"):
                 self._memory[start : start + size] = np.nan
             start += size
 
