@@ -47,16 +47,23 @@ def pixels_at_once(columns: int, vectors: int) -> int:
     return columns * max(1, PATCH // (vectors * columns * LANES))
 
 
+def _known(low: Lowering) -> dict[tuple[Tensor, int, bool], Operand]:
+    """Packed weights, each once: filled while rows are made."""
+    return {}
+
+
 def packed(low: Lowering, weight: Tensor, groups: int, rows: int, *, transposed: bool = False) -> Operand:
     """The weight (out, in / groups, ...) for tiles of ``rows`` output channels; of input channels where transposed."""
-    out, channels, area = weight.shape[0] // groups, weight.shape[1], math.prod(weight.shape[2:])
-    x = low.places[weight].shaped((weight.shape[0], channels, area))
-    if transposed:
-        out, channels = channels, out
-    size = packed_size(groups, out, channels * area, rows)
-    y = low.shared(size).shaped((size,))
-    low.row(
-        pack, x=x, y=y, groups=groups, out=out, channels=channels, area=area, rows=rows, transposed=transposed,
-        stage=Stage.WRITTEN,
-    )  # fmt: skip
-    return y
+    known, key = low.once(_known), (weight, rows, transposed)
+    if key not in known:
+        out, channels, area = weight.shape[0] // groups, weight.shape[1], math.prod(weight.shape[2:])
+        x = low.places[weight].shaped((weight.shape[0], channels, area))
+        if transposed:
+            out, channels = channels, out
+        size = packed_size(groups, out, channels * area, rows)
+        known[key] = low.shared(size).shaped((size,))
+        low.row(
+            pack, x=x, y=known[key], groups=groups, out=out, channels=channels, area=area, rows=rows,
+            transposed=transposed, stage=Stage.WRITTEN,
+        )  # fmt: skip
+    return known[key]
