@@ -48,11 +48,11 @@ def _stored(name: str) -> tuple[dict, dict[str, np.ndarray]]:
     return stored, formulas.weights({path: tuple(shape) for path, shape in stored["shapes"].items()})
 
 
-def _learns_like_pytorch(learner: Learner, data: Images, stored: dict, steps: int) -> None:
+def _learns_like_pytorch(learner: Learner, data: Images, stored: dict, steps: int, within: float = 1e-4) -> None:
     losses = _train(learner, data, formulas.order(len(data))[:steps]).mean(axis=1)
     expected = np.array(stored["losses"][:steps])
     error = np.abs(losses - expected) / expected
-    assert error.max() <= 1e-4, f"step {error.argmax()}: {losses[error.argmax()]} for {expected[error.argmax()]}"
+    assert error.max() <= within, f"step {error.argmax()}: {losses[error.argmax()]} for {expected[error.argmax()]}"
 
 
 @pytest.mark.parametrize(("backend", "steps"), [("numba", formulas.STEPS), ("numpy", formulas.FIRST_STEPS)])
@@ -67,6 +67,11 @@ def test_lenet5_loses_what_pytorchs_loses(backend, steps):
     _learns_like_pytorch(learner, Images(*formulas.large_digits()), stored, steps)
 
 
+# The deeper net's roundings grow: PyTorch's own float32 is 3.6e-4 away from its float64 at the end.
+RESIDUAL = {"resnet8": (1e-4, 1e-5), "resnet20": (1e-3, 1e-3)}  # of losses, and of running averages
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
 @pytest.mark.parametrize(
     ("backend", "steps"),
     [
@@ -75,19 +80,19 @@ def test_lenet5_loses_what_pytorchs_loses(backend, steps):
         pytest.param("numpy", formulas.STEPS, marks=pytest.mark.slow),
     ],
 )
-def test_resnet8_loses_what_pytorchs_loses(backend, steps):
+def test_residual_nets_lose_what_pytorchs_lose(backend, steps, name):
     """Steps through batch norm, and the running averages after them."""
-    stored, weights = _stored("resnet8")
+    (stored, weights), (of_losses, of_averages) = _stored(name), RESIDUAL[name]
     learner = Learner(
-        MODELS["resnet8"](input_shape=(1, 8, 8), classes=10, width=8),
-        OPTIMIZERS["sgd"](lr=formulas.RESNET8_LR, momentum=formulas.MOMENTUM), BACKENDS[backend](),
+        MODELS[name](input_shape=(1, 8, 8), classes=10, width=8),
+        OPTIMIZERS["sgd"](lr=formulas.RESNET_LR, momentum=formulas.MOMENTUM), BACKENDS[backend](),
         input_shape=(1, 8, 8), batch_size=formulas.BATCH,
     )  # fmt: skip
     learner.load_weights(weights)
-    _learns_like_pytorch(learner, Images(*formulas.digits()), stored, steps)
+    _learns_like_pytorch(learner, Images(*formulas.digits()), stored, steps, of_losses)
     found = learner.weights()
-    for name, expected in stored["averages"][str(steps)].items():
-        assert relative_error(found[name], np.array(expected)) <= 1e-5, name
+    for path, expected in stored["averages"][str(steps)].items():
+        assert relative_error(found[path], np.array(expected)) <= of_averages, path
 
 
 @pytest.mark.parametrize("optimizer", [("sgd", {"lr": 0.05, "momentum": 0.9}), ("adamw", {"lr": 0.01})], ids=str)
