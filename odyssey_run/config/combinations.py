@@ -16,7 +16,7 @@ from odyssey_run.config.plugins import fault
 from odyssey_run.config.schema import SEEDS, TrainerConfig
 
 RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
-OF_RUNS = ("evaluate", "predict", "export", "verify", "doctor", "ui")  # whose model is that of a run
+OF_RUNS = ("evaluate", "predict", "export", "verify", "compare", "doctor", "ui")  # whose model is that of a run
 MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 

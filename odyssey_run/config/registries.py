@@ -22,6 +22,7 @@ TASKS = Registry(
         "ui": "odyssey_run.tasks.ui:ui",
         "data": "odyssey_run.tasks.data:data",
         "export": "odyssey_run.tasks.export:export",
+        "compare": "odyssey_run.tasks.compare:compare",
     },
     "tasks",
     provided=("request",),

@@ -19,6 +19,7 @@ TRAINING, VALIDATION = (
 )
 FINER = 4  # times as many points as epochs make a line of their own
 COLUMNS = 4  # of a legend
+WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axis is logarithmic
 
 
 def epochs(series: Series) -> int:
@@ -138,6 +139,15 @@ def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> N
         over_epochs(axes, steps)
     if legend and axes.get_legend_handles_labels()[0]:
         axes.legend()
+
+
+def scale_loss(axes: Axes) -> None:
+    """From zero, or logarithmic where the losses of several runs would not be told apart otherwise."""
+    values = [float(y) for line in axes.lines for y in line.get_ydata()]
+    if values and 0 < WIDE_RANGE * min(values) < max(values):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, None)
 
 
 def whole_numbers() -> MaxNLocator:

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from odyssey_run.reports import style
+from odyssey_run.reports.outputs import MARK
 
 LEGIBLE = 84 / style.DPI  # at 84 pixels an inch the smallest letters can still be read
 
@@ -15,7 +16,7 @@ LEGIBLE = 84 / style.DPI  # at 84 pixels an inch the smallest letters can still 
 def page(title: str, *body: str) -> str:
     """A whole page; the parts of its body are HTML already."""
     template = Template((files("odyssey_run.reports") / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), body="\n".join(filter(None, body)))
+    return template.substitute(mark=MARK, title=escape(title), body="\n".join(filter(None, body)))
 
 
 def picture(path: Path, caption: str, whole: bool = False) -> str:

@@ -22,7 +22,6 @@ BARS = 30
 LETTER = 0.07  # inches, of a label
 SHORT, LONG = 28, 90  # letters of a value, and of a point
 BEST, FAILED = len(style.COLOURS), 5  # curves at most, of either
-WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -170,11 +169,10 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
             x = [step / ends[0][0] for step, _ in points] if ends else []
             y = [value for _, value in points][: len(x)]
             axes.plot(x, y, marker=marker, ms=3, label=None if seed else said, **look)
-    values = [y for line in axes.lines for y in line.get_ydata()]
-    if not values:
+    if not any(len(line.get_ydata()) for line in axes.lines):
         return None
-    if name.endswith("loss") and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
-        axes.set_yscale("log")
+    if name.endswith("loss"):
+        curves.scale_loss(axes)
     axes.set(xlabel="epoch", ylabel=name)
     axes.xaxis.set_major_locator(curves.whole_numbers())
     figure.legend(loc="outside lower left")

@@ -1,0 +1,184 @@
+"""Runs beside each other: what differs between them, what came of it, and their curves over each other."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from odyssey_run.config.plugins import recorded
+from odyssey_run.reports import curves as of_run
+from odyssey_run.reports import style
+from odyssey_run.reports.page import page as html_page
+from odyssey_run.reports.page import picture, side_by_side, table
+from odyssey_run.runs.provenance import NO_RESULT, flatten
+from odyssey_run.runs.recorded import RecordedRun
+
+ABSENT = "–"
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))  # of runs that have the same colour
+LETTERS, TOGETHER = 12, 100  # of a digest; and of a line on the terminal, from which runs are rows
+COLUMNS = 4  # runs beside each other on the page; more are below each other
+Runs = Sequence[RecordedRun]
+Rows = dict[str, list[str]]  # what each run has, by what it is
+
+
+def labels(runs: Runs) -> list[str]:
+    """The name of each run, or its folder where two have the same."""
+    names = [run.name for run in runs]
+    whole = [f"{run.folder.parent.name}/{run.folder.name}" if run.folder else run.name for run in runs]
+    return [name if names.count(name) == 1 else longer for name, longer in zip(names, whole, strict=True)]
+
+
+def different(runs: Runs) -> dict[str, Rows]:
+    """What is not the same in all runs, by part: configuration, code, data and environment."""
+    parts: dict[str, Callable[[RecordedRun], Mapping[str, str]]] = {
+        "configuration": _configuration,
+        "code": _code,
+        "data": _data,
+        "environment": _environment,
+    }
+    found = {part: _rows([read(run) for run in runs]) for part, read in parts.items()}
+    return {part: {key: row for key, row in rows.items() if not _equal(row)} for part, rows in found.items()}
+
+
+def _equal(values: Sequence[str]) -> bool:
+    try:
+        return len({float(value) for value in values}) == 1  # 0 and 0.0
+    except ValueError:
+        return len({*values}) == 1
+
+
+def results(runs: Runs) -> Rows:
+    """What came of each run."""
+    return _rows([dict(_results(run)) for run in runs])
+
+
+def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
+    keys = dict.fromkeys(key for each in facts for key in each)
+    return {key: [each.get(key, ABSENT) for each in facts] for key in keys}
+
+
+def _configuration(run: RecordedRun) -> dict[str, str]:
+    return flatten({key: value for key, value in run.config.items() if key not in NO_RESULT})
+
+
+def _code(run: RecordedRun) -> dict[str, str]:
+    commit = run.tags.get("mlflow.source.git.commit")
+    changed = " with changes" if run.tags.get("odyssey.git.dirty") == "true" else ""
+    plugins = {f"plug-in {name}": digest[:LETTERS] for name, digest in recorded(run.tags).items()}
+    known = {"code SHA-256": run.tags.get("odyssey.code.sha256", ABSENT)[:LETTERS]}
+    return known | plugins | ({"commit": f"{commit[:LETTERS]}{changed}"} if commit else {})
+
+
+def _data(run: RecordedRun) -> dict[str, str]:
+    names = {"name": "data", "sha256": "data SHA-256", "official": "official files"}
+    found = {shown: run.tags.get(f"odyssey.data.{name}") for name, shown in names.items()}
+    return {shown: value[:LETTERS] if "SHA" in shown else value for shown, value in found.items() if value}
+
+
+def _environment(run: RecordedRun) -> dict[str, str]:
+    own = ("backend", "machine", "cpu", "python")
+    versions = [name for name in run.tags if name.startswith("odyssey.version.")]
+    names = [*(f"odyssey.{name}" for name in own if f"odyssey.{name}" in run.tags), *versions]
+    return {name.removeprefix("odyssey.").removeprefix("version."): run.tags[name] for name in names}
+
+
+def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:
+    yield "status", run.status or "unfinished"
+    points = {name: found for name, found in run.metrics.items() if found}
+    for name in ("test/accuracy", "val/accuracy", "train/accuracy", "test/loss", "val/loss", "train/epoch_loss"):
+        if name in points:
+            value = points[name][-1][1]
+            yield name, f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+        if name == "val/accuracy" and name in points:
+            yield "best val/accuracy", f"{max(value for _, value in points[name]):.2%}"
+    yield "epochs", f"{of_run.epochs(points):,}"
+    yield "optimizer steps", f"{max((found[-1][0] for found in points.values()), default=0):,}"
+    if "time/train_s" in points:
+        yield "training", f"{points['time/train_s'][-1][1]:,.1f} s"
+        yield "speed", f"{points['time/images_per_s'][-1][1]:,.0f} images/s"
+    if weights := run.tags.get("odyssey.weights.sha256"):
+        yield "weights SHA-256", weights[:LETTERS]
+
+
+def text(runs: Runs) -> str:
+    """The whole as lines for a terminal."""
+    head = ["", *labels(runs)]
+    lines = []
+    for part, rows in {**different(runs), "what came of it": results(runs)}.items():
+        if not rows:
+            lines.append(f"{part}: the same in all")
+            continue
+        cells = [[part, *head[1:]], *([key, *values] for key, values in rows.items())]
+        if sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) > TOGETHER:
+            cells = [list(column) for column in zip(*cells, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines += ["", *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)]
+    return "\n".join(lines).lstrip("\n")
+
+
+def curves(runs: Runs) -> Figure:
+    """Loss above accuracy by epochs: a colour for each run, validation as lines and training as thin ones."""
+    names = [style.plain(style.shortened(name, 60)) for name in labels(runs)]
+    below = 0.65 + 0.17 * (len(runs) + 1)  # the legend
+    drawn = style.figure(5.4 + below, left=0.7, bottom=below, hspace=0.25)
+    loss, accuracy = drawn.subplots(2, 1, sharex=True)
+    looks = [
+        {"color": style.COLOURS[i % len(style.COLOURS)], "linestyle": DASHES[i // len(style.COLOURS)]}
+        for i in range(len(runs))
+    ]
+    for run, look in zip(runs, looks, strict=True):
+        ends = run.metrics.get("train/epoch_loss", ())
+        steps = ends[0][0] if ends else 1
+        for axes, name, factor, thin in (
+            (loss, "train/epoch_loss", 1, True),
+            (loss, "val/loss", 1, False),
+            (accuracy, "train/accuracy", 100, True),
+            (accuracy, "val/accuracy", 100, False),
+        ):
+            points = run.metrics.get(name, ())
+            own = {"linewidth": 0.8, "alpha": 0.6, "marker": "."} if thin else {"marker": "o", "markersize": 3}
+            axes.plot([step / steps for step, _ in points], [factor * value for _, value in points], **look, **own)
+    loss.set(title="Loss", ylabel="loss")
+    of_run.scale_loss(loss)
+    accuracy.set(title="Accuracy", ylabel="accuracy (%)", xlabel="epoch")
+    accuracy.xaxis.set_major_locator(of_run.whole_numbers())
+    shown = [*(Line2D([], [], **look) for look in looks), Line2D([], [], color=style.GREY, linewidth=0.8, marker=".")]
+    drawn.legend(shown, [*names, "thin: training"], loc="lower left", borderaxespad=0.3)
+    return drawn
+
+
+def page(runs: Runs, drawn: Path) -> str:
+    """The same as a page, with the picture inside.
+
+    Args:
+        runs: to compare.
+        drawn: the PNG that `curves` made.
+    """
+    names, parts = labels(runs), different(runs)
+    same = [part for part, rows in parts.items() if not rows]
+    shown = picture(drawn, "Lines: validation; thin lines: training. An epoch is a pass over a run's own images.")
+    found = f"<h2>What came of it</h2>{_table(names, results(runs))}"
+    return html_page(
+        " and ".join(names) if len(names) == 2 else f"{len(names)} runs compared",
+        f"<p>The same in all: {', '.join(same)}.</p>" if same else "",
+        side_by_side([shown, f"<div>{found}</div>"]) if len(runs) <= COLUMNS else f"{shown}{found}",
+        *(f"<h2>What differs: {part}</h2>{_table(names, rows)}" for part, rows in parts.items() if rows),
+        "<h2>Commands</h2>",
+        table(("run", "command"), [_command(name, run) for name, run in zip(names, runs, strict=True)]),
+    )
+
+
+def _table(names: Sequence[str], rows: Rows) -> str:
+    """Runs as columns, or as rows where they are many."""
+    cells = [["", *names], *([key, *values] for key, values in rows.items())]
+    if len(names) > COLUMNS:
+        cells = [list(column) for column in zip(*cells, strict=True)]
+    head, *body = ([escape(cell) for cell in row] for row in cells)
+    return table(head, body)
+
+
+def _command(name: str, run: RecordedRun) -> tuple[Any, ...]:
+    return escape(name), f"<code>{escape(run.tags.get('odyssey.command', ''))}</code>"

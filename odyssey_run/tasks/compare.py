@@ -1,0 +1,109 @@
+"""``task=compare runs=[A,B,...]``: what differs between runs and what came of it, with their curves over each other."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from odyssey_core.errors import ConfigError, DataError, OdysseyError, shortened
+from odyssey_run.config.binding import Faults
+
+if TYPE_CHECKING:
+    from odyssey_run.config.request import Request
+    from odyssey_run.runs.recorded import RecordedRun
+
+MOST = 21  # runs whose curves can be told apart
+_FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter of MLflow's has
+
+
+def compare(request: "Request", runs: str | list[str], out: str) -> int:
+    """Prints the table and writes the page.
+
+    Args:
+        request: where runs are recorded.
+        runs: folders, names or MLflow ids; or one text in the syntax of MLflow's search.
+        out: the page, HTML.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        OdysseyError: a run that there is not, too few or too many, or a page that would replace another's file.
+    """
+    from odyssey_core.checkpoint import write_atomic
+    from odyssey_core.places import expanded
+    from odyssey_run.reports.outputs import writing
+
+    page = expanded(out)
+    if page.suffix != ".html":
+        raise ConfigError(f"out: expected a name that ends in .html, got {shortened(str(page))}")
+    picture = page.with_suffix(".png")
+    found = list({run.key: run for run in _runs(request, runs)}.values())
+    if not 2 <= len(found) <= MOST:
+        raise ConfigError(f"runs: from 2 to {MOST} runs are compared, got {len(found)}{_those(found[:5])}")
+    from odyssey_run.reports import comparison, style  # beside Matplotlib's import
+
+    print(comparison.text(found))
+    with writing(picture), writing(page), style.styled():
+        style.save(comparison.curves(found), picture, made_here=True)
+        write_atomic(page, comparison.page(found, picture).encode())
+    print(f"\nreport   {page}")
+    return 0
+
+
+def _those(runs: "list[RecordedRun]") -> str:
+    return f": {', '.join(run.name for run in runs)}{', ...' if len(runs) == 5 else ''}" if runs else ""
+
+
+def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]":
+    """Those that are meant; a sweep, or a run of several seeds, stands for the runs under it.
+
+    Raises:
+        Faults: of all that are not there or cannot be read.
+    """
+    from odyssey_run.runs import recorded
+    from odyssey_run.tracking.journal import FILE_NAME
+
+    faults = []
+    names = [named] if isinstance(named, str) else named
+    if isinstance(named, str) and _FILTER.search(named) and not recorded.locate(named):
+        names = _search(request, named)
+    for name in names:
+        try:
+            run = recorded.find(name, request.tracking)
+            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and _above(run.config) else []
+            yield from map(recorded.open_run, (path.parent for path in below)) if below else [run]
+        except (ConfigError, DataError) as error:
+            faults.append(f"runs: {str(error).removeprefix('run_id: ')}")
+    if faults:
+        raise Faults(faults)
+
+
+def _above(config: dict[str, Any]) -> bool:
+    return "sweep" in config or config.get("seeds", 1) > 1
+
+
+def _search(request: "Request", condition: str) -> list[str]:
+    """MLflow's ids of the runs of this program that fit a filter.
+
+    Raises:
+        ConfigError: no store, or a filter that MLflow does not take.
+    """
+    from odyssey_run.tracking.client import every_run, fault_of, reach
+    from odyssey_run.tracking.journal import RUN_TAG
+    from odyssey_run.tracking.location import resolve
+
+    store = resolve(request.tracking, "")
+    if store is None or (store.database and not store.database.exists()):
+        raise ConfigError("runs: a filter is MLflow's to answer, and there is no MLflow store; name the runs")
+    client = reach(store)
+    wanted = request.tracking.experiment
+    try:
+        known = [e.experiment_id for e in client.search_experiments() if wanted in (None, e.name)]
+        found = [run.info.run_id for run in every_run(client, known, condition) if RUN_TAG in run.data.tags]
+    except OdysseyError:
+        raise
+    except Exception as error:  # of whatever kind of store
+        raise ConfigError(f"runs: MLflow does not take {shortened(condition)!r}: {fault_of(error)}") from None
+    if not found:
+        raise ConfigError(f"runs: no run in {store.shown} fits {shortened(condition)!r}")
+    return found
