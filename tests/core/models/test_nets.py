@@ -26,11 +26,11 @@ def test_every_case_is_stored():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_is_what_pytorch_has(case, backend):
-    """In float64 to 1e-6. In float32 roundings grow through the layers: PyTorch's own error is stored, and F(4x4, 3x3)
-    rounds up to 15 times as much as the direct convolution.
+    """In float64 to 1e-6. In float32 roundings grow through the layers, and a ReLU whose argument is rounded to the
+    other side of 0 changes gradients by a thousandth; PyTorch's own error of gradients is stored.
     """
     (name, settings), stored = formulas.NET_CASES[case], STORED[case]
-    within = 1e-6 if backend == "numpy" else 1e-4 + 15 * stored["float32"]
+    within, of_gradients = (1e-6, 1e-6) if backend == "numpy" else (x + 4 * stored["float32"] for x in (1e-4, 2e-3))
     learner = Learner(
         MODELS[name](input_shape=formulas.NET_SHAPE, classes=10, **settings), SGD(lr=0.0), BACKENDS[backend](),
         input_shape=formulas.NET_SHAPE, batch_size=formulas.NET_IMAGES,
@@ -43,9 +43,9 @@ def test_a_step_is_what_pytorch_has(case, backend):
     for path, gradient in gradients.items():
         norm, along = stored["gradients"][path]
         found = np.linalg.norm(gradient.astype(np.float64))
-        assert found == pytest.approx(norm, rel=within, abs=1e-9), path
+        assert found == pytest.approx(norm, rel=of_gradients, abs=1e-9), path
         product = (gradient * formulas.spread(gradient.shape, 1.0)).sum()
-        assert product == pytest.approx(along, abs=within * norm + 1e-9), path
+        assert product == pytest.approx(along, abs=of_gradients * norm + 1e-9), path
     losses = learner.train(data, order[None], epoch=0, first_step=0).losses
     assert losses.mean() == pytest.approx(stored["loss"], rel=within)
     after = learner.weights()
