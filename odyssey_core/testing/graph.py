@@ -195,6 +195,7 @@ def check_backend(
     alive: int,
     feed: Feed | None = None,
     parameters: dict[str, np.ndarray] | None = None,
+    alike: float = ALIKE,
 ) -> None:
     """Holds what a backend makes of a graph against the float64 reference: values, gradients, buffers.
 
@@ -204,6 +205,7 @@ def check_backend(
         alive: images in the batch.
         feed: drawn where there is none.
         parameters: likewise.
+        alike: the largest relative error allowed.
     """
     drawn, inputs = graph.values(seed=5)
     parameters = parameters or drawn
@@ -215,4 +217,4 @@ def check_backend(
         of_images = name == "losses" or name.startswith("output")
         here = slice(alive if of_images else None)
         error = relative_error(got[name][here], value[here])
-        demand(error <= ALIKE, f"{name}: relative error {error:.2e} on {backend.describe()}")
+        demand(error <= alike, f"{name}: relative error {error:.2e} on {backend.describe()}")

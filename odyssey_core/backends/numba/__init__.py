@@ -60,7 +60,7 @@ class NumbaBackend:
 
     def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
         """See `Backend.memory`."""
-        from odyssey_core.backends.numba.program import plan
+        from odyssey_core.backends.numba.layout import plan
 
         self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
         graph = (outputs, parameters, updates, rule, buffers)

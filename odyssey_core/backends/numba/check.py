@@ -4,8 +4,8 @@ For every row: the opcode exists; its integers lie in their ranges and agree wit
 that the lowering set aside, with exactly the shape that the integers demand and inside memory, for every block that the
 row runs for; parameters are written by updates alone. For every phase: what one group writes no other group touches,
 unless it is scratch of the worker who runs both, so that no result depends on which thread is first; and the groups
-share out the blocks. What only a run can tell is bounded by `Executable.run`: indices, labels, and the widths of inputs
-and outputs.
+share out the blocks, all of which are named by a row that takes several at once. What only a run can tell is bounded by
+`Executable.run`: indices, labels, and the widths of inputs and outputs.
 """
 
 import math
@@ -17,6 +17,8 @@ from odyssey_core.backends.numba.instruction import ABSENT, RANGES, ROW_WIDTH, R
 from odyssey_core.backends.numba.operands import share
 from odyssey_core.backends.numba.program import Program
 from odyssey_core.errors import ProgramError
+
+ONE_BLOCK = {"blocks": 1, "block_stride": 0}
 
 
 def check(program: Program) -> None:
@@ -38,9 +40,10 @@ def check(program: Program) -> None:
             if first < body and not 0 <= block < last <= program.blocks:
                 raise ProgramError(f"instruction table: a group names blocks {block} to {last} of {program.blocks}")
             covered[first:end] += 1
+            at_once = {"blocks": last - block if first < body else program.blocks, "block_stride": program.apart}
             for r in range(first, end):
-                blocks = range(block, last) if r < body else None
-                _check_row(program, known, r, (own, touched[head]), block, blocks)
+                blocks, several = (range(block, last), ONE_BLOCK) if r < body else (None, at_once)
+                _check_row(program, known, r, (own, touched[head]), {"first_block": block, **several}, blocks)
         _check_races(touched)
     if not np.all(covered == 1):
         r = int(np.argmax(covered != 1))
@@ -87,9 +90,14 @@ class _Touched:
 
 
 def _check_row(
-    program: Program, known: dict, r: int, touched: tuple[_Touched, _Touched], first_block: int, blocks: range | None
+    program: Program,
+    known: dict,
+    r: int,
+    touched: tuple[_Touched, _Touched],
+    of_group: dict[str, int],
+    blocks: range | None,
 ) -> None:
-    """``blocks`` are those that the row runs for; None where it runs once."""
+    """``of_group`` are the numbers that a group demands; ``blocks`` those that the row runs for, None for once."""
 
     def fail(why: str):
         raise ProgramError(f"instruction table, row {r}, {program.describe(r)}: {why}")
@@ -107,7 +115,7 @@ def _check_row(
     if wrong := [name for name, x in arguments.items() if isinstance(x, float) and not math.isfinite(x)]:
         fail(f"{wrong[0]} must be finite")
     numbers = {n: x for n, x in arguments.items() if instruction.kinds[n] is not None and not isinstance(x, float)}
-    _check_numbers(program, instruction, numbers, first_block, fail)
+    _check_numbers(program, instruction, numbers, of_group, fail)
     try:
         shapes = instruction.shapes({**numbers, **kernel.fixed})
     except ValueError as error:
@@ -136,15 +144,16 @@ def _check_row(
             (owner.writes if written else owner.reads)[at, at + math.prod(shape)] = r
 
 
-def _check_numbers(program: Program, instruction, numbers: dict[str, int], first_block: int, fail) -> None:
+def _check_numbers(program: Program, instruction, numbers: dict[str, int], of_group: dict[str, int], fail) -> None:
     for name, value in numbers.items():
         least, end = RANGES[instruction.kinds[name]]
         if not least <= value < end:
             fail(f"{name} must lie in [{least}, {end}), got {value}")
         if instruction.kinds[name] is Step and value >= len(program.values):
             fail(f"{name} must lie in [0, {len(program.values)}), got {value}")
-    if numbers.get("first_block", first_block) != first_block:
-        fail(f"first_block must be the group's first, {first_block}")
+    for name, expected in of_group.items():
+        if numbers.get(name, expected) != expected:
+            fail(f"{name} must be the group's, {expected}")
     if why := instruction.bounds(program, numbers):
         fail(why)
 

@@ -7,19 +7,31 @@ addresses of its own scratch and its own gradients. Values that are never needed
 A value summed over the whole batch, such as a channel's mean, can be read by a block only when all blocks have added
 to it. So rows are sorted by level: those of level 0 need no such sum, those of level l + 1 need one that level l has
 computed. Each level is a walk over all blocks; between two the groups' sums are added, in order of group.
+
+The gradient of a large weight has no part for each group. Slices of it are summed over all blocks when a level's walk
+is done, straight into the one place where it lies; what they read is kept for all blocks until then.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.instruction import INSTRUCTIONS, Instruction, Kernel
-from odyssey_core.backends.numba.operands import Operand, Place, Row, Scratch, Stage, padded, stored_shape, stored_size
+from odyssey_core.backends.numba.operands import (
+    Operand,
+    Place,
+    Row,
+    Scratch,
+    Stage,
+    padded,
+    share,
+    stored_shape,
+    stored_size,
+)
 from odyssey_core.backends.numba.tile_sizes import TileSizes
-from odyssey_core.backends.numba.traced import HALF, LANES
+from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.errors import ShapeError
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Tensor, topological
@@ -44,10 +56,16 @@ class _Rule(NamedTuple):
     fuses: tuple[Fusion, ...]
     when: Callable[["Lowering", Tensor, Tensor], bool] | None
     in_place: bool
+    sliced: int | None
 
 
-RULES: dict[str, list[_Rule]] = defaultdict(list)
-SINGLE_RULES: dict[str, list[_Rule]] = defaultdict(list)
+# Output channels of a slice, at most, in vectors: its sums and what is multiplied for them fit the second cache.
+SLICE_VECTORS = 4
+# What a row says before `program` fills in the numbers of its blocks.
+FILLED_IN = {"first_block": 0, "blocks": 1, "block_stride": 0}
+
+Rules = dict[str, list[_Rule]]
+RULES: Rules = defaultdict(list)
 
 
 def lowers(
@@ -55,7 +73,8 @@ def lowers(
     fuses: Sequence[Fusion] = (),
     when: Callable[..., bool] | None = None,
     in_place: bool = False,
-    rules: dict[str, list[_Rule]] = RULES,
+    sliced: int | None = None,
+    rules: Rules = RULES,
 ) -> Callable:
     """Decorates ``(lowering, node, outer)``, which adds the rows that compute ``outer``: the node, or what is fused.
 
@@ -64,12 +83,13 @@ def lowers(
         fuses: operations that it can compute in its store.
         when: ``(lowering, node, outer) -> bool``: a rule for special cases, which goes before the one without.
         in_place: the value lies where that of the first operand does.
+        sliced: the value is summed over all blocks by rows of `Stage.SLICE`, which read this operand.
         rules: where it is entered: those of blocks of sixteen images, or those of single ones.
     """
 
     def decorate(emit):
         for name in names:
-            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place))
+            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place, sliced))
         return emit
 
     return decorate
@@ -96,10 +116,12 @@ class Lowering:
         updates: of the parameters that are trained.
         buffers: for each buffer that a step changes, by name, the node of its new value.
         tiles: sizes of register tiles.
+        workers: at most so many share what a phase does; no part of the result.
 
     Attributes:
         rows: in the order in which they run within a block and level.
-        places: where each node's value lies: a sum over the batch in its groups' gradients.
+        places: where each node's value lies: a sum over the batch in its groups' gradients, or one for all groups.
+        gradients: where those lie that updates take.
         combined: the sums that later levels read.
         combined_by: what makes one of the groups' parts, where it is not a sum.
         parameter_size, gradient_size, shared_size: float32 elements.
@@ -121,30 +143,33 @@ class Lowering:
         updates: Sequence[Update],
         buffers: Mapping[str, Tensor],
         tiles: TileSizes,
+        workers: int,
     ):
-        self.tiles, self.outputs = tiles, list(outputs)
+        self.tiles, self.workers, self.outputs = tiles, workers, list(outputs)
         self.rows: list[Row] = []
         self.places: dict[Tensor, Place] = {}
         self.combined: dict[Tensor, Combined] = {}
         self.combined_by: dict[Tensor, Instruction] = {}
         self.scratch, self.kept = Scratch(), Scratch()
         self.pixels: int | None = None
-        self.parameter_size = self.shared_size = 0
+        self.parameter_size = self.gradient_size = self.shared_size = self._task = 0
         for node in held.values():
             self.places[node] = Place("parameter", self.parameter_size, stored_size(node.shape))
             self.parameter_size += self.places[node].size
         self._held = frozenset(self.places)
-        self.gradient_size = self.parameter_size if updates else 0
-        self._wanted = {u.grad: replace(self.places[u.parameter], space="gradient") for u in updates}
-        if len(self._wanted) < len(updates):
-            raise ShapeError("backend numba: cannot run add on parameters here: two of them share one gradient")
-        wanted = [*outputs, *self._wanted, *buffers.values()]
+        wanted = [*outputs, *(u.grad for u in updates), *buffers.values()]
         self.order = topological(wanted)
         self.inputs = input_nodes(outputs, updates)
         self.uses = Counter(x for node in self.order for x in node.inputs)
         self.uses.update(wanted)
         self._plans: dict[Callable, Any] = {}
         self.fused = self._fusions()
+        self._sliced = self._summed_in_slices()
+        self.gradients: dict[Tensor, Place] = {}
+        for u in sorted(updates, key=lambda u: self.places[u.parameter].offset):
+            self.gradients[u.grad] = self._of_batch(u.grad, self.places[u.parameter].size)
+        if len(self.gradients) < len(updates):
+            raise ShapeError("backend numba: cannot run add on parameters here: two of them share one gradient")
         self._walk()
         for name, node in buffers.items():
             if self.places[node] != self.places[held[name]]:
@@ -186,6 +211,23 @@ class Lowering:
             nodes.append(outer)
         return nodes[::-1]
 
+    def _rule(self, node: Tensor, outer: Tensor) -> _Rule:
+        """The first that applies."""
+        for rule in self.rules.get(node.op.name, ()):
+            if rule.when is None or rule.when(self, node, outer):
+                return rule
+        return self.refuse(node)
+
+    def _summed_in_slices(self) -> dict[Tensor, Tensor]:
+        """For each node that is, the operand that the slices read."""
+        found = {}
+        for node in self.order:
+            if any(rule.sliced is not None for rule in self.rules.get(node.op.name, ())):
+                rule = self._rule(node, node)
+                if rule.sliced is not None:
+                    found[node] = node.inputs[rule.sliced]
+        return found
+
     def _levels(self) -> dict[Tensor, int]:
         """The walk over all blocks that computes each node: one later than any sum over the batch that it reads."""
         levels = dict.fromkeys(self._held, 0)
@@ -200,8 +242,10 @@ class Lowering:
         levels = self._level_of = self._levels()
         steps = [node for node in self.order if node not in self.fused and node not in self._held]
         steps.sort(key=lambda node: levels[node])
+        self._level_end = {levels[node]: i for i, node in enumerate(steps)}
         last_use, self._last_level = self._lifetimes(steps, levels)
         alive: dict[Place, int] = {}
+        self._alive = alive
         for i, node in enumerate(steps):
             self.level = levels[node]
             self._dying = {place for place, end in alive.items() if end <= i}
@@ -228,6 +272,10 @@ class Lowering:
             last_use[node] = max(last_use.get(node, i), end)
             last_level[node] = max(last_level.get(node, 0), levels[node])
             shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
+            if node in self._sliced:
+                read = self._sliced[node]
+                last_use[read] = max(last_use.get(read, 0), self._level_end[levels[node]])
+                last_level[read] = max(last_level.get(read, 0), levels[node] + 1)
             chain = self.chain(node)
             for x in (x for each in chain for x in each.inputs if x not in chain):
                 held_on = shared and x is node.inputs[0]
@@ -236,13 +284,9 @@ class Lowering:
         return last_use, last_level
 
     def _emit(self, node: Tensor, outer: Tensor) -> None:
-        for rule in self.rules.get(node.op.name, ()):
-            if rule.when is None or rule.when(self, node, outer):
-                rule.emit(self, node, outer)
-                return
-        self.refuse(node)
+        self._rule(node, outer).emit(self, node, outer)
 
-    def refuse(self, node: Tensor) -> None:
+    def refuse(self, node: Tensor) -> NoReturn:
         """Raises ShapeError: there is no kernel for this."""
         raise ShapeError(f"backend numba: cannot run {node.op.name} on {[x.shape for x in node.inputs]} here")
 
@@ -270,6 +314,8 @@ class Lowering:
             return self.held(node)
         if node not in self.combined:
             parts = self.places[node]
+            if parts.space == "shared":
+                return parts.shaped(node.shape)
             instruction = self.combined_by.get(node, INSTRUCTIONS["sum_groups"])
             self.combined[node] = Combined(self._level_of[node], parts, self.shared(parts.size), instruction)
         return self.combined[node].total.shaped(node.shape)
@@ -283,7 +329,7 @@ class Lowering:
             size: in float32 elements; by default as many as the value has.
         """
         if not node.batched:
-            place = self._wanted.get(node) or self.sums(size or stored_size(node.shape))
+            place = self.gradients.get(node) or self._of_batch(node, size or stored_size(node.shape))
         else:
             size = size or self.size(node)
             crosses = self._last_level[node] > self.level
@@ -294,8 +340,11 @@ class Lowering:
         self.places[node] = place
         return place
 
+    def _of_batch(self, node: Tensor, size: int) -> Place:
+        return self.shared(size) if node in self._sliced else self.sums(size)
+
     def sums(self, size: int) -> Place:
-        """Memory behind the gradients: one for each group, kept from block to block."""
+        """Memory that each group has for itself, kept from block to block."""
         size = padded(size)
         self.gradient_size += size
         return Place("gradient", self.gradient_size - size, size)
@@ -305,6 +354,25 @@ class Lowering:
         size = padded(size)
         self.shared_size += size
         return Place("shared", self.shared_size - size, size)
+
+    def until_level_ends(self, size: int) -> Place:
+        """Memory of each block, for what slices read when the level's walk is done."""
+        place = Place("kept", self.kept.take(size), size)
+        self._alive[place] = self._level_end[self.level]
+        return place
+
+    def slices(self, out: int) -> Iterator[tuple[int, int]]:
+        """First and end of each slice of so many output channels: whole vectors of them, as equal as they can be.
+
+        There are enough of them for all workers. The rows of `Stage.SLICE` that are added while one is current run one
+        after the other, on one worker.
+        """
+        vectors = padded(out) // LANES
+        parts = min(vectors, -(-vectors // (SLICE_VECTORS * self.workers)) * self.workers)
+        for part in range(parts):
+            self._task += 1
+            first, end = share(vectors, parts, part)
+            yield first * LANES, min(end * LANES, out)
 
     def temporary(self, size: int) -> Place:
         """Memory for rows of one node alone, until it is released."""
@@ -316,58 +384,14 @@ class Lowering:
             (self.kept if place.space == "kept" else self.scratch).release(place.offset, place.size)
 
     def row(self, instruction: Instruction, *, stage: Stage = Stage.BLOCK, **arguments: Any) -> None:
-        """Adds a row: the kernel's arguments by name. ``first_block`` is filled in for each group."""
+        """Adds a row: the kernel's arguments by name.
+
+        ``first_block`` is filled in for each group. A kernel that takes several ``blocks``, ``block_stride`` apart,
+        gets all of them in a slice, those of the group behind its blocks, and else one.
+        """
         kinds = instruction.kinds
-        if "first_block" in kinds:
-            arguments["first_block"] = 0
+        arguments |= {name: value for name, value in FILLED_IN.items() if name in kinds}
         fixed = tuple(int(arguments.pop(name)) for name in instruction.fixed)
         operands = {name: value for name, value in arguments.items() if kinds.get(name, 0) is None}
         numbers = {name: value for name, value in arguments.items() if name not in operands}
-        self.rows.append(Row(Kernel(instruction, fixed), operands, numbers, self.level, stage))
-
-
-def pitch(channels: int, pixels: int) -> int:
-    """Elements from pixel to pixel of an image whose channels stand side by side: vectors, or halves of one.
-
-    Where there is one channel alone, pixels follow each other.
-    """
-    if channels == 1 and pixels > 1:
-        return 1
-    return HALF if channels <= HALF else (channels + LANES - 1) // LANES * LANES
-
-
-def extent(channels: int, pixels: int) -> int:
-    """Elements of such an image. Behind half vectors lies room for what is read and written in whole ones."""
-    each = pitch(channels, pixels)
-    return padded(pixels * each + (HALF if each == HALF else 0))
-
-
-class SingleLowering(Lowering):
-    """The rows of one image, whose lanes are its channels: a value is (pixels, pitch), as `pitch` says.
-
-    For a few images alone; inference only. Every sum has the order that it has in blocks of sixteen images.
-    """
-
-    rules, images = SINGLE_RULES, 1
-
-    @staticmethod
-    def sizes(node: Tensor) -> tuple[int, int]:
-        """Channels, or features, and pixels of a value."""
-        return node.shape[1], math.prod(node.shape[2:])
-
-    def size(self, node: Tensor) -> int:
-        return extent(*self.sizes(node))
-
-    def value(self, node: Tensor) -> Operand:
-        """The value of a batched node."""
-        return self.places[node].shaped((self.size(node),))
-
-    def made(self, node: Tensor) -> Operand:
-        """Memory for a node's value."""
-        self.result(node)
-        return self.value(node)
-
-    def emit(self, node: Tensor, size: int, column: int) -> None:
-        if self.sizes(node)[1] > 1:
-            self.refuse(node)
-        self.row(INSTRUCTIONS["emit_single"], x=self.places[node].shaped((size,)), size=size, column=column)
+        self.rows.append(Row(Kernel(instruction, fixed), operands, numbers, self.level, stage, self._task))

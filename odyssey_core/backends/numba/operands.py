@@ -14,7 +14,8 @@ class Place:
 
     Spaces, and how many of each there are:
         parameter, slot: one; changed by updates alone.
-        shared: one; sums over the whole batch, or parameters in another order, for every block in a later phase.
+        shared: one; sums over the whole batch, or parameters in another order, for every block in a later phase; the
+            gradients of large weights.
         gradient: one for each group of blocks, kept from block to block.
         kept: one for each block of sixteen images; values that a later phase reads.
         scratch: one for each worker; values of the block that is run.
@@ -41,11 +42,11 @@ class Operand:
 
 
 class Stage(Enum):
-    """When a row runs: for each block, for each group when its blocks are done, once when all levels are, or once for
-    all steps when parameters are written.
+    """When a row runs: for each block, for each group when its blocks are done, for a slice when all blocks of its
+    level are, once when all levels are, or once for all steps when parameters are written.
     """
 
-    BLOCK, GROUP, STEP, WRITTEN = range(4)
+    BLOCK, GROUP, SLICE, STEP, WRITTEN = range(5)
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Row:
         kernel, operands, numbers: what it computes; an operand may be absent.
         level: which of the walks over all blocks it belongs to.
         stage: how often it runs in that.
+        task: of the rows of slices, those of one number run one after the other, on one worker.
     """
 
     kernel: Kernel
@@ -63,6 +65,7 @@ class Row:
     numbers: dict[str, float]
     level: int
     stage: "Stage"
+    task: int
 
 
 @dataclass

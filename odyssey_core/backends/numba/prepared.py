@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from odyssey_core.backends.base import NO_BUFFERS, Feed
-from odyssey_core.backends.numba.lower import Lowering, SingleLowering
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.lower_single import SingleLowering
 from odyssey_core.backends.numba.run import NumbaExecutable
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import LANES

@@ -1,32 +1,19 @@
-"""From the rows of one block to the whole program: groups, addresses, phases, updates.
+"""From the rows of one block to the whole program: groups, addresses, phases, updates."""
 
-Memory holds, one after the other: parameters and buffers, each slot of the optimizer in the parameters' layout, sums
-over the whole batch, for every group its gradients in the parameters' layout and its other sums, for every block the
-values that cross a phase, and for every worker, who runs one group after the other, scratch: one that a group had just
-used is still in the core's cache (a tenth of LeNet-5's step where one thread runs two groups).
-"""
-
-from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import ABSENT, ROW_WIDTH, Kernel
 from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_squares, update_of
+from odyssey_core.backends.numba.layout import UPDATE_GROUPS, Layout, Piece, cut_into_stretches
 from odyssey_core.backends.numba.lower import Combined, Lowering
-from odyssey_core.backends.numba.operands import Operand, Place, Row, Stage, padded, share
-from odyssey_core.backends.numba.tile_sizes import TileSizes
+from odyssey_core.backends.numba.operands import Operand, Row, Stage, padded, share
 from odyssey_core.backends.numba.traced import LANES
-from odyssey_core.errors import ConfigError
-from odyssey_core.machine import usable_memory
-from odyssey_core.optim import StepRule, Update, WholeRule
-from odyssey_core.tensor import Tensor
-
-# Stretches that the parameters are cut into for the update, whatever the number of threads.
-UPDATE_GROUPS = 8
+from odyssey_core.optim import StepRule, Update
 
 
 class Buffer(NamedTuple):
@@ -105,69 +92,6 @@ class Program:
         return " ".join([kernel.name, *shown])
 
 
-class Piece(NamedTuple):
-    """What one row updates.
-
-    Attributes:
-        number: counts the pieces, in order of address.
-        rule: that is applied.
-        start, length: elements of the parameters.
-        parameter: number of the parameter where pieces end at parameters' borders, else -1.
-    """
-
-    number: int
-    rule: WholeRule
-    start: int
-    length: int
-    parameter: int
-
-
-@dataclass
-class Layout:
-    """Addresses of everything in memory, in float32 elements."""
-
-    lowering: Lowering
-    slots: tuple[str, ...]
-    groups: int
-    workers: int
-    blocks: int
-    pieces: int
-    memory: dict[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        low = self.lowering
-        self.kept_stride = padded(low.kept.size)
-        # A cache line apart: no worker's prefetch takes another's.
-        self.scratch_stride = padded(low.scratch.size) + LANES
-        self.memory = {
-            "parameters": low.parameter_size,
-            "slots": len(self.slots) * low.parameter_size,
-            "sums and packed weights": low.shared_size,
-            "gradients": self.groups * low.gradient_size,
-            "values that cross phases": self.blocks * self.kept_stride,
-            "scratch": self.workers * self.scratch_stride,
-            "squares and norms": (2 * self.pieces + 3 * UPDATE_GROUPS) * LANES,
-        }
-        starts = [0, *np.cumsum(list(self.memory.values())).tolist()]
-        self.size = starts[-1]
-        self.slot_start, self.shared, self.gradients, self.kept, self.scratch, self.squares = starts[1:-1]
-
-    def slot(self, name: str) -> int:
-        """Where a slot of all parameters begins."""
-        return self.slot_start + self.slots.index(name) * self.lowering.parameter_size
-
-    def address(self, place: Place, group: int, worker: int) -> tuple[int, int]:
-        """Where a place lies for a group of a worker, and how far it lies apart for each block."""
-        start = {
-            "parameter": 0,
-            "shared": self.shared,
-            "gradient": self.gradients + group * self.lowering.gradient_size,
-            "kept": self.kept,
-            "scratch": self.scratch + worker * self.scratch_stride,
-        }[place.space]
-        return start + place.offset, self.kept_stride if place.space == "kept" else 0
-
-
 class _Writer:
     """Collects rows, kernels and buffers."""
 
@@ -181,13 +105,14 @@ class _Writer:
         opcode = self.kernels.setdefault(kernel, len(self.kernels))
         self.rows.append(kernel.instruction.encode(opcode, operands, numbers))
 
-    def add_row(self, row: Row, group: int = 0, worker: int = 0, first_block: int = 0) -> None:
-        """A lowered row, for one group."""
-        numbers = dict(row.numbers)
-        if "first_block" in numbers:
-            numbers["first_block"] = first_block
+    def add_row(self, row: Row, group: int = 0, worker: int = 0, blocks: range = range(1)) -> None:
+        """A lowered row, for the blocks of a group or, of a slice, for all."""
+        filled_in = {"first_block": blocks.start}
         operands = {name: self._operand(x, group, worker) for name, x in row.operands.items()}
-        self.add(row.kernel, operands, numbers)
+        if row.stage is not Stage.BLOCK:
+            filled_in |= {"blocks": len(blocks), "block_stride": self.layout.kept_stride}
+            operands = {name: (start + blocks.start * apart, 0) for name, (start, apart) in operands.items()}
+        self.add(row.kernel, operands, row.numbers | {n: x for n, x in filled_in.items() if n in row.numbers})
 
     def _operand(self, operand: Operand | None, group: int, worker: int) -> tuple[int, int]:
         if operand is None:
@@ -202,18 +127,18 @@ class _Writer:
         self.buffers.add(Buffer(start, shape, role))
         return start, 0
 
-    def gradients(self, start: int, length: int, groups: int) -> tuple[dict, dict]:
-        """Operands and numbers of a row that reads the gradients of the first ``groups`` groups."""
-        layout = self.layout
-        begin, stride = layout.gradients + start, layout.lowering.gradient_size
+    def gradients(self, space: str, offset: int, length: int, *, summed: bool = False) -> tuple[dict, dict]:
+        """Operands and numbers of a row that reads all parts of a gradient, or of a ``summed`` one the first alone."""
+        begin, groups = self.layout.gradient(space, offset)
+        groups, stride = 1 if summed else groups, self.layout.lowering.gradient_size
         for g in range(groups):
-            self.buffer(begin + g * stride, (length,), "gradient")
+            self.buffer(begin + g * stride, (length,), space)
         return {"grads": (begin, 0)}, {"length": length, "groups": groups, "stride": stride}
 
     def add_combined(self, combined: Combined) -> None:
         """Sums what the groups have summed."""
         parts, total = combined.parts, combined.total
-        operands, numbers = self.gradients(parts.offset, padded(parts.size), self.layout.groups)
+        operands, numbers = self.gradients(parts.space, parts.offset, padded(parts.size))
         summed = self.buffer(self.layout.shared + total.offset, (numbers["length"],), "shared")
         self.add(Kernel(combined.instruction, ()), operands | {"summed": summed}, numbers)
 
@@ -224,9 +149,13 @@ class _Writer:
         at = self.layout.squares + (number + of_parameters * self.layout.pieces) * LANES
         return self.buffer(at, (LANES,) if parts is None else (parts, LANES), "gradient")
 
+    def _of_piece(self, piece: Piece, *, summed: bool = False) -> tuple[dict, dict]:
+        space, behind = piece.gradient
+        return self.gradients(space, piece.start + behind, piece.length, summed=summed)
+
     def add_squares(self, piece: Piece) -> None:
         """Sums the groups' gradients into those of the first group, and their squares into the piece's own vector."""
-        operands, numbers = self.gradients(piece.start, piece.length, self.layout.groups)
+        operands, numbers = self._of_piece(piece)
         squares = self._squares(piece.number)
         self.add(Kernel(sum_squares, ()), {**operands, "summed": operands["grads"], "squares": squares}, numbers)
         if "parameter_norm" in piece.rule.norms:
@@ -246,7 +175,7 @@ class _Writer:
     def add_update(self, piece: Piece, pieces: Sequence[Piece], group: int) -> None:
         """All that a step does to a piece."""
         rule = piece.rule
-        operands, numbers = self.gradients(piece.start, piece.length, 1 if rule.norms else self.layout.groups)
+        operands, numbers = self._of_piece(piece, summed=bool(rule.norms))
         for which, name in enumerate(rule.norms):
             operands[name] = self._norm(name, piece, pieces, group, which)
         operands["parameter"] = self.buffer(piece.start, (piece.length,), "parameter")
@@ -256,54 +185,11 @@ class _Writer:
         self.add(Kernel(update_of(rule), ()), operands, numbers | dict(rule.constants) | columns)
 
 
-def plan(
-    outputs: Sequence[Tensor],
-    parameters: Mapping[str, Tensor],
-    updates: Sequence[Update],
-    rule: StepRule,
-    buffers: Mapping[str, Tensor],
-    groups: int,
-    workers: int,
-    tiles: TileSizes,
-    lowered: type[Lowering] = Lowering,
-) -> Layout:
-    """What lies where in the memory of a step, worked out before anything is compiled or allocated.
-
-    Args:
-        outputs, parameters, updates, rule, buffers: as `Backend.compile` takes them.
-        groups: of blocks, at most so many; never more than there are blocks. Part of the result.
-        workers: at most so many share the groups; no part of the result.
-        tiles: register tiles to use.
-        lowered: into which form.
-
-    Raises:
-        ConfigError: the machine has less memory; the message names the largest batch that fits.
-    """
-    lowering = lowered(outputs, parameters, updates, buffers, tiles)
-    batch = next(x.shape[0] for x in lowering.order if x.batched)
-    rules = [rule.around(u.optimizer, u.group) for u in updates]
-    pieces = sum(map(len, _stretches(lowering, updates, rules)))
-    slots = tuple(sorted({slot for each in rules for slot in each.slots}))
-
-    def of(blocks: int) -> Layout:
-        return Layout(lowering, slots, min(groups, blocks), min(workers, groups, blocks), blocks, pieces)
-
-    layout, most = of(-(-batch // lowering.images)), usable_memory()
-    if 4 * layout.size > most:
-        fits = bisect(range(1, layout.blocks), most, key=lambda blocks: 4 * of(blocks).size)
-        smaller = f"trainer.batch_size={fits * LANES} fits" if fits else "not even one of 16 fits"
-        raise ConfigError(
-            f"a step of {batch} images takes {4 * layout.size / 2**30:.1f} GiB of memory, "
-            f"the machine has {most / 2**30:.1f}; {smaller}"
-        )
-    return layout
-
-
 def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Program:
     """The program of a planned step; ``updates`` and ``rule`` as `plan` took them."""
     lowering = layout.lowering
     rules = [rule.around(u.optimizer, u.group) for u in updates]
-    stretches = _stretches(lowering, updates, rules)
+    stretches = cut_into_stretches(lowering, updates, rules)
     pieces = [piece for stretch in stretches for piece in stretch]
     values = tuple(sorted({column for each in rules for column in each.columns.values()}))
     writer = _Writer(layout, values)
@@ -348,7 +234,7 @@ def _levels(lowering: Lowering) -> list[int]:
 
 
 def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
-    """The phase that walks over all blocks for a level, and the one that adds the groups' sums, if blocks read any."""
+    """The phase that walks over all blocks for a level, then those of its slices and of the sums that blocks read."""
     layout, phase = writer.layout, []
     own = [row for row in layout.lowering.rows if row.level == level]
     body, tail = ([row for row in own if row.stage is stage] for stage in (Stage.BLOCK, Stage.GROUP))
@@ -357,12 +243,28 @@ def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
             first, last = share(layout.blocks, layout.groups, g)
             start = len(writer.rows)
             for row in (*body, *tail):
-                writer.add_row(row, g, worker, first)
+                writer.add_row(row, g, worker, range(first, last))
             phase.append((start, start + len(body), len(writer.rows), first, last))
     yield phase
+    if sliced := [row for row in own if row.stage is Stage.SLICE]:
+        yield _slices(writer, sliced)
     sums = [c for c in layout.lowering.combined.values() if c.level == level]
     if sums:
         yield _once(writer, [[c] for c in sums], writer.add_combined)
+
+
+def _slices(writer: _Writer, rows: list[Row]) -> list[tuple]:
+    """A group of rows for each slice. Workers take turns, so that none gets all of what is larger."""
+    layout, phase = writer.layout, []
+    tasks = [list(of_task) for _, of_task in groupby(rows, lambda row: row.task)]
+    tasks = [task for worker in range(layout.workers) for task in tasks[worker :: layout.workers]]
+    for worker in range(layout.workers):
+        for task in tasks[slice(*share(len(tasks), layout.workers, worker))]:
+            start = len(writer.rows)
+            for row in task:
+                writer.add_row(row, worker=worker, blocks=range(layout.blocks))
+            phase.append((start, start, len(writer.rows), 0, 0))
+    return phase
 
 
 def _once(writer: _Writer, groups: Iterable, add) -> list[tuple]:
@@ -374,24 +276,3 @@ def _once(writer: _Writer, groups: Iterable, add) -> list[tuple]:
             add(thing)
         phase.append((start, start, len(writer.rows), 0, 0))
     return phase
-
-
-def _stretches(lowering: Lowering, updates: Sequence[Update], rules: Sequence[WholeRule]) -> list[list[Piece]]:
-    """Parameters that stand side by side under one rule are updated by one row, cut at the stretches' borders.
-
-    A rule that asks for norms of a parameter gets rows that end where parameters do. A stretch of parameters that are
-    not trained is left out.
-    """
-    spans: list[tuple[WholeRule, int, int, int]] = []
-    for u, rule in sorted(zip(updates, rules, strict=True), key=lambda x: lowering.places[x[0].parameter].offset):
-        place, alone = lowering.places[u.parameter], bool({"parameter_norm", "gradient_norm"} & {*rule.norms})
-        if not alone and spans and spans[-1][0] == rule and spans[-1][2] == place.offset:
-            spans[-1] = (rule, spans[-1][1], place.offset + place.size, -1)
-        else:
-            spans.append((rule, place.offset, place.offset + place.size, len(spans) if alone else -1))
-    width, numbers = padded(-(-lowering.parameter_size // UPDATE_GROUPS)), count()
-    stretches = []
-    for i in range(UPDATE_GROUPS):
-        cut = [(rule, max(low, i * width), min(high, (i + 1) * width), n) for rule, low, high, n in spans]
-        stretches.append([Piece(next(numbers), rule, a, b - a, n) for rule, a, b, n in cut if a < b])
-    return [pieces for pieces in stretches if pieces]

@@ -20,9 +20,10 @@ from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finis
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.compile import ROW, address_of, address_of_function
 from odyssey_core.backends.numba.instruction import ROW_WIDTH
+from odyssey_core.backends.numba.layout import plan
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import share, stored_shape
-from odyssey_core.backends.numba.program import lay_out, plan
+from odyssey_core.backends.numba.program import lay_out
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed, address
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import I32, I64, INTEGER, MEMORY, compiled_as
@@ -162,8 +163,10 @@ class NumbaExecutable:
             start = lowering.places[u.parameter].offset
             for slot in rule.around(u.optimizer, u.group).slots:
                 self._stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
-            parts = [layout.gradients + g * lowering.gradient_size + start for g in range(layout.groups)]
-            self._gradients[u.name] = parts, u.parameter.shape
+            place = lowering.gradients[u.grad]
+            begin, parts = layout.gradient(place.space, place.offset)
+            starts = [begin + g * lowering.gradient_size for g in range(parts)]
+            self._gradients[u.name] = starts, u.parameter.shape
         self._memory = _aligned_zeros(self.program.memory_size)
         self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
         self._run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))

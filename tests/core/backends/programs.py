@@ -1,6 +1,7 @@
 """Training programs of small nets, which together use every kernel, with what a step of each needs."""
 
 import copy
+from unittest.mock import patch
 
 import numpy as np
 from harness import numba_backend
@@ -8,7 +9,8 @@ from harness import numba_backend
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import NO_BUFFERS, Feed
-from odyssey_core.backends.numba.lower import SingleLowering
+from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.lower_single import SingleLowering
 from odyssey_core.backends.numba.run import NumbaExecutable
 from odyssey_core.data.augment import Augment
 from odyssey_core.models import MODELS
@@ -173,6 +175,30 @@ def resnet8() -> Trained:
     return Trained(model, (1, 8, 8), 32, OPTIMIZERS["sgd"](momentum=0.9), 10)
 
 
+class _Tiles(Module):
+    """Two convolutions of 3x3 whose weights' gradients are summed by tiles, and a sum over the batch between them."""
+
+    def __init__(self):
+        self.first, self.norm = Conv2d(1, 16, 3, padding=1, bias=False), BatchNorm2d(16)
+        self.second, self.third = Conv2d(16, 17, 3, padding=1), Conv2d(17, 33, 3, padding=1, bias=False)
+        self.fc = Linear(33, 3)
+
+    def forward(self, x):
+        h = self.second(ops.relu(self.norm(self.first(x))))
+        return self.fc(ops.global_avg_pool2d(self.third(ops.tanh(h))))
+
+
+def tiles(batch: int = 33, threads: int = 1) -> Trained:
+    """Three blocks, each of whose groups has sums of its own."""
+    return Trained(_Tiles(), (1, 5, 3), batch, OPTIMIZERS["sgd"](momentum=0.9), 3, StepRule(clip_norm=0.5), threads)
+
+
+def slices(batch: int = 33, threads: int = 1) -> Trained:
+    """The same, each slice of channels summed over all three blocks."""
+    with patch.object(conv, "LARGE", 1):
+        return tiles(batch, threads)
+
+
 class _Pools(Module):
     """What a single image is computed by: borders, strides, every pool, batch norm, odd numbers of channels."""
 
@@ -213,5 +239,5 @@ def single() -> Single:
 
 PROGRAMS = {
     "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "winograd": winograd,
-    "single": single,
+    "single": single, "tiles": tiles, "slices": slices,
 }  # fmt: skip

@@ -121,6 +121,7 @@ def _fuzz(trained, count, seed):
         ("wide", 800, 4),
         ("single", 800, 8),
         ("winograd", 400, 9),
+        ("slices", 400, 10),
         pytest.param("lenet5", 5000, 5, marks=pytest.mark.slow),
         pytest.param("resnet8", 5000, 6, marks=pytest.mark.slow),
         pytest.param("residual", 5000, 7, marks=pytest.mark.slow),
@@ -132,7 +133,7 @@ def test_corruptions_are_rejected_or_harmless(name, count, seed, trained):
     assert rejected > 4 * accepted > 0
 
 
-@pytest.mark.parametrize("name", ["other", "residual", "wide", "single", "winograd"])
+@pytest.mark.parametrize("name", ["other", "residual", "wide", "single", "winograd", "tiles", "slices"])
 def test_sound_programs_stay_inside_and_the_oracle_sees_faults(name, trained):
     sound = trained(name)
     assert sound.guarded(sound.program)
@@ -229,7 +230,7 @@ def _reads_no_block_beyond(program) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["lenet5", "other", "residual", "single"])
+@pytest.mark.parametrize("name", ["lenet5", "other", "residual", "single", "slices"])
 def test_corrupted_phases(name, trained):
     """One or two cells of the phases: what is accepted runs every row where its images are, and nowhere else."""
     trained = trained(name)
@@ -321,6 +322,43 @@ def test_scratch_is_shared_by_the_groups_of_one_worker_alone(trained):
     program = two.corrupted(_moved_to_group_0(two.program, "conv2d", "y"))
     with pytest.raises(ProgramError, match=RACE):
         check(program)
+
+
+def _of_slices(program) -> list[int]:
+    """The rows that sum a weight's gradient over all blocks."""
+    sums = [kernel.instruction.name == "winograd_grad_weight" for kernel in program.kernels]
+    return [r for r, row in enumerate(program.table) if sums[row[0]]]
+
+
+def test_slices_that_race_are_named():
+    """Three workers, for 33 output channels of 17 input channels; the second goes where the first does."""
+    made = PROGRAMS["slices"](threads=3)
+    program = made.program
+    table = program.table.copy()
+    written = [r for r, row in enumerate(table) if program.kernels[row[0]].name == "transpose_weight"]
+    numbers = {r: program.kernels[table[r, 0]].instruction.decode(table[r]) for r in written}
+    first, second = (r for r, of in numbers.items() if (of["out"], of["all"]) == (16, 9 * 17))
+    columns = program.kernels[table[first, 0]].instruction.columns
+    table[second, columns["y"]] = table[first, columns["y"]]
+    with pytest.raises(ProgramError, match=r"race"):
+        check(made.corrupted(table))
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("blocks", 2), ("blocks", 4), ("block_stride", 16)])
+def test_slices_sum_over_all_blocks(name, wrong, trained):
+    made = trained("slices")
+    for r in _of_slices(made.program):
+        table = made.program.table.copy()
+        table[r, made.program.kernels[table[r, 0]].instruction.columns[name]] = wrong
+        with pytest.raises(ProgramError, match=rf"row {r}, .*{name} must be the group's"):
+            check(made.corrupted(table))
+
+
+def test_a_gradient_summed_in_slices_lies_in_memory_once(trained):
+    """Eight groups of blocks would have eight copies, and as many sums of 36 positions."""
+    tiles, slices = (trained(name).program.memory["gradients"] for name in ("tiles", "slices"))
+    weights, sums = 9 * (16 * 17 + 17 * 33), 36 * (16 * 32 + 17 * 48)
+    assert tiles - slices == pytest.approx(3 * (weights + sums), abs=3 * 64)
 
 
 def test_sums_of_squares_that_race_are_named(trained):

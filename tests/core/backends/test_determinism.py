@@ -40,7 +40,9 @@ LENET5 = 'MODELS["lenet5"](input_shape=SHAPE, classes=47, dropout=0.25)'
 assert LENET5 in TRAIN
 # Statistics of the whole batch in mid-step; running averages are part of the state.
 RESNET8 = TRAIN.replace(LENET5, 'MODELS["resnet8"](input_shape=SHAPE, classes=47)').replace("96, 30", "96, 8")
-SCRIPTS = {"lenet5": TRAIN, "resnet8": RESNET8}
+# Weights' gradients summed in slices, over the blocks of the whole batch.
+SLICED = "from odyssey_core.backends.numba.kernels import conv; conv.LARGE = 1\n" + RESNET8
+SCRIPTS = {"lenet5": TRAIN, "resnet8": RESNET8, "sliced resnet8": SLICED}
 FOUR = {"NUMBA_NUM_THREADS": "4"}
 # All four are needed: the name alone still emits AVX-512, and NumPy and OpenBLAS choose their loops by themselves.
 HASWELL = {
@@ -59,8 +61,8 @@ def known():
 
 @pytest.mark.parametrize("model", SCRIPTS)
 def test_threads_never_change_a_bit(run_python, known, model):
-    digests = run_python(SCRIPTS[model], "1", "2", "4", **FOUR).split()
-    assert len(digests) == 3
+    digests = run_python(SCRIPTS[model], "1", "2", "3", "4", **FOUR).split()
+    assert len(digests) == 4
     assert len(set(digests)) == 1
     known[model] = digests[0]
 

@@ -51,7 +51,7 @@ def _errors(graph, backend, alive):
 
 def _kernels(graph) -> set[str]:
     wanted = [graph.losses, *graph.differentiated()[1].values()]
-    low = Lowering(wanted, graph.parameters, [], {}, numba_backend().tiles)
+    low = Lowering(wanted, graph.parameters, [], {}, numba_backend().tiles, 1)
     return {row.kernel.instruction.name for row in low.rows}
 
 

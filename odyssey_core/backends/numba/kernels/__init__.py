@@ -20,4 +20,5 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     sparse_conv,
     update,
     winograd,
+    winograd_weight,
 )

@@ -90,6 +90,33 @@ def transpose_lanes(memory, x, y, features, pixels):
             transpose(memory, source + i * plane, plane, target + i, pitch)
 
 
+@instruction(
+    reads="x",
+    writes="y",
+    shapes=lambda d: {
+        "x": (d["features"], d["pixels"], LANES),
+        "y": (padded(d["features"]) // LANES, d["pixels"], LANES, LANES),
+    },
+)
+def exchange_lanes(memory, x, y, features, pixels):
+    """y (vectors of features, pixels, 16 lanes, 16 features) = x with lanes and features exchanged, filled with zeros.
+
+    What some of the features take lies together, where `transpose_lanes` keeps those of a pixel together.
+    """
+    plane, target = pixels * LANES, y
+    for i0 in range(0, features, LANES):
+        count = min(LANES, features - i0)
+        for source in range(x + i0 * plane, x + (i0 + 1) * plane, LANES):
+            if count == LANES:
+                transpose(memory, source, plane, target, LANES)
+            else:
+                for lane in range(LANES):
+                    store(memory, target + lane * LANES, splat(ZERO))
+                    for i in range(count):
+                        memory[target + lane * LANES + i] = memory[source + i * plane + lane]
+            target += LANES * LANES
+
+
 def _grad_weight_shapes(d):
     if d["columns"] * LANES > padded(d["features"]):
         raise ValueError(f"tile of {d['columns']} vectors over {d['features']} features")

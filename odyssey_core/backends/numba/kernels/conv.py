@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
+from odyssey_core.backends.numba.instruction import Count, Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.affine import totals, transpose_lanes
 from odyssey_core.backends.numba.kernels.packed import packed, packed_size, pixels_at_once
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
@@ -29,6 +29,8 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 # Rows of output pixels summed at once in the weight's gradient: about this many pixels, so that they stay in the first
 # cache. Part of the result's definition (order of additions), so it must not depend on the CPU.
 CHUNK_PIXELS = 80
+# Elements of a weight from which on its gradient is summed in slices. Part of the result's definition as well.
+LARGE = 2**17
 
 
 def shapes(d):
@@ -42,6 +44,11 @@ def shapes(d):
     y = (groups * d["out"], d["out_height"], d["out_width"], LANES)
     weight = (groups * d["out"], d["channels"], d["kernel_height"], d["kernel_width"])
     return {"x": x, "y": y, "grad": y, "weight": weight, "bias": (groups * d["out"],)}
+
+
+def is_large(weight: Tensor) -> bool:
+    """Whether its gradient is summed in slices: copies of it for each group would take more than what slices read."""
+    return math.prod(weight.shape) >= LARGE
 
 
 def multiply_adds(d) -> int:
@@ -184,22 +191,25 @@ def conv2d_grad_weight_wide(
                     tile_add(acc, memory, at, pitch, LANES, m0 - m, (v0 - v) // LANES, fresh)
 
 
-@instruction(
-    reads="x",
-    writes="y",
-    shapes=lambda d: {"x": (d["taps"], padded(d["out"])), "y": (d["out"], d["taps"])},
-)
-def transpose_weight(memory, x, y, out, taps):
-    """y (out, taps) = x (taps, pitch) transposed, without the padding."""
+def _transpose_weight_shapes(d):
+    if d["first"] + d["taps"] > d["all"]:
+        raise ValueError(f"taps {d['first']} to {d['first'] + d['taps']} of {d['all']}")
+    return {"x": (d["taps"], padded(d["out"])), "y": (d["out"], d["all"])}
+
+
+@instruction(reads="x", writes="y", shapes=_transpose_weight_shapes)
+def transpose_weight(memory, x, y, out, taps, first: Index, all: Count):
+    """y (out, all taps), from the ``first`` on, = x (taps, pitch) transposed, without the padding."""
     pitch = (out + LANES - 1) // LANES * LANES
     whole = out // LANES * LANES if taps >= LANES else 0
+    y += first
     for i0 in range(0, taps, LANES):
         i = min(i0, taps - LANES)
         for o in range(0, whole, LANES):
-            transpose(memory, x + i * pitch + o, pitch, y + o * taps + i, taps)
+            transpose(memory, x + i * pitch + o, pitch, y + o * all + i, all)
     for o in range(whole, out):
         for i in range(taps):
-            memory[y + o * taps + i] = memory[x + i * pitch + o]
+            memory[y + o * all + i] = memory[x + i * pitch + o]
 
 
 def _pad_shapes(d):
@@ -300,5 +310,7 @@ def _wide(low: Lowering, node: Tensor, grad: Tensor, source: Operand, of_conv: d
         conv2d_grad_weight_wide, x=source, grad=exchanged, dw=sums, **of_conv, rows=rows, columns=columns,
         **_kernel(node.shape),
     )  # fmt: skip
-    low.row(transpose_weight, x=sums, y=result.shaped((out, taps)), out=out, taps=taps, stage=Stage.GROUP)
+    low.row(
+        transpose_weight, x=sums, y=result.shaped((out, taps)), out=out, taps=taps, first=0, all=taps, stage=Stage.GROUP
+    )
     low.release(place)

@@ -12,7 +12,8 @@ import numpy as np
 
 from odyssey_core.backends.numba.elementary import exp
 from odyssey_core.backends.numba.instruction import Constant, Index, instruction
-from odyssey_core.backends.numba.lower import RULES, SINGLE_RULES, SingleLowering, extent, lowers, pitch
+from odyssey_core.backends.numba.lower import RULES, lowers
+from odyssey_core.backends.numba.lower_single import SINGLE_RULES, SingleLowering, extent, pitch
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Place, Stage
 from odyssey_core.backends.numba.step_feed import image, pixel, pixel_vector, put

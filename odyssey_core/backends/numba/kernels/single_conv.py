@@ -8,7 +8,8 @@ from numba.extending import register_jitable
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels import conv, winograd
 from odyssey_core.backends.numba.kernels.single import add_exchange, lowers_single
-from odyssey_core.backends.numba.lower import Fusion, SingleLowering, extent, pitch
+from odyssey_core.backends.numba.lower import Fusion
+from odyssey_core.backends.numba.lower_single import SingleLowering, extent, pitch
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Operand, Stage, padded, stored_shape
 from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_store

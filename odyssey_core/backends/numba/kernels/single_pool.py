@@ -9,7 +9,8 @@ from odyssey_core.backends.numba.instruction import Constant, Fixed, Flag, Index
 from odyssey_core.backends.numba.kernels import pool
 from odyssey_core.backends.numba.kernels.single import add_exchange, lowers_single
 from odyssey_core.backends.numba.kernels.single_conv import check_tile
-from odyssey_core.backends.numba.lower import Fusion, SingleLowering, extent, pitch
+from odyssey_core.backends.numba.lower import Fusion
+from odyssey_core.backends.numba.lower_single import SingleLowering, extent, pitch
 from odyssey_core.backends.numba.memory import load, store
 from odyssey_core.backends.numba.operands import Stage, padded
 from odyssey_core.backends.numba.register_tile import tile_lines, tile_maximum, tile_store

@@ -1,0 +1,191 @@
+"""The weight's gradient of a 3x3 convolution by the adjoint of Winograd's F(4x4, 3x3): a quarter of the multiply-adds.
+
+dw = G^T [the sum over tiles and images of (B^T x B) . (A dy A^T)] G, see `winograd_transforms`.
+"""
+
+import math
+
+import numpy as np
+
+from odyssey_core.backends.numba.instruction import Fixed, Index, Repeated, instruction
+from odyssey_core.backends.numba.kernels.affine import exchange_lanes
+from odyssey_core.backends.numba.kernels.conv import is_large, transpose_weight
+from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
+from odyssey_core.backends.numba.kernels.winograd_transforms import (
+    OUTPUTS,
+    POSITIONS,
+    adjoint_tile,
+    input_tile,
+    weight_tile,
+)
+from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.memory import store
+from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
+from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_zero
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat
+from odyssey_core.tensor import Tensor
+
+ZERO = np.float32(0)
+# Tiles whose products are summed in registers before they are added to memory: so rounding does not grow with their
+# number. Part of the result's definition (order of additions), so it must not depend on the CPU.
+STRIP = 4
+# Input channels of a slice that are summed at once: their sums stay in the second cache.
+SLICE_CHANNELS = 64
+
+
+def _scratch_size(channels: int, pitch: int, strip: int) -> int:
+    """float32 elements of zeros and of the transforms of a strip, positions a vector off a power of two apart."""
+    return OUTPUTS * LANES * LANES + POSITIONS * LANES * (strip * (channels + pitch) + 2)
+
+
+def _shapes(d):
+    channels, pitch = d["channels"], padded(d["out"])
+    if d["rows"] > channels or d["columns"] * LANES > pitch:
+        raise ValueError(f"tile of {d['rows']} x {d['columns']} vectors over {channels} channels x {pitch}")
+
+    def of_blocks(*shape):
+        return Repeated(shape, d["blocks"], d["block_stride"])
+
+    return {
+        "x": of_blocks(channels, d["height"], d["width"], LANES),
+        "grad": of_blocks(pitch // LANES, d["height"] * d["width"], LANES, LANES),
+        "scratch": (_scratch_size(channels, pitch, d["strip"]),),
+        "sums": (POSITIONS, channels, pitch),
+    }
+
+
+@instruction(
+    reads="x grad",
+    writes="scratch sums",
+    shapes=_shapes,
+    multiply_adds=lambda d: 9 * d["blocks"] * d["height"] * d["width"] * d["channels"] * d["out"],
+)
+def winograd_grad_weight(
+    memory, block, x, grad, scratch, sums, channels, height, width, out, blocks, block_stride: Index,
+    first_block: Index, strip, rows: Fixed, columns: Fixed,
+):  # fmt: skip
+    """sums (36, channels, pitch) += (B^T x B) (A dy A^T)^T over tiles and images, ``strip`` tiles at a time."""
+    pitch = (out + LANES - 1) // LANES * LANES
+    high, wide = (height + OUTPUTS - 1) // OUTPUTS, (width + OUTPUTS - 1) // OUTPUTS
+    across, pixels = strip * LANES, height * width
+    plane_v, plane_g = (strip * channels + 1) * LANES, (strip * pitch + 1) * LANES
+    v = scratch + OUTPUTS * LANES * LANES
+    g = v + POSITIONS * plane_v
+    for at in range(scratch, v, LANES):
+        store(memory, at, splat(ZERO))
+    for first in range(0, blocks * high * wide, strip):
+        count = min(strip, blocks * high * wide - first)
+        for t in range(count):
+            b, i, j = (first + t) // (high * wide), (first + t) // wide % high * OUTPUTS, (first + t) % wide * OUTPUTS
+            for c in range(channels):
+                at = x + b * block_stride + c * pixels * LANES
+                input_tile(memory, at, i - 1, j - 1, height, width, scratch, v + c * across + t * LANES, plane_v)
+            for o in range(0, pitch, LANES):
+                for image in range(0, LANES * LANES, LANES):
+                    at = grad + b * block_stride + o * pixels * LANES + image
+                    to = g + (t * LANES * LANES + image) // LANES * pitch + o
+                    adjoint_tile(memory, at, LANES * LANES, i, j, height, width, scratch, to, plane_g)
+        fresh = block == first_block and first == 0
+        for p in range(POSITIONS):
+            for o0 in range(0, pitch, columns * LANES):
+                o = min(o0, pitch - columns * LANES)
+                for c0 in range(0, channels, rows):
+                    c = min(c0, channels - rows)
+                    left, right = v + p * plane_v + c * across, g + p * plane_g + o
+                    acc = tile_zero(rows, columns, LANES)
+                    for k in range(count * LANES):
+                        acc = tile_outer(acc, memory, left + k, across, right, LANES)
+                        right += pitch
+                    at = sums + (p * channels + c) * pitch + o
+                    tile_add(acc, memory, at, pitch, LANES, c0 - c, (o0 - o) // LANES, fresh)
+
+
+@instruction(
+    reads="sums",
+    writes="taps",
+    shapes=lambda d: {"sums": (POSITIONS, d["channels"], d["pitch"]), "taps": (9 * d["channels"], d["pitch"])},
+)
+def winograd_weight(memory, sums, taps, channels, pitch):
+    """taps (channels 3 3, pitch) = G^T sums G."""
+    for c in range(channels):
+        for o in range(0, pitch, LANES):
+            weight_tile(memory, sums + c * pitch + o, channels * pitch, taps + 9 * c * pitch + o, pitch)
+
+
+def _tiles(height: int, width: int) -> int:
+    return math.ceil(height / OUTPUTS) * math.ceil(width / OUTPUTS)
+
+
+def _fits(low: Lowering, node: Tensor, outer: Tensor) -> bool:
+    """Whether tiles take fewer multiply-adds, by at least a quarter, and channels are enough to be worth transforms."""
+    x, grad = node.inputs
+    out, channels, *kernel = node.shape
+    like = node.attrs["stride"], node.attrs["padding"], node.attrs["groups"], tuple(kernel)
+    fewer = 5 * POSITIONS * _tiles(*x.shape[2:]) <= 4 * 9 * math.prod(x.shape[2:])
+    dense = grad not in low.once(sparse_gradients)
+    return like == (1, (1, 1), 1, (3, 3)) and fewer and min(out, channels) >= LANES and dense
+
+
+def _sums(low: Lowering, channels: int, out: int, stage: Stage, **arguments) -> None:
+    """The row of `winograd_grad_weight` for some channels."""
+    pitch = padded(out)
+    scratch = low.temporary(_scratch_size(channels, pitch, STRIP))
+    rows, columns = low.tiles.outer(channels, pitch // LANES)
+    low.row(
+        winograd_grad_weight, scratch=scratch.shaped((scratch.size,)), channels=channels, out=out, strip=STRIP,
+        rows=rows, columns=columns, stage=stage, **arguments,
+    )  # fmt: skip
+    low.release(scratch)
+
+
+def _weight(low: Lowering, sums: Operand, dw: Operand, out: int, first: int, stage: Stage) -> None:
+    """The rows that make of sums what channels from the ``first`` on have in dw."""
+    _, channels, pitch = sums.shape
+    place = low.temporary(9 * channels * pitch)
+    taps = place.shaped((9 * channels, pitch))
+    low.row(winograd_weight, sums=sums, taps=taps, channels=channels, pitch=pitch, stage=stage)
+    low.row(transpose_weight, x=taps, y=dw, out=out, taps=9 * channels, first=9 * first, all=dw.shape[1], stage=stage)
+    low.release(place)
+
+
+def _exchanged(low: Lowering, grad: Tensor, place: Place) -> Operand:
+    """The gradient with channels as lanes: (vectors of channels, pixels, 16, 16)."""
+    out, pixels = grad.shape[1], math.prod(grad.shape[2:])
+    y = place.shaped((padded(out) // LANES, pixels, LANES, LANES))
+    low.row(exchange_lanes, x=low.laned(grad, (out, pixels)), y=y, features=out, pixels=pixels)
+    return y
+
+
+@lowers("conv2d_grad_weight", when=_fits)
+def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    x, grad = node.inputs
+    out, channels = node.shape[:2]
+    place = low.temporary(padded(out) * math.prod(grad.shape[2:]) * LANES)
+    sums = low.sums(POSITIONS * channels * padded(out)).shaped((POSITIONS, channels, padded(out)))
+    of_x = {"x": low.laned(x), "height": x.shape[2], "width": x.shape[3]}
+    _sums(low, channels, out, Stage.BLOCK, **of_x, grad=_exchanged(low, grad, place), sums=sums)
+    _weight(low, sums, low.result(outer).shaped((out, 9 * channels)), out, 0, Stage.GROUP)
+    low.release(place)
+
+
+@lowers("conv2d_grad_weight", when=lambda *given: _fits(*given) and is_large(given[1]), sliced=0)
+def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
+    x, grad = node.inputs
+    out, channels, (height, width) = *node.shape[:2], x.shape[2:]
+    vectors = _exchanged(low, grad, low.until_level_ends(padded(out) * height * width * LANES)).place
+    dw = low.result(outer)
+    for first, end in low.slices(out):
+        pitch = padded(end - first)
+        part = vectors.part(first * height * width * LANES, pitch * height * width * LANES)
+        of_slice = part.shaped((pitch // LANES, height * width, LANES, LANES))
+        for c in range(0, channels, SLICE_CHANNELS):
+            count = min(SLICE_CHANNELS, channels - c)
+            own = low.laned(x).place.part(c * height * width * LANES, count * height * width * LANES)
+            place = low.temporary(POSITIONS * count * pitch)
+            sums = place.shaped((POSITIONS, count, pitch))
+            of_x = {"x": own.shaped((count, height, width, LANES)), "height": height, "width": width}
+            _sums(low, count, end - first, Stage.SLICE, **of_x, grad=of_slice, sums=sums)
+            rows = dw.part(first * 9 * channels, (end - first) * 9 * channels)
+            _weight(low, sums, rows.shaped((end - first, 9 * channels)), end - first, c, Stage.SLICE)
+            low.release(place)
