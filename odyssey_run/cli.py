@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 import odyssey_run
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
-from odyssey_core.registry import unknown
+from odyssey_core.registry import ENTRY_POINTS, unknown
+from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line as command_line
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
@@ -36,19 +37,28 @@ LONGEST_LINE = 500  # characters
 HELP = """\
 odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
 
+Examples:
   odyssey-run                                           LeNet-5 on glyphs, no network needed
-  odyssey-run model=lenet5 data=emnist optim.lr=0.01
+  odyssey-run model=mlp data=mnist optim=adam trainer.epochs=5
+  odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value, and a page with all of them
+
+  odyssey-run task=compare runs=[A,B]                   what differs between runs, and their curves
   odyssey-run --cfg job optim=adamw                     print the composed config, run nothing
-  odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value
   odyssey-run --config-dir FOLDER experiment=mine       with configuration files of your own
   odyssey-run --plugin FILE.py model=mine model.width=8 with a model, data, ... of your own
 
-Other flags: --resolve and --package KEY with --cfg job; --info defaults|searchpath|plugins; --version;
---shell-completion install=bash. ODYSSEY_PLUGINS=FILE.py is the same as --plugin FILE.py.
+Other flags: --quiet (-q) prints nothing but what is wrong; --resolve and --package KEY with --cfg job;
+--info defaults|searchpath|plugins; --version; --shell-completion install=bash. ODYSSEY_PLUGINS=FILE.py is the same as
+--plugin FILE.py.
 
-Exit codes: 0 finished; 1 failed; 2 a mistake in what was asked for; 3 a claim of expect= was missed, or task=verify
-found a difference; 4 task=verify could not compare; 5 finished, but MLflow has not all of it; 128 + N stopped by signal
-N (129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM).
+Exit codes:
+  0        finished
+  1        failed
+  2        a mistake in what was asked for
+  3        a claim of expect= was missed, or task=verify found a difference
+  4        task=verify could not compare
+  5        finished, but MLflow has not all of it
+  128 + N  stopped by signal N: 129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM
 """
 # Flags of Hydra's that would do nothing here, or something else, and what does it.
 REFUSED = {
@@ -119,6 +129,13 @@ def _cut(line: str) -> str:
 
 def _run(argv: list[str]) -> int:
     args = _arguments(argv)
+    if args.quiet:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            return _answer(argv, args)
+    return _answer(argv, args)
+
+
+def _answer(argv: list[str], args: Namespace) -> int:
     if args.version:
         print(f"odyssey-run {odyssey_run.__version__}")
         return OK
@@ -160,7 +177,7 @@ def _arguments(argv: list[str]) -> Namespace:
     parser.add_argument("overrides", nargs="*")
     for names in (("--help", "-h"), ("--version",), ("--hydra-help",), ("--resolve",), ("--run", "-r")):
         parser.add_argument(*names, action="store_true")
-    for names in (("--multirun", "-m"), ("--shell-completion", "-sc")):
+    for names in (("--multirun", "-m"), ("--shell-completion", "-sc"), ("--quiet", "-q")):
         parser.add_argument(*names, action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job"])
     parser.add_argument("--package", "-p")
@@ -304,7 +321,10 @@ def _help(args: Namespace, files: ConfigFiles) -> int:
     """
     chosen = dict(text.split("=", 1) for text in args.overrides if "=" in text)
     print(HELP)
-    print("Groups, choose one of each (group=option):")
+    print("Plug-ins:")
+    for name, parts in sorted(_plugins(files).items()):
+        print(f"  {name}: {', '.join(parts)}")
+    print("\nGroups, choose one of each (group=option):")
     for group, options in sorted(files.options.items()):
         print(f"  {group:<12}{', '.join(options)}")
     print("\nValues, set any (group.name=value, and seed= run.name= run.dir=):")
@@ -317,6 +337,25 @@ def _help(args: Namespace, files: ConfigFiles) -> int:
                 print(f"  {group}:")
                 print("".join(f"    {line}\n" for line in text.splitlines()), end="")
     return OK
+
+
+def _plugins(files: ConfigFiles) -> dict[str, list[str]]:
+    """What each plug-in adds, by its name: installed packages, which are not imported, and the files that are named."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, list[str]] = {}
+    for group in sorted(group for group in entry_points().groups if group.startswith(f"{ENTRY_POINTS}.")):
+        kind = group.partition(".")[2].removesuffix("es" if group.endswith("losses") else "s")
+        for point in entry_points(group=group):
+            found.setdefault(point.module.partition(".")[0], []).append(f"{kind} {point.name}")
+    if files.plugins:
+        from odyssey_core.register import REGISTRIES
+
+        for kind, registry in REGISTRIES.items():
+            for name, source in registry_at(registry).added.items():
+                if source in {plugin.name for plugin in files.plugins}:
+                    found.setdefault(source, []).append(f"{kind} {name}")
+    return found
 
 
 def _of_signature(group: str, name: str, files: ConfigFiles) -> str:

@@ -15,7 +15,7 @@ from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_
 from odyssey_core.data import Dataset
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
-from odyssey_run.config import claims, plugins
+from odyssey_run.config import changes, claims, plugins
 from odyssey_run.config.request import Request
 from odyssey_run.reports import plots, presentation, summary
 from odyssey_run.runs import provenance
@@ -285,6 +285,7 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     if request.trainer.tta:
         screen.field("tta", request.trainer.tta, "every answer, and what is tested, is a mean over views of the image")
     screen.field("backend", assembly.backend)
+    screen.field("changed", ", ".join(changes.changed(request.config)) or "nothing: every value is its default")
     screen.field("run", str(session.path))
 
 

@@ -1,0 +1,70 @@
+"""What the terminal shows before a run, and what it can be asked to leave out."""
+
+import re
+
+import pytest
+from quick import QUICK
+
+from odyssey_run import cli
+from odyssey_run.config.changes import changed
+
+PLUGIN = """
+from odyssey_core import nn, register
+
+
+@register.model
+class Own(nn.Module):
+    def __init__(self, input_shape, classes, width: int = 8):
+        super().__init__()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], []),
+        (["optim.lr=0.01", "optim.momentum=0"], []),
+        (["optim.lr=0.1", "seed=3"], ["seed 3 (0)", "optim.lr 0.1 (0.01)"]),
+        (["optim=adam", "optim.lr=0.1"], ["optim adam (sgd)", "optim.lr 0.1 (0.001)"]),
+        (["expect={test/accuracy: '> 0'}"], ["expect {'test/accuracy': '> 0'} ({})"]),
+        (["plots.enabled=false", "tracking=none"], ["plots.enabled False (True)", "tracking none (mlflow)"]),
+        (["run.name=a", "trainer.max_steps=5"], ["trainer.max_steps 5 (null)"]),
+        (["debug=overfit", "data=digits"], ["data digits (glyphs)"]),
+        (["experiment=lenet5_mnist"], ["data mnist (glyphs)"]),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_default_is_named_with_the_default(arguments, expected):
+    found = list(changed(cli.compose(arguments).config))
+    if arguments and arguments[0].startswith(("debug", "experiment")):
+        assert set(expected) < set(found)  # and what the preset sets
+    else:
+        assert found == expected
+
+
+def test_a_run_says_what_was_changed(capsys):
+    assert cli.main([*QUICK, "model=linear", "run.name=a"]) == 0
+    (line,) = re.findall("^changed .*$", capsys.readouterr().out, re.M)
+    assert "model linear (lenet5), data digits (glyphs), " in line
+    assert "trainer.max_steps 3 (null)" in line
+
+
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+def test_quiet_prints_nothing_but_what_is_wrong(flag, capsys, tmp_path):
+    assert cli.main([flag, *QUICK, "model=linear", "run.name=a"]) == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "runs/a/train.log").read_text()
+    assert cli.main([flag, "model=lenet6"]) == cli.MISTAKE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("odyssey-run: unknown model 'lenet6'")
+
+
+def test_help_names_the_exit_codes_the_plugins_and_examples(capsys, tmp_path):
+    (tmp_path / "own.py").write_text(PLUGIN)
+    assert cli.main(["--plugin", "own.py", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^  {code} +\w", out, re.M) for code in ("0", "1", "2", "3", "4", "5", r"128 \+ N"))
+    assert re.search("^  odyssey_characters: dataset digits, dataset emnist, dataset glyphs", out, re.M)
+    assert re.search("^  own.py: model Own$", out, re.M)
+    assert len(re.findall("^  odyssey-run", out.partition("Examples:\n")[2].partition("\n\n")[0], re.M)) == 3
