@@ -5,9 +5,14 @@ from typing import Literal
 from odyssey_core import ops
 from odyssey_core.errors import ShapeError
 from odyssey_core.nn import BatchNorm2d, Conv2d, Linear, Module, WhiteningConv2d
+from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor
 
-WIDTHS = {93: (64, 128, 128), 94: (64, 256, 256), 95: (128, 384, 384)}
+WIDTHS = {
+    93: (64, 2),
+    94: (64, 4),
+    95: (128, 3),
+}  # channels of the first block, and how many times as many the other two have
 LEAST = 25  # pixels of a side: 2x2, three pools by 2 and one by 3
 
 
@@ -57,7 +62,9 @@ class Airbench(Module):
         return self.fc(ops.flatten(ops.max_pool2d(x, 3))) / 9
 
 
-def airbench(input_shape: Shape, classes: int, *, size: Literal[93, 94, 95] = 94) -> Airbench:
+def airbench(
+    input_shape: Shape, classes: int, *, size: Literal[93, 94, 95] = 94, width: Count | None = None
+) -> Airbench:
     """The networks of airbench93, airbench94 and airbench95, called after the per cent that they reach on CIFAR-10.
 
     For (3, 32, 32) and 10 classes they have 569,656, 1,972,792 and 4,606,520 parameters, 288 of them in the whitening
@@ -71,14 +78,19 @@ def airbench(input_shape: Shape, classes: int, *, size: Literal[93, 94, 95] = 94
         input_shape: (C, H, W) of the data.
         classes: number of the data's classes.
         size: 93 for blocks of 64, 128 and 128 channels, 94 for 64, 256 and 256, 95 for 128, 384 and 384.
+        width: channels of the first block in place of these, the others in proportion; None as ``size`` says.
 
     Raises:
+        ConfigError: a width below 1.
         ShapeError: images too small for the pools.
     """
+    check_ranges(airbench, {"width": width}, "model")
     c, h, w = input_shape
     if min(h, w) < LEAST:
         raise ShapeError(
             f"airbench: images must be at least {LEAST}x{LEAST} pixels, got {h}x{w}; choose model=resnet8 or model=mlp"
         )
-    features = WIDTHS[size][-1] * ((h - 1) // 8 // 3) * ((w - 1) // 8 // 3)
-    return Airbench(c, WIDTHS[size], features, classes)
+    first, times = WIDTHS[size]
+    first = width or first
+    last = times * first
+    return Airbench(c, (first, last, last), last * ((h - 1) // 8 // 3) * ((w - 1) // 8 // 3), classes)

@@ -276,7 +276,10 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
     if dataset.left_out:
         first = f"{dataset.left_out[0]}; task=data lists all" if len(dataset.left_out) > 1 else dataset.left_out[0]
         screen.field("left out", f"{len(dataset.left_out):,} file{'s' * (len(dataset.left_out) > 1)}", first)
-    arguments = ", ".join(f"{key} {value}" for key, value in request.optim.arguments.items())
+    told = {key: value for key, value in request.optim.arguments.items() if key != "groups"}
+    if groups := request.optim.arguments.get("groups"):
+        told["groups"] = " ".join(group["match"] for group in groups)
+    arguments = ", ".join(f"{key} {value}" for key, value in told.items())
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")
     if request.weights:

@@ -146,7 +146,8 @@ def _start(
         "input_shape": dataset.input_shape,
         "classes": dataset.classes,
         "optim": request.optim.name,
-        "optim_arguments": request.optim.arguments,
+        # Groups take other numbers and the same work.
+        "optim_arguments": {name: value for name, value in request.optim.arguments.items() if name != "groups"},
     }
     peers = []
     for name in config.peers:
