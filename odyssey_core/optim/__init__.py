@@ -1,8 +1,11 @@
 """Update rules, and schedules of the learning rate."""
 
+from odyssey_core.optim.adagrad import Adagrad
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
 from odyssey_core.optim.groups import Group
+from odyssey_core.optim.lars import LARS
 from odyssey_core.optim.lion import Lion
+from odyssey_core.optim.nadam import NAdam
 from odyssey_core.optim.optimizer import PLAIN, Lookahead, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
     CONSTANT,
@@ -23,15 +26,18 @@ from odyssey_core.registry import Registry
 
 __all__ = [
     "CONSTANT",
+    "LARS",
     "OPTIMIZERS",
     "PLAIN",
     "SCHEDULERS",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Group",
     "Lion",
     "Lookahead",
+    "NAdam",
     "Optimizer",
     "Plan",
     "RMSprop",
@@ -43,7 +49,16 @@ __all__ = [
 
 OPTIMIZERS = Registry(
     "optimizer",
-    {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "lion": Lion},
+    {
+        "sgd": SGD,
+        "adam": Adam,
+        "adamw": AdamW,
+        "nadam": NAdam,
+        "rmsprop": RMSprop,
+        "adagrad": Adagrad,
+        "lion": Lion,
+        "lars": LARS,
+    },
     "optimizers",
     base="odyssey_core.optim:Optimizer",
 )

@@ -20,7 +20,7 @@ def test_every_entry_resolves_to_something_callable(registry):
 def test_an_unknown_name_lists_the_known_and_the_nearest():
     with pytest.raises(ConfigError, match=r"^unknown model 'lenet6'; known: alexnet, .*mlp, .*; did you mean"):
         MODELS["lenet6"]
-    with pytest.raises(ConfigError, match=r"^unknown optimizer 'zzz'; known: adam, adamw, .*sgd$"):
+    with pytest.raises(ConfigError, match=r"^unknown optimizer 'zzz'; known: adagrad, adam, adamw, .*sgd$"):
         OPTIMIZERS["zzz"]
     with pytest.raises(ConfigError, match="did you mean 'numba'"):
         BACKENDS["nunba"]

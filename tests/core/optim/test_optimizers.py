@@ -4,12 +4,14 @@ import json
 import re
 from dataclasses import MISSING, fields
 
+import numpy as np
 import pytest
 from harness import FIXTURES
 from regression import BACKENDS, follow, optimizer_of
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import OPTIMIZERS, PLAIN
+from odyssey_core.optim.lars import lars
 from odyssey_core.optim.optimizer import power
 
 RECORDS = json.loads((FIXTURES / "torch_optimizers.json").read_text())
@@ -33,6 +35,14 @@ def test_steps_equal_pytorchs(record, backend):
     optimizer = optimizer_of(record)
     trained = [p for p in ("weight", "bias") if not any(g.match == p and not g.lr for g in optimizer.groups)]
     assert set(state) == {"weight", "bias", *(f"{p}/{slot}" for p in trained for slot in optimizer.slots())}
+
+
+def test_lars_moves_a_parameter_that_is_all_zero():
+    """By its gradient alone: in proportion to its own norm it would stay."""
+    numbers = {"momentum": 0.0, "weight_decay": 0.5, "trust": 0.001, "eps": 1e-8, "parameter_norm": 0.0}
+    p, velocity = lars(np.zeros(2), np.array([3.0, 4.0]), np.zeros(2), lr=0.5, gradient_norm=5.0, **numbers)
+    assert p.tolist() == [-1.5, -2.0]
+    assert velocity.tolist() == [3.0, 4.0]
 
 
 def test_power_is_exact_where_the_result_is():
