@@ -214,6 +214,7 @@ CASES = {
     "pooled": lambda n: _pooled(n, (3, 8, 7), (5, 3, 3, 2)),
     "pooled, one channel": lambda n: _pooled(n, (1, 9, 8), (4, 1, 3, 3)),
     "pooled, many channels": lambda n: _pooled(n, (17, 6, 6), (9, 17, 3, 3)),
+    "pooled, Winograd's": lambda n: _pooled(n, (16, 8, 8), (16, 16, 3, 3), padding=1),
     "pooled, padding and stride": lambda n: _pooled(n, (3, 9, 8), (5, 3, 3, 2), stride=2, padding=2),
     "pooled by threes, a border left": lambda n: _pooled(n, (2, 9, 12), (3, 2, 2, 3), size=3),
     "pooled with gaps": lambda n: _pooled(n, (2, 9, 9), (3, 2, 2, 2), pool_stride=3),

@@ -24,6 +24,7 @@ from odyssey_core.backends.numba.kernels.channels_last import (
     kernel_last,
     whole,
 )
+from odyssey_core.backends.numba.kernels.winograd_tile import takes
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import (
     load,
@@ -208,7 +209,8 @@ class Patches(NamedTuple):
 def sparse_gradients(low: Lowering) -> dict[Tensor, Patches]:
     """Gradients of max-pools that only a convolution's gradients read, and that are zero in most places.
 
-    Three quarters is most: from there on a list of what is not zero costs less than the zeros.
+    Three quarters is most: from there on a list of what is not zero costs less than the zeros, but for a convolution
+    that is Winograd's: there the zeros cost a quarter, and 64 to 512 channels are three to four times as fast.
     """
     readers: dict[Tensor, list[Tensor]] = {}
     for node in low.order:
@@ -223,8 +225,12 @@ def sparse_gradients(low: Lowering) -> dict[Tensor, Patches]:
             patches = {_patches_of(y, r) for r in convolutions}
             rare = 4 * math.prod(y.shape[2:]) <= math.prod(x.shape[2:])
             alone = low.uses[grad] == len(reading) and {r.op for r in reading} <= {GRAD_WEIGHT, GRAD_INPUT, GRAD_BIAS}
-            dense = all(r.attrs["groups"] == 1 for r in convolutions)
-            if rare and alone and dense and len({p._replace(pixel=whole(p.pixel)) for p in patches}) == 1:
+            weights = [r if r.op is GRAD_WEIGHT else r.inputs[1] for r in convolutions]
+            direct = all(
+                r.attrs["groups"] == 1 and not takes(x.shape, weight.shape, r.attrs)
+                for r, weight in zip(convolutions, weights, strict=True)
+            )
+            if rare and alone and direct and len({p._replace(pixel=whole(p.pixel)) for p in patches}) == 1:
                 found[grad] = max(patches, key=lambda p: p.pixel)
     return found
 

@@ -11,19 +11,19 @@ Sums run over channels in order, in one chain of multiply-adds, so neither strip
 gradient of the input is the same with the weight turned round and its channels exchanged.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.kernels.winograd_tile import (
+    KERNEL,
     PATCH,
     POSITIONS,
     STEP,
+    TAPS,
+    takes,
+    tiles_of,
     winograd_input,
     winograd_output,
     winograd_taps,
@@ -44,7 +44,6 @@ from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
-TAPS, KERNEL = 3, 9
 # A bias is added where the output's transform takes it to every pixel: at the point 1 in both directions.
 BIAS_AT = PATCH + 1
 # Tiles transformed at once: what lies between fits the second cache up to 64 channels, and one load of a weight serves
@@ -57,7 +56,7 @@ def _shapes(d):
     high, wide = (d[f"{side}"] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
     if high < 1 or wide < 1:
         raise ValueError(f"no output of {d['height']}x{d['width']} pixels")
-    tiles = _tiles(high, wide)
+    tiles = tiles_of(high, wide)
     if d["columns"] > tiles // -(-tiles // d["strip"]) or LANES % d["rows"] or LANES % d["lanes"]:
         raise ValueError(f"tile of {d['rows']} x {d['columns']} over {tiles} in strips of {d['strip']}")
     y, rows = (d["out"], high, wide, LANES), padded(d["out"])
@@ -159,31 +158,6 @@ def winograd_kernels(memory, weight, transformed, out, channels, group: Index, t
         tile_store(winograd_taps(taps), memory, to, PATCH * depth * LANES, depth * LANES, splat(NO_FLOOR))
 
 
-def takes(y: Tensor, weight: Tensor, attrs: Mapping[str, Any]) -> bool:
-    """Whether a convolution, or its input's gradient, is computed this way: by shape alone, since it changes bits.
-
-    Where at least half of the multiply-adds are saved. With fewer channels the transforms cost more than that.
-
-    Args:
-        y: the result (N, channels, height, width).
-        weight: (out, channels, kernel height, kernel width).
-        attrs: of the convolution.
-    """
-    if not (
-        weight.shape[2:] == (TAPS, TAPS)
-        and min(weight.shape[:2]) >= LANES
-        and attrs["stride"] == attrs["groups"] == 1
-        and max(attrs["padding"]) < TAPS
-    ):
-        return False
-    return 2 * POSITIONS * _tiles(*y.shape[2:]) <= KERNEL * math.prod(y.shape[2:])
-
-
-def _tiles(height: int, width: int) -> int:
-    """Of an output, those that its border cuts included."""
-    return -(-height // STEP) * -(-width // STEP)
-
-
 def _transformed(low: Lowering) -> dict[tuple[Tensor, bool], Operand]:
     """Transformed weights, each once: filled while rows are made."""
     return {}
@@ -211,7 +185,7 @@ def _add(
 ) -> None:  # fmt: skip
     """The row that computes ``outer``, in memory between that no other row needs."""
     _, channels, height, width = x.shape
-    tiles = _tiles(*node.shape[2:])
+    tiles = tiles_of(*node.shape[2:])
     strip = min(tiles, STRIP)
     rows, columns, lanes = low.tiles.product(tiles // -(-tiles // strip))
     sizes = {
@@ -230,7 +204,7 @@ def _add(
 
 @lowers(
     "conv2d", fuses=[Fusion("relu")],
-    when=lambda low, node, outer: takes(node, node.inputs[1], node.attrs),
+    when=lambda low, node, outer: takes(node.shape, node.inputs[1].shape, node.attrs),
 )  # fmt: skip
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
@@ -241,7 +215,7 @@ def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
 @lowers(
     "conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)],
     when=lambda low, node, outer: (
-        takes(node, node.inputs[1], node.attrs)
+        takes(node.shape, node.inputs[1].shape, node.attrs)
         and node.inputs[0] not in low.once(sparse_gradients)
     ),
 )  # fmt: skip

@@ -6,6 +6,8 @@ y = A^T [(G g G^T) * (B^T d B)] A. The polynomials meet in the points 0, 1, -1, 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.
 """
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from llvmlite import ir
 
 from odyssey_core.arithmetic import fma
 from odyssey_core.backends.numba.register_tile import Tile, on_tile
-from odyssey_core.backends.numba.traced import F32
+from odyssey_core.backends.numba.traced import F32, LANES
 from odyssey_core.backends.numba.vector import fma_vector
+from odyssey_core.tensor import Shape
 
+TAPS, KERNEL = 3, 9
 PATCH, STEP = 6, 4  # pixels of a tile's input and of its output, in each direction
 POSITIONS = PATCH * PATCH
 TWO, FOUR, FIVE, EIGHT = (np.float32(x) for x in (2, 4, 5, 8))
@@ -113,3 +117,28 @@ def _scaled(rows):
 def winograd_taps(tile):
     """G g G^T of a kernel of 3 x 3 taps."""
     return np.stack(_both_ways(_weights, tile)) * SCALES[:, :, None]
+
+
+def takes(y: Shape, weight: Shape, attrs: Mapping[str, Any]) -> bool:
+    """Whether a convolution, or its input's gradient, is computed this way: by shape alone, since it changes bits.
+
+    Where at least half of the multiply-adds are saved. With fewer channels the transforms cost more than that.
+
+    Args:
+        y: shape (N, channels, height, width) of the result.
+        weight: shape (out, channels, kernel height, kernel width).
+        attrs: of the convolution.
+    """
+    if not (
+        weight[2:] == (TAPS, TAPS)
+        and min(weight[:2]) >= LANES
+        and attrs["stride"] == attrs["groups"] == 1
+        and max(attrs["padding"]) < TAPS
+    ):
+        return False
+    return 2 * POSITIONS * tiles_of(*y[2:]) <= KERNEL * math.prod(y[2:])
+
+
+def tiles_of(height: int, width: int) -> int:
+    """Of an output, those that its border cuts included."""
+    return -(-height // STEP) * -(-width // STEP)
