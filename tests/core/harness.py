@@ -10,6 +10,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 class FixedTiles:
     """Register tiles of one size wherever it fits: few variants to compile, and every edge case of an odd shape."""
 
+    lanes = 8
+
     def __init__(self, rows: int = 2, columns: int = 2):
         self.size = rows, columns
 
@@ -17,10 +19,10 @@ class FixedTiles:
         return min(rows, self.size[0]), min(columns, self.size[1])
 
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
-        return *self.outer(rows, columns), 8
+        return *self.outer(rows, columns), self.lanes
 
     def product(self, columns: int) -> tuple[int, int, int]:
-        return 4, min(columns, self.size[1]), 8
+        return 4, min(columns, self.size[1]), self.lanes
 
     patch = outer
 

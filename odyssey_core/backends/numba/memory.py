@@ -66,12 +66,6 @@ def store(memory, at, x):
     memory[at : at + LANES] = x
 
 
-@compiled_as(INTEGER, lambda b, i, count, at, other: b.select(b.icmp_unsigned("<", i, count), at, other))
-def inside(i, count, at, other):
-    """``at`` where 0 <= i < count, else ``other``: without a branch."""
-    return at if 0 <= i < count else other
-
-
 def _gather(builder, memory, base, indices):
     vector = ir.Constant(VECTOR, ir.Undefined)
     for k in range(LANES):

@@ -18,6 +18,11 @@ class TileSizes:
     registers: int
     width: int
 
+    @property
+    def lanes(self) -> int:
+        """Of one register."""
+        return LANES // self.width
+
     def outer(self, rows: int, columns: int) -> tuple[int, int]:
         """(rows, columns) of a tile of scalars x lane vectors."""
         return self._best(rows, columns, self.width)
@@ -34,11 +39,11 @@ class TileSizes:
         """
         sizes = [(r, c) for r in (4, 8, 16) for c in range(1, min(columns, 4) + 1) if r * c * self.width <= 16]
         most = max(r * c for r, c in sizes if (r * c + c) * self.width < self.registers)
-        return *next((r, c) for r, c in sizes if r * c == most), LANES // self.width
+        return *next((r, c) for r, c in sizes if r * c == most), self.lanes
 
     def inner(self, rows: int, columns: int) -> tuple[int, int, int]:
         """(rows, columns, lanes) of a tile of vectors x vectors, each one register."""
-        return *self._best(rows, columns, 1), LANES // self.width
+        return *self._best(rows, columns, 1), self.lanes
 
     def patch(self, rows: int, columns: int) -> tuple[int, int]:
         """(rows, columns) of a tile of half vectors over a kernel's rows x the vectors of one of them.

@@ -1,7 +1,8 @@
 """The transforms of Winograd's F(4x4, 3x3) on register tiles.
 
 A convolution of four outputs with three weights takes six multiplications: y = A^T [(G g) * (B^T d)], in two dimensions
-y = A^T [(G g G^T) * (B^T d B)] A. The polynomials meet in the points 0, 1, -1, 2, -2 and infinity.
+y = A^T [(G g G^T) * (B^T d B)] A; the weights' gradient is G^T [(A y' A^T) * (B^T d B)] G, of the gradient y' of the
+outputs. The polynomials meet in the points 0, 1, -1, 2, -2 and infinity.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.
 """
@@ -72,18 +73,31 @@ def _weights(g):
     return g[0], s + g[1], s - g[1], fma(TWO, g[1], t), fma(-TWO, g[1], t), g[2]
 
 
+def _adjoint(y):
+    """A y, 4 -> 6."""
+    s, t = y[0] + y[2], y[1] + y[3]
+    u, v = fma(FOUR, y[2], y[0]), fma(FOUR, y[3], y[1])
+    return y[0], s + t, s - t, fma(TWO, v, u), fma(-TWO, v, u), y[3]
+
+
+def _gradients(u):
+    """G^T u without G's scales, 6 -> 3."""
+    s, d, t, e = u[1] + u[2], u[1] - u[2], u[3] + u[4], u[3] - u[4]
+    return (u[0] + s) + t, fma(TWO, e, d), fma(FOUR, t, s) + u[5]
+
+
 def _both_ways(transform, grid):
     """The transform of every column, then of every row."""
     columns = [transform([row[j] for row in grid]) for j in range(len(grid[0]))]
     return [transform([column[i] for column in columns]) for i in range(len(columns[0]))]
 
 
-def _on_registers(transform, finish=lambda rows: rows):
+def _on_registers(transform, begin=lambda rows: rows, finish=lambda rows: rows):
     """Code of a transform in both directions, as `on_tile` takes it."""
 
     def generate(builder, kind, value):
         vectors = [_Register(builder, builder.extract_value(value, k)) for _, _, k in kind.grid()]
-        grid = [vectors[i : i + kind.columns] for i in range(0, len(vectors), kind.columns)]
+        grid = begin([vectors[i : i + kind.columns] for i in range(0, len(vectors), kind.columns)])
         rows = finish(_both_ways(transform, grid))
         result = ir.Constant(ir.ArrayType(kind.vector, len(rows) ** 2), ir.Undefined)
         for k, each in enumerate(x for row in rows for x in row):
@@ -113,7 +127,19 @@ def _scaled(rows):
     return [[x.scaled(SCALES[i, j]) for j, x in enumerate(row)] for i, row in enumerate(rows)]
 
 
-@on_tile(_square(PATCH), _on_registers(_weights, _scaled))
+@on_tile(_square(PATCH), _on_registers(_adjoint))
+def winograd_adjoint(tile):
+    """A y A^T of 4 x 4 pixels."""
+    return np.stack(_both_ways(_adjoint, tile))
+
+
+@on_tile(_square(3), _on_registers(_gradients, begin=_scaled))
+def winograd_gradient(tile):
+    """G^T u G: what 6 x 6 sums of products say of a kernel of 3 x 3 taps."""
+    return np.stack(_both_ways(_gradients, tile * SCALES[:, :, None]))
+
+
+@on_tile(_square(PATCH), _on_registers(_weights, finish=_scaled))
 def winograd_taps(tile):
     """G g G^T of a kernel of 3 x 3 taps."""
     return np.stack(_both_ways(_weights, tile)) * SCALES[:, :, None]

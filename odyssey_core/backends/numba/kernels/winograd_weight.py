@@ -1,6 +1,6 @@
 """The weight's gradient of a 3x3 convolution by the adjoint of Winograd's F(4x4, 3x3): a quarter of the multiply-adds.
 
-dw = G^T [the sum over tiles and images of (B^T x B) . (A dy A^T)] G, see `winograd_transforms`.
+dw = G^T [the sum over tiles and images of (B^T x B) . (A dy A^T)] G, see `winograd_tile`.
 """
 
 import math
@@ -11,22 +11,22 @@ from odyssey_core.backends.numba.instruction import Fixed, Index, Repeated, inst
 from odyssey_core.backends.numba.kernels.affine import exchange_lanes
 from odyssey_core.backends.numba.kernels.conv import is_large, transpose_weight
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
-from odyssey_core.backends.numba.kernels.winograd_transforms import (
-    OUTPUTS,
+from odyssey_core.backends.numba.kernels.winograd_tile import (
+    PATCH,
     POSITIONS,
-    adjoint_tile,
-    input_tile,
-    weight_tile,
+    STEP,
+    winograd_adjoint,
+    winograd_gradient,
+    winograd_input,
 )
 from odyssey_core.backends.numba.lower import Lowering, lowers
-from odyssey_core.backends.numba.memory import store
 from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
-from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_zero
+from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_patch, tile_store, tile_zero
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
 
-ZERO = np.float32(0)
+NO_FLOOR = np.float32(-np.inf)
 # Tiles whose products are summed in registers before they are added to memory: so rounding does not grow with their
 # number. Part of the result's definition (order of additions), so it must not depend on the CPU.
 STRIP = 4
@@ -34,14 +34,14 @@ STRIP = 4
 SLICE_CHANNELS = 64
 
 
-def _scratch_size(channels: int, pitch: int, strip: int) -> int:
-    """float32 elements of zeros and of the transforms of a strip, positions a vector off a power of two apart."""
-    return OUTPUTS * LANES * LANES + POSITIONS * LANES * (strip * (channels + pitch) + 2)
+def _scratch(channels: int, pitch: int, strip: int) -> tuple[int, int]:
+    """float32 elements of the transforms of a strip, planes a vector off a power of two apart."""
+    return POSITIONS * (strip * channels + 1) * LANES, POSITIONS * (strip * pitch + 1) * LANES
 
 
 def _shapes(d):
     channels, pitch = d["channels"], padded(d["out"])
-    if d["rows"] > channels or d["columns"] * LANES > pitch:
+    if d["rows"] > channels or d["columns"] * LANES > pitch or LANES % d["lanes"]:
         raise ValueError(f"tile of {d['rows']} x {d['columns']} vectors over {channels} channels x {pitch}")
 
     def of_blocks(*shape):
@@ -50,42 +50,51 @@ def _shapes(d):
     return {
         "x": of_blocks(channels, d["height"], d["width"], LANES),
         "grad": of_blocks(pitch // LANES, d["height"] * d["width"], LANES, LANES),
-        "scratch": (_scratch_size(channels, pitch, d["strip"]),),
+        **{name: (size,) for name, size in zip("vg", _scratch(channels, pitch, d["strip"]), strict=True)},
         "sums": (POSITIONS, channels, pitch),
     }
 
 
 @instruction(
     reads="x grad",
-    writes="scratch sums",
+    writes="v g sums",
     shapes=_shapes,
     multiply_adds=lambda d: 9 * d["blocks"] * d["height"] * d["width"] * d["channels"] * d["out"],
 )
 def winograd_grad_weight(
-    memory, block, x, grad, scratch, sums, channels, height, width, out, blocks, block_stride: Index,
-    first_block: Index, strip, rows: Fixed, columns: Fixed,
+    memory, block, x, grad, v, g, sums, channels, height, width, out, blocks, block_stride: Index,
+    first_block: Index, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
 ):  # fmt: skip
     """sums (36, channels, pitch) += (B^T x B) (A dy A^T)^T over tiles and images, ``strip`` tiles at a time."""
     pitch = (out + LANES - 1) // LANES * LANES
-    high, wide = (height + OUTPUTS - 1) // OUTPUTS, (width + OUTPUTS - 1) // OUTPUTS
+    high, wide = (height + STEP - 1) // STEP, (width + STEP - 1) // STEP
     across, pixels = strip * LANES, height * width
     plane_v, plane_g = (strip * channels + 1) * LANES, (strip * pitch + 1) * LANES
-    v = scratch + OUTPUTS * LANES * LANES
-    g = v + POSITIONS * plane_v
-    for at in range(scratch, v, LANES):
-        store(memory, at, splat(ZERO))
+    no_floor = splat(NO_FLOOR)
     for first in range(0, blocks * high * wide, strip):
         count = min(strip, blocks * high * wide - first)
         for t in range(count):
-            b, i, j = (first + t) // (high * wide), (first + t) // wide % high * OUTPUTS, (first + t) % wide * OUTPUTS
-            for c in range(channels):
-                at = x + b * block_stride + c * pixels * LANES
-                input_tile(memory, at, i - 1, j - 1, height, width, scratch, v + c * across + t * LANES, plane_v)
+            b, i, j = (first + t) // (high * wide), (first + t) // wide % high * STEP, (first + t) % wide * STEP
+            at = x + b * block_stride + ((i - 1) * width + j - 1) * LANES
+            for to in range(v + t * LANES, v + t * LANES + channels * across, across):
+                for lane in range(0, LANES, lanes):
+                    patch = tile_patch(
+                        PATCH, PATCH, lanes, memory, at + lane, width * LANES, LANES,
+                        max(0, 1 - i), min(PATCH, height + 1 - i), max(0, 1 - j), min(PATCH, width + 1 - j),
+                    )  # fmt: skip
+                    tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
+                at += pixels * LANES
+            at = grad + b * block_stride + (i * width + j) * LANES * LANES
             for o in range(0, pitch, LANES):
-                for image in range(0, LANES * LANES, LANES):
-                    at = grad + b * block_stride + o * pixels * LANES + image
-                    to = g + (t * LANES * LANES + image) // LANES * pitch + o
-                    adjoint_tile(memory, at, LANES * LANES, i, j, height, width, scratch, to, plane_g)
+                for image in range(LANES):
+                    to = g + (t * LANES + image) * pitch + o
+                    for lane in range(0, LANES, lanes):
+                        patch = tile_patch(
+                            STEP, STEP, lanes, memory, at + image * LANES + lane, width * LANES * LANES, LANES * LANES,
+                            0, height - i, 0, width - j,
+                        )  # fmt: skip
+                        tile_store(winograd_adjoint(patch), memory, to + lane, PATCH * plane_g, plane_g, no_floor)
+                at += pixels * LANES * LANES
         fresh = block == first_block and first == 0
         for p in range(POSITIONS):
             for o0 in range(0, pitch, columns * LANES):
@@ -101,20 +110,27 @@ def winograd_grad_weight(
                     tile_add(acc, memory, at, pitch, LANES, c0 - c, (o0 - o) // LANES, fresh)
 
 
-@instruction(
-    reads="sums",
-    writes="taps",
-    shapes=lambda d: {"sums": (POSITIONS, d["channels"], d["pitch"]), "taps": (9 * d["channels"], d["pitch"])},
-)
-def winograd_weight(memory, sums, taps, channels, pitch):
+def _taps_shapes(d):
+    if d["pitch"] % LANES or LANES % d["lanes"]:
+        raise ValueError(f"{d['lanes']} lanes of {d['pitch']}")
+    return {"sums": (POSITIONS, d["channels"], d["pitch"]), "taps": (9 * d["channels"], d["pitch"])}
+
+
+@instruction(reads="sums", writes="taps", shapes=_taps_shapes)
+def winograd_weight(memory, sums, taps, channels, pitch, lanes: Fixed):
     """taps (channels 3 3, pitch) = G^T sums G."""
+    plane = channels * pitch
     for c in range(channels):
-        for o in range(0, pitch, LANES):
-            weight_tile(memory, sums + c * pitch + o, channels * pitch, taps + 9 * c * pitch + o, pitch)
+        for o in range(0, pitch, lanes):
+            positions = tile_patch(
+                PATCH, PATCH, lanes, memory, sums + c * pitch + o, PATCH * plane, plane, 0, PATCH, 0, PATCH
+            )
+            at = taps + 9 * c * pitch + o
+            tile_store(winograd_gradient(positions), memory, at, 3 * pitch, pitch, splat(NO_FLOOR))
 
 
 def _tiles(height: int, width: int) -> int:
-    return math.ceil(height / OUTPUTS) * math.ceil(width / OUTPUTS)
+    return math.ceil(height / STEP) * math.ceil(width / STEP)
 
 
 def _fits(low: Lowering, node: Tensor, outer: Tensor) -> bool:
@@ -130,13 +146,14 @@ def _fits(low: Lowering, node: Tensor, outer: Tensor) -> bool:
 def _sums(low: Lowering, channels: int, out: int, stage: Stage, **arguments) -> None:
     """The row of `winograd_grad_weight` for some channels."""
     pitch = padded(out)
-    scratch = low.temporary(_scratch_size(channels, pitch, STRIP))
+    v, g = (low.temporary(size) for size in _scratch(channels, pitch, STRIP))
     rows, columns = low.tiles.outer(channels, pitch // LANES)
     low.row(
-        winograd_grad_weight, scratch=scratch.shaped((scratch.size,)), channels=channels, out=out, strip=STRIP,
-        rows=rows, columns=columns, stage=stage, **arguments,
+        winograd_grad_weight, v=v.shaped((v.size,)), g=g.shaped((g.size,)), channels=channels, out=out, strip=STRIP,
+        rows=rows, columns=columns, lanes=low.tiles.lanes, stage=stage, **arguments,
     )  # fmt: skip
-    low.release(scratch)
+    low.release(g)
+    low.release(v)
 
 
 def _weight(low: Lowering, sums: Operand, dw: Operand, out: int, first: int, stage: Stage) -> None:
@@ -144,7 +161,7 @@ def _weight(low: Lowering, sums: Operand, dw: Operand, out: int, first: int, sta
     _, channels, pitch = sums.shape
     place = low.temporary(9 * channels * pitch)
     taps = place.shaped((9 * channels, pitch))
-    low.row(winograd_weight, sums=sums, taps=taps, channels=channels, pitch=pitch, stage=stage)
+    low.row(winograd_weight, sums=sums, taps=taps, channels=channels, pitch=pitch, lanes=low.tiles.lanes, stage=stage)
     low.row(transpose_weight, x=taps, y=dw, out=out, taps=9 * channels, first=9 * first, all=dw.shape[1], stage=stage)
     low.release(place)
 
