@@ -16,15 +16,16 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.files import write_atomic
 from odyssey_run.config import claims
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs.provenance import flatten
-from odyssey_run.tasks.verify.evidence import VERIFIED, Recorded
+from odyssey_run.tasks.verify.evidence import InMLflow
 from odyssey_run.tasks.verify.verdict import REPRODUCED
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.location import resolve
+from odyssey_run.tracking.names import Tag
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS, CONF = ROOT / "experiments", ROOT / "conf" / "experiment"
@@ -70,7 +71,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     if name not in names():
         raise ConfigError(f"unknown experiment {name!r}; known: {', '.join(names())}")
     store = resolve(TrackingConfig("mlflow", None, None, None), name)
-    run = Recorded(make_client(store), run_id)
+    run = InMLflow(make_client(store), run_id)
     with tempfile.TemporaryDirectory() as folder:
         evidence = run.gather(Path(folder))
         config = evidence.config
@@ -79,9 +80,9 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     was, now = _decisive(config), recipe(name)
     if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
         raise ConfigError(f"run {run_id} is none of experiment={name} as it is now: {', '.join(other)} differ")
-    if run.tags.get(VERIFIED) != REPRODUCED:
+    if run.tags.get(Tag.VERIFIED) != REPRODUCED:
         raise ConfigError(
-            f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(VERIFIED)}; "
+            f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(Tag.VERIFIED)}; "
             f"run odyssey-run task=verify run_id={run_id}"
         )
     runs = [child for child in run.children() if f"children/{child.key}" in evidence.stated] or [run]
@@ -93,7 +94,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
         "experiment": name,
         "run": run_id,
         "run_digest": evidence.digest,
-        "verified": run.tags[VERIFIED],
+        "verified": run.tags[Tag.VERIFIED],
         "date": datetime.fromtimestamp(begun / 1000, UTC).date().isoformat(),
         "claims": claims.report(claims.read(config["expect"]), metrics),
         "metrics": {key: {"mean": metrics[key], "std": metrics.get(f"{key}_std")} for key in _means(metrics)},
@@ -117,7 +118,7 @@ def _means(metrics: Mapping[str, float]) -> list[str]:
     return sorted(key for key in metrics if key.removesuffix("_std") not in metrics or not key.endswith("_std"))
 
 
-def _measured(run: Recorded) -> dict[str, Any]:
+def _measured(run: InMLflow) -> dict[str, Any]:
     data = run.client.get_run(run.run_id).data
     return {
         "seed": int(data.params["seed"]),

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from odyssey_core.errors import DataError
+from odyssey_core.files import write_atomic
 
 CONTENT = "content_sha256"  # the key in the metadata; it covers the rest of them and every array
-_STRAY = re.compile(r"\..+\.[a-z0-9_]{8}")  # what `write_atomic` calls a file that is not whole yet
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's own mode would keep others from reading
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def stray_files(folder: Path) -> Iterator[Path]:
-    """What a process that was killed while it wrote left in a folder and in those below it."""
-    return (path for path in Path(folder).rglob(".*") if _STRAY.fullmatch(path.name) and path.is_file())
 
 
 def artifact_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

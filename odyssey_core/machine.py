@@ -71,3 +71,13 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None where there is none."""
+    from importlib import metadata  # which takes as long as composing a configuration does
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

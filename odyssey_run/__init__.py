@@ -28,12 +28,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Imports the public names when they are used: the command, too, imports this package."""
     if name == "__version__":
-        from importlib import metadata  # which takes as long as composing does
+        from odyssey_run.cli import version
 
-        try:
-            return metadata.version("ml-odyssey")
-        except metadata.PackageNotFoundError:  # run from its sources, without having been installed
-            return "unknown"
+        return version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from odyssey_run import api

@@ -16,12 +16,13 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-import odyssey_run
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
+from odyssey_core.machine import installed_version
 from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
-from odyssey_run.config import command_line as command_line
+from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults
+from odyssey_run.config.command_line import CommandLine
 from odyssey_run.config.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
 from odyssey_run.config.masking import masked
 from odyssey_run.config.origin import told
@@ -101,6 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return report(ConfigError(f"{shortened(str(error.filename))}: {error.strerror}; name another place"))
 
 
+def version() -> str:
+    """The program's version; "unknown" where it is run from its sources, without having been installed."""
+    return installed_version("ml-odyssey") or "unknown"
+
+
 def told_of_plugin(error: BaseException) -> str | None:
     """The line for an error that was raised in a plug-in; None for any other."""
     if "odyssey_run.config.plugins" not in sys.modules:  # nothing was loaded
@@ -128,16 +134,16 @@ def _cut(line: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    args = _arguments(argv)
+    args, unknown_flags = _arguments(argv)
     if args.quiet:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            return _answer(argv, args)
-    return _answer(argv, args)
+            return _answer(argv, args, unknown_flags)
+    return _answer(argv, args, unknown_flags)
 
 
-def _answer(argv: list[str], args: Namespace) -> int:
+def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     if args.version:
-        print(f"odyssey-run {odyssey_run.__version__}")
+        print(f"odyssey-run {version()}")
         return OK
     if args.hydra_help or args.shell_completion:
         return _hydra(argv)
@@ -145,7 +151,7 @@ def _answer(argv: list[str], args: Namespace) -> int:
     files = ConfigFiles(args.config_dir, named)
     if args.help:
         return _help(args, files)
-    line = command_line.read(args.overrides, files.options, args.multirun)
+    line = command_line.read(args.overrides, files.options, args.multirun).with_faults(unknown_flags)
     typed = (*_flags(args.config_dir, named), *args.overrides)
     if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep import sweep
@@ -159,18 +165,19 @@ def _answer(argv: list[str], args: Namespace) -> int:
         return _hydra(
             ["--info", args.info, *(f"--config-dir={args.config_dir}" for _ in files.folders[1:]), *line.groups]
         )
-    config = _compose(files, line)
+    config, line = _compose(files, line)
     request = check_config(config, line, typed, files)
     if args.cfg:
         return _show(config, args)
-    return request.task.target(request, **request.task.arguments)
+    code: int = request.task.target(request, **request.task.arguments)
+    return code
 
 
-def _arguments(argv: list[str]) -> Namespace:
-    """The flags, and the overrides between them.
+def _arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
+    """The flags, the overrides between them, and a fault for each flag that does not exist.
 
     Raises:
-        ConfigError: a flag that there is not, or one that would do nothing.
+        ConfigError: a flag with a wrong value, or one that would do nothing.
     """
     parser = ArgumentParser(prog="odyssey-run", add_help=False, allow_abbrev=False)
     parser.error = _misused  # type: ignore[method-assign]
@@ -185,15 +192,19 @@ def _arguments(argv: list[str]) -> Namespace:
     parser.add_argument("--plugin", action="append")
     infos = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
     parser.add_argument("--info", "-i", const="all", nargs="?", choices=infos)
-    for names in REFUSED:
-        parser.add_argument(*names, dest=names[0])
-    args = parser.parse_intermixed_args(argv)
-    for names, instead in REFUSED.items():
-        if getattr(args, names[0]) is not None:
-            raise ConfigError(f"{names[0]}: is not used here; {instead}")
+    for refused in REFUSED:
+        parser.add_argument(*refused, dest=refused[0])
+    args, others = parser.parse_known_intermixed_args(argv)
+    for refused, instead in REFUSED.items():
+        if getattr(args, refused[0]) is not None:
+            raise ConfigError(f"{refused[0]}: is not used here; {instead}")
     if (args.resolve or args.package) and not args.cfg:
         raise ConfigError("--resolve and --package say how to print a configuration: add --cfg job")
-    return args
+    args.overrides += [text for text in others if not text.startswith("-")]
+    unknown_flags = [text for text in others if text.startswith("-")]
+    return args, [
+        f"{shortened(flag)}: there is no such flag; odyssey-run --help shows what there is" for flag in unknown_flags
+    ]
 
 
 def _of_environment() -> list[str]:
@@ -232,35 +243,36 @@ def compose(
     files = ConfigFiles(config_dir, named)
     line = command_line.read(overrides, files.options)
     typed = (*_flags(config_dir, named), *overrides)
-    return check_config(_compose(files, line), line, typed, files)
+    config, line = _compose(files, line)
+    return check_config(config, line, typed, files)
 
 
-def _compose(files: ConfigFiles, line: command_line.CommandLine) -> dict[str, Any]:
-    """The composed configuration with what was typed in it.
+def _compose(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], CommandLine]:
+    """The composed configuration with what was typed in it, and the command line with what is wrong with that.
 
     Raises:
-        Faults: what was typed cannot be put in.
+        Faults: nothing can be composed.
     """
     if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
         raise Faults(line.faults)
-    config, faults = files.compose(line.groups), []
-    if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
-        from odyssey_run.runs.recorded import own_data
+    try:
+        config = files.compose(line.groups)
+        if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
+            from odyssey_run.runs.recorded import own_data
 
-        config["data"] = own_data(config, line.values)
+            config["data"] = own_data(config, line.values)
+    except ConfigError as error:
+        raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
+    faults = []
     for key, value in line.values.items():
         try:
             set_value(config, key, value)
         except ConfigError as error:
             faults.append(str(error))
-    if faults:
-        raise Faults([*line.faults, *faults])
-    return config
+    return config, line.with_faults(faults)
 
 
-def check_config(
-    config: dict[str, Any], line: command_line.CommandLine, typed: tuple[str, ...], files: ConfigFiles
-) -> "Request":
+def check_config(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":
     """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
 
     Raises:
@@ -275,12 +287,29 @@ def check_config(
     try:
         request = check(values, typed, line.silent, files.plugins)
     except Faults as faults:
-        lines = [told(each, typed, values, files.folders) for each in faults.lines]
+        places = _faults_of_places(values)
+        lines = [told(each, typed, values, files.folders) for each in (*faults.lines, *places)]
         lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
         raise Faults([*line.faults, *wrong.values(), *lines]) from None
     if line.faults or wrong:
         raise Faults([*line.faults, *wrong.values()])
     return request
+
+
+def _faults_of_places(values: dict[str, Any]) -> list[str]:
+    """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
+    from odyssey_run.config.binding import bind
+    from odyssey_run.config.combinations import RECORDING
+    from odyssey_run.config.schema import FolderConfig, TrackingConfig
+    from odyssey_run.runs.recorder import place_faults
+
+    data = values.get("data")
+    run, wrong = bind(FolderConfig, values.get("run") or {}, "run")
+    tracking, also = bind(TrackingConfig, values.get("tracking") or {}, "tracking")
+    if wrong or also or values["task"].get("name") not in RECORDING or not isinstance(data, dict):
+        return []
+    resuming = values.get("resume") is not None
+    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(data.get("name")), resuming)[1]
 
 
 def _show(config: dict[str, Any], args: Namespace) -> int:
@@ -330,9 +359,9 @@ def _help(args: Namespace, files: ConfigFiles) -> int:
     print("\nValues, set any (group.name=value, and seed= run.name= run.dir=):")
     for default in yaml.safe_load((HOUSE / "config.yaml").read_text())["defaults"]:
         for group, option in default.items() if isinstance(default, dict) else ():
-            name = chosen.get(group, option)
-            file = HOUSE / group / f"{name}.yaml"
-            text = file.read_text() if file.exists() else _of_signature(group, name, files)
+            which = str(chosen.get(group, option))
+            file = HOUSE / group / f"{which}.yaml"
+            text = file.read_text() if file.exists() else _of_signature(group, which, files)
             if text:
                 print(f"  {group}:")
                 print("".join(f"    {line}\n" for line in text.splitlines()), end="")
@@ -365,7 +394,7 @@ def _of_signature(group: str, name: str, files: ConfigFiles) -> str:
     from odyssey_run.config.binding import defaults
 
     registry = command_line.registry_of(group)
-    return yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False)
+    return str(yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False))
 
 
 if __name__ == "__main__":

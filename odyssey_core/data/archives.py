@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from odyssey_core.data.cache import atomic_file
 from odyssey_core.data.download import checksum_of
 from odyssey_core.errors import DataError
+from odyssey_core.files import atomic_file
 
 SUMS = "SHA256SUMS"
 
@@ -28,7 +28,7 @@ def unpack(archive: Path, members: Mapping[str, str], folder: Path) -> None:
     sums: dict[str, str] = {}
     try:
         for name, source in _opened(archive, members):
-            with atomic_file(folder / name) as file:
+            with atomic_file(folder / name, durable=False) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
             sums[name] = checksum_of(folder / name)
         if missing := [member for member, name in members.items() if name not in sums]:

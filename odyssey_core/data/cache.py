@@ -11,8 +11,8 @@ import math
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from odyssey_core.data.dataset import Images, digest_of
 from odyssey_core.errors import DataError
+from odyssey_core.files import atomic_file
 from odyssey_core.machine import usable_memory
 from odyssey_core.places import cache_home
 
@@ -146,20 +147,7 @@ def _array(file: BinaryIO, shape: list[int], dtype: type) -> np.ndarray:
 def _write(path: Path, header: dict, train: Images, test: Images) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header | {"shapes": [train.pixels.shape, test.pixels.shape]}).encode() + b"\n"
-    with atomic_file(path) as file:
+    with atomic_file(path, durable=False) as file:
         file.write(hashlib.sha256(text).hexdigest().encode() + b" " + text)
         for array in (train.pixels, train.labels, test.pixels, test.labels):
             file.write(array.reshape(-1).view(np.uint8).data)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears under its name whole when the block ends well, and not at all otherwise."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -5,17 +5,15 @@ is an interpreter of its own that is told paths in a line of JSON and answers wi
 This process decodes from the first moment on, so that a small folder never waits for a worker to start.
 """
 
-import json
-import subprocess
-import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from odyssey_core.child_process import Child, Parent, encoded
 from odyssey_core.data.pictures import Mode, read
 from odyssey_core.errors import DataError
 from odyssey_core.machine import usable_cores
@@ -24,7 +22,6 @@ HERE, THERE, LEAST = 32, 256, 8  # most pictures at once in this process and in 
 AHEAD = 2  # stretches that a worker has been given and not answered
 PIPE = 1 << 14  # bytes that a pipe surely takes without being read
 WORTH_A_WORKER = 1000  # pictures: about as many as are decoded while one starts
-START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from odyssey_core.data.decoding import serve; serve()"
 
 
 class Faults(NamedTuple):
@@ -111,10 +108,8 @@ def _chunk(paths: Sequence[str], pixels: np.ndarray, mode: Mode | None) -> Fault
 class _Worker:
     """A process that decodes; where it dies, what it was given is decoded here."""
 
-    def __init__(self):
-        command = [sys.executable, "-W", "ignore", "-c", START, json.dumps(sys.path)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, **pipes)
+    def __init__(self) -> None:
+        self._child = Child("odyssey_core.data.decoding:serve")
 
     def work(self, queue: _Queue, paths: Sequence[str], pixels: np.ndarray, mode: Mode | None) -> None:
         """Has stretches decoded until none is left, the next already there when the worker has ended one.
@@ -130,16 +125,18 @@ class _Worker:
                         if not (part := queue.take(THERE)):
                             break
                         given.append(part)
-                        job = _line([list(paths[part]), pixels[part].shape, mode])
+                        job = encoded([list(paths[part]), pixels[part].shape, mode])
                     if len(given) > 1 and len(job) > PIPE:
                         break  # both sides would wait for the other to read
-                    _send(self._process.stdin, job)
+                    self._child.send(job)
                     job = b""
                 if not given:
                     return
                 part = given[0]
-                broken, other_size = json.loads(self._process.stdout.readline())
-                if self._process.stdout.readinto(pixels[part].reshape(-1).data) != pixels[part].size:
+                if (answer := self._child.hear()) is None:
+                    raise EOFError
+                broken, other_size = answer
+                if self._child.stdout.readinto(pixels[part].reshape(-1).data) != pixels[part].size:
                     raise EOFError
                 given.popleft()
                 sizes = {int(i): tuple(size) for i, size in other_size.items()}
@@ -149,30 +146,12 @@ class _Worker:
                 queue.done(part, _chunk(paths[part], pixels[part], mode))
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        self._child.close()
 
 
 def serve() -> None:
-    """What a worker does: answers jobs on its standard input until that ends."""
-    for paths, shape, mode in _received(sys.stdin.buffer):
+    """What a worker does: answers jobs until there are no more."""
+    parent = Parent()
+    for paths, shape, mode in parent:
         pixels = np.zeros(shape, np.uint8)
-        faults = _chunk(paths, pixels, mode)
-        _send(sys.stdout.buffer, _line(faults), pixels.data)
-
-
-def _line(message: Any) -> bytes:
-    return json.dumps(message).encode() + b"\n"
-
-
-def _send(stream: Any, *contents: Any) -> None:
-    for content in contents:
-        stream.write(content)
-    stream.flush()
-
-
-def _received(stream: Any) -> Iterator[Any]:
-    for line in stream:
-        yield json.loads(line)
+        parent.say(_chunk(paths, pixels, mode), pixels.data)

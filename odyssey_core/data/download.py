@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from odyssey_core.errors import DataError
+from odyssey_core.files import lock
 
 CHUNK = 1 << 18
 TIMEOUT = (10, 30)  # seconds to connect, seconds of silence
@@ -150,14 +151,9 @@ def _kind(checksum: str) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock among processes; where the system has none, two downloads at once may spoil each other's part."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
+    """Holds a lock among processes, in a file beside a download."""
     with open(path.with_name(f".{path.name}.lock"), "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno())
         yield
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.nn import Module
@@ -11,6 +11,7 @@ from odyssey_run.api.given import given
 from odyssey_run.config.request import Request
 from odyssey_run.runs import recorded
 from odyssey_run.runs.recorded import RecordedRun
+from odyssey_run.tracking.names import Status
 from odyssey_run.training.hooks import EpochEnd, Hook
 from odyssey_run.training.train import run as run_training
 
@@ -37,10 +38,9 @@ class UnfinishedRun(OdysseyError):
 
     def __init__(self, run: RecordedRun):
         self.run = run
-        end = next((record for record in reversed(run.records) if record["kind"] == "end"), {})
         which = (run.folder.name if run.folder else "") or "auto"  # run.dir= may be called otherwise than the run
-        hint = f'; train(..., "resume={which}") goes on with it' if run.status == "KILLED" else ""
-        super().__init__(f"{run.name} ended {run.status}: {end.get('reason')}; see {run.folder}{hint}")
+        hint = f'; train(..., "resume={which}") goes on with it' if run.status == Status.KILLED else ""
+        super().__init__(f"{run.name} ended {run.status}: {run.reason}; see {run.folder}{hint}")
 
 
 def _plainly(function: Function) -> Function:
@@ -58,7 +58,7 @@ def _plainly(function: Function) -> Function:
             mistake = ConfigError(line)
         raise mistake.with_traceback(None) from None
 
-    return called
+    return cast("Function", called)
 
 
 @_plainly
@@ -117,9 +117,8 @@ def train(
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
-    _, folder = run_training(request)
-    run = recorded.open_folder(folder)
-    if run.status != "FINISHED":
+    run = recorded.open_folder(run_training(request).folder)
+    if run.status != Status.FINISHED:
         raise UnfinishedRun(run)
     return run
 
@@ -153,7 +152,7 @@ def _compose(
     return cli.compose((*overrides, *objects.overrides), config_dir, (*plugins, *objects.plugins))
 
 
-def _check_texts(function: str, arguments: tuple[object, ...]) -> None:
+def _check_texts(function: str, arguments: Sequence[object]) -> None:
     """Refuses what is on no command line, and the flags of one."""
     for argument in arguments:
         if not isinstance(argument, str):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from odyssey_core.data.cache import atomic_file
 from odyssey_core.data.dataset import Dataset, upright
 from odyssey_core.errors import DataError, shortened
+from odyssey_core.files import atomic_file
 from odyssey_core.places import cache_home
 
 EXPECTED = "(images, labels), ((images, labels), (test images, test labels)), a Dataset, or a function that returns one"
@@ -81,8 +81,8 @@ def _stored(arrays: Mapping[str, np.ndarray]) -> str:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as file:
-                np.savez(file, **arrays)
+            with atomic_file(path, durable=False) as file:
+                np.savez(file, **dict[str, Any](arrays))
         except OSError as error:
             raise DataError(
                 f"data: cannot write {path} ({error.strerror or error}); set ODYSSEY_CACHE elsewhere"

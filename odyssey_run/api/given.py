@@ -72,7 +72,8 @@ def _check_model(model: Any) -> None:
 def _with_hooks(found: Given, hooks: Any) -> Given:
     if not isinstance(hooks, list | tuple):
         raise ConfigError(f"hooks: expected a list, got {shortened(repr(hooks))}; one alone is hooks=[...]")
-    plugins, texts = {}, []
+    plugins: dict[type, Plugin] = {}
+    texts = []
     for i, hook in enumerate(hooks):
         kind = hook if inspect.isclass(hook) else type(hook)
         if not issubclass(kind, Hook):

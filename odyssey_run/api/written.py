@@ -81,10 +81,11 @@ def _source(entry: Any) -> str:
     for function in _functions(entry):
         lines = linecache.getlines(function.__code__.co_filename)
         for node in ast.walk(ast.parse("".join(lines))) if lines else ():
-            definition = isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.__name__
-            first = min([node.lineno, *(each.lineno for each in node.decorator_list)]) if definition else 0
-            if definition and first <= function.__code__.co_firstlineno <= node.end_lineno:
-                return textwrap.dedent("".join(lines[first - 1 : node.end_lineno]))
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name != entry.__name__:
+                continue
+            first, last = min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno or 0
+            if first <= function.__code__.co_firstlineno <= last:
+                return textwrap.dedent("".join(lines[first - 1 : last]))
     raise ConfigError(f"{entry.__name__}: its source cannot be found; write it into a file, and give that as a plug-in")
 
 
@@ -113,7 +114,7 @@ def _home(name: str, value: Any) -> tuple[str, str] | None:
     """A module that has a value, and under which name."""
     name = getattr(value, "__name__", name)
     ours = sorted(module for module in sys.modules if module.startswith("odyssey_core"))
-    for module in dict.fromkeys((getattr(value, "__module__", None), "typing", *ours)):
+    for module in dict.fromkeys((str(getattr(value, "__module__", "")), "typing", *ours)):
         known = vars(sys.modules[module]) if module in sys.modules and module != "__main__" else {}
         for found in (name, *(known if module in ours else ())):
             if found in known and known[found] is value:

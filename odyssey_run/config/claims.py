@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from odyssey_core.errors import shortened
 from odyssey_core.registry import nearest
@@ -17,7 +18,6 @@ CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
 OF_HOOKS = "own/"  # in front of the metrics that hooks log
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
-TAG = "odyssey.claims"
 _OF_TRAINING = ("train/loss", "train/epoch_loss", "train/accuracy", "train/lr", "epoch")
 METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", *_OF_TRAINING)
 NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
@@ -38,7 +38,7 @@ class Claim:
     bound: float
 
     def verdict(self, metrics: Mapping[str, float]) -> str:
-        """``held``, ``missed``, or ``undefined`` where the metric never came, which is not held."""
+        """``held``, ``missed``, or ``undefined`` where the metric was not recorded, which is not held."""
         if self.metric not in metrics:
             return UNDEFINED
         return HELD if OPERATORS[self.relation](metrics[self.metric], self.bound) else MISSED
@@ -63,7 +63,7 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
             bound = float(found[2]) if found else math.nan
         except ValueError:
             bound = math.nan
-        if math.isfinite(bound):
+        if found and math.isfinite(bound):
             claims.append(Claim(str(metric), found[1], bound))
         else:
             faults.append(
@@ -109,6 +109,15 @@ def unknown(expect: Mapping[str, object], known: Sequence[str], also: Sequence[s
     return faults
 
 
+class ClaimRow(TypedDict):
+    """A claim and what came of it; the value is None where the metric was not recorded."""
+
+    metric: str
+    condition: str
+    value: float | None
+    verdict: str
+
+
 def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a claim on several runs is held against: the mean of each metric that all have and, of two runs or more,
     the standard deviation as ``NAME_std``."""
@@ -121,8 +130,8 @@ def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, object]]:
-    """One row a claim: metric, condition, value (None if it never came) and verdict."""
+def report(claims: Sequence[Claim], metrics: Mapping[str, float]) -> list[ClaimRow]:
+    """A row for each claim."""
     return [
         {
             "metric": claim.metric,
@@ -134,11 +143,11 @@ def report(claims: list[Claim], metrics: Mapping[str, float]) -> list[dict[str, 
     ]
 
 
-def all_held(rows: Sequence[Mapping[str, object]]) -> bool:
-    """Whether each of ``report``'s rows is."""
+def all_held(rows: Sequence[ClaimRow]) -> bool:
+    """Whether no claim was missed."""
     return all(row["verdict"] == HELD for row in rows)
 
 
-def encode(rows: Sequence[Mapping[str, object]]) -> bytes:
+def encode(rows: Sequence[ClaimRow]) -> bytes:
     """The file that a run keeps them in."""
     return json.dumps(rows, indent=2).encode()

@@ -8,6 +8,7 @@ from typing import Any
 from odyssey_core import ops
 from odyssey_core.data.dataset import Shape
 from odyssey_core.errors import ConfigError
+from odyssey_core.nn import Module
 from odyssey_core.optim import Optimizer
 from odyssey_core.tensor import Tensor
 from odyssey_run.config import claims
@@ -29,8 +30,8 @@ def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | Non
         shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
     """
     task = parts.get("task")
-    modelled = shape and not (task and task.name in (*OF_RUNS, "data"))
-    of_model = of_shape(parts, root, shape) if modelled else ()
+    of_run = task is not None and task.name in (*OF_RUNS, "data")
+    of_model = of_shape(parts, root, shape) if shape and not of_run else ()
     return list(dict.fromkeys([*_of_constructors(parts, root), *of_model, *_of_values(parts, root)]))
 
 
@@ -74,7 +75,7 @@ def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Calla
 
 def _parameters(model: Any, input_shape: Shape) -> dict[str, Tensor]:
     """The parameters of a model for two classes of images of (C, H, W), by name."""
-    module = model.build(input_shape=input_shape, classes=2)
+    module: Module = model.build(input_shape=input_shape, classes=2)
     logits = module(ops.images((3, *input_shape)))
     if getattr(logits, "shape", None) != (3, 2):
         got = f"shape {logits.shape}" if isinstance(logits, Tensor) else repr(logits)

@@ -6,7 +6,7 @@ be composed, values are set in what was composed, and the checker names every ke
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class CommandLine:
     faults: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
+
+    def with_faults(self, faults: Iterable[str]) -> "CommandLine":
+        """The same with more faults."""
+        return replace(self, faults=(*self.faults, *faults))
 
 
 def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False) -> CommandLine:
@@ -156,15 +160,15 @@ class _Reader:
 
     def _value(self, key: str, value: str, text: str) -> None:
         override = self._parse(key, value)
-        if override is None:
-            self.unread[key] = _unreadable(text, key)
-        elif override.is_sweep_override() and self.sweeps:
+        if override is not None and override.is_sweep_override() and self.sweeps:
             self._axis(override, text)
             return
+        self.texts[key] = value
+        if override is None:
+            self.unread[key] = _unreadable(text, key)
         elif override.is_sweep_override():
             self.unread[key] = _several(key, value, override)
-        self.texts[key] = value
-        self.values[key] = value if key in self.unread else override.value()
+        self.values[key] = value if override is None or key in self.unread else override.value()
 
     def _axis(self, override: Override, text: str) -> None:
         if not self.sweeps:
@@ -204,7 +208,8 @@ def registry_of(group: str) -> Registry:
     """What the options of a group name; imported when it is asked for, as its entries are."""
     from odyssey_core.register import REGISTRIES
 
-    return resolved(REGISTRIES[GROUPS[group]])
+    registry: Registry = resolved(REGISTRIES[GROUPS[group]])
+    return registry
 
 
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:

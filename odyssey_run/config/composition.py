@@ -1,26 +1,29 @@
-"""From options of groups to one configuration: Hydra composes, without the one global Hydra that a process may have."""
+"""From options of groups to one configuration, which Hydra composes.
+
+Hydra is one for a process: whoever else uses it there finds it as it was.
+"""
 
 import copy
+import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.defaults_list import create_defaults_list
-from hydra._internal.utils import create_config_search_path
+from hydra import compose, initialize_config_module, version
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import setup_globals
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_run.config.binding import Faults
@@ -33,30 +36,62 @@ CONFIG_MODULE = "odyssey_run.conf"
 HOUSE = Path(str(files(CONFIG_MODULE)))
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
 MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-_composing = threading.RLock()  # Hydra's version is one for the process
+_composing = threading.RLock()
+# The folders of the user's own files while `ConfigFiles` composes; None while anybody else does.
+_folders: ContextVar[Sequence[Path] | None] = ContextVar("_folders", default=None)
 
 
-class _OwnFiles(FileConfigSource):
+class _OwnFiles(ConfigSource):
     """A folder of a user's own configuration files; what is wrong with one is told with its name."""
 
+    @staticmethod
+    def scheme() -> str:
+        """See ConfigSource, as the others."""
+        return "own"
+
+    def _file(self, config_path: str) -> Path:
+        name: str = self._normalize_file_name(config_path)
+        return Path(self.path) / name
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return (Path(self.path) / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path).is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return sorted(path.stem for path in (Path(self.path) / config_path).glob("*.yaml"))
+
     def load_config(self, config_path: str) -> ConfigResult:
-        """See FileConfigSource."""
-        path = Path(self.path) / self._normalize_file_name(config_path)
+        path = self._file(config_path)
+        shown = os.path.relpath(path)
         try:
-            _check_numbers(path)
-            result = super().load_config(config_path)
-            if not OmegaConf.is_dict(result.config):
-                raise ConfigError(f"{path}: expected keys with values, got a list or text")
-            return result
+            text = path.read_text(encoding="utf-8")
+            _check_numbers(shown, text)
+            config: Any = OmegaConf.create(text) if text.strip() else OmegaConf.create()
+            if not OmegaConf.is_dict(config):
+                raise ConfigError(f"{shown}: expected keys with values, got a list or text")
+            header = self._get_header_dict(text)
         except ConfigError:
             raise
         except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
-            raise ConfigError(f"{path}: {one_line(error)}") from None
+            raise ConfigError(f"{shown}: {one_line(error)}") from None
+        if header["package"] == "_global_" and "hydra" in config:
+            raise _refused(self.provider, config["hydra"])
+        return ConfigResult(self.provider, self.full_path(), config, header)
 
 
-def _check_numbers(path: Path) -> None:
+def _refused(where: str, settings: Any) -> Faults:
+    """A line for each of Hydra's own settings in a file."""
+    keys = [f"hydra.{name}" for name in settings] if OmegaConf.is_dict(settings) else ["hydra"]
+    return Faults([f"{where}: {key}: Hydra's own settings are not used here{hydra_hint(key)}" for key in keys])
+
+
+def _check_numbers(path: str, text: str) -> None:
     """Refuses whole numbers that YAML 1.1 reads as others than a person does, as the command line does."""
-    text = path.read_text(encoding="utf-8")
     if not MISREAD.search(text):
         return
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
@@ -73,12 +108,8 @@ def _check_numbers(path: Path) -> None:
 class _Registered(ConfigSource):
     """What plug-ins registered and no file configures: its name; the rest is in its signature."""
 
-    def __init__(self) -> None:
-        super().__init__("plug-ins", f"{self.scheme()}://")
-
     @staticmethod
     def scheme() -> str:
-        """See ConfigSource, as the others."""
         return "registered"
 
     def available(self) -> bool:
@@ -98,6 +129,18 @@ class _Registered(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return sorted(registry_of(config_path)) if self.is_group(config_path) else []
+
+
+class _OwnPlaces(SearchPathPlugin):
+    """Has Hydra look for files of the user's own, and for what plug-ins registered, while `ConfigFiles` composes."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """See SearchPathPlugin."""
+        if (folders := _folders.get()) is None:
+            return
+        for folder in folders:
+            search_path.append(str(folder), f"{_OwnFiles.scheme()}://{folder.absolute()}")
+        search_path.append("plug-ins", f"{_Registered.scheme()}://")
 
 
 class ConfigFiles:
@@ -148,13 +191,6 @@ class ConfigFiles:
         """
         chosen = [text for text in groups if text not in {f"{group}=null" for group in EMPTY_GROUPS}]
         config = self._load(chosen)
-        if settings := config.pop("hydra", None):
-            raise Faults(
-                [
-                    f"{self._where}: {key}: Hydra's own settings are not used here{hydra_hint(key)}"
-                    for key in (f"hydra.{name}" for name in settings)
-                ]
-            )
         if not isinstance(task := config.get("task"), dict) or "name" not in task:  # all else rests on it
             raise ConfigError(f"{self._where}: task: expected a mapping with a name, got {shortened(repr(task))}")
         return _with_defaults(config)
@@ -164,26 +200,32 @@ class ConfigFiles:
         return " or ".join(map(str, self.own)) or HOUSE.name
 
     def _load(self, groups: list[str]) -> dict[str, Any]:
-        """What Hydra composes, less the half of it that says how Hydra itself is to run a program."""
-        with _composing:
-            before = version.VersionBase.instance().getbase()
-            version.setbase("1.3")
-            setup_globals()
+        with _composing, _hydra_as_it_was():
+            for plugin in (_OwnFiles, _Registered, _OwnPlaces):
+                Plugins.instance().register(plugin)
+            token = _folders.set(self.own)
             try:
-                loader = ConfigLoaderImpl(create_config_search_path(f"pkg://{CONFIG_MODULE}"))
-                own = [_OwnFiles("--config-dir", str(place.absolute())) for place in self.own]
-                loader.repository.sources[-1:-1] = [*own, _Registered()]
-                repository = CachingConfigRepository(loader.repository)
-                chosen = OverridesParser.create().parse_overrides(groups)
-                defaults = create_defaults_list(repository, "config", chosen, prepend_hydra=False, skip_missing=False)
-                config = loader._compose_config_from_defaults_list(defaults.defaults, repository)
-                return OmegaConf.to_container(config, resolve=False)
+                with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+                    return _plain(compose("config", groups), resolve=False)
             except OdysseyError:
                 raise
             except Exception as error:  # whatever Hydra makes of files that do not fit together
                 raise ConfigError(f"{self._where}: {one_line(error)}") from None
             finally:
-                version.VersionBase.instance().version_base = before
+                _folders.reset(token)
+
+
+@contextmanager
+def _hydra_as_it_was() -> Iterator[None]:
+    """A block that may set up the process's Hydra; afterwards it is what it was."""
+    whole, base = GlobalHydra.instance(), version.VersionBase.instance()
+    hydra, before = whole.hydra, base.getbase()
+    whole.clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(whole)  # Hydra itself brings back a copy
+        whole.hydra, base.version_base = hydra, before
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +242,7 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
         if group == "task":
             config = own | config
         else:
-            config[group] = {"name": name, **own, **values}
+            config[group] = {"name": name, **own, **(values or {})}
     return config
 
 
@@ -247,6 +289,10 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
         config[last] = copy.deepcopy(value)
 
 
+def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=resolve))
+
+
 def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """A configuration with its interpolations replaced, and the fault of each key where that failed, by key."""
     faults: dict[str, str] = {}
@@ -254,7 +300,7 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         return config, faults
     while True:
         try:
-            return OmegaConf.to_container(OmegaConf.create(config), resolve=True), faults
+            return _plain(OmegaConf.create(config), resolve=True), faults
         except Exception as error:  # of OmegaConf's, or of a resolver
             key = getattr(error, "full_key", None)
             if not key or key in faults:

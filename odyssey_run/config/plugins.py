@@ -75,7 +75,8 @@ def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
     Raises:
         ConfigError: one that is no Python file, fails, or registers nothing or what is known already.
     """
-    files, ready = {}, []
+    files: dict[str, Path] = {}
+    ready = []
     for path in dict.fromkeys(paths):
         if isinstance(path, Plugin):
             ready.append(path)
@@ -164,8 +165,12 @@ def _run(plugin: Plugin) -> None:
 def _check_imports(plugin: Plugin, tree: ast.Module) -> None:
     """Refuses imports of files beside a plug-in, which no digest would cover."""
     for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or "." * node.level] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "." * node.level]
+        else:
+            continue
         for top in (name.partition(".")[0] for name in names):
             beside = plugin.path.parent / top
             if top not in PACKAGES and (beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()):
@@ -302,7 +307,8 @@ def require(was: Mapping[str, str], what: str) -> None:
 
 def needed(about: Mapping[str, str]) -> dict[str, str]:
     """The digests of the plug-ins that a weights file cannot do without, from its metadata."""
-    return json.loads(about.get("plugins", "{}"))
+    digests: dict[str, str] = json.loads(about.get("plugins", "{}"))
+    return digests
 
 
 def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:

@@ -217,7 +217,7 @@ def _annotation(config: Mapping[str, Any], path: str) -> Any:
         return str
     if not key:
         task = TASKS.get(config["task"].get("name"))
-        known = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
+        known: Mapping[str, Any] = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
         key = group
     elif group in REGISTRIES:
         target = REGISTRIES[group].get(_at(config, f"{group}.name"))

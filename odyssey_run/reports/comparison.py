@@ -15,9 +15,10 @@ from odyssey_run.reports.page import page as html_page
 from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.runs.provenance import NO_RESULT, flatten
 from odyssey_run.runs.recorded import RecordedRun
+from odyssey_run.tracking.names import Tag
 
 ABSENT = "–"
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))  # of runs that have the same colour
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))  # of runs that have the same colour
 LETTERS, TOGETHER = 12, 100  # of a digest; and of a line on the terminal, from which runs are rows
 COLUMNS = 4  # runs beside each other on the page; more are below each other
 Runs = Sequence[RecordedRun]
@@ -66,15 +67,15 @@ def _configuration(run: RecordedRun) -> dict[str, str]:
 
 def _code(run: RecordedRun) -> dict[str, str]:
     commit = run.tags.get("mlflow.source.git.commit")
-    changed = " with changes" if run.tags.get("odyssey.git.dirty") == "true" else ""
+    changed = " with changes" if run.tags.get(Tag.DIRTY) == "true" else ""
     plugins = {f"plug-in {name}": digest[:LETTERS] for name, digest in recorded(run.tags).items()}
-    known = {"code SHA-256": run.tags.get("odyssey.code.sha256", ABSENT)[:LETTERS]}
+    known = {"code SHA-256": run.tags.get(Tag.CODE_DIGEST, ABSENT)[:LETTERS]}
     return known | plugins | ({"commit": f"{commit[:LETTERS]}{changed}"} if commit else {})
 
 
 def _data(run: RecordedRun) -> dict[str, str]:
-    names = {"name": "data", "sha256": "data SHA-256", "official": "official files"}
-    found = {shown: run.tags.get(f"odyssey.data.{name}") for name, shown in names.items()}
+    names = {Tag.DATA_NAME: "data", Tag.DATA_DIGEST: "data SHA-256", Tag.DATA_OFFICIAL: "official files"}
+    found = {shown: run.tags.get(name) for name, shown in names.items()}
     return {shown: value[:LETTERS] if "SHA" in shown else value for shown, value in found.items() if value}
 
 
@@ -99,7 +100,7 @@ def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:
     if "time/train_s" in points:
         yield "training", f"{points['time/train_s'][-1][1]:,.1f} s"
         yield "speed", f"{points['time/images_per_s'][-1][1]:,.0f} images/s"
-    if weights := run.tags.get("odyssey.weights.sha256"):
+    if weights := run.tags.get(Tag.WEIGHTS_DIGEST):
         yield "weights SHA-256", weights[:LETTERS]
 
 
@@ -125,7 +126,7 @@ def curves(runs: Runs) -> Figure:
     below = 0.65 + 0.17 * (len(runs) + 1)  # the legend
     drawn = style.figure(5.4 + below, left=0.7, bottom=below, hspace=0.25)
     loss, accuracy = drawn.subplots(2, 1, sharex=True)
-    looks = [
+    looks: list[dict[str, Any]] = [
         {"color": style.COLOURS[i % len(style.COLOURS)], "linestyle": DASHES[i // len(style.COLOURS)]}
         for i in range(len(runs))
     ]
@@ -139,7 +140,9 @@ def curves(runs: Runs) -> Figure:
             (accuracy, "val/accuracy", 100, False),
         ):
             points = run.metrics.get(name, ())
-            own = {"linewidth": 0.8, "alpha": 0.6, "marker": "."} if thin else {"marker": "o", "markersize": 3}
+            own: dict[str, Any] = (
+                {"linewidth": 0.8, "alpha": 0.6, "marker": "."} if thin else {"marker": "o", "markersize": 3}
+            )
             axes.plot([step / steps for step, _ in points], [factor * value for _, value in points], **look, **own)
     loss.set(title="Loss", ylabel="loss")
     of_run.scale_loss(loss)
@@ -181,4 +184,4 @@ def _table(names: Sequence[str], rows: Rows) -> str:
 
 
 def _command(name: str, run: RecordedRun) -> tuple[Any, ...]:
-    return escape(name), f"<code>{escape(run.tags.get('odyssey.command', ''))}</code>"
+    return escape(name), f"<code>{escape(run.tags.get(Tag.COMMAND, ''))}</code>"

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -119,7 +121,7 @@ def _percent(points: Points) -> Points:
     return [(step, 100 * value) for step, value in points]
 
 
-def _line(axes: Axes, points: Points, steps: int, label: str | None, colour: object, **look: object) -> None:
+def _line(axes: Axes, points: Points, steps: int, label: str | None, colour: Any, **look: Any) -> None:
     """Points over epochs of so many steps."""
     if points:
         x, y = zip(*points, strict=True)
@@ -143,7 +145,7 @@ def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> N
 
 def scale_loss(axes: Axes) -> None:
     """From zero, or logarithmic where the losses of several runs would not be told apart otherwise."""
-    values = [float(y) for line in axes.lines for y in line.get_ydata()]
+    values = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata())]
     if values and 0 < WIDE_RANGE * min(values) < max(values):
         axes.set_yscale("log")
     else:
@@ -164,5 +166,5 @@ def over_epochs(axes: Axes, steps: int) -> None:
     above.spines["top"].set_color(style.GREY)
 
 
-def _times(factor: float, x):
+def _times(factor: float, x: Any) -> Any:
     return factor * x

@@ -94,8 +94,8 @@ def _boxes(layers: Sequence[Any]) -> list[Box]:
     for layer in layers:
         inputs = [x for x in layer.node.inputs if x in made or x.op is IMAGES]
         before = made.get(inputs[0])
-        alone = before and len(inputs) == 1 and readers[inputs[0]] == 1
-        if alone and not _weights(layer.node) and layer.node.shape == inputs[0].shape:
+        alone = len(inputs) == 1 and readers[inputs[0]] == 1
+        if before and alone and not _weights(layer.node) and layer.node.shape == inputs[0].shape:
             before.layers.append(layer)
         else:
             before = Box([layer], [made.get(x) for x in inputs])
@@ -109,10 +109,11 @@ def _longest(boxes: Sequence[Box]) -> list[Box]:
     length: dict[Box | None, int] = {None: 0}
     for box in boxes:
         length[box] = 1 + max(length[x] for x in box.sources)
-    way, box = [], boxes[-1]
-    while box:
-        way.insert(0, box)
-        box = max(box.sources, key=length.__getitem__)
+    way: list[Box] = []
+    last: Box | None = boxes[-1]
+    while last:
+        way.insert(0, last)
+        last = max(last.sources, key=length.__getitem__)
     return way
 
 
@@ -129,7 +130,7 @@ def _ways(boxes: Sequence[Box], main: Sequence[Box]) -> Iterator[Way]:
         for source in dict.fromkeys(target.sources):
             if before.get(target, target) is source and target in before:
                 continue
-            chain = []
+            chain: list[Box] = []
             while source is not None and source not in before and single[source]:
                 chain.insert(0, source)
                 source = source.sources[0]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def mistakes(scores: Scores) -> Figure | None:
     return drawn
 
 
-def _beside(axes: Axes, at: tuple[float, float], points: tuple[float, float], text: str, **look) -> None:
+def _beside(axes: Axes, at: tuple[float, float], points: tuple[float, float], text: str, **look: Any) -> None:
     """Text some points away from a pixel, whatever the size of the images."""
     axes.annotate(text, (at[0] - 0.5, at[1] - 0.5), points, textcoords="offset points", annotation_clip=False, **look)
 
@@ -100,11 +101,12 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     filters = weight[:FILTERS].reshape(-1, *(weight.shape[1:] if weight.ndim == 4 else classifier.input_shape))
     filters = upright(filters, classifier.orientation)
     limit = float(np.abs(filters).max()) or 1.0
+    bands: list[tuple[np.ndarray, str, dict[str, Any]]]
     if filters.shape[1] == 3:
-        colours = np.uint8(np.rint(127.5 + 127.5 * np.moveaxis(filters, 1, 3) / limit))
+        colours = np.rint(127.5 + 127.5 * np.moveaxis(filters, 1, 3) / limit).astype(np.uint8)
         bands = [(colours, f"{name}: each adds the colours that it shows; grey is nothing", {})]
     else:
-        look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+        look: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
         bands = [(filters.mean(axis=1), f"{name}: red adds, blue takes away", look)]
     if weight.ndim == 4:
         answers = upright(responses(classifier, pixels)[:FILTERS], classifier.orientation)
@@ -113,9 +115,9 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     rows = [-(-len(pictures) // ACROSS) for pictures, *_ in bands]
     drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)
     grid = drawn.subplots(len(bands), 1, squeeze=False, height_ratios=rows)[:, 0]
-    for axes, (pictures, title, look) in zip(grid, bands, strict=True):
+    for axes, (pictures, title, looks) in zip(grid, bands, strict=True):
         style.bare(axes)
-        axes.imshow(mosaic(pictures, ACROSS, (1, max(1, pictures.shape[2] // 6)))[0], **look)
+        axes.imshow(mosaic(pictures, ACROSS, (1, max(1, pictures.shape[2] // 6)))[0], **looks)
         axes.set_title(title, fontsize=9, fontweight="normal")
     return drawn
 
@@ -132,11 +134,11 @@ def responses(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
     order[0, 0] = 0
     stored = upright(pixels, classifier.orientation).reshape(1, -1)
     answers = executable.run(Feed(order=order, pixels=stored))[0, 0]
-    return np.maximum(answers.reshape(layer.shape[1:]), 0)
+    return np.asarray(np.maximum(answers.reshape(layer.shape[1:]), 0))
 
 
 def reading(found: Reading, light_on_dark: bool) -> Figure:
-    """A picture with what was found in it marked, and what the net saw of it beside its likeliest answers."""
+    """A picture with what was found in it marked, and the model's input beside its likeliest answers."""
     shown = found.answers[:DRAWN]
     pictures = drawable(np.stack([answer.seen.image for answer in shown]), light_on_dark)
     return _several(found, pictures) if len(found.answers) > 1 else _one(found, pictures[0])
@@ -152,14 +154,15 @@ def _one(found: Reading, picture: np.ndarray) -> Figure:
     seen = drawn.add_subplot(places[1])
     style.bare(seen)
     seen.imshow(picture)
-    seen.set_title("what the net saw", fontsize=9, fontweight="normal")
+    seen.set_title("model input", fontsize=9, fontweight="normal")
     _bars(drawn.add_subplot(places[3]), answers)
     return drawn
 
 
 def _several(found: Reading, pictures: np.ndarray) -> Figure:
     across, rows = style.WIDTH - 0.2, -(-len(pictures) // COLUMNS)
-    tall = min(3.0, across * found.looked.rgb.shape[0] / found.looked.rgb.shape[1])
+    high, wide = photograph_of(found).shape[:2]
+    tall = min(3.0, across * high / wide)
     drawn = style.figure(tall + 1.35 * rows + 0.75, left=0.1, right=0.1, top=0.3, bottom=0.45, hspace=0.12)
     photograph, axes = drawn.subplots(2, 1, height_ratios=(tall, 1.35 * rows))
     _photograph(photograph, found)
@@ -174,9 +177,14 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
     return drawn
 
 
+def photograph_of(found: Reading) -> np.ndarray:
+    """The picture (H, W, 3) uint8 that was looked at."""
+    return found.looked.rgb if found.looked else np.zeros((1, 1, 3), np.uint8)
+
+
 def _photograph(axes: Axes, found: Reading) -> None:
     style.bare(axes)
-    axes.imshow(found.looked.rgb)
+    axes.imshow(photograph_of(found))
     many = len(found.answers) > 1
     marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.answers, 1)]
     marks += [(box, style.VERMILLION, "not read") for box, _ in found.left_out]

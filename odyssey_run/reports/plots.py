@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_core.files import write_atomic
+from odyssey_run.config.claims import ClaimRow
+from odyssey_run.tracking.records import RunRecords
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
@@ -22,17 +24,17 @@ def load() -> None:
 
 def draw(
     folder: Path,
-    records: Sequence[Mapping[str, Any]],
+    run: RunRecords,
     classifier: "Classifier",
     scores: "Scores",
     sample: Any,
-    claims: Sequence[Mapping[str, Any]] = (),
+    claims: Sequence[ClaimRow] = (),
 ) -> list[Path]:
     """Draws what there is to see of a run.
 
     Args:
         folder: of the run.
-        records: the journal of the training.
+        run: the journal of the training.
         classifier: the trained model.
         scores: its answers on the test images.
         sample: (C, H, W) uint8, upright: an image to show the first layer's answers to.
@@ -42,9 +44,8 @@ def draw(
         What was written: the folder of pictures and tables, and the report.
     """
     from odyssey_run.reports import confusion, curves, images, report, style
-    from odyssey_run.tracking.journal import series
 
-    points, names = series(records), scores.class_names
+    points, names = run.metrics, scores.class_names
     with style.styled():
         pictures = {
             "loss": curves.loss(points, classifier.loss.label),
@@ -59,7 +60,7 @@ def draw(
         }
         files = {name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn}
     write_atomic(folder / FOLDER / "classes.csv", table(report.rows_of_classes(scores)))
-    page = report.page(records, points, scores, claims, files)
+    page = report.page(run, scores, claims, files)
     write_atomic(folder / REPORT, page.encode())
     return [folder / FOLDER, folder / REPORT]
 

@@ -44,4 +44,5 @@ class Reading:
 
     def box(self, box: "Box") -> list[int]:
         """A box in pixels of the file."""
-        return [round(self.looked.scale * edge) for edge in box]
+        scale = self.looked.scale if self.looked else 1
+        return [round(scale * edge) for edge in box]

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_run.config.claims import ClaimRow
 from odyssey_run.reports import summary
 from odyssey_run.reports.curves import epochs
 from odyssey_run.reports.page import page as html
 from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.reports.scores import Scores, confused_pairs, per_class
 from odyssey_run.runs.statements import MARK, PENDING
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import RunRecords
 
 PAIRS = 12
 WIDE = 20  # classes from which a confusion matrix needs the whole page
@@ -46,23 +49,16 @@ def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
     return rows
 
 
-def page(
-    records: Sequence[Mapping[str, Any]],
-    points: Mapping[str, Sequence[tuple[int, float]]],
-    scores: Scores,
-    claims: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Path],
-) -> str:
+def page(run: RunRecords, scores: Scores, claims: Sequence[ClaimRow], pictures: Mapping[str, Path]) -> str:
     """The whole page, as HTML.
 
     Args:
-        records: the journal of the training.
-        points: its metrics, name to (step, value).
+        run: the journal of the training.
         scores: answers on the test images.
         claims: rows of ``claims.report``.
         pictures: by name, PNG files.
     """
-    start = next(r for r in records if r["kind"] == "start")
+    points = run.metrics
     whole = len(scores.class_names) > WIDE
     shown = {name: picture(path, CAPTIONS[name], name == "confusion" and whole) for name, path in pictures.items()}
 
@@ -71,7 +67,7 @@ def page(
 
     correct = f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}"
     return html(
-        start["name"],
+        run.name,
         f'<p class="score"><b>{scores.accuracy:.2%}</b> test accuracy: {correct}</p>',
         _claims(claims),
         "<h2>How it learned</h2>",
@@ -85,7 +81,7 @@ def page(
         side_by_side([*figures("classes"), _classes(scores)]),
         "<h2>What it looks at</h2>",
         side_by_side(figures("first_layer")),
-        f"<h2>What was run</h2><dl>{_facts(start, points)}</dl>",
+        f"<h2>What was run</h2><dl>{_facts(run)}</dl>",
     )
 
 
@@ -98,19 +94,18 @@ def _one_epoch(points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     return f"<p>One epoch makes no curve by epochs. Its accuracy: {', '.join(found)}.</p>"
 
 
-def _facts(start: Mapping[str, Any], points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    config, tags = start["config"], start["tags"]
-    last = {name: values[-1][1] for name, values in points.items()}
+def _facts(run: RunRecords) -> str:
+    config, tags, last = run.config, run.start.tags, run.last
     trained = last.get("time/train_s")
     groups = ("model", "data", "loss", "optim", "scheduler", "trainer")
     rows = {group: _arguments(config[group]) for group in groups if group in config} | {
         "seed": str(config["seed"]),
-        "backend": tags.get("odyssey.backend", config["backend"]["name"]),
-        "images": summary.official(tags.get("odyssey.data.official", "")),
-        "data SHA-256": tags.get("odyssey.data.sha256", "")[:16],
-        "code SHA-256": tags.get("odyssey.code.sha256", "")[:16],
+        "backend": tags.get(Tag.BACKEND, config["backend"]["name"]),
+        "images": summary.official(tags.get(Tag.DATA_OFFICIAL, "")),
+        "data SHA-256": tags.get(Tag.DATA_DIGEST, "")[:16],
+        "code SHA-256": tags.get(Tag.CODE_DIGEST, "")[:16],
         "trained": f"{trained:,.1f} s, {last['time/images_per_s']:,.0f} images/s" if trained else "",
-        "command": tags.get("odyssey.command", ""),
+        "command": tags.get(Tag.COMMAND, ""),
     }
     facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v)
     # Known when the run has ended: `statements.conclude` puts it in.
@@ -122,12 +117,12 @@ def _arguments(values: Mapping[str, Any]) -> str:
     return " · ".join(part for part in (values.get("name", ""), rest) if part)
 
 
-def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
+def _claims(claims: Sequence[ClaimRow]) -> str:
     if not claims:
         return ""
     rows = []
     for claim in claims:
-        value = "never came" if claim["value"] is None else f"{claim['value']:.6g}"
+        value = "not recorded" if claim["value"] is None else f"{claim['value']:.6g}"
         verdict = f'<span class="{escape(claim["verdict"])}">{escape(claim["verdict"])}</span>'
         rows.append((escape(claim["metric"]), escape(claim["condition"]), value, verdict))
     return "<h2>What it claimed</h2>" + table(("metric", "expected", "found", "verdict"), rows)

@@ -45,7 +45,7 @@ class Scores:
     @cached_property
     def predicted(self) -> np.ndarray:
         """(N,) int64."""
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1))
 
     @property
     def correct(self) -> int:
@@ -54,14 +54,14 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Their share."""
+        """The share of right answers."""
         return self.correct / len(self.labels)
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """(N,) probability of the answer."""
         apart = self.logits - self.logits.max(axis=1, keepdims=True)
-        return 1 / np.exp(apart, dtype=np.float64).sum(axis=1)
+        return np.asarray(1 / np.exp(apart, dtype=np.float64).sum(axis=1))
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -70,9 +70,10 @@ class Scores:
         return np.bincount(self.labels * classes + self.predicted, minlength=classes**2).reshape(classes, classes)
 
     def mistakes(self, count: int) -> np.ndarray:
-        """Indices of the wrong answers given with most confidence, the surest first."""
+        """Indices of the wrong answers given with most confidence, the most confident first."""
         wrong = np.flatnonzero(self.predicted != self.labels)
-        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:count]
+        order = np.argsort(-self.confidence[wrong], kind="stable")
+        return np.asarray(wrong[order[:count]])
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,7 +84,7 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     right, given, answered = np.diag(confusion).astype(np.float64), confusion.sum(axis=1), confusion.sum(axis=0)
 
     def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.divide(part, whole, out=np.full(len(right), np.nan), where=(whole > 0) & (given > 0))
+        return np.asarray(np.divide(part, whole, out=np.full(len(right), np.nan), where=(whole > 0) & (given > 0)))
 
     precision, recall, f1 = share(right, answered), share(right, given), share(2 * right, given + answered)
     return {"precision": precision, "recall": recall, "f1": f1}

@@ -2,13 +2,15 @@
 
 import io
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_core.files import write_atomic
 from odyssey_run.reports.outputs import MARK
 
 # Okabe and Ito, "Color Universal Design", 2008, in the order in which they are used.
@@ -34,7 +36,16 @@ SETTINGS = {
 }
 
 
-def figure(height: float, width: float = WIDTH, *, left=0.62, right=0.12, top=0.32, bottom=0.45, **gaps) -> Figure:
+def figure(
+    height: float,
+    width: float = WIDTH,
+    *,
+    left: float = 0.62,
+    right: float = 0.12,
+    top: float = 0.32,
+    bottom: float = 0.45,
+    **gaps: float,
+) -> Figure:
     """An empty figure, sizes and margins in inches; made without pyplot, which would keep it.
 
     Margins are given since finding them costs Matplotlib as long as drawing.
@@ -44,9 +55,11 @@ def figure(height: float, width: float = WIDTH, *, left=0.62, right=0.12, top=0.
     return drawn
 
 
-def styled() -> object:
+def styled() -> AbstractContextManager[None]:
     """A context in which figures are made in the house style, whatever a matplotlibrc on this machine asks for."""
-    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    defaults: dict[Any, Any] = {
+        name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")
+    }
     return mpl.rc_context(defaults | SETTINGS)
 
 

@@ -1,9 +1,10 @@
 """A run in a few lines of Markdown, for the top of its page in MLflow."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from odyssey_run.tracking.journal import series
+from odyssey_run.config.claims import ClaimRow
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import RunRecords
 
 
 def official(told: str, after: str = "") -> str:
@@ -17,21 +18,19 @@ def official(told: str, after: str = "") -> str:
     return f"{after}{what}" if what else ""
 
 
-def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]], report: bool) -> str:
+def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     """What was run and what came of it.
 
     Args:
-        records: its journal.
+        run: its journal.
         claims: rows of ``claims.report``.
         report: whether the run has one.
     """
-    start = next(r for r in records if r["kind"] == "start")
-    config, tags = start["config"], start["tags"]
-    last = {name: points[-1][1] for name, points in series(records).items()}
+    config, tags, last = run.config, run.start.tags, run.last
     optim, trainer = config["optim"], config["trainer"]
-    unofficial = ", not the official files" if tags.get("odyssey.data.official") == "false" else ""
+    unofficial = ", not the official files" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""
     lines = [
-        f"**{config['model']['name']}** on **{tags.get('odyssey.data.name', config['data']['name'])}**{unofficial}, "
+        f"**{config['model']['name']}** on **{tags.get(Tag.DATA_NAME, config['data']['name'])}**{unofficial}, "
         f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}, "
         f"seed {config['seed']}.",
         "",
@@ -49,5 +48,5 @@ def note(records: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
     if report:
         lines += ["", "The whole story is in the artifact `report.html`."]
-    lines += ["", f"`{tags.get('odyssey.command', '')}`"]
+    lines += ["", f"`{tags.get(Tag.COMMAND, '')}`"]
     return "\n".join(lines)

@@ -3,11 +3,12 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-TAG = "odyssey.command"
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import Start
+
 _PLAIN = re.compile(r"[A-Za-z_][\w/\-+.$%*@?|:]*")  # what Hydra takes as text without quotes
 
 
@@ -25,16 +26,16 @@ def override(key: str, value: str) -> str:
     return f"{key}={value}" if _PLAIN.fullmatch(value) else f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
-def onward(start: Mapping[str, Any], folder: Path) -> str:
-    """The command that goes on with a run.
+def onward(start: Start, folder: Path) -> str:
+    """The command that continues a run.
 
-    A sweep goes on by its own command, and so does whatever is no training: it begins again.
+    A sweep is continued by its own command, and so is whatever does not train: it begins again.
 
     Args:
         start: the first record of its journal.
         folder: where it is.
     """
-    words, config = shlex.split(start["tags"][TAG])[1:], start["config"]
+    words, config = shlex.split(start.tags[Tag.COMMAND])[1:], start.config
     if "sweep" in config or config["task"]["name"] != "train":
         return line(words)
     name = "auto" if config["run"]["dir"] else folder.name  # the folder is named already

@@ -2,19 +2,21 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from odyssey_run.config.claims import ClaimRow
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import events
 from odyssey_run.runs.events import Listener, Outcome
 from odyssey_run.runs.streams import Lasting
+from odyssey_run.tracking.names import Status
 
 MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
 COLUMNS = (
@@ -39,7 +41,7 @@ class Screen(Listener):
 
     def __init__(self, log: Path, quiet: bool = False):
         self.console = Console(
-            file=Lasting(sys.stdout),
+            file=cast("TextIO", Lasting(sys.stdout)),
             highlight=False,
             emoji=False,
             markup=False,
@@ -136,7 +138,7 @@ class Screen(Listener):
         """How it ended and where the weights are."""
         self.stop_bar()
         self.say()
-        if outcome.status == "FINISHED":
+        if outcome.status == Status.FINISHED:
             found = f"{outcome.test_accuracy:.2%}"
             note = f"{outcome.test_correct:,} of {images:,}, loss {outcome.test_loss:.4f}"
             self.field("test", f"accuracy {found}", note)
@@ -145,10 +147,10 @@ class Screen(Listener):
             self.say(f"{outcome.status} after {outcome.step:,} steps: {outcome.reason}", "bold red")
         self.field("weights", str(weights))
 
-    def claims(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def claims(self, rows: Sequence[ClaimRow]) -> None:
         """A line for each thing that was expected, with what was found."""
         for row in rows:
-            found = "never came" if row["value"] is None else f"{row['value']:.6g}"
+            found = "not recorded" if row["value"] is None else f"{row['value']:.6g}"
             style = "green" if row["verdict"] == "held" else "bold red"
             self.say(f"{'claim':<9}{row['metric']} {row['condition']}: {found}, {row['verdict']}", style)
 

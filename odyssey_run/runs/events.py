@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from odyssey_run.tracking.names import Status
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -93,20 +95,22 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: FINISHED, FAILED or KILLED.
+        status: how.
         exit_code: of the process.
         step: optimizer steps done.
         reason: why it did not finish.
+        pruned: whether a sweep stopped it.
         weights: the last good parameters.
         test_accuracy: share of the test images, None if the run did not get there.
         test_correct: how many that is.
     """
 
-    status: str
+    status: Status
     exit_code: int
     step: int
     weights: dict[str, np.ndarray] = field(repr=False)
     reason: str | None = None
+    pruned: bool = False
     test_accuracy: float | None = None
     test_loss: float | None = None
     test_correct: int | None = None

@@ -5,28 +5,26 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from odyssey_core.checkpoint import stray_files
 from odyssey_core.errors import ConfigError
+from odyssey_core.files import stray_files
+from odyssey_run.config.request import Request
+from odyssey_run.config.schema import FolderConfig
 from odyssey_run.runs.recorded import RUNS
 from odyssey_run.runs.statements import CONFIG, LOG
 from odyssey_run.tracking.journal import FILE_NAME
-
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
 
 
-def check_writable(request: "Request") -> None:
+def check_writable(run: FolderConfig) -> None:
     """Fails before anything is loaded where the run's folder could not be made; leaves nothing behind.
 
     Raises:
         ConfigError: a bad name, a folder that cannot be written or already holds a run.
     """
-    name, wanted = request.run.name, request.run.dir
+    name, wanted = run.name, run.dir
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
     if name is not None and len(name) > LONGEST:
@@ -59,7 +57,7 @@ def _holds(target: Path) -> str | None:
     return f"other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else None
 
 
-def make(request: "Request", base: str, wanted: Path | None = None) -> tuple[Path, str]:
+def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path, str]:
     """Makes the folder; returns it and the run's name, ``<base>-<4 hex>`` unless it is given.
 
     Args:

@@ -10,14 +10,15 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from odyssey_core.data import Dataset
+from odyssey_core.machine import installed_version
 from odyssey_run.config import plugins, sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command
+from odyssey_run.tracking.names import Tag
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
@@ -48,30 +49,30 @@ def identity(config: Mapping[str, Any]) -> str:
 def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
     """What results with this data on this backend rest on, as MLflow tags."""
     return {
-        "odyssey.data.name": dataset.name,
-        "odyssey.data.sha256": dataset.digest,
-        "odyssey.data.official": str(dataset.official).lower(),
-        "odyssey.backend": backend,
+        Tag.DATA_NAME: dataset.name,
+        Tag.DATA_DIGEST: dataset.digest,
+        Tag.DATA_OFFICIAL: str(dataset.official).lower(),
+        Tag.BACKEND: backend,
     }
 
 
 def tags(request: Request) -> dict[str, str]:
     """The program, the machine and the command behind a run, as MLflow tags."""
     folder, commit = _repository()
-    values = {
+    values: dict[str, str] = {
         "mlflow.source.name": "odyssey-run",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
-        command.TAG: command.line(request.overrides),
-        "odyssey.config.sha256": identity(request.config),
-        "odyssey.code.sha256": sources.digest(request.plugins),
+        Tag.COMMAND: command.line(request.overrides),
+        Tag.CONFIG_DIGEST: identity(request.config),
+        Tag.CODE_DIGEST: sources.digest(request.plugins),
         **plugins.tags(request.plugins),
         **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
         **environment_tags(),
     }
     if commit:
         values["mlflow.source.git.commit"] = commit
-        values["odyssey.git.dirty"] = str(bool(_git(folder, "status", "--porcelain"))).lower()
+        values[Tag.DIRTY] = str(bool(_git(folder, "status", "--porcelain"))).lower()
     return values
 
 
@@ -97,7 +98,7 @@ def environment_tags() -> dict[str, str]:
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
         "odyssey.cpu": _cpu(),
-        **{f"odyssey.version.{name}": found for name in PACKAGES if (found := _version(name))},
+        **{f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))},
     }
 
 
@@ -125,13 +126,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

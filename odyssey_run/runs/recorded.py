@@ -21,8 +21,10 @@ from odyssey_core.registry import unknown
 from odyssey_run.config import plugins
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import statements
-from odyssey_run.tracking.journal import FILE_NAME, parse, read, series, whole
+from odyssey_run.tracking.journal import FILE_NAME, first_record, load
 from odyssey_run.tracking.location import Store, resolve
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import RunRecords
 
 RUNS = Path("runs")  # in the working directory
 
@@ -35,8 +37,8 @@ class _Metrics(dict[str, list[tuple[int, float]]]):
 
 
 @dataclass(frozen=True)
-class RecordedRun:
-    """What a run left.
+class RecordedRun(RunRecords):
+    """What a run left: its journal, and what it kept.
 
     Args:
         records: its journal.
@@ -45,40 +47,14 @@ class RecordedRun:
         about: the file's metadata: how to use the weights alone.
     """
 
-    records: list[dict[str, Any]] = field(repr=False)
-    folder: Path | None
-    weights: dict[str, np.ndarray] = field(repr=False)
-    about: dict[str, str] = field(repr=False)
-
-    @cached_property
-    def start(self) -> dict[str, Any]:
-        """The journal's first record."""
-        return next(r for r in self.records if r["kind"] == "start")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The composed configuration."""
-        return self.start["config"]
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return self.start["name"]
-
-    @property
-    def key(self) -> str:
-        """The run's key, which a child names as its parent."""
-        return self.start["run"]
-
-    @cached_property
-    def tags(self) -> dict[str, str]:
-        """With their last values."""
-        return self.start["tags"] | {k: v for r in self.records if r["kind"] == "tags" for k, v in r["values"].items()}
+    folder: Path | None = None
+    weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    about: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def metrics(self) -> dict[str, list[tuple[int, float]]]:
         """Name to (step, value), in the order of the journal."""
-        return _Metrics(series(self.records))
+        return _Metrics(super().metrics)
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -88,7 +64,7 @@ class RecordedRun:
         ``trainer.log_every`` steps; ``train/epoch_loss`` is the mean over the epoch.
         """
         rows: dict[int, dict[str, Any]] = {}
-        for name, points in series(self.records).items():
+        for name, points in self.metrics.items():
             if not name.startswith(("test/", "time/", "system/")):
                 for step, value in points:
                     rows.setdefault(step, {"step": step})[name] = value
@@ -99,32 +75,6 @@ class RecordedRun:
             if "train/epoch_loss" in row:
                 history.append({"epoch": len(history) + 1, **row, **latest})
         return history
-
-    @cached_property
-    def end(self) -> dict[str, Any]:
-        """The record of its end; empty while it runs or where it was cut off."""
-        last = [r for r in self.records if r["kind"] in ("resume", "end")][-1:]
-        return last[0] if last and last[0]["kind"] == "end" else {}
-
-    @property
-    def status(self) -> str | None:
-        """FINISHED, FAILED or KILLED; None while it runs or where it was cut off."""
-        return self.end.get("status")
-
-    @property
-    def reason(self) -> str | None:
-        """Why it did not finish."""
-        return self.end.get("reason")
-
-    @property
-    def run_id(self) -> str | None:
-        """In MLflow."""
-        return next((r["run_id"] for r in self.records if "run_id" in r), None)
-
-    @property
-    def experiment_id(self) -> str | None:
-        """In MLflow."""
-        return next((r["experiment_id"] for r in self.records if "experiment_id" in r), None)
 
     def classifier(self, backend: Backend | None = None) -> Classifier:
         """The trained model, ready to answer; by default on the fast backend.
@@ -180,9 +130,9 @@ class RecordedRun:
         ended = [f"{self.status or 'running'}", *([self.reason] if self.reason else [])]
         ended += [f"test accuracy {points[-1][1]:.2%}" for points in [self.metrics.get("test/accuracy")] if points]
         shown = f"<b>{escape(self.name)}</b>: {escape(', '.join(ended))}<br><code>{escape(str(self.folder))}</code><br>"
-        for name in ("loss", "accuracy") if self.folder else ():
-            picture = self.folder / "plots" / f"{name}.png"
-            if picture.is_file():
+        for name in ("loss", "accuracy"):
+            picture = (self.folder or Path()) / "plots" / f"{name}.png"
+            if self.folder and picture.is_file():
                 data = b64encode(picture.read_bytes()).decode()
                 shown += f'<img width="480" alt="{name}" src="data:image/png;base64,{data}">'
         return shown
@@ -194,7 +144,7 @@ class RecordedRun:
     def _require_weights(self) -> None:
         """Raises DataError where there are none."""
         if not self.weights:
-            hint = "; it is the mean of several, choose one of them" if "odyssey.seeds" in self.tags else ""
+            hint = "; it is the mean of several, choose one of them" if Tag.SEEDS in self.tags else ""
             raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
 
 
@@ -204,7 +154,7 @@ def weights_file(model: str) -> Path:
 
 
 def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
-    """The run that is meant.
+    """Finds a run.
 
     Args:
         run_id: a folder, the name of one under runs/, a run's key, or its id in MLflow.
@@ -241,7 +191,7 @@ def locate(run_id: str) -> Path | None:
     return fitting[0] if fitting else None
 
 
-def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
     """The data that a command means which names none but sets keys of it, as ``data.root=``: those of the run.
 
     Args:
@@ -258,8 +208,8 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, A
     known = {
         name: typed.get(f"tracking.{name}", value) for name, value in known.items()
     }  # the others are refused later
-    store = TrackingConfig(**{name: value if value is None else str(value) for name, value in known.items()})
-    run = find(run_id, store)
+    texts: dict[str, Any] = {name: value if value is None else str(value) for name, value in known.items()}
+    run = find(run_id, TrackingConfig(**texts))
     data = dict(run.config["data"])
     if data["name"] not in DATASETS:
         plugins.require(plugins.recorded(run.tags), f"run_id: {run.name} was trained on {data['name']}")
@@ -270,7 +220,7 @@ def begun(folder: Path) -> bool:
     """Whether a run has written at least its first line there.
 
     Raises:
-        DataError: a first line that is none of this program.
+        DataError: a first line that this program did not write.
     """
     return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
 
@@ -279,20 +229,9 @@ def open_run(folder: Path) -> RecordedRun:
     """The run in a folder, without its weights.
 
     Raises:
-        DataError: a journal that is damaged or is none of this program.
+        DataError: a journal that is damaged, or that this program did not write.
     """
-    return RecordedRun(whole(read(folder / FILE_NAME)[0], folder / FILE_NAME), folder, {}, {})
-
-
-def first_record(journal: Path) -> dict[str, Any] | None:
-    """A journal's first record, without reading the others; None where not even that was written.
-
-    Raises:
-        DataError: a first line that is none of this program.
-    """
-    with open(journal, "rb") as file:
-        line = file.readline()
-    return whole(parse(line, journal), journal)[0] if line.endswith(b"\n") else None
+    return RecordedRun(load(folder / FILE_NAME).records, folder)
 
 
 @contextmanager
@@ -314,8 +253,6 @@ def open_folder(folder: Path) -> RecordedRun:
 
 
 def _read(folder: Path, kept: Path | None) -> RecordedRun:
-    if not begun(folder):
-        raise DataError(f"{folder / FILE_NAME}: says nothing of how the run began")
     run = replace(open_run(folder), folder=kept)
     weights = weights_file(run.config["model"]["name"])
     if not (folder / weights).exists():
@@ -336,12 +273,11 @@ def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
         raise DataError(f"{folder}: has no {statements.FILE}; the run was not made with this version of the program")
     content = listed.read_bytes()
     stated = statements.decode(content, str(listed))
-    told = stated.get("journal") if isinstance(stated.get("journal"), dict) else {}
-    kept, begun_with = (folder / weights).read_bytes(), journal.read_bytes()[: told.get("bytes", 0)]
+    covered = stated["journal"] if isinstance(stated.get("journal"), dict) else {}
     found = {
-        listed: (content, run.tags.get(statements.TAG)),
-        journal: (begun_with, told.get("sha256")),
-        folder / weights: (kept, stated.get(f"files/{weights.as_posix()}")),
+        listed: (content, run.tags.get(Tag.RUN_DIGEST)),
+        journal: (journal.read_bytes()[: covered.get("bytes", 0)], covered.get("sha256")),
+        folder / weights: ((folder / weights).read_bytes(), stated.get(f"files/{weights.as_posix()}")),
     }
     for path, (now, was) in found.items():
         if statements.sha256(now) != was:
@@ -351,8 +287,8 @@ def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
 
 def _is_called(folder: Path, name: str) -> bool:
     with passing_over():
-        records = read(folder / FILE_NAME)[0]
-        return any(name in (r.get("run_id"), r.get("run") if r["kind"] == "start" else None) for r in records)
+        run = open_run(folder) if begun(folder) else None
+        return run is not None and name in (run.run_id, run.key)
     return False
 
 
@@ -373,6 +309,6 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
             if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
                 client.download_artifacts(run_id, path, place)
         run = _read(Path(place), None)
-        if run.tags.get(statements.TAG) != client.get_run(run_id).data.tags.get(statements.TAG):
+        if run.tags.get(Tag.RUN_DIGEST) != client.get_run(run_id).data.tags.get(Tag.RUN_DIGEST):
             raise DataError(f"run_id: {run_id} in {store.shown} has another run digest than its {FILE_NAME} states")
         return run

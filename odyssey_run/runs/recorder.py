@@ -1,27 +1,31 @@
-"""A run as it is recorded, whatever task makes it: its folder, its journal, its screen, and its way to MLflow."""
+"""Records a run: its folder, its journal, its screen, and what sends it to MLflow."""
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
-from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_core.files import write_atomic
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.masking import masked
 from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
-from odyssey_run.processes import StopRequest
+from odyssey_run.config.schema import FolderConfig, TrackingConfig
 from odyssey_run.runs import command, folder, provenance
 from odyssey_run.runs.statements import CONFIG, LOG, conclude
+from odyssey_run.signals import StopRequest
 from odyssey_run.tracking import names
-from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.journal import FILE_NAME, Journal, load
 from odyssey_run.tracking.location import Store, check_driver, resolve
-from odyssey_run.tracking.uploader import Uploader
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import Artifact, Metrics, Model, Registered, Resume, RunRecords, Start, Tags
+from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
 if TYPE_CHECKING:
     from odyssey_run.runs.console import Screen
@@ -30,51 +34,35 @@ DIFF = "uncommitted.diff"
 CHECKPOINTS = "checkpoint*.safetensors"
 UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
 MOST_REFUSALS = 3  # told on the terminal
+PATIENCE = 5.0  # seconds to send a run that failed or was stopped
 
 
-class Session:
-    """One run. Nothing is written before `begin`, so that a mistake leaves nothing behind.
+@dataclass(frozen=True)
+class RunPlan:
+    """A run that has not begun: nothing is written yet, so that a mistake leaves nothing behind.
 
     Args:
         request: what was asked for.
-        uploader: what sends the journal to MLflow; None for a run that is sent by somebody else or not at all.
+        uploader: what sends the journal to MLflow; None for a run that is not sent.
         parent: key of the run that this one is nested under.
         tags: for MLflow, beside those that `begin` is given.
-        place: the folder, where the request does not decide it.
+        folder: the run's, where the request does not decide it.
+        part: whether it is one run of several that another process or run tells of and sends.
         quiet: whether the terminal is left alone; train.log is written all the same.
-
-    Attributes:
-        path: the run's folder.
-        name: for people.
-        key: tells the run from all others, in the journal and as a tag in MLflow.
-        start: what the journal's first line says.
-        status: how it ended; None before.
-        asked: the signal that asked to stop.
-        unsent: MLflow has not all of it.
+        asked: notes the signal that asked to stop.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        uploader: Uploader | None = None,
-        *,
-        parent: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        place: Path | None = None,
-        quiet: bool = False,
-    ):
-        self.request, self.uploader, self.parent, self.place, self.quiet = request, uploader, parent, place, quiet
-        self.own_tags = dict(tags or {})
-        self.asked = StopRequest()
-        self.path, self.name, self.key = Path(), "", ""
-        self.start: dict[str, Any] = {}
-        self.journal: Journal | None = None
-        self.screen: Screen | None = None
-        self.status: str | None = None
-        self.unsent = False
-        self._known: set[tuple[int, str]] = set()
+    request: Request
+    uploader: Uploader | SharedUploader | None = None
+    parent: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    part: bool = False
+    quiet: bool = False
+    asked: StopRequest = field(default_factory=StopRequest)
 
-    def begin(self, base: str, tags: Mapping[str, str]) -> None:
+    @contextmanager
+    def begin(self, base: str, tags: Mapping[str, str]) -> Iterator["RunRecorder"]:
         """Makes the folder and writes the journal's first line.
 
         Args:
@@ -84,149 +72,232 @@ class Session:
         Raises:
             ConfigError: the folder cannot be made, or MLflow will not take the run.
         """
-        request = self.request
-        silent = self._ask()
-        self.path, self.name = folder.make(request, base, self.place)
-        self._open(silent)
-        config = masked(request.config)
-        write_atomic(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
-        process = provenance.process()
-        self.key = f"{self.name}-{process['pid']}-{self.path.stat().st_ctime_ns}"
-        self.start = {
-            "run": self.key,
-            "parent": self.parent,
-            "name": self.name,
-            "config": config,
-            "params": provenance.flatten(config),
-            "tags": {**provenance.tags(request), "odyssey.folder": str(self.path.absolute()), **tags, **self.own_tags},
-            "process": process,
-            "store": self._named_store(),
-        }
-        self.journal.append("start", **self.start)
-        if not self.parent and (diff := provenance.uncommitted()):
-            write_atomic(self.path / DIFF, diff)
-            self.artifact(self.path / DIFF)
-        for plugin in request.plugins:
-            for name, text in plugin.files.items() if plugin.is_file else ():
-                write_atomic(self.path / FOLDER / name, text)
-                self.artifact(self.path / FOLDER / name)
-        self._follow()
+        silent = self._ask(None)
+        path, name = folder.make(self.request, base, self.folder)
+        with self._open(path, silent) as (journal, screen):
+            config = masked(self.request.config)
+            write_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+            process = provenance.process()
+            own = {Tag.FOLDER.value: str(path.absolute()), **tags, **self.tags}
+            start = Start(
+                run=f"{name}-{process['pid']}-{path.stat().st_ctime_ns}",
+                parent=self.parent,
+                name=name,
+                config=config,
+                params=provenance.flatten(config),
+                tags={**provenance.tags(self.request), **own},
+                process=process,
+                store=self._named_store(path),
+            )
+            journal.append(start)
+            with RunRecorder(self, start, journal, screen).recording() as recorder:
+                self._keep_code(recorder)
+                yield recorder
 
-    def resume(self, path: Path) -> None:
-        """Goes on in the folder of a run that did not finish.
+    @contextmanager
+    def resume(self, path: Path) -> Iterator["RunRecorder"]:
+        """Continues the run in a folder, which did not finish.
 
         Raises:
-            ConfigError: another process is still at it, or MLflow will not take the rest of it.
+            ConfigError: another process is still writing it, or MLflow will not take the rest of it.
         """
-        self.path = path
-        records = read(path / FILE_NAME)[0]
-        self.start = next(r for r in records if r["kind"] == "start")
-        self._check_store(records)
-        self._open(self._ask((mlflow_ids(records) or {}).get("run_id")))
-        self.name, self.key = self.start["name"], self.start["run"]
-        self._known = {(r["step"], k) for r in records if r["kind"] == "metrics" for k in r["values"]}
-        self.journal.append("resume", process=provenance.process(), store=self._named_store())
-        self._follow()
+        records = load(path / FILE_NAME)
+        self._check_store(path, records)
+        with self._open(path, self._ask(records.run_id)) as (journal, screen):
+            journal.append(Resume(process=provenance.process(), store=self._named_store(path)))
+            known = {(record.step, name) for record in records.of(Metrics) for name in record.values}
+            with RunRecorder(self, records.start, journal, screen, known).recording() as recorder:
+                yield recorder
 
-    def _ask(self, run_id: str | None = None) -> str | None:
+    def _ask(self, run_id: str | None) -> str | None:
         """Why MLflow does not answer, where it does not. Raises ConfigError where it will not take the run."""
         return self.uploader.ask(run_id) if self.uploader else None
 
-    def _open(self, silent: str | None) -> None:
+    @contextmanager
+    def _open(self, path: Path, silent: str | None) -> Iterator[tuple[Journal, "Screen"]]:
         from odyssey_run.runs.console import Screen  # beside MLflow's import
 
-        self.journal = Journal(self.path / FILE_NAME)
-        self.asked.__enter__()
-        self.screen = Screen(self.path / LOG, self.quiet)
-        if silent:
-            where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"
-            self.screen.say(f"{where}; the run is kept here; to send it later: {self.doctor}", "yellow")
+        journal = Journal(path / FILE_NAME)
+        with self.asked, closing(journal), closing(Screen(path / LOG, self.quiet)) as screen:
+            if self.uploader and silent:
+                where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"
+                how = f"to send it later: {doctor(self.request, self.uploader.store)}"
+                screen.say(f"{where}; the run is kept here; {how}", "yellow")
+            yield journal, screen
 
-    @property
-    def doctor(self) -> str:
-        """The command that sends the run later."""
-        uri = self.uploader.store.shown
-        return command.line(
-            ["task=doctor", *([command.override("tracking.uri", uri)] if self.request.tracking.uri else [])]
-        )
-
-    def _named_store(self) -> dict[str, str] | None:
+    def _named_store(self, path: Path) -> dict[str, str] | None:
         """Where the run is sent, as its journal says it: never with a password."""
         if self.uploader is None:
             return None
-        return {"uri": self.uploader.store.named_in(self.path), "experiment": self.uploader.store.experiment}
+        return {"uri": self.uploader.store.named_in(path), "experiment": self.uploader.store.experiment}
 
-    def _check_store(self, records: list[dict[str, Any]]) -> None:
+    def _check_store(self, path: Path, records: RunRecords) -> None:
         """One store has all of a run, or none has."""
-        before, now = recorded_store(records), self._named_store()
+        before, now = records.store, self._named_store(path)
         if before and now and before["uri"] != now["uri"]:
             raise ConfigError(
-                f"tracking.uri: {self.path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
+                f"tracking.uri: {path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
                 "with its password if it has one, or go on with tracking=none"
             )
 
-    def _follow(self) -> None:
-        if self.uploader:
-            self.uploader.follow(self.path / FILE_NAME)
+    def _keep_code(self, recorder: "RunRecorder") -> None:
+        """Keeps what the code differs in from its commit, and the text of plug-ins."""
+        if not self.parent and (diff := provenance.uncommitted()):
+            recorder.write(DIFF, diff)
+        for plugin in self.request.plugins:
+            for name, text in plugin.files.items() if plugin.is_file else ():
+                recorder.write(f"{FOLDER}/{name}", text)
+
+
+class RunRecorder:
+    """A run that has begun.
+
+    Args:
+        plan: what it was to be.
+        start: the journal's first record.
+        journal: open, with its first record written.
+        screen: for people.
+        known: (step, name) of metrics that the journal has already.
+
+    Attributes:
+        path: the run's folder.
+        key: tells the run from all others, in the journal and as a tag in MLflow.
+        asked: notes the signal that asked to stop.
+        status: how it ended; None before.
+        unsent: whether MLflow has not all of it.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        start: Start,
+        journal: Journal,
+        screen: "Screen",
+        known: Iterable[tuple[int, str]] = (),
+    ):
+        self.plan, self.start, self.journal, self.screen = plan, start, journal, screen
+        self._known = frozenset(known)
+        self.path, self.key, self.asked = journal.path.parent, start.run, plan.asked
+        self.status: Status | None = None
+        self.unsent = False
+
+    @contextmanager
+    def recording(self) -> Iterator["RunRecorder"]:
+        """Sends the run meanwhile and at its end; an exception ends it as failed, or as killed, and is raised again."""
+        try:
+            if self.plan.uploader:
+                self.plan.uploader.follow(self.journal.path)
+            yield self
+            self._upload()
+            if self.onward and not self.plan.part:
+                self.screen.say(f"to go on: {self.onward}", log=False)
+        except BaseException as error:
+            self._fail(error)
+            self._upload(PATIENCE)
+            if self.onward and not self.plan.part:
+                error.add_note(f"to go on: {self.onward}")
+            raise
+
+    def records(self) -> RunRecords:
+        """What the journal says so far."""
+        return load(self.journal.path)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Records finite numbers that belong to an optimizer step; a point that a resumed run repeats is there already.
 
         Times are of the process that ends the run and may come again.
         """
-        fresh = {k: v for k, v in values.items() if (step, k) not in self._known}
+        fresh = {name: value for name, value in values.items() if (step, name) not in self._known}
         if fresh:
-            self.journal.append("metrics", step=step, values=fresh)
+            self.journal.append(Metrics(step=step, values=fresh))
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Adds tags to the run."""
-        self.journal.append("tags", values=dict(values))
+        self.journal.append(Tags(values=dict(values)))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file in the run's folder and records it as an artifact."""
+        write_atomic(self.path / name, content)
+        self.artifact(self.path / name)
 
     def artifact(self, path: Path) -> None:
         """Records a file of the run's folder as an artifact, under the same relative path."""
         relative = path.relative_to(self.path)
-        self.journal.append("artifact", path=relative.as_posix(), folder=relative.parent.as_posix().removeprefix("."))
+        above = relative.parent.as_posix().removeprefix(".")
+        self.journal.append(Artifact(path=relative.as_posix(), folder=above))
 
     def model(self, path: Path, step: int) -> None:
         """Records a folder in the run's as the model after a step, to be registered where the request says so."""
         name = path.relative_to(self.path).as_posix()
-        self.journal.append("model", path=name, step=step, register=self.request.tracking.register)
+        self.journal.append(Model(path=name, step=step, register=self.plan.request.tracking.register))
 
-    def end(self, status: str, reason: str | None = None) -> None:
+    def end(self, status: Status, reason: str | None = None) -> None:
         """Records how the run ended and what it states; nothing is recorded after it, in the log neither."""
         digest = conclude(self.journal, status, reason)
         self.status = status
         self.screen.field("digest", digest, "of all that the run states", log=False)
 
-    def fail(self, error: BaseException) -> None:
-        """Records that an exception ended the run."""
-        if self.journal and not self.status:
-            stopped = isinstance(error, KeyboardInterrupt)
-            self.screen.stop_bar()
-            self.screen.trace(error)
-            reason = told(error) or (str(error) if isinstance(error, OdysseyError) else repr(error))
-            with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
-                self.end("KILLED" if stopped else "FAILED", reason)
-
     @property
     def onward(self) -> str | None:
-        """The command that goes on with a run that was stopped; None where nothing is left to do."""
-        if self.status in (None, "FINISHED"):
+        """The command that continues a run that was stopped; None where nothing is left to do."""
+        if self.status in (None, Status.FINISHED):
             return None
-        stopped = self.status == "KILLED" or "sweep" in self.start["config"]
+        stopped = self.status == Status.KILLED or "sweep" in self.start.config
         return command.onward(self.start, self.path) if stopped or any(self.path.rglob(CHECKPOINTS)) else None
 
     def code(self, code: int) -> int:
         """The exit code of the process: what came of the run, and where that is well whether MLflow has it."""
         return code or (UNSENT if self.unsent else 0)
 
-    def close(self) -> None:
-        """Closes what is open."""
-        if self.screen:
-            self.screen.close()
-        if self.journal:
-            self.journal.close()
-        self.asked.__exit__()
+    def part(self, request: Request, path: Path, *, tags: Mapping[str, str] | None = None) -> RunPlan:
+        """The plan of a run nested under this one, which this one's uploader sends."""
+        uploader = self.plan.uploader and SharedUploader(self.plan.uploader.store, self.plan.uploader.follow)
+        return RunPlan(request, uploader, self.key, tags or {}, path, part=True)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.status:
+            self.screen.stop_bar()
+            self.screen.trace(error)
+            reason = told(error) or (str(error) if isinstance(error, OdysseyError) else repr(error))
+            with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
+                self.end(Status.KILLED if isinstance(error, KeyboardInterrupt) else Status.FAILED, reason)
+
+    def _upload(self, patience: float | None = None) -> None:
+        """Sends the rest of the run, and says where it is in MLflow."""
+        uploader, screen = self.plan.uploader, self.screen
+        if not isinstance(uploader, Uploader):
+            return
+        with screen.waiting("sending the run to MLflow"):
+            complete = uploader.close(patience)
+        refused, journal = uploader.refused, self.journal.path
+        self.unsent = not complete or bool(refused)
+        for line in [*refused[:MOST_REFUSALS], *(["and more"] if len(refused) > MOST_REFUSALS else [])]:
+            print(f"odyssey-run: MLflow does not take {line}; it is in {journal}", file=sys.stderr)
+        if not complete:
+            where = f"the upload to MLflow at {uploader.store.shown} is incomplete ({uploader.fault})"
+            how = f"to send it later: {doctor(self.plan.request, uploader.store)}"
+            print(f"odyssey-run: {where}; the run is complete in {journal}; {how}", file=sys.stderr)
+            return
+        records = self.records()
+        for made in records.of(Registered):
+            screen.field("model", f"version {made.version} of {made.registered}", "in MLflow's registry")
+        if records.created:
+            _show_page(screen, uploader.store, records.created.experiment_id, records.created.run_id)
+
+
+def _show_page(screen: "Screen", store: Store, experiment_id: str, run_id: str) -> None:
+    address = store.address(experiment_id, run_id)
+    if how := store.command():
+        screen.field("mlflow", how, "run this command in this folder, then open the page of the run:", log=False)
+        screen.field("", address, log=False)
+    else:
+        screen.field("mlflow", address, "is the page of the run", log=False)
+
+
+def doctor(request: Request, store: Store) -> str:
+    """The command that sends a run later."""
+    named = [command.override("tracking.uri", store.shown)] if request.tracking.uri else []
+    return command.line(["task=doctor", *named])
 
 
 def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
@@ -240,55 +311,55 @@ def check_places(request: Request, resuming: bool = False, experiment: str | Non
     Raises:
         Faults: a store or a folder that could not be used.
     """
-    faults, store = [], None
-    try:
-        store = resolve(request.tracking, experiment or request.data.name)
-        if store:
-            faults += _wrong_names(store, request)
-            check_driver(store)
-    except ConfigError as error:
-        faults.append(str(error))
-    try:
-        if not resuming:
-            folder.check_writable(request)
-    except ConfigError as error:
-        faults.append(str(error))
+    store, faults = place_faults(request.run, request.tracking, experiment or request.data.name, resuming)
     if faults:
         raise Faults(faults)
     return store
 
 
-def _wrong_names(store: Store, request: Request) -> Iterator[str]:
-    """A line for each name that MLflow will not take; a run's own is checked with its folder."""
-    if fault := names.experiment_fault(store.experiment):
-        yield f"tracking.experiment: {fault}, got {store.experiment[:60]!r}"
-    if request.tracking.register is not None and (fault := names.model_fault(request.tracking.register)):
-        yield f"tracking.register: {fault}, got {request.tracking.register[:60]!r}"
+def place_faults(
+    run: FolderConfig, tracking: TrackingConfig, experiment: str, resuming: bool
+) -> tuple[Store | None, list[str]]:
+    """The store that a run goes to, and a line for each thing that is wrong with it or with the run's folder.
+
+    Args:
+        run: the run's name and folder.
+        tracking: where it goes in MLflow.
+        experiment: where ``tracking`` names none.
+        resuming: the folder is there already.
+    """
+    faults: list[str] = []
+    store = None
+    try:
+        store = resolve(tracking, experiment)
+        if store:
+            if fault := names.experiment_fault(store.experiment):
+                faults.append(f"tracking.experiment: {fault}, got {store.experiment[:60]!r}")
+            if tracking.register is not None and (fault := names.model_fault(tracking.register)):
+                faults.append(f"tracking.register: {fault}, got {tracking.register[:60]!r}")
+            check_driver(store)
+    except ConfigError as error:
+        faults.append(str(error))
+    try:
+        if not resuming:
+            folder.check_writable(run)
+    except ConfigError as error:
+        faults.append(str(error))
+    return store, faults
 
 
 @contextmanager
-def recording(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[Session]:
-    """A session with its own way to MLflow, which begins to open while the caller assembles what it needs.
+def plan_run(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[RunPlan]:
+    """The plan of a run with an uploader of its own, which starts while the caller assembles what the run needs.
 
     Arguments and what is raised are as in `check_places`; nothing has been written then.
     """
     store = check_places(request, resuming, experiment)
     _show_notices()
     uploader = Uploader(store) if store else None
-    session = Session(request, uploader)
     try:
-        yield session
-        _upload(session)
-        if session.onward:
-            session.screen.say(f"to go on: {session.onward}", log=False)
-    except BaseException as error:
-        session.fail(error)
-        _upload(session, patience=5.0)
-        if session.onward:
-            error.add_note(f"to go on: {session.onward}")
-        raise
+        yield RunPlan(request, uploader)
     finally:
-        session.close()
         if uploader:
             uploader.abandon()
 
@@ -300,46 +371,3 @@ def _show_notices() -> None:
         core.addHandler(logging.StreamHandler())
         core.setLevel(logging.INFO)
         core.propagate = False
-
-
-def _upload(session: Session, patience: float | None = None) -> None:
-    uploader, screen = session.uploader, session.screen
-    if uploader is None or session.journal is None:
-        return
-    with screen.waiting("sending the run to MLflow"):
-        complete = uploader.close(patience)
-    journal = session.path / FILE_NAME
-    session.unsent = session.unsent or not complete or bool(uploader.refused)
-    for line in [*uploader.refused[:MOST_REFUSALS], *(["and more"] if len(uploader.refused) > MOST_REFUSALS else [])]:
-        print(f"odyssey-run: MLflow does not take {line}; it is in {journal}", file=sys.stderr)
-    if not complete:
-        where = f"MLflow at {uploader.store.shown} has not all of this run ({uploader.fault})"
-        print(f"odyssey-run: {where}; it is whole in {journal}; to send it later: {session.doctor}", file=sys.stderr)
-        return
-    records = read(journal)[0]
-    for record in records:
-        if "registered" in record:
-            screen.field("model", f"version {record['version']} of {record['registered']}", "in MLflow's registry")
-    if (ids := mlflow_ids(records)) is None:
-        return
-    address = uploader.store.address(ids["experiment_id"], ids["run_id"])
-    if command := uploader.store.command():
-        screen.field("mlflow", command, "run this command in this folder, then open the page of the run:", log=False)
-        screen.field("", address, log=False)
-    else:
-        screen.field("mlflow", address, "is the page of the run", log=False)
-
-
-def recorded_store(records: list[dict[str, Any]]) -> dict[str, str] | None:
-    """Where a journal's run is sent: ``uri`` as `Store.named_in` gives it, and ``experiment``; None for nowhere."""
-    return next((r["store"] for r in reversed(records) if r.get("store")), None)
-
-
-def unsent(records: list[dict[str, Any]]) -> bool:
-    """Whether a journal's run has ended and MLflow has not all of it."""
-    return [r["kind"] for r in records if r["kind"] in ("resume", "end", "sent")][-1:] == ["end"]
-
-
-def mlflow_ids(records: list[dict[str, Any]]) -> dict[str, str] | None:
-    """``run_id`` and ``experiment_id`` of a journal's run in MLflow, None while it has none."""
-    return next((r for r in records if r["kind"] == "tracking" and "run_id" in r), None)

@@ -13,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.checkpoint import stray_files, write_atomic
 from odyssey_core.errors import DataError
+from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.tracking import models
-from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, inside, now, parse, read, series, whole
+from odyssey_run.tracking.journal import FILE_NAME, Journal, inside, load, now
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import MAX_PARAM, Artifact, End, Metrics, Model, Resume, Start, Tags, parse, whole
 
-FILE, TAG = "statements.json", "odyssey.run.sha256"
+FILE = "statements.json"
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
@@ -29,47 +31,46 @@ TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compare
 HELD = (TRAINED, DERIVED, COMPARED)
 
 
-def of_run(folder: Path, content: bytes, end: Mapping[str, Any], children: Mapping[str, str]) -> dict[str, Any]:
+def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) -> dict[str, Any]:
     """The list.
 
     Args:
         folder: holds the files that the journal names.
         content: the journal up to its last end.
-        end: that record: status, reason and time.
+        end: that record.
         children: the runs under it, run digest by key.
 
     Raises:
         DataError: a journal that is none.
     """
-    records = whole(parse(content, folder / FILE_NAME), folder / FILE_NAME)
-    start = records[0]
+    run = whole(parse(content, folder / FILE_NAME), folder / FILE_NAME)
+    start = run.start
     stated: dict[str, Any] = {
-        "name": start["name"],
-        "parent": start["parent"],
-        "status": end["status"],
-        "reason": end["reason"],
-        "began": start["time"],
-        "ended": end["time"],
+        "name": start.name,
+        "parent": start.parent,
+        "status": end.status.value,
+        "reason": end.reason,
+        "began": start.time,
+        "ended": end.time,
         "journal": {"bytes": len(content), "sha256": sha256(content)},
     }
-    stated |= {f"params/{key}": value[:MAX_PARAM] for key, value in start["params"].items()}
-    tags = start["tags"] | {k: v for r in records if r["kind"] == "tags" for k, v in r["values"].items()}
-    stated |= {f"tags/{key}": value for key, value in tags.items() if key != TAG}
-    stated[f"tags/{RUN_TAG}"] = start["run"]
-    if facts := models.facts(start["tags"]):
+    stated |= {f"params/{key}": value[:MAX_PARAM] for key, value in start.params.items()}
+    stated |= {f"tags/{key}": value for key, value in run.tags.items() if key != Tag.RUN_DIGEST}
+    stated[f"tags/{Tag.RUN}"] = start.run
+    if facts := models.facts(start.tags):
         stated["data"] = facts
-    times = {(r["step"], name): r["time"] for r in records if r["kind"] == "metrics" for name in r["values"]}
-    for name, points in series(records).items():
+    times = {(record.step, name): record.time for record in run.of(Metrics) for name in record.values}
+    for name, points in run.metrics.items():
         stated[f"metrics/{name}"] = sorted([step, value, times[step, name]] for step, value in points)
     stated |= {f"children/{key}": value for key, value in children.items()}
-    for record in records:
-        if record["kind"] == "artifact" and record["path"] != FILE:  # of an earlier end
-            stated |= dict(_files(folder, record["path"], "files/"))
-            if record["path"] == CHECKPOINT and end["status"] != "KILLED":
+    for record in run.records:
+        if isinstance(record, Artifact) and record.path != FILE:  # of an earlier end
+            stated |= dict(_files(folder, record.path, "files/"))
+            if record.path == CHECKPOINT and end.status != Status.KILLED:
                 stated[f"files/{CHECKPOINT}"] = None  # MLflow keeps that of an earlier process
-        elif record["kind"] == "model":
-            stated |= dict(_files(folder, record["path"], "models/"))
-            stated[f"models/{record['path']}"] = models.shown(records)
+        elif isinstance(record, Model):
+            stated |= dict(_files(folder, record.path, "models/"))
+            stated[f"models/{record.path}"] = models.shown(run.records)
     return stated
 
 
@@ -118,39 +119,39 @@ def decode(content: bytes, where: str) -> dict[str, Any]:
         DataError: it is no such file.
     """
     try:
-        stated = json.loads(content)
+        stated: dict[str, Any] = json.loads(content)
         if encode(stated) == content:
             return stated
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
-    raise DataError(f"{where}: is no list of statements of this program")
+    raise DataError(f"{where}: is not a list of statements that this program wrote")
 
 
-def conclude(journal: Journal, status: str, reason: str | None) -> str:
+def conclude(journal: Journal, status: Status, reason: str | None) -> str:
     """Ends a run: cleans its folder, makes the list, and writes both to the journal; returns the run digest."""
     folder = journal.path.parent
     for path in stray_files(folder):
         # A run below may still be writing.
         if not any((folder / part / FILE_NAME).exists() for part in path.relative_to(folder).parents if part.name):
             path.unlink(missing_ok=True)
-    records = read(journal.path)[0]
+    run = load(journal.path)
     for name in (CONFIG, LOG):
         if (folder / name).exists():
-            journal.append("artifact", path=name, folder="")
-    begun = max(i for i, record in enumerate(records) if record["kind"] in ("start", "resume"))
-    if not any("odyssey.step" in record["values"] for record in records[begun:] if record["kind"] == "tags"):
-        points = [s for name, found in series(records).items() if not name.startswith(OF_THE_MACHINE) for s, _ in found]
-        journal.append("tags", values={"odyssey.step": str(max(points, default=0))})
-    end = {"status": status, "reason": reason, "time": now()}
-    children = ended_below(folder, records[0]["run"])
+            journal.append(Artifact(path=name, folder=""))
+    begun = max(i for i, record in enumerate(run.records) if isinstance(record, Start | Resume))
+    if not any(Tag.STEP in record.values for record in run.records[begun:] if isinstance(record, Tags)):
+        points = [s for name, found in run.metrics.items() if not name.startswith(OF_THE_MACHINE) for s, _ in found]
+        journal.append(Tags(values={Tag.STEP.value: str(max(points, default=0))}))
+    end = End(status=status, reason=reason, time=now())
+    children = ended_below(folder, run.key)
     stated = encode(of_run(folder, journal.path.read_bytes(), end, children))
     digest = sha256(stated)
     write_atomic(folder / FILE, stated)
     if (report := folder / REPORT).exists():
         write_atomic(report, _pending(report.read_bytes()).replace(MARK + PENDING, MARK + f">{digest}<".encode(), 1))
-    journal.append("artifact", path=FILE, folder="")
-    journal.append("tags", values={TAG: digest})
-    journal.append("end", **end)
+    journal.append(Artifact(path=FILE, folder=""))
+    journal.append(Tags(values={Tag.RUN_DIGEST.value: digest}))
+    journal.append(end)
     return digest
 
 
@@ -159,8 +160,7 @@ def ended_below(folder: Path, key: str) -> dict[str, str]:
     found = {}
     for path in sorted(folder.glob(f"*/{FILE_NAME}")):
         with suppress(DataError):  # one bad journal is no fault of the others
-            records = whole(read(path)[0], path)
-            digests = [r["values"][TAG] for r in records if r["kind"] == "tags" and TAG in r["values"]]
-            if records[0].get("parent") == key and digests:
-                found[records[0]["run"]] = digests[-1]
+            run = load(path)
+            if run.start.parent == key and Tag.RUN_DIGEST in run.tags:
+                found[run.key] = run.tags[Tag.RUN_DIGEST]
     return found

@@ -12,18 +12,18 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
+from odyssey_core.files import write_atomic
 from odyssey_run.config import sources
-from odyssey_run.processes import StopRequest
-from odyssey_run.runs.recorded import begun, first_record
-from odyssey_run.tracking.journal import FILE_NAME, inherit
+from odyssey_run.runs.recorded import begun
+from odyssey_run.signals import StopRequest
+from odyssey_run.sweep.job import Follow, Job, Report
+from odyssey_run.tracking.journal import FILE_NAME, first_record, inherit
 from odyssey_run.tracking.location import Store
 
 PATIENCE = 10  # seconds for the scheduler to answer
@@ -43,7 +43,7 @@ class SchedulerLost(ConfigError):
         super().__init__("sweep.address: the scheduler is gone; start it, and the same command goes on")
 
 
-class Sealed(dict):
+class Sealed(dict[str, Any]):
     """A job that says nothing of itself: Dask writes the arguments of what failed to its logs, passwords among them."""
 
     def __repr__(self) -> str:
@@ -85,17 +85,17 @@ class Cluster:
         self.jobs = jobs or threads
         self._prune, self._stopping = prune, False
         self._executor = self._client.get_executor(pure=False)
-        self._submitted: dict[str, tuple[Future[str | None], Callable[[int, float], bool]]] = {}  # by folder
+        self._submitted: dict[str, tuple[Future[str | None], Report]] = {}  # by folder
         # Not in Dask's own thread: Optuna waits for its database, an answer for a machine that may have died.
         self._answering = ThreadPoolExecutor(thread_name_prefix="answer")
         topic = _topic(self._client.id)
         self._client.subscribe_topic(topic, lambda event: self._answering.submit(self._answer, *event[1]))
 
-    def submit(self, job: dict[str, Any], follow: object, report: Callable[[int, float], bool]) -> "Future[None]":
-        """A future that is done when the run is and its journal lies here, or when it was taken back.
+    def submit(self, job: Job, follow: Follow, report: Report) -> "Future[None]":
+        """A future that is done when the run is and its journal lies here, or when it was cancelled.
 
         Args:
-            job: see `worker.run`.
+            job: what to run.
             follow: not called: the worker sends the run.
             report: asked after each epoch, in another thread, where there is pruning.
 
@@ -156,7 +156,7 @@ class Cluster:
         self._answering.shutdown()
 
 
-def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
+def _run(job: Job, code: str, client: str, asks: bool) -> str | None:
     """On a worker: one run; returns its journal where the sweep's folder is not on this machine."""
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # where numba is not imported yet
     from distributed import get_worker
@@ -167,12 +167,14 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
     if sources.digest() != code:
         raise ConfigError(f"the worker on {socket.gethostname()} has another version of ml-odyssey; install this one")
     folder, own = Path(job["folder"]), get_worker()
-    asked, answers = _running[client, job["folder"]] = StopRequest(), queue.SimpleQueue()
+    asked = StopRequest()
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    _running[client, job["folder"]] = asked, answers
 
     def follow(path: Path) -> None:
         with _lock:
             if client not in _uploaders:
-                _uploaders[client] = Uploader(Store(**job["store"]))
+                _uploaders[client] = Uploader(Store(**(job["store"] or {})))
             _uploaders[client].follow(path)
 
     def report(epoch: int, value: float) -> bool:
@@ -193,7 +195,8 @@ def _run(job: dict[str, Any], code: str, client: str, asks: bool) -> str | None:
     finally:
         del _running[client, job["folder"]]
     sweep, journal = folder.parent, folder / FILE_NAME
-    shared = begun(sweep) and first_record(sweep / FILE_NAME)["run"] == job["parent"]
+    above = first_record(sweep / FILE_NAME) if begun(sweep) else None
+    shared = above is not None and above.run == job["parent"]
     return None if shared or not begun(folder) else journal.read_text()
 
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.command_line import CommandLine
@@ -19,21 +18,24 @@ from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, SweepConfig
 from odyssey_run.runs import command
 from odyssey_run.runs.recorded import RUNS, begun, open_run
-from odyssey_run.runs.recorder import Session, mlflow_ids, recording
+from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import conclude
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
-from odyssey_run.sweep.ledger import Ledger, Result, place, slug, unsent_in
+from odyssey_run.sweep.job import Executor, Follow, Job
+from odyssey_run.sweep.ledger import Ledger, PointStatus, Result, place, slug, unsent_in
 from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
 from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import PAGE, note, publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
-from odyssey_run.sweep.worker import bury
-from odyssey_run.tasks.doctor import end_lost
-from odyssey_run.tracking.journal import FILE_NAME, inherit, read
+from odyssey_run.sweep.worker import record_startup_failure
+from odyssey_run.tracking.client import end_orphans
+from odyssey_run.tracking.journal import FILE_NAME, inherit
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.models import NOTE
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import Sent
+from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
 POLL, PATIENCE = 0.2, 60.0  # seconds
@@ -67,27 +69,31 @@ def sweep(
         folder = _folder(plan.name_of(config, composer.axes, units[0].points[0].request), config.rerun)
         ledger = Ledger(config.metric, config.maximizes, folder, look=not config.rerun)
         store = _store(config, first)
-        if config.dry_run:
+        if executor is None:
             return show_plan(config, units, ledger)
         if rows := _nothing_left(config, folder, units, ledger, store):
             return CLAIM_MISSED if any(row.missed for row in rows) else OK
-        proposals = Listed(units)
+        proposals: Proposals = Listed(units)
         if config.strategy == "tpe":
             folder.mkdir(parents=True, exist_ok=True)
             proposals = Tpe(folder, config, composer)
         request = plan.parent_request(first, units[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
-        with recording(request, resuming=folder.exists()) as session:  # what is proposed is kept there
-            code = Conductor(config, session, folder, executor, proposals, ledger).run()
-        return session.code(code)
+        with plan_run(request, resuming=folder.exists()) as own:  # what is proposed is kept there
+            named = replace(request, run=FolderConfig(f"sweep:{folder.name}", None))
+            begin = replace(own, request=named, folder=folder).begin
+            opened = own.resume(folder) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
+            with opened as recorder:
+                code = Conductor(config, recorder, executor, proposals, ledger).run()
+        return recorder.code(code)
     finally:
         if executor:
             executor.close()
 
 
-def _executor(config: SweepConfig) -> Any:
+def _executor(config: SweepConfig) -> Executor:
     if config.executor == "dask":
-        return Cluster(config.address, config.jobs, config.prune)
+        return Cluster(config.address or "", config.jobs, config.prune)
     from odyssey_core.machine import usable_cores
     from odyssey_run.sweep.pool import Pool
 
@@ -99,9 +105,10 @@ def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
     if config.strategy == "grid":
         return composer.units(space.grid(composer.axes))
     if config.strategy == "random":
-        drawn = list(dict.fromkeys(space.drawn(composer.axes, config.trials, config.seed)))
-        if len(drawn) < config.trials:
-            print(f"{config.trials} points were drawn, {len(drawn)} of them different; each is run once")
+        trials = config.trials or 0
+        drawn = list(dict.fromkeys(space.drawn(composer.axes, trials, config.seed)))
+        if len(drawn) < trials:
+            print(f"{trials} points were drawn, {len(drawn)} of them different; each is run once")
         return composer.units(iter(drawn))
     return composer.units(space.corners(composer.axes))
 
@@ -133,12 +140,13 @@ def _nothing_left(
     config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger, store: Store | None
 ) -> list[Row]:
     """What came of a list of points, shown, where all are done and sent and the sweep has said so; else nothing."""
-    if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != "FINISHED":
+    if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != Status.FINISHED:
         return []
     if store and config.executor != "dask" and unsent_in(folder, store):
         return []
-    found = {point.identity: ledger.find(point) for unit in units for point in unit.points}
-    if not all(found.values()):
+    points = [point for unit in units for point in unit.points]
+    found = {point.identity: result for point in points if (result := ledger.find(point))}
+    if any(point.identity not in found for point in points):
         return []
     print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
     rows = ranked(units, found, config.maximizes)
@@ -151,8 +159,7 @@ class Conductor:
 
     Args:
         config: how to sweep.
-        session: of the sweep's own run; not begun.
-        folder: the sweep's.
+        recorder: of the sweep's own run.
         executor: runs points.
         proposals: says which.
         ledger: knows what is done.
@@ -161,18 +168,17 @@ class Conductor:
     def __init__(
         self,
         config: SweepConfig,
-        session: Session,
-        folder: Path,
-        executor: Any,
+        recorder: RunRecorder,
+        executor: Executor,
         proposals: Proposals,
         ledger: Ledger,
     ):
-        self.config, self.session, self.folder, self.executor = config, session, folder, executor
-        self.proposals, self.ledger = proposals, ledger
+        self.config, self.recorder, self.folder, self.executor = config, recorder, recorder.path, executor
+        self.proposals, self.ledger, self.uploader = proposals, ledger, recorder.plan.uploader
         self.results: dict[str, Result] = {}  # by identity
         self.units: list[Unit] = []
         self._queue: deque[tuple[Unit, Point]] = deque()
-        self._running: dict[Future, tuple[Unit, Point, Path]] = {}
+        self._running: dict[Future[None], tuple[Unit, Point, Path]] = {}
         self._made: list[Path] = []
         self._found = 0
         self._since = int(time.time() * 1000)
@@ -180,18 +186,12 @@ class Conductor:
 
     def run(self) -> int:
         """See `sweep`."""
-        session = self.session
-        if begun(self.folder):
-            session.resume(self.folder)
-            self._send_rest()
-        else:
-            session.place = self.folder
-            session.request = replace(session.request, run=FolderConfig(f"sweep:{self.folder.name}", None))
-            session.begin(self.folder.name, {"odyssey.sweep": self.folder.name})
-        if self.executor.remote and session.uploader:
+        screen = self.recorder.screen
+        self._send_rest()
+        if self.executor.remote and self.uploader:
             self._await_parent()
-        introduce(session.screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
-        with LiveTable(session.screen, self.config, self.proposals.total) as table:
+        introduce(screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
+        with LiveTable(screen, self.config, self.proposals.total) as table:
             self._fill()
             while self._running:
                 table.update(
@@ -200,17 +200,17 @@ class Conductor:
                 done, _ = wait(self._running, POLL, FIRST_COMPLETED)
                 for future in done:
                     table.line(self._finish(future))
-                if session.asked.signum is not None:
+                if self.recorder.asked.signum is not None:
                     self._stop()
                 self._fill()
         return self._conclude()
 
     def _send_rest(self) -> None:
         """Sends what ended in an earlier process that died; workers elsewhere send without noting it here."""
-        uploader = self.session.uploader
-        for path in unsent_in(self.folder, uploader.store) if uploader and not self.executor.remote else ():
-            uploader.follow(path)
-            self._made.append(path.parent)
+        if self.uploader and not self.executor.remote:
+            for path in unsent_in(self.folder, self.uploader.store):
+                self.uploader.follow(path)
+                self._made.append(path.parent)
 
     def _fill(self) -> None:
         """Submits until all workers have something to do."""
@@ -220,7 +220,8 @@ class Conductor:
             if point.identity in {other.identity for _, other, _ in self._running.values()}:
                 later.append(item)  # TPE may propose twice what is being tried
             elif found := self.results.get(point.identity) or self.ledger.find(point):
-                self._found += point.identity not in self.results
+                if point.identity not in self.results:
+                    self._found += 1
                 self.results[point.identity] = found
                 self._tell(unit)
             else:
@@ -234,60 +235,59 @@ class Conductor:
         return self._queue.popleft() if self._queue else None
 
     def _submit(self, unit: Unit, point: Point) -> None:
-        path, uploader = place(self.folder, point), self.session.uploader
-        job = {
+        path, uploader = place(self.folder, point), self.uploader
+        job: Job = {
             "config": point.request.config,
-            "overrides": point.request.overrides,
+            "overrides": list(point.request.overrides),
             "plugins": packed(point.request.plugins),
             "name": slug(point.label),
             "folder": str(path),
-            "parent": self.session.key,
+            "parent": self.recorder.key,
             "sweep": self.folder.name,
             "store": vars(uploader.store) if uploader else None,
             "metric": self.config.metric,
         }
-        follow = uploader.follow if uploader else None
+        follow: Follow = uploader.follow if uploader else lambda path: None
         future = self.executor.submit(job, follow, partial(self.proposals.hopeless, unit))
         self._running[future] = (unit, point, path)
 
-    def _finish(self, future: Future) -> Result:
+    def _finish(self, future: "Future[None]") -> Result:
         unit, point, path = self._running.pop(future)
         if error := future.exception():
             if isinstance(error, SchedulerLost):
                 raise error
             self._bury(point, path, error)
         elif begun(path) and open_run(path).status is None:
-            self._end(path, "KILLED", "taken back before its end")
+            self._end(path, Status.KILLED, "cancelled")
         if begun(path):
             self._made.append(path)
         result = self.ledger.result(point, path)
         if error and result.reason is None:
             result = replace(result, reason=str(error))
-        if self._stopping and result.status == "FAILED" and result.value is None:
-            result = replace(result, status="KILLED")
+        if self._stopping and result.status == PointStatus.FAILED and result.value is None:
+            result = replace(result, status=PointStatus.KILLED)
         self.results[point.identity] = result
         self._tell(unit)
-        if result.status == "FAILED" and self.config.fail_fast:
+        if result.status == PointStatus.FAILED and self.config.fail_fast:
             self._stop()
         return result
 
     def _bury(self, point: Point, path: Path, error: BaseException) -> None:
         if begun(path):
-            self._end(path, "FAILED", str(error))
+            self._end(path, Status.FAILED, str(error))
             return
         request = replace(point.request, run=FolderConfig(slug(point.label), None))
-        tags = {"odyssey.sweep": self.folder.name}
-        parent = self.session
-        bury(Session(request, parent.uploader, parent=parent.key, tags=tags, place=path, quiet=True), error)
+        plan = self.recorder.part(request, path, tags={Tag.SWEEP.value: self.folder.name})
+        record_startup_failure(replace(plan, quiet=True), path, error)
 
-    def _end(self, path: Path, status: str, reason: str) -> None:
+    def _end(self, path: Path, status: Status, reason: str) -> None:
         """Writes the end that a dead worker could not."""
         with suppress(ConfigError):  # its process lives after all, and will say how it ends
             journal = inherit(path / FILE_NAME)
             conclude(journal, status, reason)
             journal.close()
-            if self.session.uploader:  # a dead worker's own is gone with it
-                self.session.uploader.follow(path / FILE_NAME)
+            if self.uploader:  # a dead worker's own is gone with it
+                self.uploader.follow(path / FILE_NAME)
 
     def _tell(self, unit: Unit) -> None:
         if row := Row.of(unit, self.results):
@@ -300,72 +300,73 @@ class Conductor:
 
     def _await_parent(self) -> None:
         """Children that others send look for their parent in MLflow."""
-        with self.session.screen.waiting("beginning the sweep in MLflow"):
+        with self.recorder.screen.waiting("beginning the sweep in MLflow"):
             end = time.monotonic() + PATIENCE
-            while time.monotonic() < end and mlflow_ids(read(self.folder / FILE_NAME)[0]) is None:
+            while time.monotonic() < end and self.recorder.records().created is None:
                 time.sleep(POLL)
 
     def _drain(self) -> list[str]:
         """Waits until MLflow has the runs, as long as it takes any; returns what is wrong where it has not."""
-        if not self.session.uploader:
+        if not self.uploader:
             return []
-        with self.session.screen.waiting("sending the runs to MLflow"):
+        with self.recorder.screen.waiting("sending the runs to MLflow"):
             if self.executor.remote:
-                return [*self.executor.flush(), *self._end_lost()]
+                return [*self.executor.flush(), *self._end_orphans(self.uploader)]
             left, moved = deque(self._made), time.monotonic()
             while left and time.monotonic() < moved + PATIENCE:
-                if any(r["kind"] == "sent" for r in open_run(left[0]).records[-1:]):
+                if isinstance(open_run(left[0]).records[-1], Sent):
                     left.popleft()
                     moved = time.monotonic()
                 else:
                     time.sleep(POLL)
         return []  # the end of the sweep's own run tells of the rest
 
-    def _end_lost(self) -> list[str]:
+    def _end_orphans(self, uploader: Uploader | SharedUploader) -> list[str]:
         """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
         folders = [result.folder for result in self.results.values() if begun(result.folder)]
         journals = {open_run(folder).key: folder / FILE_NAME for folder in folders}
-        uploader = self.session.uploader
         try:
-            if parent := mlflow_ids(read(self.folder / FILE_NAME)[0]):
-                end_lost(uploader.store, parent, self._since, journals, uploader.follow)
+            if parent := self.recorder.records().created:
+                end_orphans(uploader.store, parent, self._since, journals, uploader.follow)
         except ConfigError as error:
             return [str(error)]
         return []
 
     def _conclude(self) -> int:
         """The leaderboard, and the end of the sweep's own run."""
-        session, screen = self.session, self.session.screen
+        recorder, screen = self.recorder, self.recorder.screen
         rows = ranked(self.units, self.results, self.config.maximizes)
-        wrong = ("FAILED",) if self._stopping else ("FAILED", "KILLED")  # by somebody else
+        stopped = () if self._stopping else (PointStatus.KILLED,)  # by somebody else
+        wrong = (PointStatus.FAILED, *stopped)
         failed = [result for result in self.results.values() if result.status in wrong]
-        best = rows[0] if rows and rows[0].status == "FINISHED" else None
+        best = rows[0] if rows and rows[0].status == PointStatus.FINISHED else None
         show_top(screen, rows, self.config, self._found)
         if (different := len({unit.assignment for unit in self.units})) < len(self.units):
             screen.say(f"{len(self.units)} points were proposed, {different} of them different; each was run once")
         if best:
             for path in publish(self.folder, rows, self.config):
-                session.artifact(path)
-            session.metrics(len(rows), {f"best/{self.config.metric}": best.value})
-            session.tags({"odyssey.sweep.best": best.label})
+                recorder.artifact(path)
+            if best.value is not None:
+                recorder.metrics(len(rows), {f"best/{self.config.metric}": best.value})
+            recorder.tags({Tag.BEST.value: best.label})
             screen.field("report", str(self.folder / PAGE))
-            named = [word for p in session.request.plugins if p.is_file for word in (FLAG, str(p.path))]
+            named = [word for p in recorder.plan.request.plugins if p.is_file for word in (FLAG, str(p.path))]
             screen.field("best", command.line([*named, "--config-dir", str(self.folder), "experiment=best"]))
         for result in failed:
             line = f"{result.point.label}: {result.reason}; see {result.folder}"
             screen.log(line)
             print(f"odyssey-run: {line}", file=sys.stderr)
-        for fault in self._drain():
-            print(f"odyssey-run: MLflow has not all of the runs: {fault}", file=sys.stderr)
-            session.unsent = True
+        faults = self._drain()
+        for fault in faults:
+            print(f"odyssey-run: the upload of the runs to MLflow is incomplete: {fault}", file=sys.stderr)
         if rows:  # with links to runs in MLflow, which has them now
-            session.tags({NOTE: note(rows, self.config)})
-        number = session.asked.signum
+            recorder.tags({Tag.NOTE.value: note(rows, self.config)})
+        number = recorder.asked.signum
         if number is not None:
-            session.end("KILLED", f"stopped by {signal.Signals(number).name}")
+            recorder.end(Status.KILLED, f"stopped by {signal.Signals(number).name}")
             return 128 + number
         if failed:
-            session.end("FAILED", f"{len(failed)} of {len(self.results)} runs failed")
+            recorder.end(Status.FAILED, f"{len(failed)} of {len(self.results)} runs failed")
             return FAILED
-        session.end("FINISHED")
-        return CLAIM_MISSED if any(row.missed for row in rows) else OK
+        recorder.end(Status.FINISHED)
+        return CLAIM_MISSED if any(row.missed for row in rows) else UNSENT if faults else OK

@@ -4,19 +4,34 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from odyssey_run.config import sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
-from odyssey_run.runs.recorded import RUNS, begun, first_record, open_run, passing_over
-from odyssey_run.runs.recorder import recorded_store, unsent
+from odyssey_run.runs.recorded import RUNS, begun, open_run, passing_over
 from odyssey_run.sweep.plan import Point
-from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import End
 
-PRUNED = "odyssey.pruned"
 LABEL_LENGTH = 80
+
+
+class PointStatus(StrEnum):
+    """What became of a point of a sweep, in the order of a leaderboard."""
+
+    FINISHED = "FINISHED"
+    PRUNED = "PRUNED"
+    KILLED = "KILLED"
+    FAILED = "FAILED"
+
+    @property
+    def rank(self) -> int:
+        """Its place in the order."""
+        return list(PointStatus).index(self)
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Result:
     Args:
         point: which.
         folder: of its run.
-        status: FINISHED, FAILED, KILLED, or PRUNED.
+        status: what became of it.
         reason: why it did not finish.
         value: of the sweep's metric.
         last: the last value of each metric.
@@ -35,7 +50,7 @@ class Result:
 
     point: Point
     folder: Path
-    status: str
+    status: PointStatus
     reason: str | None = None
     value: float | None = None
     last: Mapping[str, float] = field(default_factory=dict, repr=False)
@@ -64,7 +79,7 @@ class Ledger:
         for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if look else ():
             with passing_over():
                 if start := first_record(path):
-                    key = tuple(start["tags"].get(f"odyssey.{what}.sha256") for what in ("config", "code"))
+                    key = start.tags.get(Tag.CONFIG_DIGEST, ""), start.tags.get(Tag.CODE_DIGEST, "")
                     self._known.setdefault(key, []).append(path.parent)
 
     def find(self, point: Point) -> Result | None:
@@ -73,17 +88,17 @@ class Ledger:
         for folder in self._known.get(key, ()):
             with passing_over():
                 run = open_run(folder)
-                over = run.status == "FINISHED" or (PRUNED in run.tags and folder.parent == self._pruned)
-                if over and run.tags.get("odyssey.data.sha256") == self._digest(point.request):
+                over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
+                if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
                     return self.result(point, folder)
         return None
 
     def result(self, point: Point, folder: Path) -> Result:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
         if not begun(folder):
-            return Result(point, folder, "FAILED", "it left no journal")
+            return Result(point, folder, PointStatus.FAILED, "it left no journal")
         run = open_run(folder)
-        end = next((r for r in reversed(run.records) if r["kind"] == "end"), {})
+        ended = [each.reason for each in run.of(End)]
         curve = run.metrics.get(self.metric, ())
         value = curve[-1][1] if curve else None
         if curve and self.metric.startswith("val/") and point.request.trainer.keep == "best":
@@ -92,11 +107,11 @@ class Ledger:
         return Result(
             point,
             folder,
-            "PRUNED" if PRUNED in run.tags else run.status or "FAILED",
-            end.get("reason"),
+            PointStatus.PRUNED if Tag.PRUNED in run.tags else PointStatus(run.status or Status.FAILED),
+            ended[-1] if ended else None,
             value,
             last,
-            run.tags.get("odyssey.weights.sha256"),
+            run.tags.get(Tag.WEIGHTS_DIGEST),
         )
 
     def seconds(self, request: Request) -> float | None:
@@ -107,7 +122,7 @@ class Ledger:
                 run = open_run(folder)
                 config, last = run.config, run.metrics.get("time/run_s")
                 alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
-                if last and run.status == "FINISHED" and all(a == b for a, b in alike):
+                if last and run.status == Status.FINISHED and all(a == b for a, b in alike):
                     steps = config["trainer"]["max_steps"], request.trainer.max_steps
                     share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
                     found.append(last[-1][1] * share)
@@ -130,7 +145,7 @@ def place(sweep: Path, point: Point) -> Path:
         if not begun(folder):
             return folder
         run = open_run(folder)
-        if run.status in (None, "KILLED") and PRUNED not in run.tags and "odyssey.data.sha256" in run.tags:
+        if run.status in (None, Status.KILLED) and Tag.PRUNED not in run.tags and Tag.DATA_DIGEST in run.tags:
             return folder
         count += 1
 
@@ -140,9 +155,8 @@ def unsent_in(sweep: Path, store: Store) -> list[Path]:
     found = []
     for path in (sweep / FILE_NAME, *sorted(sweep.glob(f"*/{FILE_NAME}"))):
         with passing_over():
-            records = open_run(path.parent).records if begun(path.parent) else []
-            named = recorded_store(records)
-            if named and named["uri"] == store.named_in(path.parent) and unsent(records):
+            run = open_run(path.parent) if begun(path.parent) else None
+            if run and run.store and run.store["uri"] == store.named_in(path.parent) and run.unsent:
                 found.append(path)
     return found
 

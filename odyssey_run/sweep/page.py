@@ -7,6 +7,7 @@ from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports.page import page as html_page
 from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.sweep import space
+from odyssey_run.sweep.ledger import PointStatus
 from odyssey_run.sweep.plots import Picture, draw
 from odyssey_run.sweep.ranking import Row, number, tally
 
@@ -47,7 +48,7 @@ def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[s
 def _reasons(rows: list[Row]) -> str:
     """A line for each point that failed."""
     lines = []
-    for row in (row for row in rows if row.status == "FAILED"):
+    for row in (row for row in rows if row.status == PointStatus.FAILED):
         reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
         lines.append(f"<li>{escape(row.label)}: {escape('; '.join(reasons))}</li>")
     return f"<h2>What failed</h2><ul>{''.join(lines)}</ul>" if lines else ""
@@ -55,6 +56,6 @@ def _reasons(rows: list[Row]) -> str:
 
 def _ending(row: Row) -> str:
     """How a point ended that is not all that was hoped for; empty for any other."""
-    if row.status == "FINISHED":
+    if row.status == PointStatus.FINISHED:
         return "misses what is expected" if row.missed else ""
     return row.status.lower()

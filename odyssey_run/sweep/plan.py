@@ -198,7 +198,8 @@ class Composer:
 
     def _value(self, key: str, text: str) -> Any:
         if (key, text) not in self._values:
-            self._values[key, text] = self._parse(key, text).value()
+            override = self._parse(key, text)
+            self._values[key, text] = override.value() if override else text
         return self._values[key, text]
 
 

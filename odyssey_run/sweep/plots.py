@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,7 @@ from odyssey_run.reports import curves, style
 from odyssey_run.reports.curves import Series
 from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
-from odyssey_run.sweep.ledger import Result
+from odyssey_run.sweep.ledger import PointStatus, Result
 from odyssey_run.sweep.ranking import Row
 
 BARS = 30
@@ -40,8 +41,8 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture
         rows: the best first.
         config: for the metric.
     """
-    valued = [row for row in rows if row.value is not None and row.status in ("FINISHED", "PRUNED")]
-    failed = [row for row in rows if row.status == "FAILED"]
+    valued = [row for row in rows if row.value is not None and row.status in (PointStatus.FINISHED, PointStatus.PRUNED)]
+    failed = [row for row in rows if row.status == PointStatus.FAILED]
     keys = [key for key, _ in rows[0].unit.assignment]
     many = f"The {BEST} best of {len(valued)} points" if len(valued) > BEST else "All points that finished"
     shown = f"{many}{', and what failed' * bool(failed)}."
@@ -107,8 +108,8 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
     for ax, key in zip(axes.flat, keys, strict=False):
         texts, lost = ([dict(row.unit.assignment)[key] for row in part] for part in (rows, failed))
         scale = _Scale([*texts, *lost])
-        for status, colour in (("FINISHED", style.BLUE), ("PRUNED", "0.75")):
-            chosen = [(scale.at(t), row.value) for t, row in zip(texts, rows, strict=True) if row.status == status]
+        for status, colour in ((PointStatus.FINISHED, style.BLUE), (PointStatus.PRUNED, "0.75")):
+            chosen = [(scale.at(t), row.height) for t, row in zip(texts, rows, strict=True) if row.status == status]
             ax.scatter(*zip(*chosen, strict=True) if chosen else ([], []), s=22, color=colour, label=status.lower())
         # At the bottom, whatever the values of the others.
         ax.plot([scale.at(t) for t in lost], [0.02] * len(lost), "x", color="black", transform=ax.get_xaxis_transform())
@@ -121,7 +122,7 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
         ax.set_visible(False)
     for line in axes:
         line[0].set_ylabel(config.metric)
-    if any(row.status == "PRUNED" for row in rows):
+    if any(row.status == PointStatus.PRUNED for row in rows):
         axes.flat[0].legend()
     return figure
 
@@ -130,14 +131,16 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     figure = _figure(1.6 * (len(keys) + 1) + 1, 4)
     ax = figure.subplots()
     scales = {key: _Scale([dict(row.unit.assignment)[key] for row in rows]) for key in keys}
-    values = [row.value for row in rows]
+    values = [row.height for row in rows]
     span = (min(values), max(values))
     norm, colours = Normalize(*span), mpl.colormaps["viridis"]
     for row in reversed(rows):  # the best on top
         own = dict(row.unit.assignment)
-        last = 0.5 if span[0] == span[1] else (row.value - span[0]) / (span[1] - span[0])
+        last = 0.5 if span[0] == span[1] else (row.height - span[0]) / (span[1] - span[0])
         heights = [*(scales[key].share(own[key]) for key in keys), last]
-        ax.plot(heights, color=colours(norm(row.value)), alpha=0.85, lw=1 if row.status == "FINISHED" else 0.5)
+        ax.plot(
+            heights, color=colours(norm(row.height)), alpha=0.85, lw=1 if row.status == PointStatus.FINISHED else 0.5
+        )
     for x, key in enumerate(keys):
         ax.axvline(x, color="0.4", lw=0.8)
         shown = sorted(scales[key].texts, key=scales[key].share)
@@ -162,14 +165,14 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     figure = _figure(style.WIDTH, 2.9 + 0.17 * len(rows))
     axes = figure.subplots()
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        look = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--"}
+        look: dict[str, Any] = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--"}
         marker, said = ("o", label) if i < len(best) else ("x", f"{label}: failed")
         for seed, series in enumerate(map(_series, row.results)):
             points, ends = series.get(name, ()), series.get("train/epoch_loss", ())
             x = [step / ends[0][0] for step, _ in points] if ends else []
             y = [value for _, value in points][: len(x)]
             axes.plot(x, y, marker=marker, ms=3, label=None if seed else said, **look)
-    if not any(len(line.get_ydata()) for line in axes.lines):
+    if not any(np.asarray(line.get_ydata()).size for line in axes.lines):
         return None
     if name.endswith("loss"):
         curves.scale_loss(axes)
@@ -190,10 +193,21 @@ def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     ax = figure.subplots()
     places = np.arange(len(shown))[::-1]
     ax.errorbar(
-        [row.value for row in shown], places, xerr=[row.spread for row in shown], fmt="o", capsize=3, color=style.BLUE
+        [row.height for row in shown],
+        places,
+        xerr=[row.spread or 0.0 for row in shown],
+        fmt="o",
+        capsize=3,
+        color=style.BLUE,
     )
     for place, row in zip(places, shown, strict=True):
-        ax.plot([result.value for result in row.results], [place] * len(row.results), ".", color="0.6", ms=4)
+        ax.plot(
+            [math.nan if result.value is None else result.value for result in row.results],
+            [place] * len(row.results),
+            ".",
+            color="0.6",
+            ms=4,
+        )
     ax.set_yticks(places, labels, fontsize=8)
     ax.set_xlabel(f"{config.metric}, mean ± standard deviation of {len(shown[0].results)} seeds")
     ax.grid(axis="y", visible=False)

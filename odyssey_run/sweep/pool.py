@@ -1,21 +1,14 @@
 """Worker processes on this machine, behind the Executor idea: submit a job, get a future."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from odyssey_core.child_process import Child
 from odyssey_core.machine import usable_cores
+from odyssey_run.sweep.job import Follow, Job, Report
 
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from odyssey_run.sweep.worker import serve; serve()"
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ATTEMPTS = 2
 
@@ -46,13 +39,11 @@ class Pool:
         # Before there is anything to do, so that imports pass beside the planning.
         self._spare = [self._start() for _ in range(jobs)]
 
-    def submit(
-        self, job: dict[str, Any], follow: Callable[[Path], None], report: Callable[[int, float], bool]
-    ) -> "Future[None]":
+    def submit(self, job: Job, follow: Follow, report: Report) -> "Future[None]":
         """A future that is done when the run is; it holds WorkerDied where the workers did not survive it.
 
         Args:
-            job: see `worker.run`.
+            job: what to run.
             follow: called with the path of the run's journal, in another thread.
             report: asked after each epoch, in another thread.
         """
@@ -62,13 +53,17 @@ class Pool:
         """Asks the runs in progress to end as killed."""
         self._stopping = True
         for worker in list(self._workers):
-            worker.process.terminate()
+            worker.terminate()
+
+    def flush(self) -> list[str]:
+        """Does nothing: the sweep sends the runs itself."""
+        return []
 
     def close(self) -> None:
         """Ends the workers at once."""
         self._stopping = True
         for worker in list(self._workers):
-            worker.process.kill()
+            worker.kill()
         self._threads.shutdown()
         for worker in self._workers:
             worker.close()
@@ -78,7 +73,7 @@ class Pool:
         self._workers.add(worker)
         return worker
 
-    def _drive(self, job: dict[str, Any], follow: Callable, report: Callable) -> None:
+    def _drive(self, job: Job, follow: Follow, report: Report) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             if self._stopping:
                 return
@@ -89,8 +84,7 @@ class Pool:
                 return
             except Exception as error:
                 self._own.worker = None
-                worker.process.kill()
-                worker.process.wait()  # until then it holds its run's journal
+                worker.kill()  # until its end it holds its run's journal
                 if not isinstance(error, WorkerDied) or (attempt == ATTEMPTS and not self._stopping):
                     raise
 
@@ -100,51 +94,34 @@ class _Worker:
 
     def __init__(self, threads: int):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        apart = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is the sweep's to answer
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", START, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=os.environ | dict.fromkeys(THREADS, str(threads)),
-            **apart,
-        )
+        # Ctrl-C is the sweep's to answer.
+        variables = dict.fromkeys(THREADS, str(threads))
+        self._child = Child("odyssey_run.sweep.worker:serve", environment=variables, errors=self._errors, apart=True)
+        self.terminate, self.kill = self._child.terminate, self._child.kill
 
-    def run(self, job: dict[str, Any], follow: Callable, report: Callable) -> None:
+    def run(self, job: Job, follow: Follow, report: Report) -> None:
         """Gives it a job and waits for the end.
 
         Raises:
             WorkerDied: it ended first.
         """
-        self._say(job)
-        for line in self.process.stdout:
-            if not line.endswith(b"\n"):
-                break
-            said = json.loads(line)
+        self._child.say(job)
+        while (said := self._child.hear()) is not None:
             if said["kind"] == "done":
                 return
             if said["kind"] == "follow":
                 follow(Path(said["path"]))
             else:
-                self._say({"hopeless": report(said["epoch"], said["value"])})
+                self._child.say({"hopeless": report(said["epoch"], said["value"])})
         raise WorkerDied(self._ending())
 
-    def _say(self, what: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):  # its end shows in what it says
-            self.process.stdin.write(json.dumps(what).encode() + b"\n")
-            self.process.stdin.flush()
-
     def _ending(self) -> str:
-        code = self.process.wait()
+        how = self._child.ending()
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return "; ".join([f"its worker {how}", *last])
 
     def close(self) -> None:
         """Ends it."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self._errors):
-            with suppress(BrokenPipeError):
-                pipe.close()
+        self._child.close()
+        self._errors.close()

@@ -7,11 +7,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
 from odyssey_run.config.schema import SweepConfig
+from odyssey_run.sweep.ledger import PointStatus
 from odyssey_run.sweep.plan import Composer, Unit
 from odyssey_run.sweep.space import Assignment, Axis
 
@@ -31,8 +32,8 @@ class Proposals(Protocol):
     def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
         """Whether a run with this value after so many epochs should stop; asked from any thread."""
 
-    def tell(self, unit: Unit, status: str, value: float | None) -> None:
-        """What became of one: FINISHED, FAILED, PRUNED, or KILLED where the sweep was stopped."""
+    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
+        """What became of one: it is KILLED where the sweep was stopped."""
 
 
 class Listed:
@@ -54,7 +55,7 @@ class Listed:
         """Never."""
         return False
 
-    def tell(self, unit: Unit, status: str, value: float | None) -> None:
+    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
         """Changes nothing."""
 
 
@@ -78,16 +79,16 @@ class Tpe:
 
     def __init__(self, folder: Path, config: SweepConfig, composer: Composer):
         self._optuna = _import_optuna()
-        self._config, self._composer, self.total = config, composer, config.trials
+        self._config, self._composer, self.total = config, composer, config.trials or 0
         self._lock = threading.Lock()
         self._axes = {axis.key: axis for axis in composer.axes}
         with _quiet():
             self._study = self._open(folder / HISTORY)
             self._begun, self._again = self._earlier()
-        self._left = config.trials - len(self._begun) - len(self._again)
-        self._trials = {}
+        self._left = self.total - len(self._begun) - len(self._again)
+        self._trials: dict[int | None, Any] = {}
 
-    def _earlier(self):
+    def _earlier(self) -> tuple[list[Any], list[Any]]:
         """Trials that an earlier command began, and those it finished; what failed is to be asked for once more."""
         states, study = self._optuna.trial.TrialState, self._study
         trials = study.get_trials(deepcopy=False)
@@ -103,7 +104,7 @@ class Tpe:
         begun = [t for t in trials if t.state == states.RUNNING and t.params.keys() == self._axes.keys()]
         return begun, [t for t in trials if t.state in (states.COMPLETE, states.PRUNED)]
 
-    def _open(self, file: Path):
+    def _open(self, file: Path) -> Any:
         optuna, config = self._optuna, self._config
         storage = f"sqlite:///{file.absolute()}"
         name = sources.digest()[:12]  # what other code made of a point says little
@@ -147,16 +148,20 @@ class Tpe:
             median = statistics.median(others)
             return not (value >= median if self._config.maximizes else value <= median)
 
-    def tell(self, unit: Unit, status: str, value: float | None) -> None:
+    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
         """See `Proposals`."""
         states = self._optuna.trial.TrialState
-        state = {"FINISHED": states.COMPLETE, "PRUNED": states.PRUNED, "FAILED": states.FAIL}.get(status)
+        state = {
+            PointStatus.FINISHED: states.COMPLETE,
+            PointStatus.PRUNED: states.PRUNED,
+            PointStatus.FAILED: states.FAIL,
+        }.get(status)
         with self._lock, _quiet():
             if state is not None:
                 value = value if state == states.COMPLETE else None
                 self._study.tell(unit.trial, value, state, skip_if_finished=True)
 
-    def _distribution(self, axis: Axis):
+    def _distribution(self, axis: Axis) -> Any:
         make = self._optuna.distributions
         if axis.ordered:
             return make.IntDistribution(0, len(axis.values) - 1)
@@ -166,7 +171,7 @@ class Tpe:
             return make.IntDistribution(int(axis.low), int(axis.high), log=axis.log)
         return make.FloatDistribution(axis.low, axis.high, log=axis.log)
 
-    def _assignment(self, params: dict) -> Assignment:
+    def _assignment(self, params: dict[str, Any]) -> Assignment:
         texts = []
         for key, axis in self._axes.items():
             value = params[key]
@@ -174,7 +179,7 @@ class Tpe:
         return tuple(texts)
 
 
-def _import_optuna():
+def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from odyssey_run.config import claims
-from odyssey_run.sweep.ledger import Result
+from odyssey_run.sweep.ledger import PointStatus, Result
 from odyssey_run.sweep.plan import Unit
-
-ORDER = ("FINISHED", "PRUNED", "KILLED", "FAILED")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Row:
 
     unit: Unit
     results: tuple[Result, ...] = field(repr=False)
-    status: str
+    status: PointStatus
     value: float | None
     spread: float | None
     test: float | None
@@ -41,14 +39,14 @@ class Row:
         own = tuple(results[point.identity] for point in unit.points if point.identity in results)
         if len(own) < len(unit.points):
             return None
-        values = [result.value for result in own]
-        whole = None not in values
+        values = [result.value for result in own if result.value is not None]
+        complete = len(values) == len(own)
         return cls(
             unit,
             own,
-            max((result.status for result in own), key=ORDER.index),
-            _mean(values),
-            statistics.stdev(values) if whole and len(values) > 1 else None,
+            max((result.status for result in own), key=lambda status: status.rank),
+            _mean([result.value for result in own]),
+            statistics.stdev(values) if complete and len(values) > 1 else None,
             _mean([result.last.get("test/accuracy") for result in own]),
             math.fsum(result.seconds or 0.0 for result in own),
         )
@@ -59,9 +57,14 @@ class Row:
         return self.unit.label or "the configuration as it is"
 
     @property
+    def height(self) -> float:
+        """The value as it is drawn; nan where there is none."""
+        return math.nan if self.value is None else self.value
+
+    @property
     def missed(self) -> bool | None:
         """Whether the mean over the seeds misses a claim; None where nothing is claimed, or a run did not finish."""
-        if not self.unit.expect or self.status != "FINISHED":
+        if not self.unit.expect or self.status != PointStatus.FINISHED:
             return None
         found = claims.report(claims.read(self.unit.expect), claims.means([result.last for result in self.results]))
         return any(claim["verdict"] != claims.HELD for claim in found)
@@ -73,7 +76,7 @@ def ranked(units: Iterable[Unit], results: Mapping[str, Result], maximizes: bool
     rows = {unit.assignment: row for unit in units if (row := Row.of(unit, results))}
 
     def place(row: Row) -> tuple[int, float]:
-        return ORDER.index(row.status), math.inf if row.value is None else sign * row.value
+        return row.status.rank, math.inf if row.value is None else sign * row.value
 
     return sorted(rows.values(), key=place)
 
@@ -89,4 +92,5 @@ def number(metric: str, value: float | None) -> str:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    return None if None in values else math.fsum(values) / len(values)
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None

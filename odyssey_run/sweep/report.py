@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_core.files import write_atomic
 from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.provenance import NO_RESULT
 from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
+from odyssey_run.sweep.ledger import PointStatus
 from odyssey_run.sweep.ranking import Row, number, tally
 
 PAGE = "leaderboard.html"
@@ -85,7 +86,11 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         addresses = [f"#/experiments/{run.experiment_id}/runs/{run.run_id}" for run in runs if run.run_id]
         label = row.label.replace("|", "\\|")
         point = f"[{label}]({addresses[0]})" if addresses else label
-        value = number(config.metric, row.value) if row.status in ("FINISHED", "PRUNED") else row.status.lower()
+        value = (
+            number(config.metric, row.value)
+            if row.status in (PointStatus.FINISHED, PointStatus.PRUNED)
+            else row.status.lower()
+        )
         lines.append(f"| {place} | {point} | {value} | {number('test/accuracy', row.test)} |")
     rest = f"and {len(rows) - NOTED} more, " if len(rows) > NOTED else ""
     return "\n".join([*lines, "", f"{rest}with pictures in the artifact `{PAGE}`."])
@@ -103,4 +108,4 @@ def best_yaml(folder: Path, row: Row) -> str:
         f"# the best of its sweep: {row.label}\n"
         f"# odyssey-run --config-dir {folder} experiment=best\n"
     )
-    return head + yaml.safe_dump({"defaults": defaults, **kept}, sort_keys=False, allow_unicode=True)
+    return head + str(yaml.safe_dump({"defaults": defaults, **kept}, sort_keys=False, allow_unicode=True))

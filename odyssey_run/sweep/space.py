@@ -55,7 +55,7 @@ class Axis:
         if self.log:
             return self.text(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
         if self.integer:
-            return self.text(random.integers(int(self.low), int(self.high) + 1))
+            return self.text(int(random.integers(int(self.low), int(self.high) + 1)))
         return self.text(random.uniform(self.low, self.high))
 
     def __str__(self) -> str:
@@ -73,7 +73,8 @@ def axis(override: Override, group: bool) -> Axis:
     key, value, said = override.key_or_group, override.value(), shortened(override.input_line)
     if getattr(value, "shuffle", False):
         raise ConfigError(f"{key}: shuffle() would be another plan each time; leave it out, got {said!r}")
-    if unused := getattr(value, "tags", set()) - ({"log"} if override.is_interval_sweep() else set()):
+    tags: set[str] = getattr(value, "tags", set())
+    if unused := tags - ({"log"} if override.is_interval_sweep() else set()):
         raise ConfigError(f"{key}: the only tag is log, of an interval; got {sorted(unused)} in {said!r}")
     if not override.is_interval_sweep():
         found = _steps(key, value) if override.is_range_sweep() else override.sweep_string_iterator()

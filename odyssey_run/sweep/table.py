@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.console import Screen, duration
-from odyssey_run.sweep.ledger import Ledger, Result
+from odyssey_run.sweep.ledger import Ledger, PointStatus, Result
 from odyssey_run.sweep.plan import Unit
 from odyssey_run.sweep.ranking import Row, tally
 
@@ -51,7 +52,7 @@ class LiveTable:
         value = "-" if result.value is None else f"{result.value:.4f}"
         took = "" if result.seconds is None else f"{result.seconds:.1f} s"
         text = f"{self._ended:>5}  {result.status:<9}{value:>8}{took:>9}  {result.point.label}"
-        if result.status == "FAILED":
+        if result.status == PointStatus.FAILED:
             self.screen.say(f"{text}: {result.reason}", "bold red")
         elif self._live:
             self.screen.log(text)
@@ -64,22 +65,22 @@ class LiveTable:
             self._live.update(self._drawn(list(results), before, running))
 
     def _drawn(self, results: list[Result], before: int, running: list[str]) -> Group:
-        counts = {status: sum(r.status == status for r in results) for status in ("FINISHED", "PRUNED", "FAILED")}
-        finished = [r for r in results if r.status == "FINISHED" and r.value is not None]
-        best = (max if self.config.maximizes else min)(finished, key=lambda r: r.value, default=None)
+        counts = Counter(result.status for result in results)
+        done, pruned, failed = (counts[each] for each in (PointStatus.FINISHED, PointStatus.PRUNED, PointStatus.FAILED))
+        values = [(r.value, r.point.label) for r in results if r.status == PointStatus.FINISHED and r.value is not None]
         fresh, left = len(results) - before, self.points - len(results)
         seconds = time.monotonic() - self._begun
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="cyan", width=9)
         table.add_column(overflow="ellipsis", no_wrap=True)
-        pruned = f" · {counts['PRUNED']} pruned" if counts["PRUNED"] else ""
-        failed = Text(f"{counts['FAILED']} failed", "bold red" if counts["FAILED"] else "")
         known = f" · {duration(seconds / fresh * left)} left" if fresh > 0 else ""
-        done = f"{counts['FINISHED']} of {self.points} done{pruned} · {len(running)} running · "
-        table.add_row("runs", Text.assemble(done, failed, known))
+        state = f"{done} of {self.points} done{f' · {pruned} pruned' if pruned else ''} · {len(running)} running · "
+        wrong = Text(f"{failed} failed", "bold red" if failed else "")
+        table.add_row("runs", Text.assemble(state, wrong, known))
         table.add_row("", ProgressBar(total=self.points, completed=len(results), complete_style="cyan"))
-        if best:
-            table.add_row("best", f"{self.config.metric} {best.value:.4f}  {best.point.label}")
+        if values:
+            value, label = (max if self.config.maximizes else min)(values, key=lambda each: each[0])
+            table.add_row("best", f"{self.config.metric} {value:.4f}  {label}")
         for i, label in enumerate(running):
             table.add_row("" if i else "running", Text(label, "dim"))
         return Group(table)
@@ -97,7 +98,7 @@ def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jo
 def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before: int = 0) -> None:
     """The best ten points, and how many runs were done before this command."""
     say = screen.say if screen else print
-    finished = [row for row in rows if row.status == "FINISHED"]
+    finished = [row for row in rows if row.status == PointStatus.FINISHED]
     say()
     if finished:
         say(f"{'':>4}{config.metric:>18}{'test acc':>11}{'seconds':>10}  point")
@@ -126,7 +127,7 @@ def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:
         note = "" if found is None else f"done: {config.metric} {found.value:.4f}  {found.folder}"
         console.print(Text(f"  {point.label}  {note}"), soft_wrap=True)
     if config.strategy == "tpe":
-        left = config.trials
+        left = config.trials or 0
     else:
         console.print(f"{len(points)} runs, {len(points) - left} done")
     seconds = ledger.seconds(points[0].request)

@@ -29,7 +29,7 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     Raises:
         OdysseyError: a run that there is not, too few or too many, or a page that would replace another's file.
     """
-    from odyssey_core.checkpoint import write_atomic
+    from odyssey_core.files import write_atomic
     from odyssey_core.places import expanded
     from odyssey_run.reports.outputs import writing
 
@@ -63,7 +63,7 @@ def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]"
     from odyssey_run.runs import recorded
     from odyssey_run.tracking.journal import FILE_NAME
 
-    faults = []
+    faults: list[str] = []
     names = [named] if isinstance(named, str) else named
     if isinstance(named, str) and _FILTER.search(named) and not recorded.locate(named):
         names = _search(request, named)
@@ -89,8 +89,8 @@ def _search(request: "Request", condition: str) -> list[str]:
         ConfigError: no store, or a filter that MLflow does not take.
     """
     from odyssey_run.tracking.client import every_run, fault_of, reach
-    from odyssey_run.tracking.journal import RUN_TAG
     from odyssey_run.tracking.location import resolve
+    from odyssey_run.tracking.names import Tag
 
     store = resolve(request.tracking, "")
     if store is None or (store.database and not store.database.exists()):
@@ -99,7 +99,7 @@ def _search(request: "Request", condition: str) -> list[str]:
     wanted = request.tracking.experiment
     try:
         known = [e.experiment_id for e in client.search_experiments() if wanted in (None, e.name)]
-        found = [run.info.run_id for run in every_run(client, known, condition) if RUN_TAG in run.data.tags]
+        found = [run.info.run_id for run in every_run(client, known, condition) if Tag.RUN in run.data.tags]
     except OdysseyError:
         raise
     except Exception as error:  # of whatever kind of store

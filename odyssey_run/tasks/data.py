@@ -22,8 +22,8 @@ def data(request: "Request", out: str | None) -> int:
 
     dataset = request.data.build()
     shape = "×".join(map(str, dataset.input_shape))
-    counts = f"{len(dataset.train):,} train, {len(dataset.test):,} test, {shape}"
-    print(f"{dataset.name}: {counts}{summary.official(str(dataset.official), ', ')}")
+    sizes = f"{len(dataset.train):,} train, {len(dataset.test):,} test, {shape}"
+    print(f"{dataset.name}: {sizes}{summary.official(str(dataset.official), ', ')}")
     print(f"SHA-256 {dataset.digest}")
     counts = [np.bincount(part.labels, minlength=dataset.classes) for part in (dataset.train, dataset.test)]
     width = max(len(name) for name in ("class", *dataset.class_names)) + 1

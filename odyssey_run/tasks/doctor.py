@@ -7,8 +7,8 @@ this machine, since it was last started, is it known that its process is gone.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import HIDDEN
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, provenance
-from odyssey_run.runs.recorded import RUNS, RecordedRun, begun, first_record, open_run, passing_over
-from odyssey_run.runs.recorder import UNSENT, recorded_store, unsent
+from odyssey_run.runs.recorded import RUNS, begun, open_run, passing_over
+from odyssey_run.runs.recorder import UNSENT
 from odyssey_run.runs.statements import conclude
-from odyssey_run.tracking.client import every_run, fault_of, reach
-from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, Journal
+from odyssey_run.tracking.client import answering, every_run, reach
+from odyssey_run.tracking.journal import FILE_NAME, Journal, first_record
 from odyssey_run.tracking.location import Store, absolute, resolve
+from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.outbox import Outbox
+from odyssey_run.tracking.records import Start
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
@@ -52,57 +54,24 @@ def doctor(request: Request) -> int:
     return _send(folders | found, store)
 
 
-def end_lost(
-    store: Store, parent: Mapping[str, str], since: int, journals: Mapping[str, Path], follow: Callable[[Path], None]
-) -> None:
-    """Ends what MLflow takes to be running under a run when its workers have sent all: the process, elsewhere, died.
-
-    Args:
-        store: where both are.
-        parent: ``run_id`` and ``experiment_id`` of the run above.
-        since: milliseconds since 1970; what began earlier is not ours to end.
-        journals: those that are here, by the key of the run; they tell how it ended.
-        follow: sends one; what has none is marked as killed.
-
-    Raises:
-        ConfigError: the store does not answer.
-    """
-    client = reach(store)
-    condition = f"attributes.status = 'RUNNING' and tags.`mlflow.parentRunId` = '{parent['run_id']}'"
-    with _answering(store):
-        for run in list(every_run(client, [parent["experiment_id"]], condition)):  # ended runs would shift the pages
-            if journal := journals.get(run.data.tags.get(RUN_TAG)):
-                follow(journal)
-            elif run.info.start_time >= since:
-                client.set_terminated(run.info.run_id, "KILLED")
-
-
-@contextmanager
-def _answering(store: Store) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever a server answers with
-        raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
-
-
 def _end_dead(folders: set[Path]) -> None:
     """Writes the end of every run that has none and whose journal no process holds."""
     for folder in sorted(folders):
         with passing_over():
             run = open_run(folder) if begun(folder) else None
-            if run and run.status is None and _mark(run):
-                inside = bool(run.start.get("parent"))  # of a sweep or of several seeds, which goes on as a whole
+            if run and run.status is None and _mark(folder):
+                inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
                 onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
                 print(f"{run.name}  {DIED}; marked KILLED{onward}")
 
 
-def _mark(run: RecordedRun) -> bool:
+def _mark(folder: Path) -> bool:
     """Ends a journal whose process is gone; False where it is there."""
     try:
-        journal = Journal(run.folder / FILE_NAME)
+        journal = Journal(folder / FILE_NAME)
     except ConfigError:
         return False
-    conclude(journal, "KILLED", DIED)
+    conclude(journal, Status.KILLED, DIED)
     journal.close()
     return True
 
@@ -110,21 +79,21 @@ def _mark(run: RecordedRun) -> bool:
 def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
     """Runs of this program that MLflow takes to be running and that are in none of the folders; with their own, which
     may be here. What MLflow says of it is believed where the journal there is of the same run."""
-    known = {start["run"] for folder in folders if (start := _beginning(folder))}
+    known = {start.run for folder in folders if (start := _beginning(folder))}
     found: list[tuple[Any, Path | None]] = []
-    with _answering(store):
+    with answering(store):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         running = every_run(client, experiments, "attributes.status = 'RUNNING'") if experiments else ()
         for run in running:
-            key = run.data.tags.get(RUN_TAG)
+            key = run.data.tags.get(Tag.RUN)
             if key and key not in known:
-                folder = Path(run.data.tags.get("odyssey.folder", ""))
+                folder = Path(run.data.tags.get(Tag.FOLDER, ""))
                 start = _beginning(folder)
-                found.append((run, folder if start and start["run"] == key else None))
+                found.append((run, folder if start and start.run == key else None))
     return found
 
 
-def _beginning(folder: Path) -> dict[str, Any] | None:
+def _beginning(folder: Path) -> Start | None:
     """The first record of a folder's journal; None where there is none that is whole."""
     with suppress(DataError):  # of those under runs/ it was told
         return first_record(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
@@ -134,14 +103,14 @@ def _beginning(folder: Path) -> dict[str, Any] | None:
 def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
     """Ends in MLflow what has no folder here and whose process is known to be gone; tells of the others."""
     others: Counter[str] = Counter()
-    with _answering(store):
+    with answering(store):
         for run in runs:
             tags = run.data.tags
             if _may_live(tags):
-                others[tags.get("odyssey.process.host", "an unknown host")] += 1
+                others[tags.get(Tag.HOST, "an unknown host")] += 1
             else:
-                client.set_terminated(run.info.run_id, "KILLED")
-                print(f"{run.info.run_name}  {DIED} and {tags.get('odyssey.folder')} is gone; marked KILLED in MLflow")
+                client.set_terminated(run.info.run_id, Status.KILLED.value)
+                print(f"{run.info.run_name}  {DIED} and {tags.get(Tag.FOLDER)} is gone; marked KILLED in MLflow")
     for host, count in sorted(others.items()):
         runs_there = "1 run is" if count == 1 else f"{count} runs are"
         print(f"{runs_there} running on {host}, as far as MLflow knows; if not, task=doctor there says so")
@@ -150,12 +119,12 @@ def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
 def _may_live(tags: Mapping[str, str]) -> bool:
     """Whether the process of a run may be there: nothing is known of those on other machines."""
     now = provenance.process()
-    if tags.get("odyssey.process.host") != now["host"]:
+    if tags.get(Tag.HOST) != now["host"]:
         return True
-    if tags.get("odyssey.process.boot") != now["boot"]:
+    if tags.get(Tag.BOOT) != now["boot"]:
         return False
     try:
-        os.kill(int(tags["odyssey.process.pid"]), 0)
+        os.kill(int(tags[Tag.PID]), 0)
     except (KeyError, ValueError, ProcessLookupError):
         return False
     except PermissionError:  # somebody else's
@@ -170,20 +139,20 @@ def _send(folders: set[Path], store: Store | None) -> int:
     for folder in sorted(folders):
         with suppress(DataError):  # it was told
             run = open_run(folder) if begun(folder) else None
-            recorded = recorded_store(run.records) if run else None
-            if recorded is None or not unsent(run.records):
+            recorded = run.store if run and run.unsent else None
+            if recorded is None:
                 continue
             if store and recorded["uri"] == store.named_in(folder):
                 own.setdefault(recorded["experiment"], []).append(folder)
             else:
                 others[absolute(recorded["uri"], folder)] += 1
-    sent = [_send_to(replace(store, experiment=name), places) for name, places in own.items()]
+    sent = [_send_to(replace(store, experiment=name), places) for name, places in own.items() if store]
     for uri, count in others.items():
         there = command.line(["task=doctor", command.override("tracking.uri", uri)])
         secret = f", with the password for {HIDDEN}" if HIDDEN in uri else ""
         print(f"{_counted(count)} not yet in MLflow at {uri}; to send: {there}{secret}")
     if not own and not others:
-        print("nothing is left to send")
+        print("all runs are uploaded")
     return 0 if all(sent) and not others else UNSENT
 
 
@@ -198,7 +167,10 @@ def _send_to(store: Store, folders: list[Path]) -> bool:
     if complete:
         print(f"{store.shown}  sent {_counted(len(folders))}")
     else:
-        print(f"{store.shown}  has not all of {_counted(len(folders))}: {outbox.fault}; run task=doctor again later")
+        print(
+            f"{store.shown}  the upload of {_counted(len(folders))} is incomplete: {outbox.fault}; "
+            "run task=doctor again later"
+        )
     return complete
 
 

@@ -31,33 +31,34 @@ def evaluate(request: "Request", run_id: str) -> int:
     from odyssey_run.reports import presentation
     from odyssey_run.reports.scores import Scores
     from odyssey_run.runs import provenance, recorded
-    from odyssey_run.runs.recorder import recording
+    from odyssey_run.runs.recorder import plan_run
+    from odyssey_run.tracking.names import Status
 
     run = recorded.find(run_id, request.tracking)
     if not any(text.lstrip("+").startswith(("data=", "data.")) for text in request.overrides):
         request = check({**request.config, "data": run.config["data"]}, request.overrides)
-    if store := run.start.get("store"):  # where its parent is, to be shown under it
+    if store := run.start.store:  # where its parent is, to be shown under it
         request = replace(request, tracking=replace(request.tracking, experiment=store["experiment"]))
-    with recording(request) as session:
+    with plan_run(request) as plan:
         backend = request.backend.build()
         dataset = request.data.build()
         classifier = run.classifier(backend)
         scores = Scores.of(classifier, fitted(dataset, classifier), dataset)
         loss = float(np.mean(scores.losses, dtype=np.float64))
         step = max((points[-1][0] for points in run.metrics.values()), default=0)
-        session.parent = run.key
-        session.begin(f"{run.name}-on-{dataset.name}", provenance.data_tags(dataset, backend.describe()))
-        session.metrics(step, {"test/accuracy": scores.accuracy, "test/loss": loss})
-        screen = session.screen
-        screen.field("model", run.name, f"{run.config['model']['name']}, trained on {run.about['dataset']}")
-        screen.field("data", dataset.name, f"{len(dataset.test):,} test images")
-        correct = f"{scores.correct:,} of {len(dataset.test):,}, loss {loss:.4f}"
-        screen.field("test", f"accuracy {scores.accuracy:.2%}", correct)
-        if request.plots.enabled:
-            with presentation.harmless(screen):
-                presentation.draw(session, run.records, classifier, scores, dataset)
-        session.end("FINISHED")
-    return session.code(0)
+        tags = provenance.data_tags(dataset, backend.describe())
+        with replace(plan, parent=run.key).begin(f"{run.name}-on-{dataset.name}", tags) as recorder:
+            recorder.metrics(step, {"test/accuracy": scores.accuracy, "test/loss": loss})
+            screen = recorder.screen
+            screen.field("model", run.name, f"{run.config['model']['name']}, trained on {run.about['dataset']}")
+            screen.field("data", dataset.name, f"{len(dataset.test):,} test images")
+            correct = f"{scores.correct:,} of {len(dataset.test):,}, loss {loss:.4f}"
+            screen.field("test", f"accuracy {scores.accuracy:.2%}", correct)
+            if request.plots.enabled:
+                with presentation.harmless(screen):
+                    presentation.draw(recorder, run, classifier, scores, dataset)
+            recorder.end(Status.FINISHED)
+    return recorder.code(0)
 
 
 def fitted(dataset: Dataset, classifier: "Classifier") -> Images:

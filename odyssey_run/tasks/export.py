@@ -24,8 +24,9 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
         OdysseyError: no such run, or no package to write the format with.
     """
     from odyssey_core.backends import BACKENDS
-    from odyssey_core.checkpoint import save_weights, write_atomic
+    from odyssey_core.checkpoint import save_weights
     from odyssey_core.data.dataset import listed
+    from odyssey_core.files import write_atomic
     from odyssey_core.places import expanded
     from odyssey_run.reports.outputs import MARK, writing
     from odyssey_run.runs import recorded

@@ -32,14 +32,14 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
         ) from None
     names = {node: name for name, node in classifier.module.state().items()}
     tensors = [numpy_helper.from_array(value, name) for name, value in classifier.parameters.items()]
-    nodes = []
+    nodes: list[Any] = []
 
     def named(operand: Any) -> str:
         """The name of a result, or of a new constant."""
         if isinstance(operand, str):
             return operand
         tensors.append(numpy_helper.from_array(_constant(operand), f"constant_{len(tensors)}"))
-        return tensors[-1].name
+        return str(tensors[-1].name)
 
     def emit(kind: str, *operands: Any, **attributes: Any) -> str:
         """See `Op.onnx`."""
@@ -68,7 +68,7 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR, **made_by)
     helper.set_model_props(model, dict(about))
     checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _constant(value: Any) -> np.ndarray:

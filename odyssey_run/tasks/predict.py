@@ -30,7 +30,7 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
         request: where runs are recorded, and the backend.
         run_id: a run's folder, name or MLflow id.
         inputs: files, folders or patterns.
-        out: a folder for the pictures of what the net saw, or a file that ends in .csv or .json.
+        out: a folder for the pictures of the model's input, or a file that ends in .csv or .json.
 
     Returns:
         0, or 2 where there was no answer to a picture; the others are answered all the same.
@@ -38,7 +38,7 @@ def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) 
     Raises:
         OdysseyError: no such run, no such file, or a place that cannot be written to.
     """
-    from odyssey_core.checkpoint import write_atomic
+    from odyssey_core.files import write_atomic
     from odyssey_run.reports.outputs import writing
     from odyssey_run.runs import recorded
 
@@ -142,7 +142,7 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], li
                     style.save(picture(reading, light_on_dark), path, made_here=True)
             except OSError as error:
                 raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None
-            print(f"\n{reading.path}  (what the net saw: {path})")
+            print(f"\n{reading.path}  (the model's input: {path})")
             for number, answer in enumerate(reading.answers, 1):
                 _print(answer, f"{number}: " if len(reading.answers) > 1 else "")
         yield reading

@@ -46,10 +46,10 @@ def ui(request: "Request", port: Annotated[int, Range(1, 65535)]) -> int:
     # command line that everybody can read.
     command += ["--workers", "1"]
     small = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": store.uri}
-    apart = {"process_group": 0} if os.name == "posix" else {}  # Ctrl-C is ours to answer
+    apart = 0 if os.name == "posix" else None  # Ctrl-C is ours to answer
     for number in STOPPED:
         signal.signal(number, signal.default_int_handler)
-    server = subprocess.Popen(command, env=os.environ | small, **apart)
+    server = subprocess.Popen(command, env=os.environ | small, process_group=apart)
     try:
         return server.wait()
     except KeyboardInterrupt:

@@ -5,19 +5,17 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from odyssey_core.errors import ConfigError
+from odyssey_core.files import locked
 from odyssey_run.config.masking import masked
 from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, sqlite_uri
-
-try:
-    import fcntl
-except ImportError:  # Windows: starting several runs at once on an empty store is not guarded there
-    fcntl = None  # type: ignore[assignment]
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import Created
 
 MAX_FAULT = 200  # characters of MLflow's message
 ANSWER = 10  # seconds to wait for a database
@@ -51,7 +49,7 @@ _PLACES = (
 )
 
 
-def import_mlflow() -> type:
+def import_mlflow() -> Any:
     """MLflow's client class. Its settings are read at import: no telemetry, no minutes of retries within one call."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -87,12 +85,10 @@ def reach(store: Store) -> Any:
         ConfigError: it does not.
     """
     check_driver(store)
-    try:
+    with answering(store):
         client = make_client(store)
         client.search_experiments(max_results=1)
-        return client
-    except Exception as error:  # whatever a database or a server answers with
-        raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
+    return client
 
 
 def every_run(client: Any, experiments: Sequence[str], condition: str, order: Sequence[str] = ()) -> Iterator[Any]:
@@ -105,9 +101,47 @@ def every_run(client: Any, experiments: Sequence[str], condition: str, order: Se
         more = bool(token)
 
 
+@contextlib.contextmanager
+def answering(store: Store) -> Iterator[None]:
+    """A block in which MLflow is asked for several things.
+
+    Raises:
+        ConfigError: it does not answer.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a database or a server answers with
+        raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
+
+
+def end_orphans(
+    store: Store, parent: Created, since: int, journals: Mapping[str, Path], follow: Callable[[Path], None]
+) -> None:
+    """Ends the runs under a run that MLflow takes to be running after its workers have sent all: their process died.
+
+    Args:
+        store: where all of them are.
+        parent: the ids of the run above.
+        since: milliseconds since 1970; what began earlier belongs to another sweep.
+        journals: those that are on this machine, by the key of the run; they tell how it ended.
+        follow: sends one; a run without a journal here is marked as killed.
+
+    Raises:
+        ConfigError: the store does not answer.
+    """
+    client = reach(store)
+    condition = f"attributes.status = 'RUNNING' and tags.`{Tag.PARENT}` = '{parent.run_id}'"
+    with answering(store):
+        for run in list(every_run(client, [parent.experiment_id], condition)):  # ended runs would shift the pages
+            if journal := journals.get(run.data.tags.get(Tag.RUN)):
+                follow(journal)
+            elif run.info.start_time >= since:
+                client.set_terminated(run.info.run_id, Status.KILLED.value)
+
+
 def fault_of(error: BaseException) -> str:
     """One line, with what to do where that is known, and without passwords."""
-    text = masked(str(error).strip())
+    text: str = masked(str(error).strip())
     if "Max retries exceeded" in text and (found := _REASON.search(text)):
         return found[1]
     first = (text.splitlines() or [type(error).__name__])[0][:MAX_FAULT]
@@ -144,7 +178,7 @@ def _knock(store: Store) -> None:
         raise ConnectionError(str(error.orig).strip().replace("\n", " ")) from None
 
 
-def _make_tables(client: type, database: Path) -> None:
+def _make_tables(client: Any, database: Path) -> None:
     """A file with all of MLflow's tables or none: one killed among them leaves a store that never opens again."""
     for left in database.parent.glob(f".{database.name}.*"):
         left.unlink()
@@ -191,26 +225,6 @@ def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def alone(database: Path | None) -> Iterator[None]:
+def alone(database: Path | None) -> contextlib.AbstractContextManager[None]:
     """One process at a time: several that open an empty SQLite store together crash in its migrations."""
-    handle = None if database is None else lock(database.parent)
-    try:
-        yield
-    finally:
-        unlock(handle)
-
-
-def lock(folder: Path) -> int | None:
-    """Waits for the lock on a folder itself, so that no lock file is left behind."""
-    if fcntl is None:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
-
-
-def unlock(handle: int | None) -> None:
-    """Lets go of it."""
-    if handle is not None:
-        os.close(handle)
+    return contextlib.nullcontext() if database is None else locked(database.parent)

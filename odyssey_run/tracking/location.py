@@ -45,7 +45,8 @@ class Store:
     @property
     def shown(self) -> str:
         """The URI for people and files: without a password."""
-        return masked(self.uri)
+        shown: str = masked(self.uri)
+        return shown
 
     @property
     def database(self) -> Path | None:

@@ -8,13 +8,14 @@ import json
 import platform
 import uuid
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_core.files import write_atomic
+from odyssey_core.machine import installed_version
 
 FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
     "model",
@@ -38,7 +39,7 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
     """
     model = folder / FOLDER
     served = as_served(example).tolist()
-    pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := _version(name))]
+    pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := installed_version(name))]
     requirements = "".join(f"{pin}\n" for pin in pins)
     dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
     python = {
@@ -68,7 +69,7 @@ def as_served(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
-def _description(shape: tuple[int, ...], images: str, classes: int, backend: str, weights: str) -> dict:
+def _description(shape: tuple[int, ...], images: str, classes: int, backend: str, weights: str) -> dict[str, Any]:
     sizes = list(shape[1:] if shape[0] == 1 else shape)
     inputs = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *sizes]}}]
     outputs = [
@@ -96,14 +97,7 @@ def _description(shape: tuple[int, ...], images: str, classes: int, backend: str
             "type": "ndarray",
         },
         "metadata": {"images": f"{images}, whole numbers from 0 to 255"},
-        "mlflow_version": _version("mlflow"),
+        "mlflow_version": installed_version("mlflow"),
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -1,18 +1,18 @@
 """What MLflow keeps beside runs: the models they left, the registry's versions of them, the data they read."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from odyssey_run.tracking.client import repeated
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import Metrics, Record, RunRecords
 
 SHOWN = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")  # on a model's page
 DIGEST = 32  # characters; MLflow takes 36
-NOTE = "mlflow.note.content"  # the tag that is shown as a description
 VERSIONS = "mlflow.modelVersions"  # the tag by which a model's page knows its versions
 
-Records = Sequence[Mapping[str, Any]]
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, optimizer steps
 
 
@@ -55,7 +55,7 @@ def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any
     return client.finalize_logged_model(model.model_id, "READY")
 
 
-def register(client: Any, uri: str, run_id: str, name: str, model_id: str, records: Records) -> int:
+def register(client: Any, uri: str, run_id: str, name: str, model_id: str, records: RunRecords) -> int:
     """Makes a model a version in the registry, once, with the note of its run; returns the version.
 
     Args:
@@ -78,26 +78,25 @@ def register(client: Any, uri: str, run_id: str, name: str, model_id: str, recor
             raise
     if known := client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'"):
         return int(known[0].version)
-    notes = [r["values"][NOTE] for r in records if r["kind"] == "tags" and NOTE in r["values"]]
-    source, note = f"models:/{model_id}", (notes or [None])[-1]
+    source, note = f"models:/{model_id}", records.tags.get(Tag.NOTE)
     made = client.create_model_version(name, source, run_id, description=note, model_id=model_id)
     versions = [{"name": name, "version": made.version}]
     client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(versions)})
     return int(made.version)
 
 
-def points(records: Iterable[Mapping[str, Any]]) -> list[Point]:
+def points(records: Iterable[Record]) -> list[Point]:
     """The metrics in a journal as MLflow keeps them."""
-    found = [r for r in records if r["kind"] == "metrics"]
-    return [(name, value, r["time"], r["step"]) for r in found for name, value in r["values"].items()]
+    found = [record for record in records if isinstance(record, Metrics)]
+    return [(name, value, r.time, r.step) for r in found for name, value in r.values.items()]
 
 
-def shown_points(records: Iterable[Mapping[str, Any]]) -> list[Point]:
+def shown_points(records: Iterable[Record]) -> list[Point]:
     """Those on the page of a model: the last of each in the journal."""
     return list({point[0]: point for point in points(records) if point[0] in SHOWN}.values())
 
 
-def shown(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def shown(records: Iterable[Record]) -> dict[str, float]:
     """The metrics on the page of a model: the last value of each in the journal."""
     return {name: value for name, value, _, _ in shown_points(records)}
 

@@ -1,8 +1,51 @@
-"""The names that MLflow takes, by its own rules, without importing it. Those of metrics are the program's own."""
+"""Names that MLflow and the journal know: statuses, tags, and what MLflow takes as a name of somebody's choice.
+
+MLflow's rules are repeated here, since importing MLflow takes two seconds.
+"""
 
 import posixpath
+from enum import StrEnum
 
 MOST = 500  # characters of an experiment's name
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
+class Tag(StrEnum):
+    """Names of tags, which MLflow shows with a run and searches by."""
+
+    RUN = "odyssey.run"  # the run's key
+    RUN_DIGEST = "odyssey.run.sha256"  # of its list of statements
+    CONFIG_DIGEST = "odyssey.config.sha256"
+    CODE_DIGEST = "odyssey.code.sha256"
+    DATA_NAME = "odyssey.data.name"
+    DATA_DIGEST = "odyssey.data.sha256"
+    DATA_OFFICIAL = "odyssey.data.official"
+    START_DIGEST = "odyssey.start.sha256"  # of the weights that training begins with, where they were given
+    WEIGHTS_DIGEST = "odyssey.weights.sha256"
+    BACKEND = "odyssey.backend"
+    COMMAND = "odyssey.command"
+    STEP = "odyssey.step"  # the last one
+    SEEDS = "odyssey.seeds"
+    SWEEP = "odyssey.sweep"
+    BEST = "odyssey.sweep.best"
+    PRUNED = "odyssey.pruned"
+    CLAIMS = "odyssey.claims"
+    VERIFIED = "odyssey.verified"  # the verdict on a run
+    VERIFIES = "odyssey.verifies"  # the id of the run that a verification is about
+    FOLDER = "odyssey.folder"
+    HOST = "odyssey.process.host"
+    BOOT = "odyssey.process.boot"
+    PID = "odyssey.process.pid"
+    DIRTY = "odyssey.git.dirty"
+    NOTE = "mlflow.note.content"  # shown as a description
+    PARENT = "mlflow.parentRunId"
 
 
 def model_fault(name: str) -> str | None:

@@ -6,7 +6,6 @@ whether MLflow will take the run.
 
 import contextlib
 import gc
-import json
 import os
 import queue
 import signal
@@ -16,9 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.processes import SIGNALS
+from odyssey_core.child_process import Parent
+from odyssey_core.files import locked
+from odyssey_run.signals import SIGNALS
 from odyssey_run.tracking import preflight
-from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, lock, make_client, refuses, unlock
+from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, make_client, refuses
 from odyssey_run.tracking.journal import Journal
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import Sender
@@ -41,9 +42,10 @@ class Outbox:
     """
 
     def __init__(self, store: Store, client: Any = None):
-        self.store, self.fault, self._client = store, None, client
+        self.store, self._client = store, client
+        self.fault: str | None = None
         self.refused: list[str] = []
-        self._open: dict[Path, tuple[Sender, int | None]] = {}  # with the lock on its folder
+        self._open: dict[Path, tuple[Sender, contextlib.ExitStack]] = {}  # with the lock on its folder
         self._ids: dict[str, str] = {}
         self._waiting: list[Path] = []
         self._closing = threading.Event()
@@ -82,9 +84,13 @@ class Outbox:
         while self._waiting:
             path = self._waiting[0]
             if path not in self._open:  # a run that another worker goes on with is told of again
-                # A killed run's own process may still be sending what the run wrote: it is waited for.
-                handle = lock(path.parent)
-                self._open[path] = (Sender(Journal(path, owner=False), self.store, self._client, self._ids), handle)
+                with contextlib.ExitStack() as stack:
+                    # A killed run's own process may still be sending what the run wrote: it is waited for.
+                    stack.enter_context(locked(path.parent))
+                    journal = Journal(path, owner=False)
+                    stack.callback(journal.close)
+                    sender = Sender(journal, self.store, self._client, self._ids)
+                    self._open[path] = sender, stack.pop_all()
             self._waiting.pop(0)
         failed = None
         for path, (sender, _) in list(self._open.items()):
@@ -101,19 +107,21 @@ class Outbox:
             raise failed
 
     def _let_go(self, path: Path) -> None:
-        sender, handle = self._open.pop(path)
-        sender.journal.close()
-        unlock(handle)
+        self._open.pop(path)[1].close()
 
 
-def main(store: Store) -> None:
-    """The process: hears of journals and at last of its patience from stdin, answers with a JSON object a line.
+def serve(settings: dict[str, Any]) -> None:
+    """The process: hears of journals and at last of its patience, and answers.
 
-    Where stdin ends early the main process is gone: what it wrote until then is sent.
+    Where that ends early the main process is gone: what it wrote until then is sent.
+
+    Args:
+        settings: of the `Store`.
     """
+    store, parent = Store(**settings), Parent()
     for number in SIGNALS:  # theirs to answer who gave the runs, also where all processes of a job are told
         signal.signal(number, signal.SIG_IGN)
-    said = _Said()
+    said = _Said(parent)
     client = None
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
     with contextlib.suppress(Exception):  # told when something is asked or sent
@@ -121,17 +129,13 @@ def main(store: Store) -> None:
         if store.database is None or store.database.exists():
             client = make_client(store)
     while (question := said.questions.get()) is not None:
-        _tell("asked", **_answer(store, client, question or None))
+        parent.say({"kind": "asked", **_answer(store, client, question["run_id"])})
     if said.paths:
         outbox = Outbox(store, client)
         said.tell(outbox)
         done = outbox.run()
-        _tell("closed", done=done, fault=outbox.fault, refused=outbox.refused)
+        parent.say({"kind": "closed", "done": done, "fault": outbox.fault, "refused": outbox.refused})
     os._exit(0)  # without a third of a second of tidying up what MLflow imported
-
-
-def _tell(kind: str, **values: Any) -> None:
-    print(json.dumps({"kind": kind, **values}), flush=True)
 
 
 def _answer(store: Store, client: Any, run_id: str | None) -> dict[str, Any]:
@@ -150,12 +154,13 @@ class _Said:
     """What the main process says, heard beside the imports: questions, paths of journals, the patience at its end.
 
     Attributes:
-        questions: the run that each is about, or an empty text; None when the first journal is there, or nothing comes.
+        questions: with the id of the run that each is about; None when the first journal is there, or nothing comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Parent) -> None:
         self.paths: list[Path] = []
-        self.questions: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._parent = parent
         self._over = False
         self._patience = 0.0
         self._outbox: Outbox | None = None
@@ -163,16 +168,15 @@ class _Said:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in sys.stdin:
-            word, _, rest = line.rstrip("\n").partition(" ")
-            if word == "close":
-                self._patience = float(rest)
+        for said in self._parent:
+            if said["kind"] == "close":
+                self._patience = said["patience"]
                 break
-            if word == "ask":
-                self.questions.put(rest)
+            if said["kind"] == "ask":
+                self.questions.put(said)
                 continue
             with self._lock:
-                self.paths.append(Path(rest))
+                self.paths.append(Path(said["journal"]))
                 if self._outbox:
                     self._outbox.follow(self.paths[-1])
             self.questions.put(None)
@@ -195,7 +199,8 @@ class _Said:
 def _import_lightly(store: Store) -> None:
     """Imports MLflow as if what it does not need were not installed."""
     absent = [name for name in UNNEEDED if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
     gc.disable()
     try:
         import_mlflow()

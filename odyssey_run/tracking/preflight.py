@@ -45,7 +45,7 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
 
 def _is_deleted(client: Any, run_id: str) -> bool:
     try:
-        return client.get_run(run_id).info.lifecycle_stage == "deleted"
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
     except Exception as error:
         if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
             return True

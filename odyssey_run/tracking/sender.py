@@ -12,20 +12,34 @@ a failure that may pass is tried again beside the rest; where there is no answer
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from odyssey_run.tracking import models
 from odyssey_run.tracking.client import alone, fault_of, refuses, silent
-from odyssey_run.tracking.journal import FILE_NAME, MAX_PARAM, RUN_TAG, Journal, read
+from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
 from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import (
+    MAX_PARAM,
+    Artifact,
+    Created,
+    Creating,
+    End,
+    Metrics,
+    Model,
+    Record,
+    Refused,
+    Registered,
+    Resume,
+    Sent,
+    Start,
+    Tags,
+)
 
-FILES = ("artifact", "model")  # kinds of records that are sent elsewhere than the others, and fail by themselves
-VALUES = ("start", "metrics", "tags")  # and those that one call takes
 THE_RUN, EXPERIMENT = "the run", "the experiment"
-OWN = {"kind": "artifact", "path": FILE_NAME, "folder": ""}
-
-Record = dict[str, Any]
+OWN = Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
 
 
 class _Gone(Exception):
@@ -48,14 +62,14 @@ class Sender:
     def __init__(self, journal: Journal, store: Store, client: Any, shared: dict[str, str] | None = None):
         self.journal, self.store = journal, store
         self._shared = {} if shared is None else shared
-        self.run_id: str | None = None
-        self.experiment_id: str | None = None
+        self.run_id = ""  # until MLflow has the run
+        self.experiment_id = ""
         self.refused: list[str] = []
         self._client = client
         self._offset = 0
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
-        self._later: list[tuple[str, list[Record]]] = []
+        self._later: list[Portion] = []
         self._models: dict[str, Any] = {}  # MLflow's, by path
         self._told: set[str] = set()  # those whose metrics were sent with the run's
         self._look = True  # whether MLflow may have a model of an earlier attempt
@@ -74,12 +88,11 @@ class Sender:
         records, offset = read(self.journal.path, self._offset)
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
-            if record["kind"] == "tracking":
-                self._tried = True
-                self.run_id = record.get("run_id", self.run_id)
-                self.experiment_id = record.get("experiment_id", self.experiment_id)
-            elif record["kind"] == "refused":
-                self._known.add(record["what"])
+            self._tried = self._tried or isinstance(record, Creating | Created)
+            if isinstance(record, Created):
+                self.run_id, self.experiment_id = record.run_id, record.experiment_id
+            elif isinstance(record, Refused):
+                self._known.add(record.what)
         failed = self._deliver_all(records)
         self._offset = offset
         if failed:
@@ -87,38 +100,50 @@ class Sender:
 
     def _deliver_all(self, records: list[Record]) -> Exception | None:
         """Sends records and what an earlier attempt left; returns why the first of those that wait does."""
-        later, self._later, failed, stuck = self._later, [], None, False
+        later, self._later, stuck = self._later, [], False
+        failed: Exception | None = None
         try:
-            for kind, group in [*later, *_portions(records)]:
-                if kind in FILES and stuck:
-                    self._later.append((kind, group))
+            for portion in [*later, *_portions(records)]:
+                if stuck and portion.is_file:
+                    self._later.append(portion)
                     continue
                 try:
-                    self._deliver(kind, group)
+                    self._deliver(portion)
                 except _Gone:
                     raise
                 except Exception as error:
-                    if kind == "start" or (silent(error) and kind not in FILES):
+                    if portion.begins or (silent(error) and not portion.is_file):
                         self._later = later  # what is new comes again, with the same offset
                         raise
-                    self._later.append((kind, group))
+                    self._later.append(portion)
                     failed, stuck = failed or error, stuck or silent(error)
         except _Gone:
             self._set_aside(THE_RUN, "it was deleted in MLflow")
             self._gone, self._later, failed = True, [], None
-            self._ended = self._ended or any(record["kind"] == "end" for record in records)
+            self._ended = self._ended or any(isinstance(record, End) for record in records)
         return failed
 
-    def _deliver(self, kind: str, records: list[Record]) -> None:
-        if self._gone and kind not in ("resume", "end"):
+    def _deliver(self, portion: "Portion") -> None:
+        first = portion.records[0]
+        if isinstance(first, Resume):
+            self._send_resume()
+        elif isinstance(first, End):
+            self._send_end(first)
+        elif self._gone:
             return
-        if handler := getattr(self, f"_send_{kind}", None):
-            handler(records)
+        elif isinstance(first, Artifact):
+            self._send_artifact(first)
+        elif portion.is_file and isinstance(first, Model):
+            self._send_model(first)
+        elif isinstance(first, Start):
+            self._send_start(first, portion.records)
+        else:
+            self._send_values(portion.records)
 
     def _set_aside(self, what: str, reason: str) -> None:
         if what not in self._known:
             self._known.add(what)
-            self.journal.append("refused", what=what, reason=reason)
+            self.journal.append(Refused(what=what, reason=reason))
             self.refused.append(f"{what} of {self.journal.path.parent.name}: {reason}")
 
     def _offer(self, what: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
@@ -163,21 +188,20 @@ class Sender:
                 kind, item = items[0]
                 self._offer(f"{kind} {item.key}", self._client.log_batch, self.run_id, **batch)
 
-    def _send_start(self, records: list[Record]) -> None:
-        start = records[0]
+    def _send_start(self, start: Start, records: list[Record]) -> None:
         self._open_run(start)
         self._send_values(records)
-        if data := models.dataset(start["tags"]):
+        if data := models.dataset(start.tags):
             self._offer("the data", self._client.log_inputs, self.run_id, [data])
 
     def _send_values(self, records: list[Record]) -> None:
         """What records hold of params, metrics and tags; those metrics that a model shows go to the model as well."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params = {key: value for r in records if r["kind"] == "start" for key, value in r["params"].items()}
-        points = dict.fromkeys(models.points(records))
-        tags = {key: value for r in records if r["kind"] == "tags" for key, value in r["values"].items()}
-        made = [r for r in records if r["kind"] == "model" and self._own(r)]
+        params = {key: value for r in records if isinstance(r, Start) for key, value in r.params.items()}
+        points: dict[models.Point, str | None] = dict.fromkeys(models.points(records))
+        tags = {key: value for r in records if isinstance(r, Tags) for key, value in r.values.items()}
+        made = [r for r in records if isinstance(r, Model) and self._own(r)]
         for record in made:
             with suppress(Exception):  # comes again, and is told, when its files are sent
                 points |= self._points_of(record)
@@ -188,98 +212,92 @@ class Sender:
                 *(("tag", RunTag(key, value)) for key, value in tags.items()),
             ]
         )
-        self._told |= {record["path"] for record in made} & set(self._models)
+        self._told |= {record.path for record in made} & set(self._models)
 
-    def _send_resume(self, records: list[Record]) -> None:
+    def _send_resume(self) -> None:
         self._ended = False
         if not self._gone:
             self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
 
-    def _send_artifact(self, records: list[Record]) -> None:
-        for record in records:
-            if path := self._own(record):
-                if path.is_dir():
-                    self._offer(record["path"], self._client.log_artifacts, self.run_id, str(path), record["path"])
-                elif path.exists():  # else a checkpoint that a resumed run has left behind
-                    folder = record["folder"] or None
-                    self._offer(record["path"], self._client.log_artifact, self.run_id, str(path), folder)
+    def _send_artifact(self, record: Artifact) -> None:
+        if path := self._own(record):
+            if path.is_dir():
+                self._offer(record.path, self._client.log_artifacts, self.run_id, str(path), record.path)
+            elif path.exists():  # else a checkpoint that a resumed run has left behind
+                self._offer(record.path, self._client.log_artifact, self.run_id, str(path), record.folder or None)
 
-    def _model(self, record: Record) -> Any:
+    def _model(self, record: Model) -> Any:
         """MLflow's model for a record, made where there is none."""
-        path = record["path"]
+        path = record.path
         if path not in self._models:
             look, self._look = self._look, True
             self._models[path] = models.begin(self._client, self.run_id, self.experiment_id, path, look)
         return self._models[path]
 
-    def _points_of(self, record: Record) -> dict[models.Point, str]:
+    def _points_of(self, record: Model) -> dict[models.Point, str]:
         """The metrics of a model's page, and the model's id with each."""
         return dict.fromkeys(models.shown_points(read(self.journal.path)[0]), self._model(record).model_id)
 
-    def _send_model(self, records: list[Record]) -> None:
-        for record in records:
-            if folder := self._own(record):
-                self._offer(record["path"], self._log_model, folder, record)
+    def _send_model(self, record: Model) -> None:
+        if folder := self._own(record):
+            self._offer(record.path, self._log_model, folder, record)
 
-    def _log_model(self, folder: Path, record: Record) -> None:
+    def _log_model(self, folder: Path, record: Model) -> None:
         from mlflow.entities import Metric
 
-        path, before = record["path"], read(self.journal.path)[0]
+        path, before = record.path, load(self.journal.path)
         if path not in self._told:
             found = self._points_of(record).items()
             self._client.log_batch(self.run_id, [Metric(*point, model_id=model) for point, model in found])
-        model = self._models[path] = models.finish(
-            self._client, self.run_id, self._model(record), folder, record["step"]
-        )
-        if (name := record["register"]) is None:
+        model = self._models[path] = models.finish(self._client, self.run_id, self._model(record), folder, record.step)
+        if (name := record.register) is None:
             return
         version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
-        if not any(r.get("registered") == name and r.get("version") == version for r in before):
-            self.journal.append("tracking", registered=name, version=version)
+        if not any((each.registered, each.version) == (name, version) for each in before.of(Registered)):
+            self.journal.append(Registered(registered=name, version=version))
 
-    def _own(self, record: Record) -> Path | None:
+    def _own(self, record: Artifact | Model) -> Path | None:
         """The file or folder that a record names; None, noted, where any of it lies outside the run's folder."""
         folder = self.journal.path.parent.resolve()
-        path = folder / record["path"]
+        path = folder / record.path
         inside = [path, *(path.rglob("*") if path.is_dir() else ())]
         if all(each.resolve().is_relative_to(folder) for each in inside):
             return path
-        self._set_aside(record["path"][:200], "it is outside the run's folder")
+        self._set_aside(record.path[:200], "it is outside the run's folder")
         return None
 
-    def _send_end(self, records: list[Record]) -> None:
+    def _send_end(self, end: End) -> None:
         if not self._gone:
-            last = records[-1]
-            self._offer("the end", self._client.set_terminated, self.run_id, last["status"], last["time"])
+            self._offer("the end", self._client.set_terminated, self.run_id, end.status.value, end.time)
         self._ended = True
 
     def note_sent(self) -> None:
         """Writes to the journal that MLflow has everything, once."""
-        kinds = [r["kind"] for r in read(self.journal.path)[0] if r["kind"] in ("end", "sent")]
-        if kinds[-1:] == ["end"]:
-            self.journal.append("sent")
+        if load(self.journal.path).unsent:
+            self.journal.append(Sent())
 
-    def _open_run(self, start: Record) -> None:
-        if self.run_id is None:
+    def _open_run(self, start: Start) -> None:
+        if not self.run_id:
             self.experiment_id = self._experiment()
             # An attempt may have ended between making the run and noting its id.
-            self.run_id = (self._find(start["run"]) if self._tried else None) or self._create(start)
-            self.journal.append("tracking", run_id=self.run_id, experiment_id=self.experiment_id)
-        self._shared[start["run"]] = self.run_id
+            self.run_id = (self._find(start.run) if self._tried else None) or self._create(start)
+            self.journal.append(Created(run_id=self.run_id, experiment_id=self.experiment_id))
+        self._shared[start.run] = self.run_id
 
     def _find(self, key: str) -> str | None:
         """MLflow's id of a run of ours."""
-        known = self._client.search_runs([self.experiment_id], f"tags.`{RUN_TAG}` = '{key}'")
-        return known[0].info.run_id if known else None
+        known = self._client.search_runs([self.experiment_id], f"tags.`{Tag.RUN}` = '{key}'")
+        return str(known[0].info.run_id) if known else None
 
-    def _create(self, start: Record) -> str:
-        self.journal.append("tracking", state="creating")
+    def _create(self, start: Start) -> str:
+        self.journal.append(Creating())
         self._look, self._tried = self._tried, True
-        tags = {**start["tags"], RUN_TAG: start["run"]}
-        if (above := start.get("parent")) and (parent := self._shared.get(above) or self._find(above)):
-            tags["mlflow.parentRunId"] = self._shared[above] = parent
+        tags = {**start.tags, Tag.RUN.value: start.run}
+        if (above := start.parent) and (parent := self._shared.get(above) or self._find(above)):
+            tags[Tag.PARENT.value] = self._shared[above] = parent
         try:
-            return self._client.create_run(self.experiment_id, start["time"], tags, start["name"]).info.run_id
+            made: str = self._client.create_run(self.experiment_id, start.time, tags, start.name).info.run_id
+            return made
         except Exception:
             self._shared.clear()  # somebody may have deleted what is remembered
             raise
@@ -296,32 +314,51 @@ class Sender:
         with alone(self.store.database):
             known = self._client.get_experiment_by_name(name)
             if known is not None:
-                return known.experiment_id
+                return str(known.experiment_id)
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
-                return self._client.create_experiment(name, self.store.artifact_location, tags)
+                made: str = self._client.create_experiment(name, self.store.artifact_location, tags)
+                return made
             except MlflowException:
                 known = self._client.get_experiment_by_name(name)  # another process may have made it
                 if known is None:
                     raise
-                return known.experiment_id
+                return str(known.experiment_id)
 
 
-def _portions(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """What is sent together: up to each end and each resume all values, then each file; the journal before the end."""
+@dataclass(frozen=True)
+class Portion:
+    """Records that are sent in one go, at least one.
+
+    Args:
+        records: a start, metrics, tags and models; or a single record of another kind.
+        is_file: whether it is an artifact or a model's folder, which are sent elsewhere and fail by themselves.
+    """
+
+    records: list[Record]
+    is_file: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether it makes the run."""
+        return isinstance(self.records[0], Start)
+
+
+def _portions(records: list[Record]) -> Iterator[Portion]:
+    """Up to each end and each resume all values, then each file; the journal before the end."""
     stretch: list[Record] = []
     for record in records:
-        if record["kind"] in ("end", "resume"):
-            yield from _stretch([*stretch, OWN] if record["kind"] == "end" else stretch)
-            yield record["kind"], [record]
+        if isinstance(record, End | Resume):
+            yield from _stretch([*stretch, OWN] if isinstance(record, End) else stretch)
+            yield Portion([record])
             stretch = []
         else:
             stretch.append(record)
     yield from _stretch(stretch)
 
 
-def _stretch(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
-    values = [record for record in records if record["kind"] in (*VALUES, "model")]
-    if any(record["kind"] in VALUES for record in values):
-        yield "start" if values[0]["kind"] == "start" else "values", values
-    yield from ((record["kind"], [record]) for record in records if record["kind"] in FILES)
+def _stretch(records: list[Record]) -> Iterator[Portion]:
+    values: list[Record] = [record for record in records if isinstance(record, Start | Metrics | Tags | Model)]
+    if not all(isinstance(record, Model) for record in values):
+        yield Portion(values)
+    yield from (Portion([record], is_file=True) for record in records if isinstance(record, Artifact | Model))

@@ -26,7 +26,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "S
     if found != config.get("weights_sha256", found):
         raise DataError(f"{path}: SHA-256 is {found[:12]}, MLmodel has {config['weights_sha256'][:12]}; it was changed")
     options = {"threads": 1} if backend == "numba" else {}  # a server answers many requests, each on its own thread
-    weights, about = load_weights(path)
+    weights, about = load_weights(Path(path))
     plugins.load(plugins.of_environment())
     plugins.require(plugins.needed(about), f"{path}: {plugins.VARIABLE} names no plug-in with the model's operations")
     return ServedModel(Classifier(weights, about, BACKENDS[backend](**options)))

@@ -1,30 +1,33 @@
 """The process beside one run or a sweep that sends journals to MLflow: see `outbox`."""
 
-import json
-import os
 import queue
-import subprocess
-import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from odyssey_core.child_process import Child
 from odyssey_run.config.binding import Faults
 from odyssey_run.tracking.location import Store
 
 SERVER_PATIENCE, FILE_PATIENCE, SILENT_PATIENCE = 30.0, 10.0, 5.0  # seconds
 HANGS = 120.0  # seconds beyond patience
 QUESTION = 20.0  # seconds to wait before training for what MLflow says to it
-# The address comes through the pipe: a command line is for everybody on the machine to read.
-START = """
-import json, sys
-given = json.loads(sys.stdin.readline())
-sys.path[:] = given["path"]
-from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.outbox import main
-main(Store(**given["store"]))
-"""
+
+
+class SharedUploader:
+    """Tells of journals to an uploader that sends those of other runs too, and that somebody else closes.
+
+    Args:
+        store: where it sends to.
+        follow: tells it of a journal.
+    """
+
+    def __init__(self, store: Store, follow: Callable[[Path], None]):
+        self.store, self.follow = store, follow
+
+    def ask(self, run_id: str | None = None) -> None:
+        """Asks nothing: whoever began the other runs has asked."""
 
 
 class Uploader:
@@ -44,20 +47,11 @@ class Uploader:
         self.refused: list[str] = []
         self._asked = False
         self._patience = SERVER_PATIENCE if store.database is None else FILE_PATIENCE
-        # A process group of its own: Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
-        apart = {"process_group": 0} if os.name == "posix" else {}
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,  # nothing is left to flush into a process that died
-            **apart,
-        )
+        # Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
+        self._child = Child("odyssey_run.tracking.outbox:serve", vars(store), apart=True)
         self._heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._say(json.dumps({"path": sys.path, "store": vars(store)}))
 
     def ask(self, run_id: str | None = None) -> str | None:
         """Asks once, before anything is trained, whether MLflow will take the run.
@@ -74,17 +68,18 @@ class Uploader:
         if self._asked:
             return None
         self._asked = True
-        self._say(f"ask {run_id or ''}")
+        self._child.say({"kind": "ask", "run_id": run_id})
         answer = self._hear("asked", QUESTION) or {"faults": [], "silent": self.fault}
         if answer["faults"]:
             raise Faults(answer["faults"])
-        if answer["silent"]:  # it was told, and will hardly come as a surprise
+        silent: str | None = answer["silent"]
+        if silent:  # it was told, and will hardly come as a surprise
             self._patience = SILENT_PATIENCE
-        return answer["silent"]
+        return silent
 
     def follow(self, journal: Path) -> None:
         """Begins to send what a journal holds and will hold; a parent's before its children's."""
-        self._say(f"follow {journal.absolute()}")
+        self._child.say({"kind": "follow", "journal": str(journal.absolute())})
 
     def close(self, patience: float | None = None) -> bool:
         """Sends the rest; returns whether MLflow has everything that it will ever take, ``fault`` says why not.
@@ -93,30 +88,23 @@ class Uploader:
             patience: seconds to keep trying where MLflow does not answer; by default what suits the store.
         """
         patience = self._patience if patience is None else patience
-        self._say(f"close {patience}")
+        self._child.say({"kind": "close", "patience": patience})
         answer = self._hear("closed", patience + HANGS)
         self.abandon()
         if answer is None:
             return False
         self.fault, self.refused = answer["fault"], answer["refused"]
-        return answer["done"]
+        return answer["done"] is True
 
     def abandon(self) -> None:
         """Ends the process at once."""
-        self._process.kill()
-        self._process.wait()
+        self._child.kill()
         self._listener.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-    def _say(self, line: str) -> None:
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n".encode())
+        self._child.close()
 
     def _listen(self) -> None:
-        for line in self._process.stdout:
-            self._heard.put(json.loads(line))
+        while (answer := self._child.hear()) is not None:
+            self._heard.put(answer)
         self._heard.put({"kind": "gone"})
 
     def _hear(self, kind: str, seconds: float) -> dict[str, Any] | None:
@@ -125,7 +113,7 @@ class Uploader:
             while (answer := self._heard.get(timeout=seconds))["kind"] != kind:
                 if answer["kind"] == "gone":
                     self._heard.put(answer)
-                    self.fault = f"the process that sends ended with {self._process.wait()}"
+                    self.fault = f"the process that sends {self._child.ending()}"
                     return None
         except queue.Empty:
             self.fault = "it does not answer"

@@ -87,11 +87,11 @@ def assemble(request: Request) -> Assembly:
         tta=config.tta,
     )
     learner.initialize(dataset.train, train)
-    start, head = _begin_with(request, learner) if request.weights else (None, None)
+    start, head = _begin_with(request, learner, request.weights) if request.weights else (None, None)
     return Assembly(dataset, train, validation, learner, backend.describe(), start, head)
 
 
-def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:
+def _begin_with(request: Request, learner: "Learner", named: str) -> tuple[str, str | None]:
     """Gives the learner the weights of a file or a run; returns the digest of all, and the layer that stays as drawn.
 
     Raises:
@@ -99,11 +99,9 @@ def _begin_with(request: Request, learner: "Learner") -> tuple[str, str | None]:
     """
     from odyssey_run.runs import recorded  # which knows requests
 
-    path = expanded(request.weights)
-    if path.is_file():
-        found = load_weights(path, foreign=True)[0]
-    else:
-        found = recorded.find(request.weights, request.tracking).weights
+    path = expanded(named)
+    stored = path.is_file()
+    found = load_weights(path, foreign=True)[0] if stored else recorded.find(named, request.tracking).weights
     drawn = learner.weights()
     head = [*drawn][-1].rpartition(".")[0]
     kept = {name: value for name, value in drawn.items() if request.head and name.startswith(f"{head}.")}

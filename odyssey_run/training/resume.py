@@ -18,6 +18,7 @@ from odyssey_run.runs.events import Clock
 from odyssey_run.runs.recorded import RUNS, RecordedRun, begun, open_run, passing_over
 from odyssey_run.runs.statements import CHECKPOINT
 from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.training.trainer import NOT_FINITE, State, Trainer
 
 BEFORE = "checkpoint-before.safetensors"
@@ -90,7 +91,7 @@ def load(folder: Path, config: str) -> Checkpoint | None:
     Raises:
         DataError: there are checkpoints, and all are damaged or belong to another configuration.
     """
-    faults = []
+    faults: list[str] = []
     for path in (folder / CHECKPOINT, folder / BEFORE):
         if path.exists():
             try:
@@ -129,22 +130,22 @@ def find(request: Request) -> Path | None:
     """
     if request.resume is None:
         return None
-    runs = []
+    runs: dict[Path, RecordedRun] = {}
     for path in _folders(request):
         with passing_over():
             if begun(path):
-                runs.append(open_run(path))
+                runs[path] = open_run(path)
     if request.resume == "auto":
-        fitting = [run for run in runs if not _over(run) and not _misfit(request, run)]
-        return max(fitting, key=lambda run: run.start["time"]).folder if fitting else None
-    for run in runs:
-        if request.resume in (run.folder.name, run.key, run.run_id):
+        fitting = [path for path, run in runs.items() if not _over(run) and not _misfit(request, run)]
+        return max(fitting, key=lambda path: runs[path].start.time) if fitting else None
+    for path, run in runs.items():
+        if request.resume in (path.name, run.key, run.run_id):
             if _over(run):
-                raise ConfigError(f"resume: {run.folder} ended {run.status}; {_instead(run)}")
+                raise ConfigError(f"resume: {path} ended {run.status}; {_instead(path, run)}")
             if why := _misfit(request, run):
-                raise ConfigError(f"resume: {run.folder} {why}")
-            return run.folder
-    known = ", ".join(run.folder.name for run in runs) or "none"
+                raise ConfigError(f"resume: {path} {why}")
+            return path
+    known = ", ".join(path.name for path in runs) or "none"
     raise ConfigError(f"resume: no run {request.resume!r} in {RUNS}/; there are: {known}; or use resume=auto")
 
 
@@ -156,12 +157,12 @@ def _folders(request: Request) -> list[Path]:
 
 def _over(run: RecordedRun) -> bool:
     """Whether nothing is left to do: whatever else ended a run, a run that diverged would diverge again."""
-    return run.status == "FINISHED" or (run.status == "FAILED" and NOT_FINITE in (run.reason or ""))
+    return run.status == Status.FINISHED or (run.status == Status.FAILED and NOT_FINITE in (run.reason or ""))
 
 
-def _instead(run: RecordedRun) -> str:
-    if run.status == "FINISHED":  # so did its schedule, and its checkpoint is gone
-        return f"for more epochs, model.weights={run.folder.name} begins a new run with its weights"
+def _instead(folder: Path, run: RecordedRun) -> str:
+    if run.status == Status.FINISHED:  # so did its schedule, and its checkpoint is gone
+        return f"for more epochs, model.weights={folder.name} begins a new run with its weights"
     return "nothing is left to do"
 
 
@@ -172,6 +173,6 @@ def _misfit(request: Request, run: RecordedRun) -> str | None:
         return f"has seeds={run.config.get('seeds')}; give the same"
     if other := plugins.unlike(plugins.recorded(run.tags), request.plugins):
         return f"cannot go on: {'; '.join(other)}"
-    if run.tags.get("odyssey.code.sha256") != sources.digest(request.plugins):
+    if run.tags.get(Tag.CODE_DIGEST) != sources.digest(request.plugins):
         return "was made by other code, so it would be a mixture of two; begin a new run"
     return None

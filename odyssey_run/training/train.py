@@ -4,14 +4,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from odyssey_core.checkpoint import artifact_names, digest, save_weights, write_atomic
+from odyssey_core.checkpoint import artifact_names, digest, save_weights
 from odyssey_core.data import Dataset
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
@@ -19,10 +20,13 @@ from odyssey_run.config import changes, claims, plugins
 from odyssey_run.config.request import Request
 from odyssey_run.reports import plots, presentation, summary
 from odyssey_run.runs import provenance
-from odyssey_run.runs.events import Listener, Outcome
-from odyssey_run.runs.recorded import open_run, weights_file
-from odyssey_run.runs.recorder import Session, recording, unsent
-from odyssey_run.tracking.journal import FILE_NAME, read, series
+from odyssey_run.runs.events import Epoch, Listener, Outcome
+from odyssey_run.runs.recorded import begun, open_run, weights_file
+from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
+from odyssey_run.runs.statements import CHECKPOINT
+from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import Metrics
 from odyssey_run.training import resume
 from odyssey_run.training.build import Assembly, assemble
 from odyssey_run.training.trainer import Trainer
@@ -36,145 +40,185 @@ class Result:
     """What a run came to.
 
     Args:
-        status: FINISHED, FAILED or KILLED.
+        status: how it ended.
         exit_code: of the process.
         reason: why it did not finish.
         step: optimizer steps done.
         metrics: the last value of each.
+        folder: the run's.
     """
 
-    status: str
+    status: Status
     exit_code: int
     reason: str | None
     step: int
     metrics: dict[str, float]
+    folder: Path
 
 
-class _Recorder(Listener):
+class _Metrics(Listener):
     """Writes metrics to the journal."""
 
-    def __init__(self, session: Session):
-        self.session = session
+    def __init__(self, recorder: RunRecorder):
+        self.recorder = recorder
 
-    def metrics(self, step, values) -> None:
-        self.session.metrics(step, values)
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.recorder.metrics(step, values)
 
 
 class _Saver:
     """Writes checkpoints; one that cannot be written is told of once, and training goes on."""
 
-    def __init__(self, session: Session, identity: str):
-        self.session, self.identity, self._told = session, identity, False
+    def __init__(self, recorder: RunRecorder, identity: str):
+        self.recorder, self.identity, self._told = recorder, identity, False
 
     def __call__(self, trainer: Trainer) -> None:
         try:
-            resume.save(self.session.path, trainer, self.identity)
+            resume.save(self.recorder.path, trainer, self.identity)
         except OSError as error:
             if not self._told:
-                self.session.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
+                self.recorder.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
             self._told = True
 
 
 class _Vitals(Listener):
     """Records after each epoch what the process takes, under the names of MLflow's page of system metrics."""
 
-    def __init__(self, session: Session):
-        self.session, self._wall, self._cpu = session, time.perf_counter(), time.process_time()
+    def __init__(self, recorder: RunRecorder):
+        self.recorder, self._wall, self._cpu = recorder, time.perf_counter(), time.process_time()
 
-    def epoch(self, epoch) -> None:
+    def epoch(self, epoch: Epoch) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         values = {"system/process_cpu_percentage": 100 * (cpu - self._cpu) / (wall - self._wall)}
         with suppress(OSError):  # where there is no /proc
             pages = int(STATM.read_text().split()[1])
             values["system/process_memory_megabytes"] = pages * os.sysconf("SC_PAGESIZE") / 1e6
-        self.session.metrics(epoch.step, values)
+        self.recorder.metrics(epoch.step, values)
         self._wall, self._cpu = wall, cpu
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What training needs, made before anything of the run is written.
+
+    Args:
+        assembly: all objects.
+        identity: SHA-256 of the configuration that decides the results.
+        folder: of the unfinished run to continue; None for a new run.
+        checkpoint: its newest one, if it has any.
+    """
+
+    assembly: Assembly
+    identity: str
+    folder: Path | None = None
+    checkpoint: resume.Checkpoint | None = None
+
+
 def train(request: Request) -> int:
-    """Trains what was asked for, or goes on with it.
+    """Trains what was asked for, or continues it.
 
     Returns:
-        The exit code: 0 finished, 1 failed, 3 a claim was missed, 5 MLflow has not all of it, 128 + a signal's number.
+        The exit code: 0 finished, 1 failed, 3 a claim was missed, 5 the upload to MLflow is incomplete, 128 + a
+        signal's number.
 
     Raises:
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    return run(request)[0].exit_code
+    return run(request).exit_code
 
 
-def run(request: Request) -> tuple[Result, Path]:
-    """What `train` does; returns what the run came to, and its folder."""
+def run(request: Request) -> Result:
+    """What `train` does; returns what the run came to."""
     found = resume.find(request)
-    way = _seeds if request.seeds > 1 else train_one
-    with recording(request, resuming=found is not None) as session:
-        result = way(request, session, found)
-    return replace(result, exit_code=session.code(result.exit_code)), session.path
+    with plan_run(request, resuming=found is not None) as plan:
+        return _seeds(plan, found) if request.seeds > 1 else train_one(plan, prepare(request, found))
 
 
-def train_one(
-    request: Request, session: Session, found: Path | None = None, listeners: tuple[Listener, ...] = ()
-) -> Result:
-    """One training in a session.
+def prepare(request: Request, found: Path | None = None) -> Prepared:
+    """Makes all that training needs.
 
     Args:
         request: what to train.
-        session: not begun.
-        found: folder of the unfinished run to go on with.
-        listeners: told after the journal and the screen.
+        found: folder of the unfinished run to continue.
+
+    Raises:
+        OdysseyError: a mistake in what was asked for, or a run that cannot be continued with it.
     """
     assembly = assemble(request)
     identity = provenance.identity(request.config)
-    recorder, checkpoint = _Recorder(session), None
-    if found:
-        _check_data(found, assembly)
-        checkpoint = resume.load(found, identity)  # whatever is wrong with it, the run is as it was
-        session.resume(found)
-    else:
-        tags = provenance.data_tags(assembly.dataset, assembly.backend)
-        if assembly.start:
-            tags["odyssey.start.sha256"] = assembly.start
-        if request.plots.enabled:
-            plots.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
-        lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
-        session.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
-    screen = session.screen
+    if not found:
+        return Prepared(assembly, identity)
+    _check_data(found, assembly)
+    return Prepared(assembly, identity, found, resume.load(found, identity))
+
+
+def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> Result:
+    """Trains once.
+
+    Args:
+        plan: of the run.
+        prepared: made of its request.
+        listeners: told after the journal and the screen.
+    """
+    with _begun(plan, prepared) as recorder:
+        result = _trained(recorder, prepared, listeners)
+    return replace(result, exit_code=recorder.code(result.exit_code))
+
+
+def _begun(plan: RunPlan, prepared: Prepared) -> AbstractContextManager[RunRecorder]:
+    request, assembly = plan.request, prepared.assembly
+    if prepared.folder:
+        return plan.resume(prepared.folder)
+    tags = provenance.data_tags(assembly.dataset, assembly.backend)
+    if assembly.start:
+        tags[Tag.START_DIGEST] = assembly.start
+    if request.plots.enabled:
+        plots.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
+    lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
+    return plan.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
+
+
+def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listener, ...]) -> Result:
+    request, assembly, screen = recorder.plan.request, prepared.assembly, recorder.screen
     trainer = make_trainer(
         request,
         assembly,
-        (recorder, _Vitals(session), screen, *listeners),
-        stop=lambda: session.asked.signum,
-        save=_Saver(session, identity),
+        (_Metrics(recorder), _Vitals(recorder), screen, *listeners),
+        stop=lambda: recorder.asked.signum,
+        save=_Saver(recorder, prepared.identity),
     )
-    if checkpoint:
+    if checkpoint := prepared.checkpoint:
         checkpoint.give(trainer)
         if checkpoint.damaged:
             screen.say(f"{checkpoint.damaged}; the checkpoint before it is used", "yellow")
         screen.say(f"resumed at step {trainer.state.step:,}")
-    _introduce(request, assembly, session)
+    _introduce(request, assembly, recorder)
     plan = assembly.learner.plan
     screen.begin(plan.steps)
     outcome = trainer.run()
-    weights = keep_weights(request, assembly, outcome, session.path)
-    session.artifact(weights)
-    session.tags({"odyssey.weights.sha256": digest(outcome.weights), "odyssey.step": str(outcome.step)})
+    weights = keep_weights(request, assembly, outcome, recorder.path)
+    recorder.artifact(weights)
+    recorder.tags({Tag.WEIGHTS_DIGEST.value: digest(outcome.weights), Tag.STEP.value: str(outcome.step)})
     screen.end(outcome, len(assembly.dataset.test), weights)
-    early = outcome.status == "FINISHED" and outcome.step < plan.steps
+    early = outcome.status == Status.FINISHED and outcome.step < plan.steps
     if early and request.trainer.time_budget_s and plan.schedule.spans_run():
         screen.say(
             f"trainer.time_budget_s ended it at {outcome.step:,} of {plan.steps:,} steps: "
-            f"scheduler={request.scheduler.name} was planned for all of them, and its end never came"
+            f"scheduler={request.scheduler.name} was planned for all of them and did not reach its end"
         )
-    if outcome.status == "KILLED":
-        session.artifact(session.path / resume.CHECKPOINT)
-    if outcome.status == "FINISHED":
+    if outcome.pruned:
+        recorder.tags({Tag.PRUNED.value: "true"})
+    if outcome.status == Status.KILLED:
+        recorder.artifact(recorder.path / CHECKPOINT)
+    if outcome.status == Status.FINISHED:
         with presentation.harmless(screen):
-            presentation.present(request, session, assembly.dataset, weights, outcome.step)
-    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, last_metrics(session.path))
-    return _conclude(request, session, result)
+            presentation.present(request, recorder, assembly.dataset, weights, outcome.step)
+    last = recorder.records().last
+    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, last, recorder.path)
+    return _conclude(recorder, result)
 
 
-def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest) -> Trainer:
+def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest: Any) -> Trainer:
     """The trainer of a request; ``rest`` as `Trainer` takes it."""
     return Trainer(
         assembly.learner,
@@ -189,84 +233,79 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
     )
 
 
-def last_metrics(folder: Path) -> dict[str, float]:
-    """The last value of each metric of a run, but for what the process took."""
-    points = series(read(folder / FILE_NAME)[0])
-    return {name: values[-1][1] for name, values in points.items() if not name.startswith("system/")}
-
-
 def _check_data(found: Path, assembly: Assembly) -> None:
-    """A run that went on with other data or from other weights would be the truth about neither."""
-    tags = open_run(found).start["tags"]
-    for what, now in (("data", assembly.dataset.digest), ("start", assembly.start)):
-        was = tags.get(f"odyssey.{what}.sha256")
+    """A run that was continued with other data or from other weights would be the truth about neither."""
+    tags = open_run(found).start.tags
+    for what, tag, now in (
+        ("data", Tag.DATA_DIGEST, assembly.dataset.digest),
+        ("first weights", Tag.START_DIGEST, assembly.start),
+    ):
+        was = tags.get(tag)
         if was != now:
-            made = f"{'data' if what == 'data' else 'first weights'} of SHA-256 {str(was)[:12]}"
+            made = f"{what} of SHA-256 {str(was)[:12]}"
             raise DataError(f"resume: {found} was made with {made}, got {str(now)[:12]}; begin a new run")
 
 
-def _seeds(request: Request, session: Session, found: Path | None) -> Result:
+def _seeds(plan: RunPlan, found: Path | None) -> Result:
     """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
-    if found:
-        session.resume(found)
-    else:
-        base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
-        session.begin(base, {"odyssey.seeds": str(request.seeds)})
-    results, asked = [], session.asked.signum
+    request = plan.request
+    base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
+    with plan.resume(found) if found else plan.begin(base, {Tag.SEEDS.value: str(request.seeds)}) as recorder:
+        result = _trained_seeds(recorder, request)
+    return replace(result, exit_code=recorder.code(result.exit_code))
+
+
+def _trained_seeds(recorder: RunRecorder, request: Request) -> Result:
+    results: list[Result] = []
+    asked = recorder.asked.signum
     for seed in range(request.seed, request.seed + request.seeds):
         if asked is not None:  # before the first, or in the pictures of the last, whose training was over
-            results.append(_stopped(request, session, results, signal.Signals(asked)))
+            results.append(_stopped(recorder, request, results, signal.Signals(asked)))
             break
         config = {**request.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
-        child = Session(
-            replace(request, config=config, seed=seed, seeds=1, expect={}),
-            session.uploader,
-            parent=session.key,
-            place=session.path / f"seed-{seed}",
-        )
-        session.screen.say(f"\nseed {seed}", "bold")
-        results.append(train_child(child))
-        if results[-1].status != "FINISHED":
+        own = replace(request, config=config, seed=seed, seeds=1, expect={})
+        folder = recorder.path / f"seed-{seed}"
+        child = recorder.part(own, folder)
+        recorder.screen.say(f"\nseed {seed}", "bold")
+        results.append(earlier_result(child, folder) or train_one(child, prepare_part(own, folder)))
+        if results[-1].status != Status.FINISHED:
             break
-        asked = session.asked.signum or child.asked.signum
-    if all(r.status == "FINISHED" for r in results):
-        metrics = claims.means([r.metrics for r in results])
-        session.metrics(results[-1].step, metrics)
-        results[-1] = replace(results[-1], metrics=metrics)
-        mean, spread = metrics["test/accuracy"], metrics["test/accuracy_std"]
-        session.screen.say()
-        session.screen.field("mean", f"accuracy {mean:.2%} ± {spread:.2%}", f"of {len(results)} seeds")
-    return _conclude(request, session, results[-1])
+        asked = recorder.asked.signum or child.asked.signum
+    result = replace(results[-1], folder=recorder.path)
+    if all(each.status == Status.FINISHED for each in results):
+        result = replace(result, metrics=claims.means([each.metrics for each in results]))
+        recorder.metrics(result.step, result.metrics)
+        mean, spread = result.metrics["test/accuracy"], result.metrics["test/accuracy_std"]
+        recorder.screen.say()
+        recorder.screen.field("mean", f"accuracy {mean:.2%} ± {spread:.2%}", f"of {len(results)} seeds")
+    return _conclude(recorder, result)
 
 
-def _stopped(request: Request, session: Session, done: list[Result], asked: signal.Signals) -> Result:
+def _stopped(recorder: RunRecorder, request: Request, done: list[Result], asked: signal.Signals) -> Result:
     reason = f"stopped by {asked.name}"
-    session.screen.say(f"\nKILLED after {len(done)} of {request.seeds} seeds: {reason}", "yellow")
+    recorder.screen.say(f"\nKILLED after {len(done)} of {request.seeds} seeds: {reason}", "yellow")
     step, metrics = (done[-1].step, done[-1].metrics) if done else (0, {})
-    return Result("KILLED", 128 + asked, reason, step, metrics)
+    return Result(Status.KILLED, 128 + asked, reason, step, metrics, recorder.path)
 
 
-def train_child(session: Session, *listeners: Listener) -> Result:
-    """One of several runs in a folder of its own: what it came to before, the rest of it, or all of it."""
-    place = session.place
-    journal = place / FILE_NAME
-    records = read(journal)[0] if journal.exists() else []
-    if any(r["kind"] == "end" and r["status"] == "FINISHED" for r in records):
-        if session.uploader and unsent(records):  # the process that was to send it died
-            session.uploader.follow(journal)
-        steps = [r["step"] for r in records if r["kind"] == "metrics"]
-        return Result("FINISHED", 0, None, max(steps, default=0), last_metrics(place))
-    try:
-        return train_one(session.request, session, place if records else None, listeners)
-    except BaseException as error:
-        session.fail(error)
-        raise
-    finally:
-        session.close()
+def earlier_result(plan: RunPlan, folder: Path) -> Result | None:
+    """What one of several runs, in a folder of its own, came to before; None where it has not finished."""
+    run = open_run(folder) if begun(folder) else None
+    if run is None or run.status != Status.FINISHED:
+        return None
+    if plan.uploader and run.unsent:  # the process that was to send it died
+        plan.uploader.follow(folder / FILE_NAME)
+    step = max((record.step for record in run.of(Metrics)), default=0)
+    return Result(Status.FINISHED, 0, None, step, run.last, folder)
 
 
-def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
-    dataset, screen = assembly.dataset, session.screen
+def prepare_part(request: Request, folder: Path) -> Prepared:
+    """Prepares one of several runs, in a folder of its own, from its beginning or to continue it."""
+    return prepare(request, folder if begun(folder) else None)
+
+
+def _introduce(request: Request, assembly: Assembly, recorder: RunRecorder) -> None:
+    dataset, screen = assembly.dataset, recorder.screen
     count = sum(int(np.prod(p.shape)) for p in assembly.learner.parameters.values())
     shape = "×".join(map(str, dataset.input_shape))
     screen.field("model", request.model.name, f"{count:,} parameters, {shape} → {dataset.classes} classes")
@@ -289,7 +328,7 @@ def _introduce(request: Request, assembly: Assembly, session: Session) -> None:
         screen.field("tta", request.trainer.tta, "every answer, and what is tested, is a mean over views of the image")
     screen.field("backend", assembly.backend)
     screen.field("changed", ", ".join(changes.changed(request.config)) or "nothing: every value is its default")
-    screen.field("run", str(session.path))
+    screen.field("run", str(recorder.path))
 
 
 def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: Path) -> Path:
@@ -323,18 +362,18 @@ def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _conclude(request: Request, session: Session, result: Result) -> Result:
+def _conclude(recorder: RunRecorder, result: Result) -> Result:
     """Holds a finished run against its claims and writes its end."""
-    if request.expect and result.status == "FINISHED":
-        rows = claims.report(claims.read(request.expect), result.metrics)
-        session.screen.claims(rows)
+    expect = recorder.plan.request.expect
+    if expect and result.status == Status.FINISHED:
+        rows = claims.report(claims.read(expect), result.metrics)
+        recorder.screen.claims(rows)
         held = claims.all_held(rows)
-        write_atomic(session.path / CLAIMS, claims.encode(rows))
-        session.artifact(session.path / CLAIMS)
-        session.tags({claims.TAG: claims.HELD if held else claims.MISSED})
+        recorder.write(CLAIMS, claims.encode(rows))
+        recorder.tags({Tag.CLAIMS.value: claims.HELD if held else claims.MISSED})
         if not held:
             result = replace(result, exit_code=CLAIM_MISSED)
-    session.end(result.status, result.reason)
-    if result.status != "KILLED":  # not before: the disk may be full
-        resume.remove(session.path)
+    recorder.end(result.status, result.reason)
+    if result.status != Status.KILLED:  # not before: the disk may be full
+        resume.remove(recorder.path)
     return result

@@ -19,6 +19,7 @@ from odyssey_core.learner import Learner, Taken
 from odyssey_run.config.claims import OF_HOOKS
 from odyssey_run.config.schema import TrainerConfig
 from odyssey_run.runs.events import Clock, Epoch, Listener, Outcome, Progress, Pruned
+from odyssey_run.tracking.names import Status
 from odyssey_run.training.hooks import ROW, EpochEnd, Hook, Row
 
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
@@ -151,18 +152,18 @@ class Trainer:
             number = signal.Signals(self.stop() or signal.SIGINT)
             self._tick()
             self.save(self)
-            return Outcome("KILLED", 128 + number, state.step, self.learner.weights(), f"stopped by {number.name}")
+            return Outcome(Status.KILLED, 128 + number, state.step, self.learner.weights(), f"stopped by {number.name}")
         except Pruned as verdict:
             self._tick()
-            return Outcome("KILLED", 0, state.step, self.learner.weights(), str(verdict))
+            return Outcome(Status.KILLED, 0, state.step, self.learner.weights(), str(verdict), pruned=True)
         except _Diverged as error:
             self._tick()
             self._tell("metrics", state.step, self.clock.metrics())
-            return Outcome("FAILED", 1, state.step, state.kept, str(error))
+            return Outcome(Status.FAILED, 1, state.step, state.kept, str(error))
         self._tick()
         self._tell("metrics", state.step, {"test/accuracy": accuracy, "test/loss": loss} | self.clock.metrics())
         return Outcome(
-            "FINISHED",
+            Status.FINISHED,
             0,
             state.step,
             weights,

@@ -5,17 +5,10 @@ import stat
 import numpy as np
 import pytest
 
-from odyssey_core import checkpoint
-from odyssey_core.checkpoint import (
-    CONTENT,
-    artifact_names,
-    digest,
-    load_weights,
-    model_names,
-    save_weights,
-    write_atomic,
-)
+from odyssey_core import files
+from odyssey_core.checkpoint import CONTENT, artifact_names, digest, load_weights, model_names, save_weights
 from odyssey_core.errors import DataError
+from odyssey_core.files import write_atomic
 
 WEIGHTS = {
     "conv1.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
@@ -85,7 +78,7 @@ def test_stray_files_are_those_of_a_write_that_was_cut_off(tmp_path):
     for name in (".checkpoint.safetensors.a1_b2c3d", "sub/.config.yaml.abcdefgh", ".hidden", "x.abcdefgh", ".a.b"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = {path.relative_to(tmp_path).as_posix() for path in checkpoint.stray_files(tmp_path)}
+    found = {path.relative_to(tmp_path).as_posix() for path in files.stray_files(tmp_path)}
     assert found == {".checkpoint.safetensors.a1_b2c3d", "sub/.config.yaml.abcdefgh"}
 
 
@@ -99,7 +92,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, fault):
 
     for step in ("fsync", "replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, step, fail)
+            patch.setattr(files.os, step, fail)
             with pytest.raises(type(fault)):
                 write_atomic(path, b"new")
         assert path.read_bytes() == b"old"

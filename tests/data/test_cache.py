@@ -5,9 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from odyssey_core.data.cache import Reading, atomic_file, cache_folder, cached, room
+from odyssey_core.data.cache import Reading, cache_folder, cached, room
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import DataError
+from odyssey_core.files import atomic_file
 
 
 class Builder:

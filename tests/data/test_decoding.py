@@ -5,6 +5,7 @@ import pytest
 from picture_files import truncated
 from PIL import Image
 
+from odyssey_core import child_process
 from odyssey_core.data import decoding
 
 
@@ -55,7 +56,7 @@ def test_workers_find_the_same(files, mode, pipe, workers, monkeypatch):
 
 def test_what_a_dead_worker_was_given_is_decoded_all_the_same(files, workers, monkeypatch):
     expected = decoded(files, "resize")
-    monkeypatch.setattr(decoding, "START", "raise SystemExit")
+    monkeypatch.setattr(child_process, "START", "raise SystemExit")
     found = decoded(files, "resize")
     assert np.array_equal(found[0], expected[0]) and found[1] == expected[1]
 

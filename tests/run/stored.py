@@ -10,9 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from journals import lines
+
 from odyssey_run.runs import statements
-from odyssey_run.tasks.verify.evidence import VERIFIES
-from odyssey_run.tracking.journal import FILE_NAME, parse
+from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import parse
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 RUN = (
@@ -48,7 +51,7 @@ def runs(folder: Path) -> tuple[Any, list[Any]]:
 
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     found = client.search_runs([e.experiment_id for e in client.search_experiments()], "", order_by=["start_time"])
-    return client, [run for run in found if VERIFIES not in run.data.tags]
+    return client, [run for run in found if Tag.VERIFIES not in run.data.tags]
 
 
 def sql(folder: Path, *orders: str) -> None:
@@ -88,7 +91,7 @@ def restate(folder: Path, run_id: str, change: Callable[[list[dict[str, Any]]], 
     (model,) = (folder / "mlartifacts" / "models").glob("*/artifacts")
     shutil.copytree(model, place / "model")
     journal = place / FILE_NAME
-    records = parse(journal.read_bytes(), journal)
+    records = lines(journal)
     last = max(i for i, record in enumerate(records) if record == {"kind": "artifact", "path": statements.FILE,
                                                                   "folder": "", "time": record["time"]})  # fmt: skip
     end = next(record for record in records if record["kind"] == "end")
@@ -96,13 +99,13 @@ def restate(folder: Path, run_id: str, change: Callable[[list[dict[str, Any]]], 
     change([*kept, end])
     content = b"".join(line(record) for record in kept)
     journal.write_bytes(content)
-    listed = statements.encode(statements.of_run(place, content, end, {}))
+    listed = statements.encode(statements.of_run(place, content, parse(line(end), journal)[0], {}))
     (place / statements.FILE).write_bytes(listed)
     digest = statements.sha256(listed)
-    tail = [records[last], {"kind": "tags", "time": 0, "values": {statements.TAG: digest}}, end]
+    tail = [records[last], {"kind": "tags", "time": 0, "values": {Tag.RUN_DIGEST: digest}}, end]
     journal.write_bytes(content + b"".join(map(line, tail)))
     shutil.rmtree(place / "model")
-    sql(folder, f"UPDATE tags SET value = '{digest}' WHERE key = '{statements.TAG}' AND run_uuid = '{run_id}'")
+    sql(folder, f"UPDATE tags SET value = '{digest}' WHERE key = '{Tag.RUN_DIGEST}' AND run_uuid = '{run_id}'")
 
 
 def line(record: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from journals import record
 from quick import QUICK
 
 import odyssey_run
@@ -43,7 +44,7 @@ def test_a_run_that_did_not_finish_raises_with_the_run():
 
 @pytest.mark.parametrize(("folder", "which"), [("runs/b", "b"), (".", "auto")])
 def test_a_stopped_run_is_gone_on_with_by_the_name_of_its_folder(folder, which):
-    records = [{"kind": "start", "name": "a"}, {"kind": "end", "status": "KILLED", "reason": "stopped"}]
+    records = [record("start", run="a-1", name="a"), record("end", status="KILLED", reason="stopped")]
     error = odyssey_run.UnfinishedRun(odyssey_run.RecordedRun(records, Path(folder), {}, {}))
     assert str(error) == f'a ended KILLED: stopped; see {folder}; train(..., "resume={which}") goes on with it'
 
@@ -58,7 +59,7 @@ def test_a_weight_decay_that_is_too_large_is_what_is_to_be_lowered(capsys, optim
 @pytest.mark.parametrize(("scheduler", "told"), [("cosine", True), ("constant", False), ("exponential", False)])
 def test_a_time_budget_that_ends_a_schedule_early_is_said(capsys, scheduler, told):
     odyssey_run.train(*QUICK[:-1], "model=linear", "trainer.time_budget_s=0.001", f"scheduler={scheduler}")
-    said = f"scheduler={scheduler} was planned for all of them, and its end never came"
+    said = f"scheduler={scheduler} was planned for all of them and did not reach its end"
     assert (said in capsys.readouterr().out) == told
 
 

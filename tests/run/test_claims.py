@@ -92,7 +92,7 @@ def test_seeds_give_a_mean_and_a_deviation_under_a_parent(tmp_path, capsys):
     parent = open_folder(tmp_path / "all")
     children = [open_folder(tmp_path / "all" / f"seed-{seed}") for seed in (5, 6, 7)]
     assert [child.config["seed"] for child in children] == [5, 6, 7]
-    assert {child.start["parent"] for child in children} == {parent.key}
+    assert {child.start.parent for child in children} == {parent.key}
     for name in ("test/accuracy", "test/loss", "train/loss"):
         values = [child.metrics[name][-1][1] for child in children]
         assert parent.metrics[name] == [(3, math.fsum(values) / 3)]
@@ -109,10 +109,10 @@ def test_seeds_that_were_interrupted_go_on_where_they_were(tmp_path, monkeypatch
 
     whole = train.train_one
 
-    def only_two(request, *rest):
-        if request.seed == 2:
+    def only_two(plan, *rest):
+        if plan.request.seed == 2:
             raise KeyboardInterrupt
-        return whole(request, *rest)
+        return whole(plan, *rest)
 
     monkeypatch.setattr(train, "train_one", only_two)
     assert cli.main([*QUICK, "seeds=3"]) == cli.INTERRUPTED

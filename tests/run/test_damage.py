@@ -16,7 +16,9 @@ from odyssey_core.checkpoint import CONTENT, load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
 from odyssey_run import api, cli
 from odyssey_run.runs.recorded import open_folder
-from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG
+from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.names import Status
+from odyssey_run.tracking.records import End, Sent
 from odyssey_run.training import resume
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -65,7 +67,7 @@ def stopped(tmp_path_factory):
                 raise Killed
 
         patch.setattr(resume, "save", save)
-        patch.setattr("odyssey_run.runs.recorder.Session.fail", lambda self, error: None)
+        patch.setattr("odyssey_run.runs.recorder.RunRecorder._fail", lambda self, error: None)
         with pytest.raises(Killed):
             cli.main([*RUN, steps, "trainer.checkpoint_s=0", "tracking=none"])
     return folder / "run", weights_of(folder / "whole")
@@ -109,7 +111,7 @@ def test_a_full_disk_after_a_damaged_checkpoint_leaves_the_whole_one(tmp_path, s
     with monkeypatch.context() as patch:
         patch.setattr(resume, "save_weights", full)
         patch.setattr("odyssey_run.training.trainer.Trainer._validate", killed)
-        patch.setattr("odyssey_run.runs.recorder.Session.fail", lambda self, error: None)
+        patch.setattr("odyssey_run.runs.recorder.RunRecorder._fail", lambda self, error: None)
         with pytest.raises(Killed):
             resumed(tmp_path / "run", capsys)
     said = capsys.readouterr().out
@@ -318,7 +320,7 @@ def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, cap
     # Another that MLflow takes to be running, and whose journal elsewhere is as bad.
     (tmp_path / "away").mkdir()
     shutil.copy(tmp_path / "runs" / "bad" / FILE_NAME, tmp_path / "away")
-    tags = {RUN_TAG: "away", "odyssey.folder": str(tmp_path / "away"), "odyssey.process.host": "another"}
+    tags = {"odyssey.run": "away", "odyssey.folder": str(tmp_path / "away"), "odyssey.process.host": "another"}
     away = client.create_run(run.info.experiment_id, tags=tags)
     assert cli.main(["task=doctor"]) == 0
     said = capsys.readouterr()
@@ -326,7 +328,7 @@ def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, cap
     assert "1 run is running on another" in said.out
     for name in ("bad", "zero"):
         assert f"runs/{name}/{FILE_NAME}" in said.err
-    assert open_folder(tmp_path / "runs" / "one").records[-1]["kind"] == "sent"
+    assert open_folder(tmp_path / "runs" / "one").records[-1].__class__ is Sent
     assert client.get_run(away.info.run_id).info.status == "RUNNING"
 
 
@@ -340,4 +342,4 @@ def test_a_journal_names_no_file_outside_its_folder(tmp_path, stopped):
         record = {"kind": "artifact", "time": 1, "path": name, "folder": ""}
         content = journal.read_bytes() + json.dumps(record).encode() + b"\n"
         with pytest.raises(DataError, match="which is outside"):
-            statements.of_run(tmp_path / "run", content, {"status": "FINISHED", "reason": None, "time": 1}, {})
+            statements.of_run(tmp_path / "run", content, End(status=Status.FINISHED, time=1), {})

@@ -69,7 +69,7 @@ def the_run(folder: Path) -> Path:
 def wait_until_known(folder: Path) -> None:
     """A killed run's own sender goes on until it has sent what was written."""
     deadline = time.monotonic() + 60
-    while not any("run_id" in record for record in open_run(the_run(folder)).records):
+    while not open_run(the_run(folder)).run_id:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -149,7 +149,7 @@ def test_the_doctor_goes_by_locks_and_not_by_names_of_hosts(tmp_path, host):
     code, out = run(tmp_path, "task=doctor")
     assert (code, statuses(tmp_path)) == (0, ["KILLED"]), out
     assert f"its process died; marked KILLED; to go on: odyssey-run {' '.join(LONG)} resume=" in out
-    assert run(tmp_path, "task=doctor") == (0, "nothing is left to send\n")
+    assert run(tmp_path, "task=doctor") == (0, "all runs are uploaded\n")
 
 
 def test_the_doctor_marks_what_is_here_while_the_server_is_down(tmp_path):

@@ -1,19 +1,20 @@
 """Runs written by somebody who knows the format: ``task=verify`` confirms of them only what training again gives."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from journals import append, lines
 
 from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_run import cli
 from odyssey_run.reports import summary
 from odyssey_run.runs import provenance, recorded
 from odyssey_run.runs.statements import FILE, REPORT, conclude, decode, encode, sha256
-from odyssey_run.tracking.journal import Journal, read
+from odyssey_run.tracking.journal import Journal, load
+from odyssey_run.tracking.names import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -44,7 +45,7 @@ def forge(good, tmp_path, monkeypatch):
         for name, content in (files or {}).items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-        start = copy.deepcopy(read(good / "journal.jsonl")[0][0])
+        start = lines(good / "journal.jsonl")[0]
         config = start["config"]
         for key, value in changes.items():
             group, _, name = key.rpartition("__")
@@ -58,11 +59,11 @@ def forge(good, tmp_path, monkeypatch):
         save_weights(folder / WEIGHTS, {k: v if weights is None else v * weights for k, v in arrays.items()}, about)
         journal = Journal(folder / "journal.jsonl")
         for record in (start, *records):
-            journal.append(record["kind"], **{k: v for k, v in record.items() if k not in ("kind", "time")})
+            append(journal, **{k: v for k, v in record.items() if k != "time"})
         if note:
-            text = summary.note(read(folder / "journal.jsonl")[0], [], report)
-            journal.append("tags", values={"mlflow.note.content": text})
-        conclude(journal, status, reason)
+            text = summary.note(load(folder / "journal.jsonl"), [], report)
+            append(journal, "tags", values={"mlflow.note.content": text})
+        conclude(journal, Status(status), reason)
         journal.close()
         return folder
 
@@ -76,7 +77,7 @@ def forge(good, tmp_path, monkeypatch):
 
 def told(good, *kinds):
     """The records of these kinds of the run that told the truth, but for its description and its model."""
-    records = [r for r in read(good / "journal.jsonl")[0] if r["kind"] in kinds]
+    records = [r for r in lines(good / "journal.jsonl") if r["kind"] in kinds]
     return [
         r
         for r in records

@@ -13,7 +13,9 @@ from stored import COMMAND, RUN, command, copied, runs
 
 from odyssey_run import cli
 from odyssey_run.runs.recorded import open_folder
-from odyssey_run.runs.statements import TAG, decode
+from odyssey_run.runs.statements import decode
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import Resume
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -59,7 +61,7 @@ def test_resumed_three_times_and_stopped_again(tmp_path):
     stopped(tmp_path)
     for _ in range(3):
         stopped(tmp_path, "resume=one")
-    assert [r["kind"] for r in open_folder(tmp_path / "runs" / "one").records].count("resume") == 3
+    assert len(open_folder(tmp_path / "runs" / "one").of(Resume)) == 3
     verified(tmp_path)
 
 
@@ -141,10 +143,10 @@ def test_what_is_left_for_people_and_programs(tmp_path):
 
     command(tmp_path, *RUN, "run.name=one", "plots.enabled=true", "trainer.max_steps=20")
     folder = tmp_path / "runs" / "one"
-    digest = open_folder(folder).tags[TAG]
+    digest = open_folder(folder).tags[Tag.RUN_DIGEST]
     assert f'id="digest">{digest}<' in (folder / "report.html").read_text()
     client, (run,) = runs(tmp_path)
-    assert run.data.tags[TAG] == digest
+    assert run.data.tags[Tag.RUN_DIGEST] == digest
     out = verified(tmp_path, "one", "badge=badge.svg", "json=verdict.json")
     assert f"run digest {digest[:16]}" in out
     assert ">REPRODUCED<" in (tmp_path / "badge.svg").read_text()

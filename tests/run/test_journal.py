@@ -3,9 +3,10 @@ import threading
 
 import pytest
 
-from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.files import write_atomic
 from odyssey_run.tracking.journal import Journal, inherit, read
+from odyssey_run.tracking.records import Metrics, Tags
 
 
 @pytest.fixture
@@ -14,47 +15,47 @@ def path(tmp_path):
 
 
 def values(path):
-    return [record["values"]["x"] for record in read(path)[0]]
+    return [record.values["x"] for record in read(path)[0]]
 
 
 def test_records_come_back_exactly_and_in_order(path):
     journal = Journal(path)
     numbers = [0.1 + 0.2, 1e-300, -0.0, 3.0]
     for step, x in enumerate(numbers):
-        journal.append("metrics", step=step, values={"x": x})
+        journal.append(Metrics(step=step, values={"x": x}))
         assert values(path) == numbers[: step + 1]  # readable at once, before any close
     journal.close()
-    times = [record["time"] for record in read(path)[0]]
+    times = [record.time for record in read(path)[0]]
     assert times == sorted(times)
     assert times[0] > 1_600_000_000_000  # milliseconds
 
 
 def test_reading_goes_on_where_it_stopped(path):
     journal = Journal(path)
-    journal.append("metrics", values={"x": 1})
+    journal.append(Metrics(step=1, values={"x": 1}))
     offset = read(path)[1]
     assert read(path, offset) == ([], offset)
-    journal.append("metrics", values={"x": 2})
+    journal.append(Metrics(step=1, values={"x": 2}))
     journal.close()
-    assert [r["values"]["x"] for r in read(path, offset)[0]] == [2]
+    assert [r.values["x"] for r in read(path, offset)[0]] == [2]
 
 
 def test_a_torn_last_line_is_ignored_and_cut_off(path):
     journal = Journal(path)
-    journal.append("metrics", values={"x": 1})
+    journal.append(Metrics(step=1, values={"x": 1}))
     journal.close()
     whole = path.read_bytes()
     for cut in range(1, len(whole)):
         path.write_bytes(whole + whole[:cut])
         assert values(path) == [1]
     again = Journal(path)
-    again.append("metrics", values={"x": 2})
+    again.append(Metrics(step=1, values={"x": 2}))
     again.close()
     assert values(path) == [1, 2]
 
 
 def test_a_changed_line_is_an_error(path):
-    path.write_text('{"kind":"start","time":1}\nnot json\n{"kind":"end","time":2}\n')
+    path.write_text('{"kind":"sent","time":1}\nnot json\n{"kind":"sent","time":2}\n')
     with pytest.raises(DataError, match=r"line 2 .* is no journal record: b'not json'"):
         read(path)
 
@@ -62,7 +63,7 @@ def test_a_changed_line_is_an_error(path):
 def test_nan_is_refused(path):
     journal = Journal(path)
     with pytest.raises(ValueError, match="JSON"):
-        journal.append("metrics", values={"x": float("nan")})
+        journal.append(Metrics(step=1, values={"x": float("nan")}))
     journal.close()
     assert read(path) == ([], 0)
 
@@ -72,7 +73,7 @@ def test_threads_do_not_mix_their_lines(path):
 
     def write(thread):
         for i in range(200):
-            journal.append("metrics", values={"x": [thread, i]}, padding="-" * 300)
+            journal.append(Tags(values={"x": f"{thread} {i:03}", "padding": "-" * 300}))
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -80,7 +81,7 @@ def test_threads_do_not_mix_their_lines(path):
     for thread in threads:
         thread.join()
     journal.close()
-    assert sorted(values(path)) == [[n, i] for n in range(4) for i in range(200)]
+    assert sorted(values(path)) == [f"{n} {i:03}" for n in range(4) for i in range(200)]
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
@@ -100,7 +101,27 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_journal_is_inherited_as_soon_as_its_process_lets_go(path):
     held = Journal(path)
-    with pytest.raises(ConfigError, match="another process is at this run"):
+    with pytest.raises(ConfigError, match="another process is writing this run"):
         inherit(path, 0.1)
     threading.Timer(0.2, held.close).start()
     inherit(path).close()
+
+
+WRONG = {
+    '{"kind":"end","time":1,"status":"PRUNED"}': "no 'end' that this program wrote: status is 'PRUNED'",
+    '{"kind":"metrics","time":1,"step":"3","values":{}}': "no 'metrics' that this program wrote: step is '3'",
+    '{"kind":"metrics","time":1,"step":3,"values":{"x":true}}': "no 'metrics' that .*: values is",
+    '{"kind":"metrics","time":1,"values":{}}': "no 'metrics' that this program wrote: step is missing",
+    '{"kind":"sent"}': "no 'sent' that this program wrote: time is missing",
+    '{"kind":"tags","time":1,"values":{},"more":1}': "no 'tags' that this program wrote: more has no place in it",
+    '{"kind":"dance","time":1}': "no 'dance' that this program wrote: there is no such kind",
+    '{"kind":["end"],"time":1}': "there is no such kind",
+    "[]": "no journal record",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_line_that_no_record_would_be_is_an_error(path, line):
+    path.write_text(f"{line}\n")
+    with pytest.raises(DataError, match=WRONG[line]):
+        read(path)

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from journals import lines
 from mlflow_server import free_port, serve, stop
 
 from odyssey_run.runs.recorded import open_folder
-from odyssey_run.tracking.journal import read
+from odyssey_run.tracking.records import Sent
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -68,7 +69,7 @@ def wait_until_sent(folder: Path) -> None:
     """A killed run's own sender goes on until it has sent what was written."""
     (journal,) = folder.glob("runs/*/journal.jsonl")
     deadline = time.monotonic() + 60
-    while not any("run_id" in record for record in read(journal)[0]):
+    while not any("run_id" in record for record in lines(journal)):
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -128,9 +129,9 @@ def test_kill_9_is_found_by_the_doctor(tmp_path):
     assert run.info.status == "KILLED"
     (folder,) = (tmp_path / "runs").iterdir()
     assert f"marked KILLED; to go on: odyssey-run {' '.join(LONG)} resume={folder.name}" in out
-    assert open_folder(folder).records[-1]["kind"] == "sent"
+    assert open_folder(folder).records[-1].__class__ is Sent
     out, _ = launch(tmp_path, "task=doctor").communicate(timeout=120)
-    assert out == "nothing is left to send\n"
+    assert out == "all runs are uploaded\n"
 
 
 def test_the_doctor_leaves_a_living_run_alone_and_knows_one_whose_folder_is_gone(tmp_path):
@@ -139,7 +140,7 @@ def test_the_doctor_leaves_a_living_run_alone_and_knows_one_whose_folder_is_gone
     process = when_training(launch(tmp_path, *LONG))
     wait_until_sent(tmp_path)
     out, _ = launch(tmp_path, "task=doctor").communicate(timeout=120)
-    assert out == "nothing is left to send\n"
+    assert out == "all runs are uploaded\n"
     assert process.poll() is None
     process.kill()
     process.communicate()
@@ -174,7 +175,7 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path):
     out, _ = process.communicate(timeout=120)
     try:
         assert process.returncode == 0, out
-        assert "has not all of this run" not in out
+        assert "is incomplete" not in out
         (run,) = in_mlflow(uri)
         from mlflow import MlflowClient
 

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from journals import append, lines
 from PIL import Image
 from quick import QUICK
 
-from odyssey_core.checkpoint import load_weights, stray_files
+from odyssey_core.checkpoint import load_weights
+from odyssey_core.files import stray_files
 from odyssey_run import cli
 from odyssey_run.runs.recorded import open_folder
-from odyssey_run.tracking.journal import FILE_NAME, Journal, read
+from odyssey_run.tracking.journal import FILE_NAME, Journal
+from odyssey_run.tracking.names import Status
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 LONG = ("plots.enabled=false", "data=digits", "model=mlp", "tracking=none", "trainer.epochs=12", "trainer.log_every=5")
@@ -156,7 +159,7 @@ def test_a_full_disk_costs_nothing_but_time(small, whole, share):
 
 def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
     journal = Journal(tmp_path / FILE_NAME)
-    journal.append("tags", values={"a": "1"})
+    append(journal, "tags", values={"a": "1"})
     write, left = os.write, [10]
 
     def full(handle: int, content: bytes) -> int:
@@ -169,10 +172,10 @@ def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr("os.write", full)
         with pytest.raises(OSError, match="No space left"):
-            journal.append("tags", values={"b": "2"})
-    journal.append("tags", values={"c": "3"})
+            append(journal, "tags", values={"b": "2"})
+    append(journal, "tags", values={"c": "3"})
     journal.close()
-    assert [record["values"] for record in read(tmp_path / FILE_NAME)[0]] == [{"a": "1"}, {"c": "3"}]
+    assert [record["values"] for record in lines(tmp_path / FILE_NAME)] == [{"a": "1"}, {"c": "3"}]
 
 
 def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
@@ -222,7 +225,7 @@ def test_what_a_killed_write_left_is_cleaned_and_what_a_run_below_writes_is_not(
     ):
         (folder / name).touch()
     journal = Journal(folder / FILE_NAME)
-    conclude(journal, "FINISHED", None)
+    conclude(journal, Status.FINISHED, None)
     journal.close()
     assert {path.name for path in stray_files(folder)} == {".c.abcdefgh", ".d.abcdefgh"}
 

@@ -86,7 +86,7 @@ ONE_FAULT = {
     ): "optim.betas: expected a list of 2: a number from 0 to below 1, a number from 0 to below 1, got [0.9]",
     ("optim={lr: 1}",): "optim: expected the name of an option (OPTIMIZERS), got values; set values as optim.KEY=VALUE",
     ("lenet5",): "cannot read 'lenet5': expected name=value, for example optim.lr=0.01 or model=lenet5",
-    ("--epochs=3",): "unrecognized arguments: --epochs=3; odyssey-run --help shows what there is",
+    ("--epochs=3",): "--epochs=3: there is no such flag; odyssey-run --help shows what there is",
     ("tracking=mlflow", "tracking.uri=htp://host"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a "
     "database URI, got 'htp://host'; or run with tracking=none",
     ("tracking=mlflow", "tracking.uri=http://"): "tracking.uri: expected sqlite:///FILE, http://HOST:PORT or a "

@@ -15,6 +15,7 @@ from test_honest import epochs
 from odyssey_run.config import plugins
 from odyssey_run.runs.recorded import open_folder
 from odyssey_run.runs.statements import decode, sha256
+from odyssey_run.tracking.records import Resume
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -83,7 +84,7 @@ def test_killed_and_resumed_it_comes_to_the_same_bits(trained):
     assert "resume: runs/two cannot go on: the plug-in mine.py is another (SHA-256 " in told
     command(trained, *RUN, "run.name=two", "resume=two")
     one, two = (open_folder(trained / "runs" / name) for name in ("one", "two"))
-    assert [r["kind"] for r in two.records].count("resume") == 1
+    assert len(two.of(Resume)) == 1
     assert one.tags["odyssey.weights.sha256"] == two.tags["odyssey.weights.sha256"]
     assert "REPRODUCED" in command(trained, *PLUGIN, "task=verify", "run_id=two", "tracking=none")
 

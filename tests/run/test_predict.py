@@ -54,7 +54,7 @@ def test_it_answers_what_it_can_and_names_what_it_cannot(trained, tmp_path, caps
         "odyssey-run: b.png: is not an image that can be read (PNG, JPEG, ...)",
         "odyssey-run: blank.png: nothing in it stands out from the background as a character does",
     ]
-    assert "\na.png  (what the net saw: predictions/a.png)" in said.out
+    assert "\na.png  (the model's input: predictions/a.png)" in said.out
     assert 1 <= len([line for line in said.out.splitlines() if "%" in line]) <= 5
     with Image.open(tmp_path / "predictions" / "a.png") as picture:
         assert picture.width > 500
@@ -94,7 +94,7 @@ def test_an_input_is_never_written_to_and_nothing_that_was_not_made_here_is_repl
     other = draw(tmp_path / "own" / "x-2.png", "none")
     for _ in range(2):  # the second time its own picture is replaced
         assert ask("inputs=own/x.png", "out=own") == 0
-        assert "own/x.png  (what the net saw: own/x-3.png)" in capsys.readouterr().out
+        assert "own/x.png  (the model's input: own/x-3.png)" in capsys.readouterr().out
     assert (tmp_path / "own" / "x.png").read_bytes() == photo
     assert (tmp_path / "own" / "x-2.png").read_bytes() == other
     made = (tmp_path / "own" / "x-3.png").read_bytes()
@@ -107,8 +107,8 @@ def test_pictures_of_equal_names_are_both_kept(trained, tmp_path, capsys):
         draw(tmp_path / folder / "A.png")
     assert ask("inputs=*/A.png") == 0
     out = capsys.readouterr().out
-    assert "a/A.png  (what the net saw: predictions/A.png)" in out
-    assert "b/A.png  (what the net saw: predictions/A-2.png)" in out
+    assert "a/A.png  (the model's input: predictions/A.png)" in out
+    assert "b/A.png  (the model's input: predictions/A-2.png)" in out
     assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"A.png", "A-2.png"}
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from odyssey_core.checkpoint import load_weights, stray_files
+from odyssey_core.checkpoint import load_weights
+from odyssey_core.files import stray_files
 from odyssey_run.runs.recorded import open_folder
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]

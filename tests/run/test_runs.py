@@ -1,6 +1,7 @@
 """Recorded runs, found again."""
 
 import pytest
+from journals import record
 from quick import QUICK
 
 from odyssey_core.errors import ConfigError, DataError
@@ -30,7 +31,7 @@ def test_a_run_that_is_not_there():
 
 
 def test_a_run_without_weights_says_so():
-    run = recorded.RecordedRun([{"kind": "start", "name": "a", "tags": {"odyssey.seeds": "3"}}], None, {}, {})
+    run = recorded.RecordedRun([record("start", run="a-1", name="a", tags={"odyssey.seeds": "3"})])
     with pytest.raises(DataError, match=r"a .unfinished. has kept no weights; it is the mean of several, choose one"):
         run.classifier()
 

@@ -169,7 +169,7 @@ def test_a_database_that_does_not_answer_is_quoted_without_it(tmp_path):
     assert done.returncode == 5, done.stderr
     assert "postgresql://maria@127.0.0.1:9/db?password=***" in done.stdout
     assert "does not answer" in done.stdout
-    assert "has not all of this run" in done.stderr
+    assert "is incomplete" in done.stderr
     assert SECRET not in done.stdout + done.stderr
     assert SECRET.encode() not in everything_in(tmp_path)
     # What has to be given again is said, and nothing is sent to where the command does not name.

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from journals import lines
 from quick import QUICK
 
 from odyssey_core.checkpoint import load_weights
 from odyssey_run import cli
 from odyssey_run.reports import presentation
-from odyssey_run.tracking.journal import read
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 LONG = ("model=linear", "data=digits", "backend=numpy", "trainer.validation_size=100", "trainer.epochs=1000")
@@ -25,7 +25,7 @@ LONG = ("model=linear", "data=digits", "backend=numpy", "trainer.validation_size
 
 def records(folder: Path) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
-    for record in read(folder / "journal.jsonl")[0]:
+    for record in lines(folder / "journal.jsonl"):
         found.setdefault(record["kind"], []).append(record)
     return found
 

@@ -36,7 +36,7 @@ def test_evaluate_finds_what_training_found(trained, tmp_path):
     again, before = recorded.open_folder(folder), recorded.find(trained, NONE)
     for name in ("test/accuracy", "test/loss"):
         assert again.metrics[name] == [(3, pytest.approx(before.metrics[name][0][1], rel=1e-6))]
-    assert again.start["parent"] == before.key
+    assert again.start.parent == before.key
     assert {path.name for path in folder.iterdir()} >= {"report.html", "plots"}
 
 

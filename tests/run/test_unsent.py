@@ -8,11 +8,11 @@ from quick import QUICK
 from odyssey_run import cli
 from odyssey_run.runs import provenance
 from odyssey_run.runs.recorded import open_run
-from odyssey_run.runs.recorder import Session
+from odyssey_run.runs.recorder import RunRecorder
 from odyssey_run.sweep import conduct
-from odyssey_run.tasks import doctor
-from odyssey_run.tracking.journal import RUN_TAG
+from odyssey_run.tracking.client import end_orphans
 from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.records import Created, Sent
 from odyssey_run.tracking.uploader import Uploader
 from odyssey_run.training.trainer import Trainer
 
@@ -32,7 +32,7 @@ def dying(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Uploader, "follow", lambda self, journal: None)
         patch.setattr(Uploader, "close", lambda self, patience=None: False)
-        patch.setattr(Session, "fail", lambda self, error: None)
+        patch.setattr(RunRecorder, "_fail", lambda self, error: None)
         patch.setattr(conduct, "PATIENCE", 0.0)
         yield patch
 
@@ -64,7 +64,7 @@ def test_a_finished_seed_is_sent_when_the_others_go_on(tmp_path, dying, capsys):
     assert not (tmp_path / "mlflow.db").exists()
     assert cli.main([*RUN, "model=linear", "seeds=2", "resume=auto"]) == 0
     assert in_mlflow(tmp_path) == (["FINISHED"] * 3, 2)
-    assert open_run(parent / "seed-0").records[-1]["kind"] == "sent"
+    assert open_run(parent / "seed-0").records[-1].__class__ is Sent
     assert cli.main(["task=verify", f"run_id={parent.name}"]) == 0, capsys.readouterr().out
 
 
@@ -102,13 +102,13 @@ def test_lost_runs_are_found_page_after_page(tmp_path, monkeypatch, capsys):
     here = {"odyssey.process.host": provenance.process()["host"], "odyssey.process.boot": "before"}
     parent = client.create_run(experiment).info
     for number in range(3):
-        client.create_run(experiment, tags=here | {RUN_TAG: f"lost-{number}", "odyssey.folder": "gone"})
+        client.create_run(experiment, tags=here | {"odyssey.run": f"lost-{number}", "odyssey.folder": "gone"})
     search = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *given, **named: search(*given, **named, max_results=1))
     assert cli.main(["task=doctor"]) == 0
     assert capsys.readouterr().out.count("marked KILLED in MLflow") == 3
     under = [client.create_run(experiment, tags={"mlflow.parentRunId": parent.run_id}).info for _ in range(3)]
-    above = {"run_id": parent.run_id, "experiment_id": experiment}
+    above = Created(run_id=parent.run_id, experiment_id=experiment)
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", "digits", None)
-    doctor.end_lost(store, above, 0, {}, lambda journal: None)
+    end_orphans(store, above, 0, {}, lambda journal: None)
     assert [client.get_run(info.run_id).info.status for info in under] == ["KILLED"] * 3

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from journals import append, lines
 
 from odyssey_run.config.schema import TrackingConfig
-from odyssey_run.runs.recorder import mlflow_ids
 from odyssey_run.tracking.client import make_client
-from odyssey_run.tracking.journal import Journal, read
+from odyssey_run.tracking.journal import Journal, load
 from odyssey_run.tracking.location import Store, absolute, resolve
 from odyssey_run.tracking.outbox import Outbox
 from odyssey_run.tracking.sender import Sender
@@ -34,16 +34,16 @@ def write_run(folder: Path, points: int = 5) -> Journal:
     (folder / "config.yaml").write_text("seed: 0\n")
     journal = Journal(folder / "journal.jsonl")
     params = {"optim.lr": "0.01", "long": "x" * 7000} | {f"p{i}": str(i) for i in range(150)}
-    journal.append("start", run=f"{folder}-1", name="lenet5-s0", params=params, tags={"odyssey.code": "abc"})
+    append(journal, "start", run=f"{folder}-1", name="lenet5-s0", params=params, tags={"odyssey.code": "abc"})
     for step in range(1, points + 1):
-        journal.append("metrics", step=step, values={"train/loss": 1 / step, "val/accuracy": step / 7})
+        append(journal, "metrics", step=step, values={"train/loss": 1 / step, "val/accuracy": step / 7})
     return journal
 
 
 def end(journal: Journal, status: str = "FINISHED") -> None:
-    journal.append("artifact", path="config.yaml", folder="")
-    journal.append("artifact", path="config.yaml", folder="conf")
-    journal.append("end", status=status, reason=None)
+    append(journal, "artifact", path="config.yaml", folder="")
+    append(journal, "artifact", path="config.yaml", folder="conf")
+    append(journal, "end", status=status, reason=None)
 
 
 def send_all(journal: Journal, store: Store, client=None, patience: float = 30) -> bool:
@@ -54,7 +54,7 @@ def send_all(journal: Journal, store: Store, client=None, patience: float = 30) 
 
 
 def ids(journal: Journal) -> dict:
-    return mlflow_ids(read(journal.path)[0])
+    return vars(load(journal.path).created)
 
 
 def runs(store: Store):
@@ -86,7 +86,7 @@ def test_everything_arrives_with_the_journals_times(tmp_path, store):
     end(journal)
     assert send_all(journal, store)
     client, (run,) = runs(store)
-    records = read(journal.path)[0]
+    records = lines(journal.path)
     sent = [(r["step"], r["time"], r["values"]["train/loss"]) for r in records if r["kind"] == "metrics"]
     assert history(client, run.info.run_id) == sent
     assert run.info.run_id == ids(journal)["run_id"]
@@ -108,11 +108,11 @@ def test_sent_twice_it_is_there_once(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
     assert send_all(journal, store)
-    before = read(journal.path)[0]
+    before = lines(journal.path)
     assert send_all(journal, store)
     client, (run,) = runs(store)
     assert len(history(client, run.info.run_id)) == 5
-    assert read(journal.path)[0] == before
+    assert lines(journal.path) == before
 
 
 def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
@@ -171,7 +171,7 @@ def test_a_server_that_never_answers_costs_a_line_and_no_record(tmp_path):
     assert not uploader.close(patience=0.5)
     assert uploader.fault
     assert "\n" not in uploader.fault
-    assert len([r for r in read(journal.path)[0] if r["kind"] == "metrics"]) == 5
+    assert len([r for r in lines(journal.path) if r["kind"] == "metrics"]) == 5
 
 
 def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
@@ -180,10 +180,10 @@ def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
     journal = write_run(tmp_path / "run")
     uploader.follow(journal.path)
     deadline = time.monotonic() + 60
-    while not any(r["kind"] == "tracking" and "run_id" in r for r in read(journal.path)[0]):
+    while not any(r["kind"] == "tracking" and "run_id" in r for r in lines(journal.path)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    journal.append("metrics", step=6, values={"train/loss": 0.5})
+    append(journal, "metrics", step=6, values={"train/loss": 0.5})
     end(journal)
     assert uploader.close()
     client, (run,) = runs(store)
@@ -216,7 +216,7 @@ def test_when_the_main_process_is_killed_what_it_wrote_is_sent(tmp_path, store, 
     while _alive(int(done.stdout)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    sent = [r for r in read(journal.path)[0] if "run_id" in r]
+    sent = [r for r in lines(journal.path) if "run_id" in r]
     assert len(sent) == begun
     if begun:
         assert len(history(make_client(store), sent[0]["run_id"])) == 5
@@ -248,7 +248,7 @@ def test_a_process_that_dies_costs_a_line(tmp_path, store):
     uploader._process.wait()
     uploader.follow(journal.path)
     assert not uploader.close()
-    assert uploader.fault == "the process that sends ended with -9"
+    assert uploader.fault == "the process that sends was killed by SIGKILL"
 
 
 def test_tables_are_made_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -270,12 +270,12 @@ def test_one_process_sends_parent_and_children(tmp_path, store):
     uploader.follow(parent.path)
     (tmp_path / "child").mkdir()
     child = Journal(tmp_path / "child" / "journal.jsonl")
-    start = read(parent.path)[0][0]
-    child.append("start", run="child-1", parent=start["run"], name="child", params={}, tags={})
-    child.append("tags", values={"odyssey.claims": "held"})
+    start = lines(parent.path)[0]
+    append(child, "start", run="child-1", parent=start["run"], name="child", params={}, tags={})
+    append(child, "tags", values={"odyssey.claims": "held"})
     uploader.follow(child.path)
     for journal in (child, parent):
-        journal.append("end", status="FINISHED", reason=None)
+        append(journal, "end", status="FINISHED", reason=None)
     assert uploader.close(60), uploader.fault
     client, found = runs(store)
     tags = {run.info.run_name: run.data.tags for run in found}
@@ -288,12 +288,12 @@ def test_a_run_that_goes_on_is_running_again_until_it_ends(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal, "KILLED")
     assert send_all(journal, store)
-    journal.append("resume", process={})
+    append(journal, "resume", process={})
     sender = Sender(journal, store, make_client(store))
     sender.send()
     client, (run,) = runs(store)
     assert (run.info.status, sender.done) == ("RUNNING", False)
-    journal.append("metrics", step=6, values={"train/loss": 0.5})
+    append(journal, "metrics", step=6, values={"train/loss": 0.5})
     end(journal)
     assert send_all(journal, store)
     client, (run,) = runs(store)
@@ -323,7 +323,7 @@ def test_where_runs_go(tmp_path):
 
 
 def refusals(journal: Journal) -> dict[str, str]:
-    return {r["what"]: r["reason"] for r in read(journal.path)[0] if r["kind"] == "refused"}
+    return {r["what"]: r["reason"] for r in lines(journal.path) if r["kind"] == "refused"}
 
 
 def outbox_of(journal: Journal, store: Store, client=None, patience: float = 0.0) -> Outbox:
@@ -337,8 +337,8 @@ def outbox_of(journal: Journal, store: Store, client=None, patience: float = 0.0
 
 def test_what_mlflow_refuses_holds_up_nothing_and_is_told_once(tmp_path, store):
     journal = write_run(tmp_path / "run")
-    journal.append("metrics", step=6, values={"acc@1": 0.5, "train/loss": 0.1, "a/../b": 1.0})
-    journal.append("tags", values={"x" * 300: "too long", "kept": "yes"})
+    append(journal, "metrics", step=6, values={"acc@1": 0.5, "train/loss": 0.1, "a/../b": 1.0})
+    append(journal, "tags", values={"x" * 300: "too long", "kept": "yes"})
     end(journal)
     outbox = outbox_of(journal, store)
     assert (outbox.complete, outbox.fault) == (True, None)
@@ -410,7 +410,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_noted_once_and_left_out(tmp_path, s
     sender = Sender(journal, store, client)
     sender.send()
     client.delete_run(sender.run_id)
-    journal.append("metrics", step=6, values={"train/loss": 0.1})
+    append(journal, "metrics", step=6, values={"train/loss": 0.1})
     sender.send()
     assert refusals(journal) == {"the run": "it was deleted in MLflow"}
     assert sender.refused == ["the run of run: it was deleted in MLflow"]
@@ -418,7 +418,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_noted_once_and_left_out(tmp_path, s
     sender.send()
     assert sender.done
     sender.note_sent()
-    assert read(journal.path)[0][-1]["kind"] == "sent"
+    assert lines(journal.path)[-1]["kind"] == "sent"
     again = outbox_of(journal, store)
     assert (again.complete, again.refused, len(refusals(journal))) == (True, [], 1)
     client.restore_run(sender.run_id)  # a change of mind
@@ -435,8 +435,8 @@ def test_no_file_outside_the_folder_is_sent(tmp_path, store):
     (folder / "plots").mkdir()
     (folder / "plots/link.txt").symlink_to(tmp_path / "secret.txt")
     for path in ("../secret.txt", str(tmp_path / "secret.txt"), "link.txt", "plots", ".."):
-        journal.append("artifact", path=path, folder="")
-    journal.append("model", path="..", step=1, register=None)
+        append(journal, "artifact", path=path, folder="")
+    append(journal, "model", path="..", step=1, register=None)
     end(journal)
     assert outbox_of(journal, store).complete
     client, (run,) = runs(store)
@@ -452,15 +452,15 @@ def test_a_registered_version_says_what_it_is(tmp_path, store, monkeypatch):
     journal = write_run(tmp_path / "run")
     (tmp_path / "run/model").mkdir()
     (tmp_path / "run/model/MLmodel").write_text("flavors: {}\n")
-    journal.append("tags", values={"mlflow.note.content": "**lenet5** on **emnist**"})
-    journal.append("model", path="model", step=5, register="reader")
+    append(journal, "tags", values={"mlflow.note.content": "**lenet5** on **emnist**"})
+    append(journal, "model", path="model", step=5, register="reader")
     end(journal)
     assert send_all(journal, store)
     assert send_all(journal, store)
     client = make_client(store)
     (version,) = client.search_model_versions("name = 'reader'")
     assert (int(version.version), version.description) == (1, "**lenet5** on **emnist**")
-    noted = [r for r in read(journal.path)[0] if "registered" in r]
+    noted = [r for r in lines(journal.path) if "registered" in r]
     assert [(r["registered"], r["version"]) for r in noted] == [("reader", 1)]
 
 

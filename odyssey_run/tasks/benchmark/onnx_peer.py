@@ -1,18 +1,21 @@
-"""The side of ONNX Runtime and of OpenVINO in the benchmark. Run as a process of its own, as `torch_peer` is.
+"""The side of ONNX Runtime and of OpenVINO in the benchmark, in processes of their own.
 
 They are given the model as ``task=export format=onnx`` writes it, from uint8 pixels to logits; they do not train.
 """
 
 import base64
-import json
-import os
-import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from odyssey_run.tasks.benchmark.answering import answer
 
-def onnxruntime(model, shape, threads):
+Run = Callable[[np.ndarray], object]
+
+
+def onnxruntime(model: bytes, shape: tuple[int, ...], threads: int) -> Run:
     """What runs the model on pixels of a shape."""
     import onnxruntime
 
@@ -22,7 +25,7 @@ def onnxruntime(model, shape, threads):
     return lambda pixels: session.run(None, {"pixels": pixels})
 
 
-def openvino(model, shape, threads):
+def openvino(model: bytes, shape: tuple[int, ...], threads: int) -> Run:
     """Likewise; compiled for this very shape, which is faster than for any."""
     import openvino
 
@@ -34,7 +37,7 @@ def openvino(model, shape, threads):
     return lambda pixels: request.infer({"pixels": pixels}, share_inputs=True)
 
 
-def measure(run, pixels, seconds):
+def measure(run: Run, pixels: np.ndarray, seconds: float) -> float:
     """Images/s over about so many seconds."""
     run(pixels)
     steps, begun = 0, time.perf_counter()
@@ -44,23 +47,20 @@ def measure(run, pixels, seconds):
     return steps * len(pixels) / now if steps else 0.0
 
 
-def main():
-    given = json.loads(sys.stdin.readline())
+def serve(given: dict[str, Any]) -> None:
+    """The process.
+
+    Args:
+        given: the model in base64, the name of the runtime, shapes and threads.
+    """
     model, load = base64.b64decode(given["model"]), {"onnxruntime": onnxruntime, "openvino": openvino}[given["peer"]]
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    runs = {}
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            pixels = np.random.default_rng(0).integers(0, 256, (asked["batch"], *given["input_shape"]), np.uint8)
-            if asked["batch"] not in runs:
-                runs[asked["batch"]] = load(model, pixels.shape, given["threads"])
-            answer = {"images_per_s": measure(runs[asked["batch"]], pixels, asked["seconds"])}
-        except Exception as error:  # such as an operation that the runtime does not know
-            answer = {"fault": (str(error).strip().splitlines() or [type(error).__name__])[0][:200]}
-        answers.write(json.dumps(answer) + "\n")
+    runs: dict[int, Run] = {}
 
+    def measured(question: dict[str, Any]) -> float:
+        batch = question["batch"]
+        pixels = np.random.default_rng(0).integers(0, 256, (batch, *given["input_shape"]), np.uint8)
+        if batch not in runs:
+            runs[batch] = load(model, pixels.shape, given["threads"])
+        return measure(runs[batch], pixels, question["seconds"])
 
-if __name__ == "__main__":
-    main()
+    answer(measured)

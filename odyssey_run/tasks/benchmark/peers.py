@@ -1,17 +1,12 @@
 """The other libraries: each in a process of its own for each number of threads, asked for one measurement at a time."""
 
-import json
-import os
-import subprocess
-import sys
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+from odyssey_core.child_process import Child
 from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case
 
-SCRIPTS = {"torch": "torch_peer.py", "onnxruntime": "onnx_peer.py", "openvino": "onnx_peer.py"}
+MODULES = {"torch": "torch_peer", "onnxruntime": "onnx_peer", "openvino": "onnx_peer"}
 MODES = {"torch": ("eager", "channels_last", "compiled"), "onnxruntime": ("onnx",), "openvino": ("onnx",)}
 KINDS = {"torch": (TRAIN, INFER), "onnxruntime": (INFER,), "openvino": (INFER,)}
 
@@ -31,21 +26,15 @@ class Peer:
     Args:
         name: of the package.
         threads: that it uses.
-        given: what its script is told first: the model, the optimizer, the images' shape.
+        given: what its process is told first: the model, the optimizer, the images' shape.
     """
 
     def __init__(self, name: str, threads: int, given: dict[str, Any]):
         self.name, self.threads = name, threads
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / SCRIPTS[name])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            text=True,
-            bufsize=1,
-        )
-        self._process.stdin.write(json.dumps(given | {"peer": name, "threads": threads}) + "\n")
+        told = given | {"peer": name, "threads": threads}
+        variables = {"OMP_NUM_THREADS": str(threads)}
+        self._child = Child(f"odyssey_run.tasks.benchmark.{MODULES[name]}:serve", told, environment=variables)
+        self.close = self._child.close
 
     def measure(self, case: Case, mode: str, seconds: float) -> float:
         """Images/s.
@@ -54,19 +43,10 @@ class Peer:
             PeerFault: it cannot do this.
         """
         question = {"kind": case.kind, "batch": case.batch, "mode": mode, "seconds": seconds}
-        try:
-            self._process.stdin.write(json.dumps(question) + "\n")
-            answer = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            raise PeerFault(f"{self.name}: its process ended with {self._process.wait()}") from None
+        self._child.say(question)
+        if (answer := self._child.hear()) is None:
+            raise PeerFault(f"{self.name}: its process {self._child.ending()}")
         if "fault" in answer:
             raise PeerFault(f"{self.name}, {mode}: {answer['fault']}")
-        return answer["images_per_s"]
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                pipe.close()
+        rate: float = answer["images_per_s"]
+        return rate

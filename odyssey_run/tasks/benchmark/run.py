@@ -3,13 +3,13 @@
 import json
 import sys
 
-from odyssey_core.checkpoint import write_atomic
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
-from odyssey_run.runs.recorder import check_places, recording
+from odyssey_run.runs.recorder import check_places, plan_run
 from odyssey_run.tasks.benchmark import report
 from odyssey_run.tasks.benchmark.config import BenchmarkConfig
 from odyssey_run.tasks.benchmark.measure import measure
+from odyssey_run.tracking.names import Status, Tag
 
 EXPERIMENT = "benchmark"
 
@@ -28,20 +28,17 @@ def run(request: Request, config: BenchmarkConfig) -> int:
     check_places(request)
     dataset = request.data.build()
     figures = measure(request, dataset, config, lambda line: print(f"odyssey-run: {line}", file=sys.stderr))
-    with recording(request, experiment=EXPERIMENT) as session:
-        session.begin(f"benchmark-{request.model.name}", {"odyssey.data.name": dataset.name})
-        text = report.tables(figures)
-        for line in text.splitlines():
-            session.screen.say(line)
-        session.metrics(0, report.metrics(figures))
-        for name, content in (
-            ("benchmark.md", text),
-            ("benchmark.json", json.dumps(report.numbers(figures), indent=1)),
-        ):
-            write_atomic(session.path / name, content.encode())
-            session.artifact(session.path / name)
-        session.artifact(report.chart(figures, session.path / "benchmark.png"))
-        session.screen.say()
-        session.screen.field("run", str(session.path))
-        session.end("FINISHED")
+    with plan_run(request, experiment=EXPERIMENT) as plan:
+        begun = plan.begin(f"benchmark-{request.model.name}", {Tag.DATA_NAME.value: dataset.name})
+        with begun as recorder:
+            text = report.tables(figures)
+            for line in text.splitlines():
+                recorder.screen.say(line)
+            recorder.metrics(0, report.metrics(figures))
+            recorder.write("benchmark.md", text.encode())
+            recorder.write("benchmark.json", json.dumps(report.numbers(figures), indent=1).encode())
+            recorder.artifact(report.chart(figures, recorder.path / "benchmark.png"))
+            recorder.screen.say()
+            recorder.screen.field("run", str(recorder.path))
+            recorder.end(Status.FINISHED)
     return 0

@@ -1,17 +1,16 @@
-"""PyTorch's side of the benchmark. Run as a process of its own, one for each number of threads; never imported.
+"""PyTorch's side of the benchmark. It runs in a process of its own, one for each number of threads.
 
-Reads a line of JSON that says what the model is, then a line for each measurement, and answers each with a line.
 A step works on one batch that lies there as float32, already normalised: nothing is gathered, unlike in ours.
 """
 
-import json
 import math
-import os
-import sys
 import time
+from typing import Any
 
 import torch
 from torch import nn
+
+from odyssey_run.tasks.benchmark.answering import answer
 
 OPTIMIZERS = {
     "sgd": torch.optim.SGD,
@@ -21,9 +20,9 @@ OPTIMIZERS = {
 }
 
 
-def function(name):
+def function(name: str) -> Any:
     """``nn.functional.conv2d`` of torch."""
-    found = torch
+    found: Any = torch
     for part in name.split("."):
         found = getattr(found, part)
     return found
@@ -32,7 +31,7 @@ def function(name):
 class Net(nn.Module):
     """Steps, as `odyssey_core.counterparts` writes them down, over parameters and buffers of its own."""
 
-    def __init__(self, given):
+    def __init__(self, given: dict[str, Any]):
         super().__init__()
         self.names = {path: path.replace(".", "_") for path in (*given["parameters"], *given["buffers"])}
         for path, shape in given["parameters"].items():
@@ -45,11 +44,11 @@ class Net(nn.Module):
             for kind in ("training", "inference")
         }
 
-    def forward(self, kind, images, labels):
+    def forward(self, kind: str, images: Any, labels: Any) -> Any:
         found = {path: getattr(self, name) for path, name in self.names.items()}
         found |= {"images": images, "labels": labels}
 
-        def value(operand):
+        def value(operand: Any) -> Any:
             if isinstance(operand, list):
                 return [value(x) for x in operand]
             return found.get(operand) if isinstance(operand, str) else operand
@@ -62,7 +61,7 @@ class Net(nn.Module):
 class Model:
     """The model in one of torch's modes: eager, channels_last or compiled."""
 
-    def __init__(self, given, mode):
+    def __init__(self, given: dict[str, Any], mode: str):
         self.format = torch.channels_last if mode == "channels_last" else torch.contiguous_format
         self.shape, self.classes = given["input_shape"], given["classes"]
         model = Net(given).to(memory_format=self.format)
@@ -72,15 +71,17 @@ class Model:
         # Each batch size compiled by itself infers a fifth faster than one compilation for all of them.
         self.model = torch.compile(model, dynamic=False) if mode == "compiled" else model
 
-    def images(self, batch):
+    def images(self, batch: int) -> Any:
+        """Random images (batch, C, H, W) float32."""
         return torch.rand(batch, *self.shape).to(memory_format=self.format)
 
-    def train(self, images, labels):
+    def train(self, images: Any, labels: Any) -> None:
+        """One optimizer step."""
         self.optimizer.zero_grad()
         self.model("training", images, labels).backward()
         self.optimizer.step()
 
-    def measure(self, kind, batch, seconds):
+    def measure(self, kind: str, batch: int, seconds: float) -> float:
         """Images/s over about so many seconds."""
         images, labels = self.images(batch), torch.randint(self.classes, (batch,))
         with torch.inference_mode(kind == "inference"):
@@ -94,25 +95,21 @@ class Model:
         return steps * batch / now
 
 
-def main():
-    given = json.loads(sys.stdin.readline())
+def serve(given: dict[str, Any]) -> None:
+    """The process.
+
+    Args:
+        given: the model as `odyssey_core.counterparts` writes it down, the optimizer, shapes and threads.
+    """
     torch.set_num_threads(given["threads"])
     torch.manual_seed(0)
     torch._dynamo.config.cache_size_limit = 64  # batch sizes compiled, beyond which it would run eagerly
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what compilers print is no answer
-    models = {}
-    for line in sys.stdin:
-        asked = json.loads(line)
-        mode = asked.pop("mode")
-        try:
-            if mode not in models:
-                models[mode] = Model(given, mode)
-            answer = {"images_per_s": models[mode].measure(**asked)}
-        except Exception as error:  # such as no compiler for torch.compile
-            answer = {"fault": (str(error).strip().splitlines() or [type(error).__name__])[0][:200]}
-        answers.write(json.dumps(answer) + "\n")
+    models: dict[str, Model] = {}
 
+    def measure(question: dict[str, Any]) -> float:
+        mode = question["mode"]
+        if mode not in models:
+            models[mode] = Model(given, mode)
+        return models[mode].measure(question["kind"], question["batch"], question["seconds"])
 
-if __name__ == "__main__":
-    main()
+    answer(measure)

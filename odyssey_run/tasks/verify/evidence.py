@@ -12,12 +12,27 @@ import yaml
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import statements
-from odyssey_run.runs.recorded import first_record
-from odyssey_run.runs.statements import CONFIG, FILE, TAG
+from odyssey_run.runs.statements import CONFIG, FILE
 from odyssey_run.tracking.client import every_run, fault_of
-from odyssey_run.tracking.journal import FILE_NAME, RUN_TAG, inside, parse, whole
+from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
+from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.records import (
+    Artifact,
+    Created,
+    Creating,
+    End,
+    Record,
+    Refused,
+    Registered,
+    Resume,
+    RunRecords,
+    Sent,
+    Start,
+    Tags,
+    parse,
+    whole,
+)
 
-VERIFIED, VERIFIES = "odyssey.verified", "odyssey.verifies"  # tags: the verdict on a run; of what run it is
 SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow, beside parameters, tags and metrics
 NOT_ENDED = (
     "the run has not ended, or not with this version of the program; "
@@ -34,14 +49,14 @@ class Evidence:
 
     Args:
         folder: where its files are.
-        records: its journal.
+        records: of its journal.
         stated: the list, by name.
         digest: of the list.
         wrong: what does not agree with the list or with the digest, a line each.
     """
 
     folder: Path
-    records: list[dict[str, Any]] = field(repr=False)
+    records: RunRecords = field(repr=False)
     stated: dict[str, Any] = field(repr=False)
     digest: str
     wrong: tuple[str, ...]
@@ -49,7 +64,7 @@ class Evidence:
     @property
     def below(self) -> bool:
         """Whether other runs are under it, which trained."""
-        config = self.records[0]["config"]
+        config = self.records.config
         return "sweep" in config or config.get("seeds", 1) != 1
 
     @property
@@ -66,10 +81,10 @@ class Evidence:
         """
         path = self.folder / CONFIG
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise DataError(f"{CONFIG}: cannot be read: {fault_of(error)}") from None
-        if config != self.records[0]["config"]:
+        if config != self.records.config:
             raise DataError(f"{CONFIG}: is not the configuration that the journal began with")
         return config
 
@@ -83,9 +98,10 @@ class InFolder:
 
     def __init__(self, folder: Path):
         self.folder, self.where, self.name = folder, str(folder), folder.name
-        self.key = None
+        self.key: str | None = None
         with suppress(DataError):  # told when it is looked into
-            self.key = (first_record(folder / FILE_NAME) or {}).get("run")
+            start = first_record(folder / FILE_NAME)
+            self.key = start.run if start else None
 
     def children(self) -> list["InFolder"]:
         """The runs in its folder."""
@@ -100,7 +116,7 @@ class InFolder:
         return _evidence(self.folder, lambda key, stated: (statements.ended_below(self.folder, key), {}, []))
 
 
-class Recorded:
+class InMLflow:
     """A run that MLflow has.
 
     Args:
@@ -125,13 +141,13 @@ class Recorded:
         self.tags: Mapping[str, str] = self._run.data.tags
         self.metrics: Mapping[str, float] = self._run.data.metrics
         self.name, self.experiment = self._run.info.run_name, self._run.info.experiment_id
-        self.where, self.key = run_id, self.tags.get(RUN_TAG)
+        self.where, self.key = run_id, self.tags.get(Tag.RUN)
 
-    def children(self) -> list["Recorded"]:
+    def children(self) -> list["InMLflow"]:
         """The runs nested under it, in the order in which they began."""
         condition = f"tags.mlflow.parentRunId = '{self.run_id}'"
         found = every_run(self.client, [self.experiment], condition, ["attributes.start_time ASC"])
-        return [Recorded(self.client, run.info.run_id) for run in found if VERIFIES not in run.data.tags]
+        return [InMLflow(self.client, run.info.run_id) for run in found if Tag.VERIFIES not in run.data.tags]
 
     def gather(self, place: Path) -> Evidence:
         """Fetches its files and holds all that MLflow shows against what it states.
@@ -160,7 +176,8 @@ class Recorded:
             raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
 
     def _models(self) -> list[Any]:
-        return self.client.search_logged_models([self.experiment], f"source_run_id = '{self.run_id}'")
+        condition = f"source_run_id = '{self.run_id}'"
+        return list(self.client.search_logged_models([self.experiment], condition))
 
     def _shown(self, key: str, stated: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
         """The digests of the runs below it, what MLflow shows, and what contradicts itself there."""
@@ -169,8 +186,9 @@ class Recorded:
         shown |= {"ended": info.end_time, "parent": self._parent()}
         shown |= {f"params/{name}": value for name, value in data.params.items()}
         own = (name for name in data.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
-        shown |= {f"tags/{name}": data.tags[name] for name in own if name not in (TAG, VERIFIED)}
-        wrong = [] if data.tags.get(TAG) == stated_digest(stated) else [f"tags/{TAG}: is not the digest of {FILE}"]
+        shown |= {f"tags/{name}": data.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
+        same = data.tags.get(Tag.RUN_DIGEST) == stated_digest(stated)
+        wrong = [] if same else [f"tags/{Tag.RUN_DIGEST}: is not the digest of {FILE}"]
         for name, value in data.metrics.items():
             points = sorted([m.step, m.value, m.timestamp] for m in self.client.get_metric_history(self.run_id, name))
             shown[f"metrics/{name}"] = points
@@ -182,12 +200,13 @@ class Recorded:
         for model in self._models():
             shown[f"models/{model.name}"] = {metric.key: metric.value for metric in model.metrics or ()}
             wrong += self._versions(model.model_id)
-        below = {each.tags.get(RUN_TAG, each.run_id): each.tags[TAG] for each in self.children() if TAG in each.tags}
+        ended = [each for each in self.children() if Tag.RUN_DIGEST in each.tags]
+        below = {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended}
         return below, shown, wrong
 
     def _parent(self) -> str | None:
-        parent = self.tags.get("mlflow.parentRunId")
-        return Recorded(self.client, parent).tags.get(RUN_TAG, parent) if parent else None
+        parent = self.tags.get(Tag.PARENT)
+        return InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
 
     def _versions(self, model_id: str) -> Iterator[str]:
         """Registered versions that say they come from the run and do not."""
@@ -208,20 +227,20 @@ def _evidence(folder: Path, look: Look) -> Evidence:
             raise DataError(f"{path.name} is missing: {NOT_ENDED}")
     stated = statements.decode(listed.read_bytes(), FILE)
     content = journal.read_bytes()
-    records = _records(content)
-    last = next((r for r in reversed(records) if r["kind"] in ("start", "resume", "end")), records[0])
-    size = stated["journal"]["bytes"] if isinstance(stated.get("journal"), dict) else None
-    if last["kind"] != "end" or not isinstance(size, int):
+    records = whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
+    end = next(record for record in reversed(records.records) if isinstance(record, Start | Resume | End))
+    size = stated["journal"].get("bytes") if isinstance(stated.get("journal"), dict) else None
+    if not isinstance(end, End) or not isinstance(size, int):
         raise DataError(f"{FILE_NAME} has no end: {NOT_ENDED}")
-    below, shown, wrong = look(records[0]["run"], stated)
-    config = records[0]["config"]
+    below, shown, wrong = look(records.key, stated)
+    config = records.config
     if "sweep" in config or config.get("seeds", 1) == 1:
         # Points that a sweep found done already, and evaluations of a run, are not its own.
         below = {key: value for key, value in below.items() if f"children/{key}" in stated}
-    made = statements.of_run(folder, content[:size], {"reason": None, **last}, below)
+    made = statements.of_run(folder, content[:size], end, below)
     # Left behind in MLflow by an earlier process: files, and nothing else.
     made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
-    wrong += _behind(content[size:], last, stated)
+    wrong += _behind(content[size:], end, stated)
     report = folder / statements.REPORT
     if report.is_file() and not statements.shows(report.read_bytes(), stated_digest(stated)):
         wrong.append(f"files/{statements.REPORT}: does not show the digest of {FILE}")
@@ -231,23 +250,20 @@ def _evidence(folder: Path, look: Look) -> Evidence:
     return Evidence(folder, records, stated, stated_digest(stated), tuple(dict.fromkeys(wrong)))
 
 
-def _records(content: bytes) -> list[dict[str, Any]]:
-    return whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
-
-
-def _behind(content: bytes, end: Mapping[str, Any], stated: Mapping[str, Any]) -> list[str]:
+def _behind(content: bytes, end: End, stated: Mapping[str, Any]) -> list[str]:
     """What is wrong behind the part of a journal that its list covers: there are the list, its digest and the end."""
-    found = [r for r in parse(content, Path(FILE_NAME)) if r["kind"] not in ("tracking", "sent")]
-    expected = [
-        {"kind": "artifact", "path": FILE, "folder": ""},
-        {"kind": "tags", "values": {TAG: stated_digest(stated)}},
-        {"kind": "end", "status": stated.get("status"), "reason": stated.get("reason"), "time": stated.get("ended")},
+    notes = (Creating, Created, Registered, Refused, Sent)  # of the process that sends
+    found = [record for record in parse(content, Path(FILE_NAME)) if not isinstance(record, notes)]
+    expected: list[Record] = [
+        Artifact(path=FILE, folder=""),
+        Tags(values={Tag.RUN_DIGEST: stated_digest(stated)}),
+        replace(end, time=0),
     ]
-    same = len(found) == len(expected) and all(
-        own | {"time": 0} == {**record, "time": 0} and own.get("time", record["time"]) == record["time"]
-        for own, record in zip(expected, found, strict=True)
-    )
-    return [] if same else [f"{FILE_NAME}: does not end as the run stated"]
+    ended = {"status": end.status, "reason": end.reason, "ended": end.time}
+    same = [replace(record, time=0) for record in found] == expected
+    if same and all(stated.get(name) == value for name, value in ended.items()):
+        return []
+    return [f"{FILE_NAME}: does not end as the run stated"]
 
 
 def _is_shown(name: str, value: Any) -> bool:
@@ -281,7 +297,9 @@ def _first_point(name: str, was: list[Any], now: list[Any]) -> tuple[str, Any, A
     for i in range(max(len(was), len(now))):
         a, b = (points[i] if i < len(points) else MISSING for points in (was, now))
         if a != b:
-            step, values = (a if a is not MISSING else b)[0], [x[1] if x is not MISSING else x for x in (a, b)]
+            there: Any = a if a is not MISSING else b
+            both: tuple[Any, Any] = (a, b)
+            step, values = there[0], [x[1] if x is not MISSING else x for x in both]
             return f"{name} at step {step}", *(values if values[0] != values[1] else (a, b))
     return name, was, now
 

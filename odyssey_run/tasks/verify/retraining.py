@@ -11,11 +11,12 @@ from odyssey_core.checkpoint import CONTENT, load_weights
 from odyssey_core.errors import DataError
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.config.request import Request
-from odyssey_run.processes import StopRequest
 from odyssey_run.runs import recorded
 from odyssey_run.runs.events import Listener, Outcome
 from odyssey_run.runs.statements import DERIVED, TRAINED
+from odyssey_run.signals import StopRequest
 from odyssey_run.tasks.verify.evidence import Evidence, differences
+from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.training.build import Assembly
 from odyssey_run.training.train import keep_weights, make_trainer
 from odyssey_run.training.trainer import NOT_FINITE
@@ -31,7 +32,7 @@ class _Points(Listener):
     def __init__(self) -> None:
         self.points: Points = {}
 
-    def metrics(self, step, values) -> None:
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.points |= {(step, name): value for name, value in values.items() if not name.startswith(OF_THE_MACHINE)}
 
 
@@ -55,14 +56,14 @@ def train_again(
     """
     stated, last = evidence.stated, _last_step(evidence)
     # A run that was stopped ended where it was, with no test; one that diverged does so again.
-    cut = stated["status"] != "FINISHED" and NOT_FINITE not in (stated["reason"] or "")
-    whole = steps is None or steps >= last
+    cut = stated["status"] != Status.FINISHED and NOT_FINITE not in (stated["reason"] or "")
+    end = last if steps is None else min(steps, last)
+    whole = end == last
     budget = again.trainer.time_budget_s is not None
-    end = last if whole else steps
     listener = _Points()
     with StopRequest() as asked:
         # Where the configuration alone decides the end, the run's own word for it is not asked.
-        rest = {"until": end if cut or budget or not whole else None, "cut": cut or not whole}
+        rest: dict[str, Any] = {"until": end if cut or budget or not whole else None, "cut": cut or not whole}
         outcome = make_trainer(again, assembly, (listener,), stop=lambda: asked.signum, **rest).run()
         if asked.signum is not None:
             raise KeyboardInterrupt
@@ -88,9 +89,9 @@ def train_again(
     if whole:
         names = [f"metrics/{name}" for _, name in expected]
         names += [kept] if with_weights else []
-        names += ["tags/odyssey.weights.sha256"] if with_weights and exact else []
+        names += [f"tags/{Tag.WEIGHTS_DIGEST}"] if with_weights and exact else []
         names += [] if cut else ["status", "reason"]
-        names += [] if cut or budget else ["tags/odyssey.step"]
+        names += [] if cut or budget else [f"tags/{Tag.STEP}"]
         compared |= dict.fromkeys(names, TRAINED)
         # The metrics on the page of a model are those of the run.
         compared |= {n: DERIVED for n, value in stated.items() if n.startswith("models/") and isinstance(value, dict)}
@@ -101,17 +102,17 @@ def _end(stated: Mapping[str, Any], outcome: Outcome, end: int, cut: bool) -> tu
     """How a run ended, as it is stated and as training again ended; of one that was cut the step alone."""
     if cut:
         return {"the last step": end}, {"the last step": outcome.step}
-    now = {"status": outcome.status, "reason": outcome.reason, "tags/odyssey.step": str(outcome.step)}
-    if outcome.status == "FINISHED" and not outcome.step:
+    now: dict[str, Any] = {"status": outcome.status, "reason": outcome.reason, f"tags/{Tag.STEP}": str(outcome.step)}
+    if outcome.status == Status.FINISHED and not outcome.step:
         return {"the last step": "0 of a run that FINISHED"}, {}  # a time budget lets a run take a step at least
     return {key: stated.get(key) for key in now}, now
 
 
 def _last_step(evidence: Evidence) -> int:
     try:
-        return int(evidence.tags["odyssey.step"])
+        return int(evidence.tags[Tag.STEP])
     except (KeyError, ValueError):
-        raise DataError(f"tags/odyssey.step: expected a number, got {evidence.tags.get('odyssey.step')!r}") from None
+        raise DataError(f"tags/{Tag.STEP}: expected a number, got {evidence.tags.get(Tag.STEP)!r}") from None
 
 
 def _points(stated: Mapping[str, Any]) -> Points:
@@ -137,7 +138,7 @@ def _weights(evidence: Evidence, again: Request, assembly: Assembly, outcome: Ou
     """What is wrong with the weights file that the run kept, held against the one that training again gives."""
     path = recorded.weights_file(again.model.name)
     if f"files/{path.as_posix()}" not in evidence.stated:
-        return [f"files/{path.as_posix()}: stated nothing"] if evidence.stated["status"] == "FINISHED" else []
+        return [f"files/{path.as_posix()}: stated nothing"] if evidence.stated["status"] == Status.FINISHED else []
     kept, about = load_weights(evidence.folder / path)
     with tempfile.TemporaryDirectory() as place:
         arrays, expected = load_weights(keep_weights(again, assembly, outcome, Path(place)))
@@ -154,8 +155,8 @@ def _weights(evidence: Evidence, again: Request, assembly: Assembly, outcome: Ou
             apart = float(np.max(np.abs(value - other)))
             wrong.append(f"weights {name} in {path}: differ by up to {apart:.3g}")
     content = (CONTENT, *(() if exact else ("sha256",)))
-    told = [{k: v for k, v in facts.items() if k not in content} for facts in (about, expected)]
-    wrong += differences(*told, f"{path.name} of training again says")
-    if exact and evidence.tags.get("odyssey.weights.sha256") != expected["sha256"]:
+    was, now = ({k: v for k, v in facts.items() if k not in content} for facts in (about, expected))
+    wrong += differences(was, now, f"{path.name} of training again says")
+    if exact and evidence.tags.get(Tag.WEIGHTS_DIGEST) != expected["sha256"]:
         wrong.append("the recorded SHA-256 of the weights is not that of the weights")
     return wrong

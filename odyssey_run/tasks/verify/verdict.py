@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from odyssey_core.checkpoint import write_atomic
+from odyssey_core.files import write_atomic
 from odyssey_run.reports.outputs import MARK
 
 if TYPE_CHECKING:

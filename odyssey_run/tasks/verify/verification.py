@@ -22,18 +22,19 @@ from odyssey_run.reports.outputs import writing
 from odyssey_run.runs import provenance, recorded, statements
 from odyssey_run.runs.recorded import RUNS
 from odyssey_run.runs.statements import COMPARED, DERIVED, REPORT
-from odyssey_run.tasks.verify.evidence import VERIFIED, VERIFIES, Evidence, InFolder, Recorded, differences
+from odyssey_run.tasks.verify.evidence import Evidence, InFolder, InMLflow, differences
 from odyssey_run.tasks.verify.retraining import train_again
 from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
 from odyssey_run.tracking.client import fault_of, reach
-from odyssey_run.tracking.journal import series
 from odyssey_run.tracking.location import resolve
+from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.records import MAX_PARAM
 from odyssey_run.training.build import Assembly, assemble
 from odyssey_run.training.train import CLAIMS
 
 MOST_LINES = 5
 NOTE = 4000  # characters of a run's description
-CLAIMED = (f"tags/{claims.TAG}", f"files/{CLAIMS}")
+CLAIMED = (f"tags/{Tag.CLAIMS}", f"files/{CLAIMS}")
 
 
 def verify(
@@ -63,11 +64,13 @@ def verify(
         print(verdict, flush=True)
         verdicts.append(verdict)
     worst = max((verdict.word for verdict in verdicts), key=EXIT_CODES.__getitem__)
-    for path, write, content in ((badge, badge_file, worst), (json, json_file, verdicts)):
-        if path:
-            with writing(Path(path)):
-                write(Path(path), content)
-    if isinstance(run, Recorded):
+    if badge:
+        with writing(Path(badge)):
+            badge_file(Path(badge), worst)
+    if json:
+        with writing(Path(json)):
+            json_file(Path(json), verdicts)
+    if isinstance(run, InMLflow):
         try:
             _record(run, request, verdicts)
         except Exception as error:  # of whatever kind of store; it may only be read
@@ -75,14 +78,14 @@ def verify(
     return EXIT_CODES[worst]
 
 
-def _find(request: Request, run_id: str) -> Recorded | InFolder:
+def _find(request: Request, run_id: str) -> InMLflow | InFolder:
     """The run in MLflow, or in its folder where MLflow has none of it."""
     store = resolve(request.tracking, request.data.name)
-    there = store is not None and (store.database is None or store.database.exists())
+    there = store if store and (store.database is None or store.database.exists()) else None
     folder = recorded.locate(run_id)
     if folder is None:
         if there:
-            return Recorded(reach(store), run_id)
+            return InMLflow(reach(there), run_id)
         where = "tracking=none" if store is None else f"{store.database}, which does not exist"
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, and no MLflow store: {where}; set tracking.uri")
     known = None
@@ -90,13 +93,13 @@ def _find(request: Request, run_id: str) -> Recorded | InFolder:
         known = recorded.open_run(folder).run_id
     if known and there:
         try:
-            return Recorded(reach(store), known)
+            return InMLflow(reach(there), known)
         except ConfigError as error:
             print(f"{error}; its folder alone is verified")
     return InFolder(folder)
 
 
-def _verdicts(request: Request, run: Recorded | InFolder, config: VerifyConfig) -> Iterator[Verdict]:
+def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) -> Iterator[Verdict]:
     """On each of the runs under a run, and last on itself."""
     with tempfile.TemporaryDirectory() as place:
         try:
@@ -115,7 +118,7 @@ def _verdicts(request: Request, run: Recorded | InFolder, config: VerifyConfig) 
             yield Verdict(CANNOT, run.name, run.where, (str(error),))
 
 
-def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
+def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
     """Holds one run's statements against what is there, against each other, and against training it again.
 
     Raises:
@@ -133,26 +136,25 @@ def compare(request: Request, run: Recorded | InFolder, evidence: Evidence, conf
     again = _same(request, asked)
     notes = _environment(evidence)
     code = sources.digest(again.plugins)
-    if evidence.tags.get("odyssey.code.sha256") != code:
+    if evidence.tags.get(Tag.CODE_DIGEST) != code:
         line = "; ".join(plugins.unlike(own, again.plugins))
-        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, 'code')})"
+        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
         if not config.any_code:
             raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
         notes.append(line)
     assembly = assemble(again)
-    if evidence.tags.get("odyssey.data.sha256") != assembly.dataset.digest:
-        line = f"the data is another (SHA-256 {assembly.dataset.digest[:12]}, the run's {_short(evidence, 'data')})"
+    if evidence.tags.get(Tag.DATA_DIGEST) != assembly.dataset.digest:
+        now, was = assembly.dataset.digest[:12], _short(evidence, Tag.DATA_DIGEST)
+        line = f"the data is another (SHA-256 {now}, the run's {was})"
         raise DataError(f"{line}; data.root= may name the folder with the right files")
-    if evidence.tags.get("odyssey.start.sha256") != assembly.start:
+    if evidence.tags.get(Tag.START_DIGEST) != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")
     stated, found = _derived(evidence, asked, assembly)
     if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
-    compared = dict.fromkeys((*found, "data", "tags/odyssey.start.sha256"), DERIVED)
-    if evidence.tags.get("odyssey.code.sha256") == code:
-        compared |= dict.fromkeys(
-            (f"tags/{name}" for name in ("odyssey.code.sha256", *plugins.tags(again.plugins))), DERIVED
-        )
+    compared = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
+    if evidence.tags.get(Tag.CODE_DIGEST) == code:
+        compared |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
     wrong, lines, trained = train_again(again, assembly, evidence, config.steps)
     if wrong:
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
@@ -180,11 +182,11 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     own, found = _parameters(evidence, config)
     data = provenance.data_tags(assembly.dataset, "")
     found |= {f"tags/{name}": value for name, value in data.items() if name.startswith("odyssey.data.")}
-    if evidence.stated["status"] == "FINISHED":
-        found |= _claims(config, _last(evidence))
-        rows = claims.report(claims.read(config["expect"]), _last(evidence))
+    if evidence.stated["status"] == Status.FINISHED:
+        found |= _claims(config, evidence.records.last)
+        rows = claims.report(claims.read(config["expect"]), evidence.records.last)
         note = summary.note(evidence.records, rows, f"files/{REPORT}" in evidence.stated)
-        found["tags/mlflow.note.content"] = note
+        found[f"tags/{Tag.NOTE}"] = note
     weights = evidence.stated.get(f"files/{recorded.weights_file(config['model']['name']).as_posix()}")
     kept = [name for name in evidence.stated if name.startswith("models/") and name.endswith(".safetensors")]
     found |= dict.fromkeys(kept, weights)
@@ -193,7 +195,7 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     return own, found
 
 
-def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
+def _above(run: InMLflow | InFolder, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
     """The verdict on a run above others: on its own statements, on theirs, and on what is computed from them."""
     verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
     if evidence.wrong:
@@ -219,8 +221,8 @@ def _above(run: Recorded | InFolder, evidence: Evidence, below: Sequence[Verdict
 
 def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is stated of the configuration, and what it says."""
-    found = {f"params/{key}": value[: statements.MAX_PARAM] for key, value in provenance.flatten(config).items()}
-    found["tags/odyssey.config.sha256"] = provenance.identity(config)
+    found = {f"params/{key}": value[:MAX_PARAM] for key, value in provenance.flatten(config).items()}
+    found[f"tags/{Tag.CONFIG_DIGEST}"] = provenance.identity(config)
     return {n: v for n, v in evidence.stated.items() if n.startswith("params/") or n in found}, found
 
 
@@ -230,30 +232,27 @@ def _of_seeds(
     """The means over a run's seeds, and what is stated of them: nothing before all of them have finished."""
     stated = evidence.stated
     own = {n.removeprefix("metrics/"): points for n, points in stated.items() if n.startswith("metrics/")}
-    found: dict[str, Any] = {"tags/odyssey.seeds": str(config["seeds"])}
-    if stated["status"] == "FINISHED":
-        finished = sum(each.evidence.stated["status"] == "FINISHED" for each in below)
+    ended = [each.evidence for each in below if each.evidence]
+    found: dict[str, Any] = {f"tags/{Tag.SEEDS}": str(config["seeds"])}
+    if stated["status"] == Status.FINISHED:
+        finished = sum(each.stated["status"] == Status.FINISHED for each in ended)
         if finished != config["seeds"]:
             return {"runs that finished": config["seeds"]}, {"runs that finished": finished}
-        means = claims.means([_last(each.evidence) for each in below])
+        means = claims.means([each.records.last for each in ended])
         found |= {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
-        found |= _claims(config, {name: points[-1][1] for name, points in own.items()}) | {"status": "FINISHED"}
+        found |= _claims(config, {name: points[-1][1] for name, points in own.items()}) | {
+            "status": Status.FINISHED.value
+        }
     return {n: v for n, v in stated.items() if n in found or n in CLAIMED or n.startswith("metrics/")}, found
 
 
 def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configurations of the runs of several seeds, as they are and as the run above has them."""
-    own = [each.evidence.records[0]["config"] for each in below]
+    own = [each.evidence.records.config for each in below if each.evidence]
     rest = {"seeds": 1, "expect": {}, "resume": None}
     expected = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(own))]
     own.sort(key=lambda each: each["seed"])
     return {"configurations of its runs": own}, {"configurations of its runs": expected}
-
-
-def _last(evidence: Evidence) -> dict[str, float]:
-    """The last value of each metric, but for what the process took."""
-    points = series(evidence.records)
-    return {name: values[-1][1] for name, values in points.items() if not name.startswith("system/")}
 
 
 def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -291,28 +290,29 @@ def _environment(evidence: Evidence) -> list[str]:
     now = provenance.environment_tags()
     other = [(name, tags[name], value) for name, value in now.items() if tags.get(name, value) != value]
     notes = [f"{name.removeprefix('odyssey.')} was {was}, is {value}" for name, was, value in other]
-    if tags.get("odyssey.git.dirty") == "true":
+    if tags.get(Tag.DIRTY) == "true":
         notes.append("the code of the run had changes that were not committed: uncommitted.diff among its artifacts")
     return notes
 
 
-def _short(evidence: Evidence, what: str) -> str:
-    return evidence.tags.get(f"odyssey.{what}.sha256", "unknown")[:12]
+def _short(evidence: Evidence, tag: Tag) -> str:
+    return evidence.tags.get(tag, "unknown")[:12]
 
 
-def _record(run: Recorded, request: Request, verdicts: Sequence[Verdict]) -> None:
+def _record(run: InMLflow, request: Request, verdicts: Sequence[Verdict]) -> None:
     """Leaves the verdicts in a run of verification's own, under the one that was verified, and as a tag on each.
 
     Nothing is written as an artifact: where those go is said by the store, which may be somebody else's.
     """
     tags = {
-        "mlflow.parentRunId": run.run_id,
-        "mlflow.note.content": "\n\n".join(verdict.markdown() for verdict in verdicts)[:NOTE],
-        VERIFIES: run.run_id,
-        VERIFIED: verdicts[-1].word,
+        Tag.PARENT: run.run_id,
+        Tag.NOTE: "\n\n".join(verdict.markdown() for verdict in verdicts)[:NOTE],
+        Tag.VERIFIES: run.run_id,
+        Tag.VERIFIED: verdicts[-1].word,
         **provenance.tags(request),
     }
-    made = run.client.create_run(run.experiment, tags=tags, run_name=f"verify {run.name}")
+    plain = {str(name): value for name, value in tags.items()}
+    made = run.client.create_run(run.experiment, tags=plain, run_name=f"verify {run.name}")
     for verdict in verdicts:
-        run.client.set_tag(verdict.where, VERIFIED, verdict.word)
+        run.client.set_tag(verdict.where, Tag.VERIFIED.value, verdict.word)
     run.client.set_terminated(made.info.run_id)

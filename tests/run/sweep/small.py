@@ -4,13 +4,14 @@ import time
 from pathlib import Path
 
 from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.records import Resume, Start
 
 SMALL = ("model=linear", "data=digits", "backend=numpy", "trainer.epochs=2", "trainer.validation_size=100")
 
 
 def processes(folder: Path) -> list[int]:
     """The process ids that were at a run, in order."""
-    return [r["process"]["pid"] for r in read(folder / FILE_NAME)[0] if "process" in r]  # it may still be written
+    return [r.process["pid"] for r in read(folder / FILE_NAME)[0] if isinstance(r, Start | Resume)]
 
 
 def wait_for(what, seconds=60):

@@ -17,10 +17,9 @@ from small import SMALL, processes, wait_for
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.runs.recorded import begun, open_run
-from odyssey_run.tasks.doctor import end_lost
-from odyssey_run.tracking.client import make_client
-from odyssey_run.tracking.journal import RUN_TAG
+from odyssey_run.tracking.client import end_orphans, make_client
 from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.records import Created, Resume
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow's own, and those of what it imports
@@ -184,7 +183,7 @@ def test_ctrl_c_ends_runs_and_takes_back_the_rest(tmp_path, start, cluster, serv
     assert [run.status for run in runs_in(here)] == ["KILLED", "KILLED"]
     # The cluster is free for the next, which goes on with what was begun.
     again = begin(start, here, address, server, "trainer.epochs=100000", "optim.lr=0.05,0.1,0.2")
-    wait_for(lambda: any(r["kind"] == "resume" for run in runs_in(tmp_path / "worker") for r in run.records))
+    wait_for(lambda: any(run.of(Resume) for run in runs_in(tmp_path / "worker")))
     again.send_signal(signal.SIGINT)
     assert again.communicate(timeout=30)[1] == ""
     assert set(Children(server, tmp_path.name).statuses) == {"KILLED"}
@@ -205,7 +204,7 @@ def test_what_is_hopeless_is_pruned(tmp_path, start, cluster, server):
     for run in pruned:
         assert run.tags["odyssey.pruned"] == "true"
         assert 2 <= len(run.metrics["val/accuracy"]) < 10
-        assert run.records[-1]["reason"].startswith("pruned after epoch ")
+        assert run.reason.startswith("pruned after epoch ")
 
 
 def test_a_scheduler_that_is_gone_is_one_line_and_the_way_on(tmp_path, start, cluster, server):
@@ -230,19 +229,19 @@ def test_what_a_dead_worker_left_running_is_ended(tmp_path):
     parent = client.create_run(experiment).info.run_id
 
     def child(key, begun):
-        tags = {"mlflow.parentRunId": parent, RUN_TAG: key}
+        tags = {"mlflow.parentRunId": parent, "odyssey.run": key}
         return client.create_run(experiment, begun, tags).info.run_id
 
     here, lost, before = child("here", 2000), child("lost", 2000), child("before", 999)
     followed = []
-    ids = {"run_id": parent, "experiment_id": experiment}
-    end_lost(store, ids, 1000, {"here": tmp_path / "journal.jsonl"}, followed.append)
+    ids = Created(run_id=parent, experiment_id=experiment)
+    end_orphans(store, ids, 1000, {"here": tmp_path / "journal.jsonl"}, followed.append)
     assert followed == [tmp_path / "journal.jsonl"]
     statuses = [client.get_run(run).info.status for run in (here, lost, before)]
     assert statuses == ["RUNNING", "KILLED", "RUNNING"]
     away = Store(f"http://127.0.0.1:{free_port()}", "lost", None)
     with pytest.raises(ConfigError, match=r"tracking.uri: MLflow at http://127.0.0.1:\d+ does not answer"):
-        end_lost(away, ids, 1000, {}, followed.append)
+        end_orphans(away, ids, 1000, {}, followed.append)
 
 
 def test_workers_are_given_the_text_of_a_plug_in_and_must_have_its_package(tmp_path, start, cluster):

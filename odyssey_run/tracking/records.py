@@ -1,0 +1,339 @@
+"""What the lines of a run's journal hold.
+
+Each class derived from `Record` is a kind of line, ``{"kind": "metrics", "time": ..., "step": ..., "values": {...}}``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from odyssey_core.errors import DataError
+from odyssey_run.tracking.names import Status
+
+MAX_PARAM = 6000  # characters of a parameter that MLflow takes
+# Groups of a configuration that every run has, and that are mappings with, if any, a name that is text.
+_GROUPS = ("model", "data", "optim", "trainer", "backend")
+
+Kind = TypeVar("Kind", bound="Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A line.
+
+    Args:
+        time: milliseconds since 1970; set when the record is written.
+    """
+
+    time: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Record):
+    """The first line.
+
+    Args:
+        run: the run's key, which no other run has.
+        parent: the key of the run that this one is nested under.
+        name: of the run, for people.
+        config: composed and resolved.
+        params: the same as MLflow's parameters.
+        tags: for MLflow.
+        process: host, boot and pid.
+        store: ``uri`` and ``experiment`` of the MLflow store that it is sent to.
+    """
+
+    run: str
+    parent: str | None
+    name: str
+    config: dict[str, Any]
+    params: dict[str, Any]
+    tags: dict[str, str]
+    process: dict[str, Any]
+    store: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Record):
+    """Another process continues the run; arguments as `Start` has them."""
+
+    process: dict[str, Any]
+    store: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Record):
+    """Finite numbers that belong to an optimizer step."""
+
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tags(Record):
+    """More tags, or other values for some."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact(Record):
+    """A file or folder that was written.
+
+    Args:
+        path: in the run's folder.
+        folder: among MLflow's artifacts.
+    """
+
+    path: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Record):
+    """A folder that MLflow can load.
+
+    Args:
+        path: in the run's folder.
+        step: optimizer steps after which the model was taken.
+        register: the name to register it under.
+    """
+
+    path: str
+    step: int
+    register: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creating(Record):
+    """MLflow is about to be asked to make the run."""
+
+    state: str = "creating"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created(Record):
+    """MLflow has made the run."""
+
+    run_id: str
+    experiment_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(Record):
+    """MLflow has registered the run's model under a name, as a version."""
+
+    registered: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused(Record):
+    """What MLflow will never take, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class End(Record):
+    """How the run ended, and why it did not finish."""
+
+    status: Status
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent(Record):
+    """MLflow has everything up to the end, except what it refused."""
+
+
+# What MLflow answers, whose kind is "tracking", comes in three forms.
+_KINDS: tuple[tuple[str, type[Record]], ...] = (
+    ("start", Start),
+    ("resume", Resume),
+    ("metrics", Metrics),
+    ("tags", Tags),
+    ("artifact", Artifact),
+    ("model", Model),
+    ("tracking", Creating),
+    ("tracking", Created),
+    ("tracking", Registered),
+    ("refused", Refused),
+    ("end", End),
+    ("sent", Sent),
+)
+NAMES = {made: kind for kind, made in _KINDS}
+_ANNOTATIONS = {made: get_type_hints(made) for _, made in _KINDS}
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All that a run's journal says, from its start on."""
+
+    records: Sequence[Record] = field(repr=False)
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """The records of one kind."""
+        return [record for record in self.records if isinstance(record, kind)]
+
+    @cached_property
+    def start(self) -> Start:
+        """The first record."""
+        return self.of(Start)[0]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The composed configuration."""
+        return self.start.config
+
+    @property
+    def name(self) -> str:
+        """The run's name, which others may have too."""
+        return self.start.name
+
+    @property
+    def key(self) -> str:
+        """The run's key, which a child names as its parent."""
+        return self.start.run
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Each tag with its last value."""
+        return self.start.tags | {name: value for each in self.of(Tags) for name, value in each.values.items()}
+
+    @cached_property
+    def metrics(self) -> dict[str, list[tuple[int, float]]]:
+        """Name to (step, value), in the order of the journal."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for record in self.of(Metrics):
+            for name, value in record.values.items():
+                found.setdefault(name, []).append((record.step, value))
+        return found
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The last value of each metric, except for what the process took."""
+        return {name: points[-1][1] for name, points in self.metrics.items() if not name.startswith("system/")}
+
+    @cached_property
+    def end(self) -> End | None:
+        """The record of its end; None while the run is going on or where it was interrupted."""
+        last = next((record for record in reversed(self.records) if isinstance(record, Resume | End)), None)
+        return last if isinstance(last, End) else None
+
+    @property
+    def status(self) -> Status | None:
+        """FINISHED, FAILED or KILLED; None while the run is going on or where it was interrupted."""
+        return self.end.status if self.end else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run did not finish."""
+        return self.end.reason if self.end else None
+
+    @property
+    def created(self) -> Created | None:
+        """The run's ids in MLflow; None while it has none."""
+        return next(iter(self.of(Created)), None)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id in MLflow."""
+        return self.created.run_id if self.created else None
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The id of the run's experiment in MLflow."""
+        return self.created.experiment_id if self.created else None
+
+    @property
+    def store(self) -> dict[str, str] | None:
+        """The MLflow store that the run is sent to: ``uri`` as `Store.named_in` gives it, and ``experiment``."""
+        named = [record.store for record in self.records if isinstance(record, Start | Resume) and record.store]
+        return named[-1] if named else None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the run has ended and MLflow has not all of it."""
+        last = next((record for record in reversed(self.records) if isinstance(record, Resume | End | Sent)), None)
+        return isinstance(last, End)
+
+
+def whole(records: Sequence[Record], path: Path) -> RunRecords:
+    """The records as those of a run.
+
+    Raises:
+        DataError: they do not begin with a run's start.
+    """
+    if not records or not isinstance(records[0], Start):
+        raise DataError(f"{path}: does not say how the run began")
+    return RunRecords(records)
+
+
+def parse(content: bytes, path: Path, offset: int = 0) -> list[Record]:
+    """The records in a journal's lines.
+
+    Raises:
+        DataError: a line that is no record.
+    """
+    records = []
+    for number, line in enumerate(content.splitlines(), 1):
+        where = f"{path}: line {number} from byte {offset}"
+        try:
+            values = json.loads(line)
+            kind = values.pop("kind")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DataError(
+                f"{where} is no journal record: {line[:60]!r}; the file was changed by something else"
+            ) from None
+        try:
+            records.append(_record(kind, values))
+        except _NoRecord as fault:
+            raise DataError(f"{where} is no {kind!r} that this program wrote: {fault}") from None
+    return records
+
+
+class _NoRecord(Exception):
+    """Says what is wrong with the values of a line."""
+
+
+def _record(kind: object, values: dict[str, Any]) -> Record:
+    forms = [made for name, made in _KINDS if name == kind]
+    if not forms:
+        raise _NoRecord("there is no such kind")
+    made = next((form for form in forms if values.keys() <= _ANNOTATIONS[form].keys()), forms[0])
+    if extra := values.keys() - _ANNOTATIONS[made].keys():
+        raise _NoRecord(f"{min(extra)} has no place in it")
+    required = {"time", *(each.name for each in fields(made) if each.default is MISSING)}
+    if lost := sorted(required - values.keys()):
+        raise _NoRecord(f"{lost[0]} is missing")
+    for name, value in values.items():
+        if not _fits(value, _ANNOTATIONS[made][name]):
+            raise _NoRecord(f"{name} is {str(value)[:40]!r}")
+    if made is Start and (lost := [g for g in _GROUPS if not _is_group(values["config"].get(g))]):
+        raise _NoRecord(f"its config has no {lost[0]}")
+    if made is End:
+        values["status"] = Status(values["status"])
+    return made(**values)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a JSON value is of a type."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return isinstance(value, dict) and all(_fits(each, get_args(annotation)[1]) for each in value.values())
+    if annotation is Status:
+        return isinstance(value, str) and value in set(Status)
+    if annotation in (int, float):
+        return isinstance(value, int | annotation) and not isinstance(value, bool)
+    return annotation is Any or isinstance(value, annotation)
+
+
+def _is_group(group: object) -> bool:
+    return isinstance(group, Mapping) and isinstance(group.get("name", ""), str)
