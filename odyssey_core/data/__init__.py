@@ -18,6 +18,7 @@ DATASETS = Registry(
         "kmnist": "odyssey_core.data.mnist_like:kmnist",
         "kuzushiji49": "odyssey_core.data.mnist_like:kuzushiji49",
         "mnist": "odyssey_core.data.mnist:mnist",
+        "noise": "odyssey_core.data.noise:noise",
         "npz": "odyssey_core.data.npz:npz",
         "qmnist": "odyssey_core.data.mnist_like:qmnist",
         "svhn": "odyssey_core.data.svhn:svhn",

@@ -108,3 +108,14 @@ def test_digest_is_of_shapes_pixels_and_labels():
 def test_an_unknown_dataset():
     with pytest.raises(ConfigError, match=r"unknown dataset 'emnsit'; known: cifar10, .*; did you mean 'emnist'\?"):
         DATASETS["emnsit"]
+
+
+def test_noise_is_random_and_the_same_each_time():
+    data = DATASETS["noise"](shape=(2, 5, 4), classes=3, count=500)
+    assert data.train.pixels.shape == data.test.pixels.shape == (500, 2, 5, 4)
+    assert data.train.labels[:4].tolist() == [0, 1, 2, 0]
+    assert abs(data.train.pixels.mean() - 127.5) < 3  # 5 standard errors
+    assert (data.train.pixels != data.test.pixels).mean() > 0.99
+    assert data.digest == DATASETS["noise"](shape=(2, 5, 4), classes=3, count=500).digest
+    assert shape_before_loading(DATASETS["noise"], {}) == (3, 32, 32)
+    assert shape_before_loading(DATASETS["noise"], {"shape": (1, 8, 8)}) == (1, 8, 8)

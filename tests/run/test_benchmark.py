@@ -26,6 +26,7 @@ def figures():
         flops={TRAIN: 1_500_000, INFER: 500_000},
         parameters=7,
         peak={case: [200.0, 100.0, 200.0], other: [100.0] * 3},
+        scaling={case: [2.0, 1.7, 1.9], other: [1.0] * 3},
         ours={case: [100_000.0, 50_000.0, 90_000.0], other: [10_000.0] * 3},
         peers={(case, "torch eager"): [20_000.0, 10_000.0, 15_000.0], (case, "torch compiled"): [9_000.0] * 3},
     )
@@ -39,6 +40,20 @@ def test_a_line_holds_medians_and_ratios_of_what_stood_side_by_side(figures):
     assert (line.peer, line.peer_images_per_s, line.ratio) == ("torch eager", 15_000.0, 5.0)
     assert (alone.peer, alone.ratio) == (None, None)
     assert alone.of_peak == pytest.approx(0.05)
+
+
+def test_rounds_whose_threads_had_no_core_each_are_left_out(figures):
+    """Two threads of one physical core make 1.3 times what one makes."""
+    figures.scaling[Case(TRAIN, 32, 2)] = [1.3, 2.0, 1.69]
+    line, _ = figures.lines()
+    assert (line.images_per_s, line.low, line.high) == (50_000.0, 50_000.0, 50_000.0)
+    assert (line.of_peak, line.ratio) == (pytest.approx(0.75), 5.0)
+    left_out = (
+        "Multiply-adds on 2 threads ran 1.30 to 2.00 times as fast as on one; 2 of 3 rounds below 1.7 are left out."
+    )
+    assert left_out in report.tables(figures).splitlines()
+    figures.scaling[Case(TRAIN, 32, 2)] = [1.3, 1.3, 1.3]
+    assert [line.case.threads for line in figures.lines()] == [1]
 
 
 def test_metrics_are_the_tables_numbers(figures):

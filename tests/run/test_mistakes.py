@@ -21,7 +21,7 @@ ONE_FAULT = {
     (
         "data=emnits",
     ): "unknown data 'emnits'; known: cifar10, cifar100, digits, emnist, fashion_mnist, folder, glyphs, kmnist, "
-    "kuzushiji49, mnist, npz, qmnist, svhn, table, usps; did you mean 'emnist'?",
+    "kuzushiji49, mnist, noise, npz, qmnist, svhn, table, usps; did you mean 'emnist'?",
     ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: MODELS; did you mean 'lenet5'?",
     ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
     ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import compress
 from statistics import median
 from typing import Any
 
@@ -21,12 +22,13 @@ from odyssey_run.tasks.benchmark.config import BenchmarkConfig
 from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
 from odyssey_run.tasks.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
 
+WHOLE = 0.85  # of as many cores: threads of one physical core make 1.0 to 1.3 of it, not 2
 PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning
 
 
 @dataclass(frozen=True)
 class Line:
-    """What came of one case. Everything is the median of the rounds, ratios too: of what was measured side by side.
+    """What came of one case. Everything is the median of the rounds that count, ratios too: of what stood side by side.
 
     Attributes:
         images_per_s: ours.
@@ -58,6 +60,7 @@ class Figures:
         flops: of useful work in one image, by kind.
         parameters: how many numbers the model has.
         peak: the machine's GFLOP/s on as many threads as a case, beside it.
+        scaling: how many times as much as on one thread that is, the less of before and after the case.
         ours: images/s.
         peers: images/s by case and "peer mode".
         rows: of one training step.
@@ -66,13 +69,18 @@ class Figures:
     flops: dict[str, int]
     parameters: int
     peak: dict[Case, list[float]] = field(default_factory=dict)
+    scaling: dict[Case, list[float]] = field(default_factory=dict)
     ours: dict[Case, list[float]] = field(default_factory=dict)
     peers: dict[tuple[Case, str], list[float]] = field(default_factory=dict)
     rows: list[RowTime] = field(default_factory=list)
 
+    def counts(self, case: Case) -> list[bool]:
+        """For each round whether its threads had a core each: else it says nothing of so many."""
+        return [ratio >= WHOLE * case.threads for ratio in self.scaling[case]]
+
     def lines(self) -> list[Line]:
-        """A line for each case, in the order in which they were measured."""
-        return [self._line(case) for case in self.ours]
+        """A line for each case, in the order in which they were measured, but for those of which no round counts."""
+        return [self._line(case) for case in self.ours if any(self.counts(case))]
 
     def peaks(self) -> dict[int, float]:
         """The machine's GFLOP/s by number of threads."""
@@ -80,11 +88,14 @@ class Figures:
         return {n: median(v for case, values in self.peak.items() if case.threads == n for v in values) for n in counts}
 
     def _line(self, case: Case) -> Line:
-        rates, work = self.ours[case], self.flops[case.kind] / 1e9
-        others = {name: values for (of, name), values in self.peers.items() if of == case}
+        def counted(rounds: list[float]) -> list[float]:
+            return list(compress(rounds, self.counts(case)))
+
+        rates, work = counted(self.ours[case]), self.flops[case.kind] / 1e9
+        others = {name: counted(values) for (of, name), values in self.peers.items() if of == case}
         best = max(others, key=lambda name: median(others[name]), default=None)
         beside = (best, median(others[best]), _ratio(rates, others[best])) if best else (None, None, None)
-        of_peak = work * _ratio(rates, self.peak[case])
+        of_peak = work * _ratio(rates, counted(self.peak[case]))
         return Line(case, median(rates), min(rates), max(rates), work * median(rates), of_peak, *beside)
 
 
@@ -103,7 +114,7 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
     """
     ours = Ours(request, dataset)
     counts = _threads(request, config)
-    peaks = {threads: Peak(NumbaBackend().tiles, threads) for threads in counts}
+    peaks = {threads: Peak(NumbaBackend().tiles, threads) for threads in {1, *counts}}
     cases = [Case(TRAIN, batch, t) for t in counts for batch in config.batch_sizes]
     cases += [Case(INFER, batch, t) for t in counts for batch in dict.fromkeys((1, *config.batch_sizes))]
     figures = Figures(ours.flops, ours.parameters)
@@ -114,13 +125,16 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
         modes = _warm(peers, cases, say)
         for _ in track(range(config.rounds), "measuring", console=Console(stderr=True), transient=True):
             for case in cases:
-                figures.peak.setdefault(case, []).append(peaks[case.threads].measure(config.seconds / 2))
+                alone, together = (peaks[n].measure(config.seconds / 2) for n in (1, case.threads))
+                figures.peak.setdefault(case, []).append(together)
                 figures.ours.setdefault(case, []).append(ours.measure(case, config.seconds))
                 for peer, mode in modes[case]:
                     time.sleep(PAUSE_S)
                     rate = peer.measure(case, mode, config.seconds)
                     figures.peers.setdefault((case, f"{peer.name} {mode}"), []).append(rate)
                 time.sleep(PAUSE_S if modes[case] else 0)
+                after = peaks[case.threads].measure(config.seconds / 2) if case.threads > 1 else alone
+                figures.scaling.setdefault(case, []).append(min(together, after) / alone if case.threads > 1 else 1.0)
     figures.rows = ours.rows()
     return figures
 

@@ -25,7 +25,7 @@ from odyssey_run.tasks import onnx_graph
 from odyssey_run.training.train import model_metadata
 
 TRAIN, INFER = "training", "inference"
-ROW_STEPS, ROW_BATCH = 1000, 32
+ROW_STEPS, ROW_SECONDS, ROW_BATCH = 1000, 1.0, 32
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Ours:
         case = Case(TRAIN, ROW_BATCH, 1)
         if case not in self._programs:
             self.prepare(case)
-        feed = self._feed(case, ROW_STEPS)
+        feed = self._feed(case, max(2, min(ROW_STEPS, int(ROW_SECONDS * self._rates[case]))))
         feed.scalars = {name: np.zeros_like(values) for name, values in feed.scalars.items()}
         return time_rows(self._programs.pop(case), feed)
 

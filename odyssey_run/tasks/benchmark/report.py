@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from odyssey_run.tasks.benchmark.measure import Figures, Line
+from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
 from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN
 
 
@@ -18,7 +18,20 @@ def tables(figures: Figures) -> str:
     peaks = ", ".join(f"{peak:.0f} on {n} thread{'s' * (n > 1)}" for n, peak in figures.peaks().items())
     work = ", ".join(f"{kind} {flops / 1e6:.3f}" for kind, flops in figures.flops.items())
     head = f"Peak: {peaks} GFLOP/s. {figures.parameters:,} parameters; MFLOP an image, zeros included: {work}."
-    return "\n".join([head, "", _rates(figures.lines()), "", _parts(figures)])
+    return "\n".join([head, *_left_out(figures), "", _rates(figures.lines()), "", _parts(figures)])
+
+
+def _left_out(figures: Figures) -> list[str]:
+    """For each number of threads a sentence on the rounds that do not count."""
+    found = []
+    for threads in sorted({case.threads for case in figures.scaling} - {1}):
+        of = [case for case in figures.scaling if case.threads == threads]
+        counts, ratios = ([x for case in of for x in each(case)] for each in (figures.counts, figures.scaling.get))
+        found.append(
+            f"Multiply-adds on {threads} threads ran {min(ratios):.2f} to {max(ratios):.2f} times as fast as on one; "
+            f"{counts.count(False)} of {len(counts)} rounds below {WHOLE * threads:.2g} are left out."
+        )
+    return found
 
 
 def _rates(lines: list[Line]) -> str:
@@ -44,11 +57,15 @@ def _rates(lines: list[Line]) -> str:
 
 def _parts(figures: Figures) -> str:
     whole = sum(row.seconds * row.runs for row in figures.rows)
-    table = _table(f"one training step, batch {ROW_BATCH}, 1 thread", "sizes", "runs", "µs", "share", "GFLOP/s")
+    table = _table(
+        f"one training step, batch {ROW_BATCH}, 1 thread", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak"
+    )
+    peak = figures.peaks().get(1)
     for row in figures.rows:
         seconds = row.seconds * row.runs
-        speed = f"{row.flops / row.seconds / 1e9:.0f}" if row.flops and row.seconds else ""
-        table.add_row(row.name, row.work, str(row.runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", speed)
+        speed = row.flops / row.seconds / 1e9 if row.seconds else 0.0
+        shown = (f"{speed:.0f}", f"{speed / peak:.2f}" if peak else "") if speed else ("", "")
+        table.add_row(row.name, row.work, str(row.runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", *shown)
     steps = [1e6 * ROW_BATCH / line.images_per_s for line in figures.lines() if _is_step(line)]
     table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
     for step in steps:
@@ -91,6 +108,7 @@ def numbers(figures: Figures) -> dict[str, Any]:
         "flops": figures.flops,
         "parameters": figures.parameters,
         "peak_gflops": [{**asdict(case), "rounds": values} for case, values in figures.peak.items()],
+        "scaling": [{**asdict(case), "rounds": values} for case, values in figures.scaling.items()],
         "ours_images_per_s": [{**asdict(case), "rounds": rates} for case, rates in figures.ours.items()],
         "peers_images_per_s": [
             {**asdict(case), "peer": name, "rounds": rates} for (case, name), rates in figures.peers.items()

@@ -121,7 +121,7 @@ def _weight(low: SingleLowering, weight: Tensor, bias: list[Tensor], across: int
 
 def _alike(low: SingleLowering, node: Tensor, outer: Tensor) -> bool:
     """Whether blocks of images add up in the order that this kernel does."""
-    return node.attrs["groups"] == 1 and not winograd.takes(node, node.inputs[1], node.attrs)
+    return node.attrs["groups"] == 1 and not winograd.takes(node.shape, node.inputs[1].shape, node.attrs)
 
 
 @lowers_single("conv2d", fuses=[Fusion("relu")], when=_alike)
