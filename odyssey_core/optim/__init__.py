@@ -21,7 +21,7 @@ from odyssey_core.optim.schedules import (
     Step,
     Triangular,
 )
-from odyssey_core.optim.sgd import SGD
+from odyssey_core.optim.sgd import SGD, SGDW
 from odyssey_core.registry import Registry
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "PLAIN",
     "SCHEDULERS",
     "SGD",
+    "SGDW",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -51,6 +52,7 @@ OPTIMIZERS = Registry(
     "optimizer",
     {
         "sgd": SGD,
+        "sgdw": SGDW,
         "adam": Adam,
         "adamw": AdamW,
         "nadam": NAdam,

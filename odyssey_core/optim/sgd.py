@@ -56,3 +56,35 @@ def nesterov(p, g, velocity, *, lr, momentum, weight_decay):
     g = fma(weight_decay, p, g)
     velocity = fma(momentum, velocity, g)
     return fma(-lr, fma(momentum, velocity, g), p), velocity
+
+
+@dataclass(frozen=True)
+class SGDW(SGD):
+    """SGD with weight decay taken off the parameter, p -= lr weight_decay p, before the step: it does not pass through
+    the velocity.
+
+    Args:
+        lr: learning rate.
+        momentum: factor of the velocity.
+        nesterov: look ahead along the velocity.
+        weight_decay: decay of the parameter, multiplied by lr.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 1, in the form that
+    PyTorch gives AdamW (the decay is multiplied by lr).
+    """
+
+    @property
+    def rule(self):
+        return decayed_nesterov if self.nesterov else decayed_momentum
+
+
+def decayed_momentum(p, g, velocity, *, lr, momentum, weight_decay):
+    """See `SGDW`; without momentum the velocity is the gradient."""
+    velocity = fma(momentum, velocity, g)
+    return fma(-lr, velocity, p - lr * weight_decay * p), velocity
+
+
+def decayed_nesterov(p, g, velocity, *, lr, momentum, weight_decay):
+    """See `SGDW`."""
+    velocity = fma(momentum, velocity, g)
+    return fma(-lr, fma(momentum, velocity, g), p - lr * weight_decay * p), velocity
