@@ -72,3 +72,11 @@ def test_the_command_of_speed_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("odyssey_run.tasks.benchmark.peers.find_spec", lambda name: None)
     short = ["benchmark.rounds=1", "benchmark.seconds=0.01", "benchmark.threads=[1]", "tracking=none"]
     assert cli.main([*command, *short]) == 0
+
+
+def test_the_page_on_the_instruction_table_shows_a_real_one(capsys):
+    text = (DOCS / "table.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^    \$ odyssey-run (.*)$", text, re.MULTILINE)
+    assert cli.main(shlex.split(command)) == 0
+    rows = re.findall(r"^    ((?: [ +]+\d+  |phase ).*)$", text, re.MULTILINE)
+    assert len(rows) == 12 and set(rows) <= set(capsys.readouterr().out.splitlines())

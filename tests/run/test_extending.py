@@ -1,4 +1,4 @@
-"""Every command and every piece of Python in docs/extending.md and in the README's section on it runs."""
+"""Every command and every piece of Python in docs/extending.md runs."""
 
 import re
 import shlex
@@ -27,12 +27,15 @@ def write_pieces(folder: Path) -> None:
 
 def test_the_commands_of_the_docs(tmp_path):
     write_pieces(tmp_path)
+    shutil.copy(ROOT / "docs" / "own_parts.py", tmp_path)
     said = [command(tmp_path, *words) for words in commands(DOCS)]
-    assert len(said) == 4
+    assert len(said) == 7
     assert "test     accuracy" in said[0]
     assert "    width: 64" in said[1]
     assert "2 finished" in said[2]
     assert said[3].startswith("REPRODUCED")
+    assert said[5].startswith("REPRODUCED")
+    assert "2 finished" in said[6]
     (refused,) = re.findall(r"^    \$ odyssey-run (.*)\n    (odyssey-run: .*)$", DOCS, re.M)
     assert command(tmp_path, *shlex.split(refused[0]), code=2).strip() == refused[1]
 
@@ -41,12 +44,3 @@ def test_the_pieces_of_python_in_the_docs(tmp_path):
     write_pieces(tmp_path)
     subprocess.run([sys.executable, "cube_kernel.py"], cwd=tmp_path, check=True, timeout=300)
     subprocess.run([sys.executable, "-m", "pytest", "-q", "test_mine.py"], cwd=tmp_path, check=True, timeout=300)
-
-
-def test_the_commands_of_the_readme(tmp_path):
-    (section,) = re.findall(r"^## Extend it\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    said = [command(tmp_path, *words) for words in commands(section)]
-    assert len(said) == 3
-    assert said[1].startswith("REPRODUCED")
-    assert "2 finished" in said[2]
