@@ -31,10 +31,14 @@ def data(name, folder):
     parts = {"train": 40, "test": 10}
     images = {f"x_{part}": rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in parts.items()}
     np.savez(file, **images, **{f"y_{part}": np.arange(n) % 10 for part, n in parts.items()})
-    return ["data=npz", f"data.file={file}", "trainer.batch_size=2", "trainer.tta=null"]
+    # Batch norm over one pixel of each of two images is over two values, and explodes in a deep net.
+    batch = 8 if name.endswith("_epoch") else 2
+    return ["data=npz", f"data.file={file}", f"trainer.batch_size={batch}", "trainer.tta=null"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n.endswith("cifar10_epoch") else ()) for n in NAMES]
+)
 def test_runs_a_step_and_misses_its_claim(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main([f"experiment={name}", *data(name, tmp_path), *STEP]) == 3
