@@ -24,7 +24,7 @@ class FixedTiles:
     def product(self, columns: int) -> tuple[int, int, int]:
         return 4, min(columns, self.size[1]), self.lanes
 
-    patch = outer
+    patch = panel = outer
 
 
 def numba_backend(groups: int = 8, tiles=None) -> NumbaBackend:

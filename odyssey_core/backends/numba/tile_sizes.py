@@ -58,6 +58,23 @@ class TileSizes:
         sizes = [(r, c) for r in range(1, rows + 1) for c in range(1, columns + 1) if r * c <= most]
         return min(sizes, key=lambda size: (cycles(*size), size))
 
+    def panel(self, rows: int, columns: int) -> tuple[int, int]:
+        """(rows, columns) of a tile of scalars x lane vectors, where each row's scalars are a stream of their own.
+
+        Few streams and many columns: 13 x 2 ran at two thirds of the speed of 6 x 4.
+        """
+
+        def cycles(r: int, c: int) -> float:
+            return math.ceil(rows / r) * math.ceil(columns / c) * (max(r * c * self.width / 2, 4) + 1)
+
+        sizes = [
+            (r, c)
+            for c in range(1, min(columns, 4) + 1)
+            for r in range(1, min(rows, max(6, LANES // c)) + 1)
+            if (r * c + c) * self.width + 1 <= self.registers
+        ]
+        return min(sizes, key=lambda size: (cycles(*size), -size[1], -size[0]))
+
     def _best(self, rows: int, columns: int, width: int, most: int = 6) -> tuple[int, int]:
         """The tile with the fewest cycles over rows x columns, of vectors of ``width`` registers, ``most`` in a row.
 

@@ -9,7 +9,7 @@ from harness import numba_backend
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import NO_BUFFERS, Feed
-from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.kernels import weight_slices
 from odyssey_core.backends.numba.lower_single import SingleLowering
 from odyssey_core.backends.numba.run import NumbaExecutable
 from odyssey_core.data.augment import Augment
@@ -176,16 +176,16 @@ def resnet8() -> Trained:
 
 
 class _Tiles(Module):
-    """Two convolutions of 3x3 whose weights' gradients are summed by tiles, and a sum over the batch between them."""
+    """Weights' gradients summed by tiles of two convolutions, by taps of one; a sum over the batch before them."""
 
     def __init__(self):
         self.first, self.norm = Conv2d(1, 16, 3, padding=1, bias=False), BatchNorm2d(16)
         self.second, self.third = Conv2d(16, 17, 3, padding=1), Conv2d(17, 33, 3, padding=1, bias=False)
-        self.fc = Linear(33, 3)
+        self.fourth, self.fc = Conv2d(33, 16, 2, stride=2, bias=False), Linear(16, 3)
 
     def forward(self, x):
         h = self.second(ops.relu(self.norm(self.first(x))))
-        return self.fc(ops.global_avg_pool2d(self.third(ops.tanh(h))))
+        return self.fc(ops.global_avg_pool2d(self.fourth(self.third(ops.tanh(h)))))
 
 
 def tiles(batch: int = 33, threads: int = 1) -> Trained:
@@ -195,7 +195,7 @@ def tiles(batch: int = 33, threads: int = 1) -> Trained:
 
 def slices(batch: int = 33, threads: int = 1) -> Trained:
     """The same, each slice of channels summed over all three blocks."""
-    with patch.object(conv, "LARGE", 1):
+    with patch.object(weight_slices, "LARGE", 1):
         return tiles(batch, threads)
 
 

@@ -8,7 +8,7 @@ from harness import FixedTiles, numba_backend
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import HELD
-from odyssey_core.backends.numba.kernels import conv
+from odyssey_core.backends.numba.kernels import weight_slices
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.lower import RULES, Lowering
 from odyssey_core.backends.numba.run import NumbaExecutable
@@ -18,7 +18,7 @@ from odyssey_core.errors import ConfigError, ShapeError
 from odyssey_core.ops import OPS
 from odyssey_core.optim import Update
 from odyssey_core.tensor import Op
-from odyssey_core.testing.graph import ALIKE, STILL, Graph, check_backend, classify, reference, run
+from odyssey_core.testing.graph import ALIKE, STILL, Graph, check_backend, classes_of, classify, reference, run
 
 SMALL = FixedTiles(2, 2)
 
@@ -190,6 +190,8 @@ CASES = {
     "conv more pixels than a chunk": lambda n: _conv(n, shape=(1, 15, 17), weight=(2, 1, 3, 3), padding=1),
     "conv by tiles of pixels": lambda n: _conv(n, shape=(17, 5, 9), weight=(33, 17, 3, 3), padding=1),
     "conv by tiles, two of them, of 3x3 pixels": lambda n: _conv(n, shape=(16, 3, 5), weight=(16, 16, 3, 3), padding=1),
+    "conv product": lambda n: _conv(n, shape=(17, 7, 6), weight=(16, 17, 3, 2), stride=2, padding=2, bias=False),
+    "conv product, pixels": lambda n: _conv(n, shape=(16, 5, 3), weight=(46, 16, 1, 1)),
     "conv relu": lambda n: _conv(n, activation=ops.relu),
     "linear": lambda n: _linear(n),
     "linear narrow": lambda n: _linear(n, features=1, out=3, bias=False),
@@ -315,16 +317,16 @@ def test_numba_equals_the_reference(case, batch, alive, groups):
 
 
 @pytest.mark.parametrize(("batch", "alive", "groups"), BATCHES, ids=str)
-@pytest.mark.parametrize("case", BOUNDS)
+@pytest.mark.parametrize("case", [*BOUNDS, "conv product", "conv product, pixels", "linear", "linear whole vectors"])
 def test_sums_in_slices_equal_the_reference(case, batch, alive, groups, monkeypatch):
     """As those of large weights are made: over all blocks at once, one gradient for all groups."""
-    monkeypatch.setattr(conv, "LARGE", 1)
-    check_backend(CASES[case](batch), numba_backend(groups, SMALL), alive, alike=BOUNDS[case])
+    monkeypatch.setattr(weight_slices, "LARGE", 1)
+    check_backend(CASES[case](batch), numba_backend(groups, SMALL), alive, alike=BOUNDS.get(case, ALIKE))
 
 
 def test_neither_slices_nor_their_workers_change_a_bit(monkeypatch):
     """From 33 channels come one slice, or two or three of whole vectors."""
-    monkeypatch.setattr(conv, "LARGE", 1)
+    monkeypatch.setattr(weight_slices, "LARGE", 1)
     graph = CASES["conv by tiles of pixels"](40)
     parameters, inputs = graph.values(seed=5)
     feed, found = graph.feed(inputs, alive=31, classes=33), []
@@ -344,10 +346,11 @@ def test_with_the_tiles_of_this_machine(case):
 
 
 @pytest.mark.parametrize("tiles", [FixedTiles(3, 1), FixedTiles(4, 3)], ids=["3x1", "4x3"])
-def test_tiles_never_change_a_bit(tiles):
-    graph = _relu_fused_in_both_directions(33)
+@pytest.mark.parametrize("case", ["relu fused", "conv by tiles of pixels", "conv product"])
+def test_tiles_never_change_a_bit(tiles, case):
+    graph = CASES[case](33)
     parameters, inputs = graph.values(seed=5)
-    feed = graph.feed(inputs, alive=30, classes=5)
+    feed = graph.feed(inputs, alive=30, classes=classes_of(graph))
     one, other = (run(numba_backend(8, t), graph, parameters, feed) for t in (FixedTiles(1, 1), tiles))
     for name, value in one.items():
         np.testing.assert_array_equal(other[name], value, err_msg=name)

@@ -19,6 +19,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     single_pool,
     sparse_conv,
     update,
+    weight_product,
     winograd,
     winograd_weight,
 )

@@ -29,8 +29,6 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 # Rows of output pixels summed at once in the weight's gradient: about this many pixels, so that they stay in the first
 # cache. Part of the result's definition (order of additions), so it must not depend on the CPU.
 CHUNK_PIXELS = 80
-# Elements of a weight from which on its gradient is summed in slices. Part of the result's definition as well.
-LARGE = 2**17
 
 
 def shapes(d):
@@ -44,11 +42,6 @@ def shapes(d):
     y = (groups * d["out"], d["out_height"], d["out_width"], LANES)
     weight = (groups * d["out"], d["channels"], d["kernel_height"], d["kernel_width"])
     return {"x": x, "y": y, "grad": y, "weight": weight, "bias": (groups * d["out"],)}
-
-
-def is_large(weight: Tensor) -> bool:
-    """Whether its gradient is summed in slices: copies of it for each group would take more than what slices read."""
-    return math.prod(weight.shape) >= LARGE
 
 
 def multiply_adds(d) -> int:

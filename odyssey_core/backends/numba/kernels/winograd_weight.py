@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import Fixed, Index, Repeated, instruction
-from odyssey_core.backends.numba.kernels.affine import exchange_lanes
-from odyssey_core.backends.numba.kernels.conv import is_large, transpose_weight
+from odyssey_core.backends.numba.kernels.conv import transpose_weight
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
+from odyssey_core.backends.numba.kernels.weight_slices import exchanged, is_large, parts
 from odyssey_core.backends.numba.kernels.winograd_tile import (
     PATCH,
     POSITIONS,
@@ -20,7 +20,7 @@ from odyssey_core.backends.numba.kernels.winograd_tile import (
     winograd_input,
 )
 from odyssey_core.backends.numba.lower import Lowering, lowers
-from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
+from odyssey_core.backends.numba.operands import Operand, Stage, padded
 from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_patch, tile_store, tile_zero
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
@@ -30,8 +30,6 @@ NO_FLOOR = np.float32(-np.inf)
 # Tiles whose products are summed in registers before they are added to memory: so rounding does not grow with their
 # number. Part of the result's definition (order of additions), so it must not depend on the CPU.
 STRIP = 4
-# Input channels of a slice that are summed at once: their sums stay in the second cache.
-SLICE_CHANNELS = 64
 
 
 def _scratch(channels: int, pitch: int, strip: int) -> tuple[int, int]:
@@ -133,7 +131,7 @@ def _tiles(height: int, width: int) -> int:
     return math.ceil(height / STEP) * math.ceil(width / STEP)
 
 
-def _fits(low: Lowering, node: Tensor, outer: Tensor) -> bool:
+def takes(low: Lowering, node: Tensor, outer: Tensor) -> bool:
     """Whether tiles take fewer multiply-adds, by at least a quarter, and channels are enough to be worth transforms."""
     x, grad = node.inputs
     out, channels, *kernel = node.shape
@@ -143,66 +141,48 @@ def _fits(low: Lowering, node: Tensor, outer: Tensor) -> bool:
     return like == (1, (1, 1), 1, (3, 3)) and fewer and min(out, channels) >= LANES and dense
 
 
-def _sums(low: Lowering, channels: int, out: int, stage: Stage, **arguments) -> None:
-    """The row of `winograd_grad_weight` for some channels."""
-    pitch = padded(out)
-    v, g = (low.temporary(size) for size in _scratch(channels, pitch, STRIP))
-    rows, columns = low.tiles.outer(channels, pitch // LANES)
+def _sums(low: Lowering, x: Operand, grad: Operand, sums: Operand, out: int, stage: Stage) -> None:
+    """The row of `winograd_grad_weight`."""
+    channels, height, width, _ = x.shape
+    v, g = (low.temporary(size) for size in _scratch(channels, padded(out), STRIP))
+    rows, columns = low.tiles.panel(channels, padded(out) // LANES)
     low.row(
-        winograd_grad_weight, v=v.shaped((v.size,)), g=g.shaped((g.size,)), channels=channels, out=out, strip=STRIP,
-        rows=rows, columns=columns, lanes=low.tiles.lanes, stage=stage, **arguments,
+        winograd_grad_weight, x=x, grad=grad, v=v.shaped((v.size,)), g=g.shaped((g.size,)), sums=sums,
+        channels=channels, height=height, width=width, out=out, strip=STRIP, rows=rows, columns=columns,
+        lanes=low.tiles.lanes, stage=stage,
     )  # fmt: skip
     low.release(g)
     low.release(v)
 
 
-def _weight(low: Lowering, sums: Operand, dw: Operand, out: int, first: int, stage: Stage) -> None:
+def _weight(low: Lowering, sums: Operand, dw: Operand, first: int, stage: Stage) -> None:
     """The rows that make of sums what channels from the ``first`` on have in dw."""
-    _, channels, pitch = sums.shape
+    (_, channels, pitch), (out, taps) = sums.shape, dw.shape
     place = low.temporary(9 * channels * pitch)
-    taps = place.shaped((9 * channels, pitch))
-    low.row(winograd_weight, sums=sums, taps=taps, channels=channels, pitch=pitch, lanes=low.tiles.lanes, stage=stage)
-    low.row(transpose_weight, x=taps, y=dw, out=out, taps=9 * channels, first=9 * first, all=dw.shape[1], stage=stage)
+    of_sums = place.shaped((9 * channels, pitch))
+    low.row(
+        winograd_weight, sums=sums, taps=of_sums, channels=channels, pitch=pitch, lanes=low.tiles.lanes, stage=stage
+    )
+    low.row(transpose_weight, x=of_sums, y=dw, out=out, taps=9 * channels, first=9 * first, all=taps, stage=stage)
     low.release(place)
 
 
-def _exchanged(low: Lowering, grad: Tensor, place: Place) -> Operand:
-    """The gradient with channels as lanes: (vectors of channels, pixels, 16, 16)."""
-    out, pixels = grad.shape[1], math.prod(grad.shape[2:])
-    y = place.shaped((padded(out) // LANES, pixels, LANES, LANES))
-    low.row(exchange_lanes, x=low.laned(grad, (out, pixels)), y=y, features=out, pixels=pixels)
-    return y
-
-
-@lowers("conv2d_grad_weight", when=_fits)
+@lowers("conv2d_grad_weight", when=takes)
 def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, grad = node.inputs
     out, channels = node.shape[:2]
     place = low.temporary(padded(out) * math.prod(grad.shape[2:]) * LANES)
     sums = low.sums(POSITIONS * channels * padded(out)).shaped((POSITIONS, channels, padded(out)))
-    of_x = {"x": low.laned(x), "height": x.shape[2], "width": x.shape[3]}
-    _sums(low, channels, out, Stage.BLOCK, **of_x, grad=_exchanged(low, grad, place), sums=sums)
-    _weight(low, sums, low.result(outer).shaped((out, 9 * channels)), out, 0, Stage.GROUP)
+    _sums(low, low.laned(x), exchanged(low, grad, place), sums, out, Stage.BLOCK)
+    _weight(low, sums, low.result(outer).shaped((out, 9 * channels)), 0, Stage.GROUP)
     low.release(place)
 
 
-@lowers("conv2d_grad_weight", when=lambda *given: _fits(*given) and is_large(given[1]), sliced=0)
+@lowers("conv2d_grad_weight", when=lambda *given: takes(*given) and is_large(given[1]), sliced=0)
 def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    x, grad = node.inputs
-    out, channels, (height, width) = *node.shape[:2], x.shape[2:]
-    vectors = _exchanged(low, grad, low.until_level_ends(padded(out) * height * width * LANES)).place
-    dw = low.result(outer)
-    for first, end in low.slices(out):
-        pitch = padded(end - first)
-        part = vectors.part(first * height * width * LANES, pitch * height * width * LANES)
-        of_slice = part.shaped((pitch // LANES, height * width, LANES, LANES))
-        for c in range(0, channels, SLICE_CHANNELS):
-            count = min(SLICE_CHANNELS, channels - c)
-            own = low.laned(x).place.part(c * height * width * LANES, count * height * width * LANES)
-            place = low.temporary(POSITIONS * count * pitch)
-            sums = place.shaped((POSITIONS, count, pitch))
-            of_x = {"x": own.shaped((count, height, width, LANES)), "height": height, "width": width}
-            _sums(low, count, end - first, Stage.SLICE, **of_x, grad=of_slice, sums=sums)
-            rows = dw.part(first * 9 * channels, (end - first) * 9 * channels)
-            _weight(low, sums, rows.shaped((end - first, 9 * channels)), end - first, c, Stage.SLICE)
-            low.release(place)
+    for part in parts(low, node, outer):
+        place = low.temporary(POSITIONS * part.channels * padded(part.out))
+        sums = place.shaped((POSITIONS, part.channels, padded(part.out)))
+        _sums(low, part.x, part.grad, sums, part.out, Stage.SLICE)
+        _weight(low, sums, part.dw, part.first, Stage.SLICE)
+        low.release(place)
