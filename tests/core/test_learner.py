@@ -7,17 +7,20 @@ import pytest
 from fixtures import formulas
 from harness import FIXTURES, numba_backend
 
+from odyssey_core import ops
 from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.dataset import Images
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.inference import MOST
-from odyssey_core.learner import Learner
+from odyssey_core.learner import Learner, training_step
 from odyssey_core.losses import CrossEntropy
 from odyssey_core.models import MODELS
 from odyssey_core.nn import Flatten, Linear, Module, ReLU, Sequential
-from odyssey_core.optim import OPTIMIZERS, Plan
+from odyssey_core.ops import conv
+from odyssey_core.optim import OPTIMIZERS, SGD, Plan
 from odyssey_core.optim.schedules import Plateau, Polynomial
+from odyssey_core.tensor import topological
 from odyssey_core.testing.graph import relative_error
 
 BACKENDS = {"numpy": NumpyBackend, "numba": numba_backend}
@@ -29,6 +32,15 @@ def _data(count=64, shape=(1, 4, 5), classes=3, seed=0) -> Images:
 
 
 SHAPE = (1, 4, 5)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v1"])
+def test_no_gradient_of_the_images_is_computed(name):
+    images = ops.images((2, 3, 32, 32))
+    step = training_step(MODELS[name](input_shape=(3, 32, 32), classes=10), SGD(), ops.cross_entropy, images)
+    gradients = {node.shape for node in topological(step.nodes()) if node.op is conv.GRAD_INPUT}
+    assert gradients
+    assert images.shape not in gradients
 
 
 def _learner(backend="numpy", model=None, batch_size=8, optimizer=("sgd", {"lr": 0.1}), **settings):

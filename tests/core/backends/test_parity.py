@@ -36,9 +36,9 @@ def _gated(n, weight, **settings):
     return Graph(classify(y), {"w": w, "b": b}, {"x": x}, [y])
 
 
-def _linear(n, features=19, out=5, bias=True, activation=lambda y: y):
+def _linear(n, features=19, out=5, bias=True, activation=lambda y: y, before=lambda x: x):
     x, w, b = ops.input_("x", (n, features)), ops.parameter("w", (out, features)), ops.parameter("b", (out,))
-    y = ops.linear(x, w, b if bias else None)
+    y = ops.linear(before(x), w, b if bias else None)
     return Graph(classify(activation(y)), {"w": w, "b": b} if bias else {"w": w}, {"x": x}, [y])
 
 
@@ -196,6 +196,7 @@ CASES = {
     "linear": lambda n: _linear(n),
     "linear narrow": lambda n: _linear(n, features=1, out=3, bias=False),
     "linear whole vectors": lambda n: _linear(n, features=32, out=3),
+    "linear, rows that no cache holds": lambda n: _linear(n, features=2048, out=18, before=ops.relu),
     "linear relu": lambda n: _linear(n, features=17, activation=ops.relu),
     "max-pool": lambda n: _pool(n, ops.max_pool2d, (3, 6, 4), kernel_size=2),
     "max-pool that leaves a border": lambda n: _pool(n, ops.max_pool2d, (2, 7, 5), kernel_size=2),

@@ -10,6 +10,7 @@ from odyssey_core.backends.numba.memory import load, store, transpose
 from odyssey_core.backends.numba.operands import Operand, padded, stored_shape
 from odyssey_core.backends.numba.register_tile import (
     tile_add,
+    tile_lines,
     tile_outer,
     tile_splat,
     tile_store,
@@ -21,6 +22,9 @@ from odyssey_core.backends.numba.vector import splat, total
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
+# A weight whose rows are long lies in memory, not in a cache, and its rows fall into few sets of the first cache: as
+# many are read side by side as a set has places for, and of the gradient's terms as many rows after the other.
+WIDE, WAYS, DEPTH = 1 << 11, 8, 16
 
 
 def _shapes(d, span):
@@ -49,21 +53,27 @@ def linear(memory, x, weight, bias, y, features, out, relu: Flag, rows: Fixed):
         tile_store(acc, memory, y + o * LANES, LANES, LANES, low)
 
 
-@instruction(
-    reads="grad weight gate?", writes="dx", shapes=lambda d: _shapes(d, "features"), multiply_adds=_multiply_adds
-)
-def linear_grad_input(memory, grad, weight, gate, dx, features, out, rows: Fixed):
-    """dx = weight^T grad, ``rows`` inputs at a time."""
+def _grad_input_shapes(d):
+    if d["depth"] < d["out"] and d["features"] % d["rows"]:
+        raise ValueError(f"tiles of {d['rows']} rows overlap over {d['features']}, and would be added twice")
+    return _shapes(d, "features")
+
+
+@instruction(reads="grad weight gate?", writes="dx", shapes=_grad_input_shapes, multiply_adds=_multiply_adds)
+def linear_grad_input(memory, grad, weight, gate, dx, features, out, depth, rows: Fixed):
+    """dx = weight^T grad, ``rows`` inputs at a time, ``depth`` outputs after the other."""
     pitch = (features + LANES - 1) // LANES * LANES
-    for i0 in range(0, features, rows):
-        i = min(i0, features - rows)
-        acc = tile_zero(rows, 1, LANES)
-        for o in range(out):
-            acc = tile_outer(acc, memory, weight + o * pitch + i, 1, grad + o * LANES, LANES)
-        if gate >= 0:
-            tile_store_where(acc, memory, dx + i * LANES, LANES, LANES, gate + i * LANES)
-        else:
-            tile_store(acc, memory, dx + i * LANES, LANES, LANES, splat(NO_FLOOR))
+    for o0 in range(0, out, depth):
+        end = min(out, o0 + depth)
+        for i0 in range(0, features, rows):
+            i = min(i0, features - rows)
+            acc = tile_zero(rows, 1, LANES) if o0 == 0 else tile_lines(rows, 1, LANES, memory, dx + i * LANES, LANES)
+            for o in range(o0, end):
+                acc = tile_outer(acc, memory, weight + o * pitch + i, 1, grad + o * LANES, LANES)
+            if gate >= 0 and end == out:
+                tile_store_where(acc, memory, dx + i * LANES, LANES, LANES, gate + i * LANES)
+            else:
+                tile_store(acc, memory, dx + i * LANES, LANES, LANES, splat(NO_FLOOR))
 
 
 @instruction(
@@ -169,14 +179,21 @@ def totals(memory, x, y, count):
         memory[y + i] = total(load(memory, x + i * LANES))
 
 
+def is_wide(weight: Tensor) -> bool:
+    """Whether the rows of an affine map's weight are so long that no cache holds many."""
+    return weight.shape[1] >= WIDE
+
+
 @lowers("linear", fuses=[Fusion("relu")])
 def _lower_linear(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     out, features = weight.shape
+    rows = low.tiles.outer(out, 1)[0]
+    if is_wide(weight):
+        rows = min(rows, WAYS)
     low.row(
         linear, x=low.laned(x, (features,)), weight=low.held(weight), bias=low.held(bias[0]) if bias else None,
-        y=low.result(outer).shaped((out, LANES)), features=features, out=out, relu=outer is not node,
-        rows=low.tiles.outer(out, 1)[0],
+        y=low.result(outer).shaped((out, LANES)), features=features, out=out, relu=outer is not node, rows=rows,
     )  # fmt: skip
 
 
@@ -184,11 +201,15 @@ def _lower_linear(low: Lowering, node: Tensor, outer: Tensor) -> None:
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
     out, features = weight.shape
+    rows, depth = low.tiles.outer(features, 1)[0], out
+    even = max(r for r in range(1, rows + 1) if features % r == 0)
+    if is_wide(weight) and even >= WAYS:
+        rows, depth = even, DEPTH
     low.row(
         linear_grad_input, grad=low.laned(grad, (out,)), weight=low.held(weight),
         gate=low.laned(outer.inputs[0], (features,)) if outer is not node else None,
         dx=low.result(outer).shaped((features, LANES)), features=features, out=out,
-        rows=low.tiles.outer(features, 1)[0],
+        depth=depth, rows=rows,
     )  # fmt: skip
 
 
