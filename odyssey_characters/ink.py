@@ -73,7 +73,7 @@ class Piece:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Where it is in the picture."""
+        """Its box in the picture."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 

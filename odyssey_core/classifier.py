@@ -68,7 +68,7 @@ class Classifier:
                 self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
-                f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
+                f"weights file: its metadata lack what is needed to use it ({error!r}); was it written by this program?"
             ) from None
         one = self.input_shape[0] == 1
         self._shapes = self.input_shape[1:] if one else self.input_shape, self.input_shape  # that an image may have
@@ -78,7 +78,7 @@ class Classifier:
             if self.parameters[name].shape != p.shape:
                 raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
             if not np.isfinite(self.parameters[name]).all():
-                raise DataError(f"weights {name}: not all are finite numbers")
+                raise DataError(f"weights {name}: contains values that are not finite numbers")
         backend = backend or BACKENDS["numba"]()
         self._inference = Inference(
             self.module, backend, self.input_shape, mean, std, lambda: self.parameters, self.loss, self.tta

@@ -51,7 +51,7 @@ class Inference:
         self._lock = Lock()
 
     def forget(self) -> None:
-        """Says that the weights have changed."""
+        """Must be called when the weights have changed: what was prepared for them is dropped."""
         self._current.clear()
 
     def graph(self, batch: int) -> list[Tensor]:

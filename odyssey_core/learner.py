@@ -40,7 +40,7 @@ class Step(NamedTuple):
     buffers: dict[str, Tensor]
 
     def nodes(self) -> list[Tensor]:
-        """All that is computed."""
+        """Every node that is computed."""
         return [*self.outputs, *(u.grad for u in self.updates), *self.buffers.values()]
 
 
@@ -64,7 +64,7 @@ def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tenso
 
 
 class Taken(NamedTuple):
-    """What some training steps came to.
+    """The results of some training steps.
 
     Attributes:
         losses: (steps, batch_size) float32 loss of each image before its step's update, 0 where there is no image.
@@ -238,7 +238,7 @@ class Learner:
             ConfigError: a backend that has none.
         """
         if not hasattr(self._train, "program"):
-            raise ConfigError("show.listing: only backend=numba makes instructions")
+            raise ConfigError("show.listing: only backend=numba has instructions to list")
         return self._train.program.listing()
 
     def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:

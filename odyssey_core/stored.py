@@ -58,7 +58,7 @@ def _encoded(output: Tensor, given: Sequence[Tensor]) -> list[tuple[str, list[in
 
 
 def decode(text: str) -> tuple["StoredModel", "StoredLoss"]:
-    """What `encode` wrote.
+    """Reads what `encode` wrote.
 
     Raises:
         DataError: it is no such text.
@@ -76,7 +76,7 @@ def _of_this_program() -> Iterator[None]:
     except OdysseyError:
         raise
     except Exception as error:
-        raise DataError(f"weights file: its graph is none of this program ({error!r})") from None
+        raise DataError(f"weights file: its graph was not written by this program ({error!r})") from None
 
 
 class StoredModel(Module):

@@ -32,7 +32,7 @@ def unpack(archive: Path, members: Mapping[str, str], folder: Path) -> None:
                 shutil.copyfileobj(source, file, 1 << 20)
             sums[name] = checksum_of(folder / name)
         if missing := [member for member, name in members.items() if name not in sums]:
-            raise DataError(f"{archive}: expected {missing[0]} and its like, got none; delete it and run again")
+            raise DataError(f"{archive}: expected {missing[0]} and similar files, got none; delete it and run again")
         lines = sorted(f"{sha}  {name}\n" for name, sha in (recorded(folder) | sums).items())
         with atomic_file(folder / SUMS) as file:
             file.write("".join(lines).encode())

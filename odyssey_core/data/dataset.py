@@ -130,7 +130,9 @@ class Dataset:
         if not np.isfinite(self.mean).all():
             raise ConfigError(f"data.mean: expected a finite number, got {self.mean}")
         if not (np.isfinite(self.std) & (np.array(self.std) > 0)).all():
-            raise ConfigError(f"data.std: expected a finite number above 0, got {self.std}; 1.0 divides by nothing")
+            raise ConfigError(
+                f"data.std: expected a finite number above 0, got {self.std}; 1.0 leaves the pixels as they are"
+            )
 
     @property
     def input_shape(self) -> Shape:
@@ -179,7 +181,7 @@ def upright(pixels: np.ndarray, orientation: str) -> np.ndarray:
 
 
 def listed(class_names: Iterable[str]) -> str:
-    """Class names for people: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
+    """Class names in a sentence: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
     names = list(class_names)
     return ("" if all(len(name) == 1 for name in names) else ", ").join(names)
 

@@ -50,7 +50,7 @@ def opened(path: Path, name: str) -> Iterator[Array]:
             shape, fortran, dtype = header(file)
             if dtype.hasobject:
                 raise DataError(
-                    f"{path}: {name} holds Python objects, which are a pickle and may run anything; save numbers with "
+                    f"{path}: {name} holds Python objects, which are pickled and can execute code; save numbers with "
                     "np.savez"
                 )
             yield Array(shape, dtype, fortran, file)
@@ -81,7 +81,7 @@ def rows(array: Array, count: int) -> Iterator[np.ndarray]:
         ValueError: it ends too soon, or lies column by column.
     """
     if array.fortran and len(array.shape) > 1:
-        raise ValueError("it is in Fortran's order; save np.ascontiguousarray of it")
+        raise ValueError("it is stored in Fortran order; save np.ascontiguousarray(array)")
     each = math.prod(array.shape[1:])
     for start in range(0, array.shape[0], count):
         number = min(count, array.shape[0] - start)

@@ -35,7 +35,7 @@ WAYS: Sequence[Mapping[str, tuple[str, str]]] = (
 
 
 class _Layout(NamedTuple):
-    """How an array's images lie.
+    """The axes of an array of images.
 
     Attributes:
         shape: (C, H, W).

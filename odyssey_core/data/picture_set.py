@@ -27,7 +27,7 @@ NAMED = 3  # broken files in a message
 
 @dataclass(frozen=True)
 class Fit:
-    """What is made of every picture.
+    """The shape that every picture is brought to, and how.
 
     Args:
         size: (H, W), one number for both, or None for pictures that are of one size.

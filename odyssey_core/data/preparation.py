@@ -60,7 +60,7 @@ class Preparation:
         return self.options.get("polarity") == "light on dark"
 
     def images(self, channels: int) -> str:
-        """What images a model takes, for people: ``"upright, light on dark"``."""
+        """What images a model takes, in words: ``"upright, light on dark"``."""
         colour = "red, green and blue" if channels == 3 else ""
         return ", ".join(filter(None, ("upright", colour, self.options.get("polarity"))))
 
@@ -108,7 +108,7 @@ class Reader(Protocol):
     part: ClassVar[str | None]
 
     def look(self, path: Path, shape: tuple[int, int, int]) -> Looked:
-        """What a picture shows.
+        """Finds the images in a picture file.
 
         Args:
             path: of the file.

@@ -175,14 +175,14 @@ def _classes(file: Path, columns: _Columns, labels: Sequence[str]) -> tuple[tupl
     names, numbers = class_numbers(labels, f"data.label: {file}")
     if len(names) == len(numbers):
         raise DataError(
-            f"data.label: column {columns.label!r} of {file} has another value in each of its {len(numbers)} rows; "
-            "a class needs several images: choose the column that has the classes"
+            f"data.label: column {columns.label!r} of {file} has a different value in each of its {len(numbers)} rows, "
+            "but a class needs several images; choose the column with the classes"
         )
     return names, numbers
 
 
 def _columns(files: Sequence[Path], label: str, split: str, path: str | None) -> _Columns:
-    """Which columns the tables have for what.
+    """The columns of the tables that hold classes, paths, pixels and parts.
 
     Raises:
         DataError: one that is asked for is missing.

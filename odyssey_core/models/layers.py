@@ -35,7 +35,7 @@ _SIZES = re.compile(r"\d+(x\d+)+")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as it was written, read.
+    """A layer of a list, after parsing.
 
     Attributes:
         path: in the configuration, ``model.layers[3]``.
@@ -115,7 +115,7 @@ def layers(
 
 
 def read(value: Sequence[Any], path: str, classes: int = 2) -> tuple[list[Layer | Residual], list[str]]:
-    """What a list of layers says.
+    """Parses a list of layers.
 
     Args:
         value: texts and mappings.

@@ -68,7 +68,7 @@ class Optimizer:
         found = assigned(self.groups, free)
         kept = {name: number for name, number in found.items() if not number or self.groups[number - 1].lr}
         if not kept:
-            raise ConfigError("optim.groups: no parameter is left to be trained")
+            raise ConfigError("optim.groups: every parameter is frozen, so there is nothing to train")
         return kept
 
     @property
@@ -160,7 +160,7 @@ class WholeRule:
 
     @property
     def norms(self) -> tuple[str, ...]:
-        """Which of `NORMS` it asks for."""
+        """The names in `NORMS` that the rule takes."""
         return tuple(name for name in NORMS if any(name in _numbers(part) for part in self.parts))
 
     @property
@@ -261,7 +261,7 @@ class StepRule:
         if self.lookahead is not None:
             check_ranges(Lookahead, vars(self.lookahead), "trainer.lookahead")
             if self.ema is not None:
-                raise ConfigError("trainer.lookahead: keeps slow weights, and trainer.ema an average; give one of them")
+                raise ConfigError("trainer.lookahead and trainer.ema exclude each other; choose one of them")
 
     @property
     def _after(self) -> tuple[Callable[..., Any], ...]:
@@ -309,7 +309,8 @@ class StepRule:
         before = () if self.clip_norm is None else (clip,)
         constants, numbers = optimizer.constants(), _numbers(optimizer.rule)
         if missing := {*numbers} - {*constants, *optimizer.step_values(0, 0.0), *NORMS}:
-            raise ConfigError(f"optimizer {type(optimizer).__name__}: nothing gives {', '.join(sorted(missing))}")
+            names = ", ".join(sorted(missing))
+            raise ConfigError(f"optimizer {type(optimizer).__name__}: its rule takes {names}, which nothing provides")
         kept = {name: float(constants[name]) for name in numbers if name in constants}
         kept |= {} if self.clip_norm is None else {"clip_norm": self.clip_norm}
         return WholeRule((*before, optimizer.rule, *self._after), kept, group)

@@ -1,4 +1,4 @@
-"""Schedules: what the learning rate of a step is multiplied with, and the plan of a run that they go by.
+"""Schedules: the factor of the learning rate in each step, and the plan of the run that it follows.
 
 Each is a function of the step and of the finished epochs alone, so a resumed run needs no state of it. Only additions,
 multiplications and divisions of float64: the same bits on every machine, unlike libm's cos and pow.
@@ -31,7 +31,7 @@ class Schedule:
         check_ranges(type(self), vars(self), "scheduler")
 
     def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
-        """What ``optim.lr`` is multiplied with.
+        """The factor that ``optim.lr`` is multiplied by.
 
         Args:
             step: of the run, counted from 0.
@@ -77,11 +77,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Warmed(Schedule):
-    """Base of the schedules that a linear warm-up may go before.
+    """Base of the schedules that can begin with a linear warm-up.
 
     Args:
-        warmup: the first W = round(warmup steps) steps multiply the factor with (step + 1) / W. What counts
-            epochs counts those of the warm-up too; what spans the run spans what is left of it after the warm-up.
+        warmup: share of the run. In the first W = round(warmup steps) steps the factor is multiplied by (step + 1) / W.
+            Epochs are counted from the start of the run; a schedule over the whole run begins after the warm-up.
     """
 
     warmup: Share = field(default=0.0, kw_only=True)
@@ -98,11 +98,7 @@ class Warmed(Schedule):
 
 @dataclass(frozen=True)
 class Constant(Warmed):
-    """1.
-
-    Args:
-        warmup: see `Warmed`.
-    """
+    """The factor is always 1."""
 
     def _warm(self, part, epoch, history):
         return 1.0
@@ -118,7 +114,6 @@ class Step(Warmed):
     Args:
         step_size: epochs.
         gamma: factor of each fall.
-        warmup: see `Warmed`.
     """
 
     step_size: Count = 4
@@ -138,7 +133,6 @@ class MultiStep(Warmed):
     Args:
         milestones: epochs, counted from 0, at whose start the factor falls; ascending.
         gamma: factor of each fall.
-        warmup: see `Warmed`.
     """
 
     milestones: tuple[int, ...] = (5, 8)
@@ -162,7 +156,6 @@ class Exponential(Warmed):
 
     Args:
         gamma: factor of each fall.
-        warmup: see `Warmed`.
     """
 
     gamma: Factor = 0.9
@@ -177,7 +170,6 @@ class Cosine(Warmed):
 
     Args:
         min_factor: what it falls to.
-        warmup: see `Warmed`.
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
     """
@@ -194,7 +186,6 @@ class Polynomial(Warmed):
 
     Args:
         power: a whole number of at least 1: others would need libm.
-        warmup: see `Warmed`.
     """
 
     power: Count = 1
@@ -214,7 +205,6 @@ class Plateau(Warmed):
         patience: epochs without improvement that are let pass.
         threshold: the relative improvement that counts.
         min_factor: what it never falls below.
-        warmup: see `Warmed`.
 
     Source: PyTorch's ReduceLROnPlateau with threshold_mode "rel", for values above 0.
     """

@@ -164,7 +164,7 @@ def _check_directions(learner: Learner, data: Images) -> None:
     executable = reference().compile([learner.losses], learner.nodes)
     feed = Feed(order=order, pixels=data.pixels.reshape(IMAGES, -1), labels=data.labels, seed=learner.seed)
     for name, grad in grads.items():
-        demand(np.isfinite(grad).all(), f"d {name}: not all are finite numbers")
+        demand(np.isfinite(grad).all(), f"d {name}: contains values that are not finite numbers")
         direction, sides = rng.standard_normal(grad.shape), []
         for h in (SMALLER, -SMALLER):
             executable.write({path: start[path] for path in learner.nodes} | {name: start[name] + h * direction})
@@ -205,7 +205,7 @@ def check_optimizer(optimizer: Optimizer, backends: Sequence[str] = ("numpy", "n
     demand(before.keys() == names, f"the state is {sorted(before)}, expected {sorted(names)}")
     _trained(learner, data)
     for name, value in learner.state().items():
-        demand(np.isfinite(value).all(), f"{name}: not all are finite numbers after {STEPS} steps")
+        demand(np.isfinite(value).all(), f"{name}: contains values that are not finite numbers after {STEPS} steps")
         demand((value != before[name]).any(), f"{name}: is the same after {STEPS} steps")
     check_training(make, data, backends, alike)
 

@@ -108,12 +108,12 @@ def check(
     silent: frozenset[str] = frozenset(),
     plugins: tuple[Plugin, ...] = (),
 ) -> Request:
-    """Holds a configuration against the schema and the constructors.
+    """Validates a configuration with the schema and the signatures of the constructors.
 
     Args:
         config: composed and resolved, without Hydra's own section.
         overrides: the command line, to be recorded.
-        silent: groups whose faults say nothing.
+        silent: groups whose faults follow from another fault and are not reported.
         plugins: the files that were named.
 
     Raises:
@@ -172,7 +172,7 @@ def _paths(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _options(group: str, name: Any) -> Iterable[str]:
-    """What a signature takes."""
+    """The options in a signature."""
     registry = REGISTRIES[group]
     return parameters(registry[name], registry.provided) if name in registry else ()
 

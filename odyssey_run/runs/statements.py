@@ -32,7 +32,7 @@ HELD = (TRAINED, DERIVED, COMPARED)
 
 
 def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) -> dict[str, Any]:
-    """The list.
+    """Everything that a run states, by name.
 
     Args:
         folder: holds the files that the journal names.
@@ -91,7 +91,7 @@ def _of_file(path: Path) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """In hex, as files are stated."""
+    """The SHA-256 of a content, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -113,7 +113,7 @@ def encode(stated: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes, where: str) -> dict[str, Any]:
-    """What `encode` wrote.
+    """Reads what `encode` wrote.
 
     Raises:
         DataError: it is no such file.

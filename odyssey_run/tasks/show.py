@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShowConfig:
-    """What to show beside the layers.
+    """What is printed besides the layers.
 
     Args:
         listing: the instructions of a training step, as the numba backend runs them.

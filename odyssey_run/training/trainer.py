@@ -73,7 +73,7 @@ class State:
 
 
 class Trainer:
-    """One run of one learner.
+    """The training loop of one run.
 
     Args:
         learner: compiled and initialised; its plan is the run's.

@@ -39,7 +39,7 @@ class NumpyBackend:
         self.dtype = np.dtype(dtype)
 
     def describe(self) -> str:
-        """One line for people."""
+        """The name and the dtype, in one line."""
         return f"numpy, {self.dtype} (reference)"
 
     def compile(
