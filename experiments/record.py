@@ -143,7 +143,7 @@ def measured(found: Mapping[str, Any] | None) -> str:
         lines.append(f"| {seed['seed']} | {values} |")
     versions, data = found["versions"], found["data"]
     code = f"commit {(found['commit'] or 'unknown')[:12]}{', with uncommitted changes' if found['uncommitted'] else ''}"
-    official = "as published" if data["official"] == "true" else "not as published"
+    official = "the official files" if data["official"] == "true" else "not the official files"
     lines += [
         "",
         f"{found['date']}, {code}, {found['verified']} by `task=verify`; {found['cpu']}, {found['backend']}; "
@@ -167,9 +167,9 @@ def overview(results: list[Mapping[str, Any]]) -> str:
 
 
 def _value(metric: str, mean: float | None, std: float | None = None) -> str:
-    """A figure as text: accuracies in percent, seconds, images per second, losses; one that was not recorded."""
+    """A figure for people: accuracies in percent, seconds, images per second, losses; a metric that never came."""
     if mean is None:
-        return "not recorded"
+        return "never came"
     if metric.endswith("/accuracy"):
         return f"{mean:.2%}" + (f" ± {100 * std:.2f}" if std is not None else "")
     form, unit = {"time/train_s": (".1f", " s"), "time/images_per_s": (",.0f", "")}.get(metric, (".4f", ""))

@@ -1,6 +1,7 @@
 """Digits: scikit-learn's bundled 1,797 handwritten digits, enlarged to 28×28. Needs no network."""
 
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def digits() -> Dataset:
     )
 
 
-def _build() -> tuple[Images, Images, dict]:
+def _build() -> tuple[Images, Images, dict[str, Any]]:
     from sklearn.datasets import load_digits
 
     bundled = load_digits()
@@ -60,4 +61,4 @@ def enlarge(images: np.ndarray) -> np.ndarray:
     weights[np.arange(SIZE), low] = 14 - weights[np.arange(SIZE), low + 1]
     scaled = weights @ images @ weights.T
     full = 14 * 14 * SOURCE_MAX
-    return ((scaled * 255 + full // 2) // full).astype(np.uint8)
+    return np.asarray((scaled * 255 + full // 2) // full, np.uint8)

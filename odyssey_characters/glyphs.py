@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def glyphs() -> Dataset:
     )
 
 
-def _build() -> tuple[Images, Images, dict]:
+def _build() -> tuple[Images, Images, dict[str, Any]]:
     atlas = draw(FONTS, CLASSES)
     return render(atlas, TRAIN_SIZE, "glyphs/train"), render(atlas, TEST_SIZE, "glyphs/test"), {}
 
@@ -111,7 +112,7 @@ def _coefficients(chance: np.ndarray) -> np.ndarray:
     zero = np.zeros_like(t)
     x = (GRID / 2 + shift[:, 0], across * cos, across * (sin + shear), zero, bend[:, 0], bend[:, 1])
     y = (GRID / 2 + shift[:, 1], -down * sin, down * cos, bend[:, 2], bend[:, 3], zero)
-    return np.rint(UNIT * np.stack([np.stack(x, axis=-1), np.stack(y, axis=-1)], axis=1)).astype(np.float32)
+    return np.asarray(np.rint(UNIT * np.stack([np.stack(x, axis=-1), np.stack(y, axis=-1)], axis=1)), np.float32)
 
 
 def _basis() -> np.ndarray:
@@ -125,4 +126,4 @@ def _positions(coefficients: np.ndarray) -> np.ndarray:
     exact = coefficients @ _basis()
     np.clip(exact, 0, GRID * UNIT - 1, out=exact)
     cells = exact.astype(np.int32) >> 12
-    return cells[:, 1] * GRID + cells[:, 0]
+    return np.asarray(cells[:, 1] * GRID + cells[:, 0])

@@ -46,7 +46,7 @@ class Handwriting:
     polarity: Literal["light on dark"] = "light on dark"
     part: ClassVar[str] = "character"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (0 < self.box <= 1 and self.centre in ("mass", "box") and 0 < self.stroke < 1):
             raise DataError(f"preparation: expected box and stroke in (0, 1] and centre mass or box, got {self}")
         if self.polarity != "light on dark":
@@ -62,7 +62,7 @@ class Handwriting:
         rgb, scale = read(path)
         found, left_out = look(rgb, self, shape[1:])
         seen = [Seen(np.repeat(image[None], shape[0], axis=0), box) for image, box in found]
-        return Looked(np.uint8(rgb), scale, seen, left_out)
+        return Looked(np.asarray(rgb).astype(np.uint8), scale, seen, left_out)
 
     def variants(self, image: np.ndarray) -> np.ndarray:
         """An image and it slightly turned, scaled and shifted."""
@@ -75,7 +75,9 @@ def handwriting_like(dataset: str) -> Handwriting:
     Args:
         dataset: what the model was trained on; EMNIST's reader is taken where it is no data set of characters.
     """
-    return PREPARATIONS.get(dataset, PREPARATIONS["emnist"]).reader()
+    reader = PREPARATIONS.get(dataset, PREPARATIONS["emnist"]).reader()
+    assert isinstance(reader, Handwriting)
+    return reader
 
 
 def read(path: Path) -> tuple[np.ndarray, float]:
@@ -168,7 +170,7 @@ def _as_it_is(rgb: np.ndarray, preparation: Handwriting) -> np.ndarray | None:
     off = max(abs(edges[0] + edges[-1] + 1 - n) / 2 for edges, n in zip((rows, columns), image.shape, strict=True))
     if longer < 0.65 * preparation.box * side or off > 0.2 * side:
         return None
-    return np.uint8(np.rint(image))
+    return np.asarray(np.rint(image).astype(np.uint8))
 
 
 def prepare(piece: Piece, preparation: Handwriting, shape: tuple[int, int]) -> np.ndarray:
@@ -189,7 +191,7 @@ def prepare(piece: Piece, preparation: Handwriting, shape: tuple[int, int]) -> n
     soft = ndimage.gaussian_filter(frame, SOFT)
     small = soft.reshape(3 * shape[0], FINE, 3 * shape[1], FINE).mean(axis=(1, 3))
     small = small[shape[0] : 2 * shape[0], shape[1] : 2 * shape[1]]
-    return np.uint8(np.rint(small * (255 / small.max())))
+    return np.asarray(np.rint(small * (255 / small.max())).astype(np.uint8))
 
 
 def _stroke(piece: Piece, width: float) -> np.ndarray:
@@ -199,7 +201,7 @@ def _stroke(piece: Piece, width: float) -> np.ndarray:
     found = piece.stroke - 1  # a line of one pixel has distance 1, not 1 / 4
     change = float(np.clip((width - found) / 2, -0.25 * found, width))
     # The edge lies between two pixels, half a pixel from the middle of each.
-    return np.float32(np.clip(np.where(ink, inside - 0.5, 0.5 - outside) + change + 0.5, 0, 1))
+    return np.asarray(np.clip(np.where(ink, inside - 0.5, 0.5 - outside) + change + 0.5, 0, 1).astype(np.float32))
 
 
 def variants(image: np.ndarray) -> np.ndarray:
@@ -217,7 +219,9 @@ def variants(image: np.ndarray) -> np.ndarray:
         matrix = np.array([[cos, -sin], [sin, cos]])
         offset = middle - matrix @ (middle + np.array(shift))
         made.append(
-            np.uint8(np.rint(ndimage.affine_transform(np.float32(image), matrix, offset, order=1).clip(0, 255)))
+            np.rint(ndimage.affine_transform(image.astype(np.float32), matrix, offset, order=1).clip(0, 255)).astype(
+                np.uint8
+            )
         )
     return np.stack(made)
 

@@ -52,7 +52,7 @@ class Piece:
     @cached_property
     def thickness(self) -> np.ndarray:
         """How far every pixel of ink is from the ink's edge."""
-        return ndimage.distance_transform_edt(np.pad(self.ink, 1))[1:-1, 1:-1][self.ink]
+        return np.asarray(ndimage.distance_transform_edt(np.pad(self.ink, 1))[1:-1, 1:-1][self.ink])
 
     @cached_property
     def stroke(self) -> float:
@@ -61,19 +61,19 @@ class Piece:
 
     @property
     def height(self) -> int:
-        return self.ink.shape[0]
+        return int(self.ink.shape[0])
 
     @property
     def width(self) -> int:
-        return self.ink.shape[1]
+        return int(self.ink.shape[1])
 
     @property
     def longer(self) -> int:
-        return max(self.ink.shape)
+        return int(max(self.ink.shape))
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Its box in the picture."""
+        """Where it is in the picture."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
@@ -134,7 +134,7 @@ def _mask(shown: np.ndarray) -> np.ndarray:
     above = shown[shown > max(CONTRAST / 2, 2.5 * noise)]
     if not len(above) or (peak := float(np.percentile(above, 98))) < CONTRAST:
         return np.zeros(shown.shape, bool)
-    return shown > np.clip(otsu(above), 0.3 * peak, 0.45 * peak)
+    return np.asarray(shown > np.clip(otsu(above), 0.3 * peak, 0.45 * peak))
 
 
 def otsu(values: np.ndarray) -> float:
@@ -161,7 +161,8 @@ def _pieces(mask: np.ndarray, shown: np.ndarray) -> list[Piece]:
     if max(s.stop - s.start for place in places for s in place) < LEAST * min(mask.shape):
         return []
     margin = 2 + min(mask.shape) // 100
-    return [_piece(labels, i + 1, places[i], shown, margin) for i in np.flatnonzero(sizes >= SPECK * sizes.max())]
+    large = np.flatnonzero(sizes >= SPECK * sizes.max()).tolist()
+    return [_piece(labels, i + 1, places[i], shown, margin) for i in large]
 
 
 def _piece(labels: np.ndarray, label: int, place: tuple[slice, slice], shown: np.ndarray, margin: int) -> Piece:
@@ -170,7 +171,7 @@ def _piece(labels: np.ndarray, label: int, place: tuple[slice, slice], shown: np
     tone = shown[around] / np.percentile(shown[around][ink], 90)
     near = ndimage.distance_transform_edt(~ink) <= margin
     tone = np.where(near & (tone > FAINT) & (ink | (labels[around] == 0)), tone.clip(0, 1), 0)
-    return Piece(ink, np.float32(tone), around[0].start, around[1].start)
+    return Piece(ink, tone.astype(np.float32), around[0].start, around[1].start)
 
 
 def _without_lines(mask: np.ndarray) -> np.ndarray:
@@ -199,13 +200,13 @@ def _ends(columns: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _near(on: np.ndarray) -> np.ndarray:
-    return ndimage.binary_dilation(on, iterations=2)
+    return np.asarray(ndimage.binary_dilation(on, iterations=2))
 
 
 def _runs(mask: np.ndarray) -> np.ndarray:
     """(h, w) int: how long the vertical run of ink is that a pixel belongs to."""
     labels, _ = ndimage.label(mask, [[0, 1, 0], [0, 1, 0], [0, 1, 0]])
-    return np.bincount(labels.ravel())[labels]
+    return np.asarray(np.bincount(labels.ravel())[labels])
 
 
 def _off_the_edges(pieces: list[Piece], shape: tuple[int, int]) -> list[Piece]:
@@ -268,7 +269,7 @@ def _on_paper(piece: Piece, grey: np.ndarray, paper: np.ndarray) -> bool:
         return True
     values, nearest = grey[rows, columns], (y[around], x[around])
     ink, behind = values[nearest], paper[rows, columns][nearest]
-    return (np.abs(values[around] - ink) < np.abs(values[around] - behind)).mean() < 0.35
+    return bool((np.abs(values[around] - ink) < np.abs(values[around] - behind)).mean() < 0.35)
 
 
 def _on_one_sheet(pieces: list[Piece], paper: np.ndarray) -> list[Piece]:
@@ -301,8 +302,8 @@ def _belong(a: Piece, b: Piece, tallest: int) -> bool:
     if across > 0 and down > 0:
         return across * down > 0.25 * min(a.width * a.height, b.width * b.height) or small
     if across >= 0.5 * min(a.width, b.width):
-        return -down <= (0.35 if small else 0.08) * tallest
-    return max(-across, -down) <= 0.05 * tallest
+        return bool(-down <= (0.35 if small else 0.08) * tallest)
+    return bool(max(-across, -down) <= 0.05 * tallest)
 
 
 def _union(pieces: list[Piece]) -> Piece:

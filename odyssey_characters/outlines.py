@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ def draw(fonts: tuple[str, ...], characters: str) -> np.ndarray:
     from matplotlib import ft2font, get_data_path
 
     # Font units: neither hinting nor a rendering size, nor the version of FreeType, touches the outline.
-    unscaled = ft2font.LoadFlags.NO_SCALE if hasattr(ft2font, "LoadFlags") else ft2font.LOAD_NO_SCALE
+    flags: Any = getattr(ft2font, "LoadFlags", None)  # from Matplotlib 3.10 on
+    unscaled = flags.NO_SCALE if flags else vars(ft2font)["LOAD_NO_SCALE"]
     atlas = np.empty((len(fonts), len(characters), GRID, GRID), np.uint8)
     for planes, name in zip(atlas, fonts, strict=True):
         font = ft2font.FT2Font(str(Path(get_data_path(), "fonts", "ttf", f"{name}.ttf")))
@@ -55,7 +57,7 @@ def flatten(vertices: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.array(edges)
 
 
-def _bezier(controls: list, t: float) -> tuple[float, float]:
+def _bezier(controls: list[tuple[float, float]], t: float) -> tuple[float, float]:
     """De Casteljau's construction."""
     while len(controls) > 1:
         controls = [(x + t * (u - x), y + t * (v - y)) for (x, y), (u, v) in pairwise(controls)]
@@ -77,7 +79,7 @@ def fill(edges: np.ndarray) -> np.ndarray:
     crossing = x0[edge, 0] + (rows[row] - y0[edge, 0]) * slope
     winding = np.zeros((GRID, GRID), np.int32)
     np.add.at(winding, (row, np.ceil(crossing - 0.5).astype(int)), np.where((y1 > y0)[edge, 0], 1, -1))
-    return np.cumsum(winding, axis=1) != 0
+    return np.asarray(np.cumsum(winding, axis=1) != 0)
 
 
 def _blurred(ink: np.ndarray) -> np.ndarray:
@@ -85,5 +87,5 @@ def _blurred(ink: np.ndarray) -> np.ndarray:
     total = ink.astype(np.int32)
     for axis in (0, 1):
         for shifts in ((-2, -1, 0, 1), (-1, 0, 1, 2)):
-            total = sum(np.roll(total, shift, axis) for shift in shifts)
+            total = sum((np.roll(total, shift, axis) for shift in shifts), start=np.zeros_like(total))
     return (total * 255 // 256).astype(np.uint8)

@@ -74,7 +74,7 @@ def load_weights(path: Path, foreign: bool = False) -> tuple[dict[str, np.ndarra
         stated = about.get(CONTENT, "none")[:12]
         raise DataError(
             f"cannot use {path}: SHA-256 of its content is {content_digest(arrays, about)[:12]}, it states {stated}; "
-            "it is damaged, was changed, or was written by another version of the program"
+            "it is damaged, or was changed, or is not of this version of the program"
         )
     return arrays, about
 

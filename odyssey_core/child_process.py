@@ -40,6 +40,7 @@ class Child:
 
     Attributes:
         stdout: where its answers come from, for bytes that follow a line.
+        pid: of the process.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Child:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert isinstance(stdin, BufferedWriter)
         assert isinstance(stdout, BufferedReader)
-        self._stdin, self.stdout = stdin, stdout
+        self._stdin, self.stdout, self.pid = stdin, stdout, self._process.pid
         self.say({"path": sys.path, "target": target, "arguments": arguments})
 
     def say(self, message: Any) -> None:

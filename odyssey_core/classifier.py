@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from odyssey_core.errors import DataError
 from odyssey_core.inference import Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
-from odyssey_core.views import VIEWS
+from odyssey_core.views import VIEWS, TestViews
 
 LARGEST = 4096  # pixels of a side
 
@@ -57,7 +57,7 @@ class Classifier:
             mean, std = (_per_channel(about[key], self.input_shape[0]) for key in ("mean", "std"))
             if min(std) <= 0:
                 raise ValueError(f"std: expected numbers above 0, got {std}")
-            self.tta = about.get("tta")
+            self.tta = cast("TestViews | None", about.get("tta"))
             if self.tta is not None and self.tta not in VIEWS:
                 raise ValueError(f"tta: expected one of {', '.join(VIEWS)}, got {self.tta}")
             arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
@@ -68,7 +68,7 @@ class Classifier:
                 self.loss = LOSSES[about.get("loss", "cross_entropy")](**json.loads(about.get("loss_config", "{}")))
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
-                f"weights file: its metadata lack what is needed to use it ({error!r}); was it written by this program?"
+                f"weights file: metadata do not say how to use it ({error!r}); is it of this program?"
             ) from None
         one = self.input_shape[0] == 1
         self._shapes = self.input_shape[1:] if one else self.input_shape, self.input_shape  # that an image may have
@@ -78,7 +78,7 @@ class Classifier:
             if self.parameters[name].shape != p.shape:
                 raise DataError(f"weights {name}: the model needs shape {p.shape}, got {self.parameters[name].shape}")
             if not np.isfinite(self.parameters[name]).all():
-                raise DataError(f"weights {name}: contains values that are not finite numbers")
+                raise DataError(f"weights {name}: not all are finite numbers")
         backend = backend or BACKENDS["numba"]()
         self._inference = Inference(
             self.module, backend, self.input_shape, mean, std, lambda: self.parameters, self.loss, self.tta
@@ -153,7 +153,7 @@ def _per_channel(text: str, channels: int) -> tuple[float, ...]:
     return values
 
 
-def _check(names: tuple, shape: tuple, orientation: str) -> None:
+def _check(names: tuple[Any, ...], shape: tuple[int, ...], orientation: str) -> None:
     """Raises ValueError for metadata that no data set has."""
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("class_names: expected a list of texts")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from odyssey_core.nn import Module
 from odyssey_core.tensor import Shape, Tensor, for_inference
 from odyssey_core.views import TestViews, averaged
 
+Program = TypeVar("Program", Executable, Prepared)
 LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
 FEW = 12  # at most so many are worth a pass of their own: LeNet-5 answers to 13 as soon as to 16
 LONGEST = 1024  # images in one call, at whose beginning threads are woken
@@ -51,7 +53,7 @@ class Inference:
         self._lock = Lock()
 
     def forget(self) -> None:
-        """Must be called when the weights have changed: what was prepared for them is dropped."""
+        """Says that the weights have changed."""
         self._current.clear()
 
     def graph(self, batch: int) -> list[Tensor]:
@@ -102,7 +104,7 @@ class Inference:
             self._prepared[batch] = self._backend.prepare(output, self._model.state())
         return self._with_weights(self._prepared[batch])
 
-    def _with_weights(self, program):
+    def _with_weights(self, program: Program) -> Program:
         """A program that has the weights as they are."""
         if program not in self._current:
             program.write(dict(self._weights()))

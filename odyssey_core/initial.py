@@ -23,7 +23,7 @@ class Constant:
     value: float
 
     def draw(self, shape: Shape, seed: int, stream: str) -> np.ndarray:
-        """Draws an array of a shape, float32."""
+        """Values of a shape, float32."""
         return np.full(shape, self.value, np.float32)
 
 
@@ -34,7 +34,7 @@ class Uniform:
     bound: float
 
     def draw(self, shape: Shape, seed: int, stream: str) -> np.ndarray:
-        """Draws an array of a shape, float32."""
+        """Values of a shape, float32."""
         unit = uniform(math.prod(shape), seed=seed, stream=stream) * np.float32(2) - np.float32(1)
         return (unit * np.float32(self.bound)).reshape(shape)
 
@@ -52,7 +52,7 @@ class Normal:
     std: float
 
     def draw(self, shape: Shape, seed: int, stream: str) -> np.ndarray:
-        """Draws an array of a shape, float32."""
+        """Values of a shape, float32."""
         sums = np.empty(math.prod(shape), np.float32)
         for first in range(0, len(sums), PIECE):
             count = SUMMED * len(sums[first : first + PIECE])

@@ -1,7 +1,7 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     buffers: dict[str, Tensor]
 
     def nodes(self) -> list[Tensor]:
-        """Every node that is computed."""
+        """All that is computed."""
         return [*self.outputs, *(u.grad for u in self.updates), *self.buffers.values()]
 
 
@@ -64,7 +64,7 @@ def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tenso
 
 
 class Taken(NamedTuple):
-    """The results of some training steps.
+    """What some training steps came to.
 
     Attributes:
         losses: (steps, batch_size) float32 loss of each image before its step's update, 0 where there is no image.
@@ -189,7 +189,7 @@ class Learner:
         feed = self._feed(data, order[None], epoch=epoch, scalars=self._rule.numbers(self.optimizer, 0, [0.0]))
         return {name: np.asarray(grad, np.float32) for name, grad in self._train.gradients(feed).items()}
 
-    def _feed(self, data: Images, order: np.ndarray, **rest) -> Feed:
+    def _feed(self, data: Images, order: np.ndarray, **rest: Any) -> Feed:
         pixels = data.pixels.reshape(len(data.pixels), -1)
         return Feed(order=order, pixels=pixels, labels=data.labels, seed=self.seed, **rest)
 
@@ -238,8 +238,8 @@ class Learner:
             ConfigError: a backend that has none.
         """
         if not hasattr(self._train, "program"):
-            raise ConfigError("show.listing: only backend=numba has instructions to list")
-        return self._train.program.listing()
+            raise ConfigError("show.listing: only backend=numba makes instructions")
+        return str(self._train.program.listing())
 
     def first_nonfinite(self, state: dict[str, np.ndarray], data: Images, row: np.ndarray, epoch: int) -> str | None:
         """Where a training step's values stopped being finite, in the order in which they are computed.
@@ -275,7 +275,8 @@ class Learner:
         for node in topological([self.losses]):
             own = [layers[x] for x in node.inputs if x in self.parameters.values()]
             before = max((x for x in node.inputs if x in layers), key=lambda x: x.serial, default=None)
-            layers.setdefault(node, own[0] if own else layers.get(before, "the images"))
+            nearest = layers[before] if before else "the images"
+            layers.setdefault(node, own[0] if own else nearest)
         return layers
 
     @staticmethod

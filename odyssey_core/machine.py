@@ -34,9 +34,9 @@ def _quotas(root: Path) -> Iterator[float]:
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            mounts, names = ("", "unified"), ("cpu.max",)
+            mounts, names = ("", "unified"), ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            mounts, names = ("cpu", "cpu,cpuacct"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            mounts, names = ("cpu", "cpu,cpuacct"), ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         # In a container the path may be the host's, which is not there: its own cgroup is then the mount itself.

@@ -7,6 +7,7 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3
 """
 
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ ROUNDS = 10
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def philox(counter: tuple, seed: int) -> np.ndarray:
+def philox(counter: tuple[Any, ...], seed: int) -> np.ndarray:
     """Four random words for every counter.
 
     Args:
@@ -46,7 +47,7 @@ def stream_of(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def words(count: int, *, seed: int, stream: str | int, epoch: int = 0, item=0, first: int = 0) -> np.ndarray:
+def words(count: int, *, seed: int, stream: str | int, epoch: int = 0, item: Any = 0, first: int = 0) -> np.ndarray:
     """``count`` random words of one stream: (count,) uint32; element ``e`` is word ``e % 4`` of counter ``e // 4``.
 
     With an array ``item`` of shape (n,) the result is (n, count). They begin with element ``first``, a multiple of 4.
@@ -57,12 +58,12 @@ def words(count: int, *, seed: int, stream: str | int, epoch: int = 0, item=0, f
     return np.moveaxis(blocks, 0, -1).reshape(*item.shape, -1)[..., :count]
 
 
-def uniform(count: int, **where) -> np.ndarray:
+def uniform(count: int, **where: Any) -> np.ndarray:
     """Uniform numbers in [0, 1), 24 bits each: float32, shaped as ``words`` gives them."""
     return (words(count, **where) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
-def permutation(count: int, **where) -> np.ndarray:
+def permutation(count: int, **where: Any) -> np.ndarray:
     """A random order of ``range(count)``: (count,) int64, by sorting 64-bit random keys."""
     keys = words(2 * count, **where).astype(np.uint64)
     return np.argsort(keys[0::2] << np.uint64(32) | keys[1::2], kind="stable").astype(np.int64)

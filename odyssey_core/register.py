@@ -12,12 +12,10 @@ The parameters of the signature are the options: annotations are their types and
 installed package needs no decorators but entry points: ``[project.entry-points."ml_odyssey.models"]``.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from odyssey_core.registry import resolved
 
-Entry = TypeVar("Entry", bound=Callable[..., Any])
 REGISTRIES = {
     "model": "odyssey_core.models:MODELS",
     "layer": "odyssey_core.nn:LAYERS",
@@ -31,47 +29,47 @@ REGISTRIES = {
 }
 
 
-def model(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def model(entry: Any) -> Any:
     """A function, or a `Module` by its constructor: ``(input_shape, classes, options...)``, a `Module` of logits."""
     return _add("model", entry)
 
 
-def layer(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def layer(entry: Any) -> Any:
     """A `Module` by its constructor, for lists of layers; ``in_channels`` and ``in_features`` are inferred."""
     return _add("layer", entry)
 
 
-def dataset(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def dataset(entry: Any) -> Any:
     """A function ``(options...)`` that returns a `Dataset`."""
     return _add("dataset", entry)
 
 
-def optimizer(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def optimizer(entry: Any) -> Any:
     """A dataclass derived from `Optimizer`; its fields are the options."""
     return _add("optimizer", entry)
 
 
-def schedule(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def schedule(entry: Any) -> Any:
     """A dataclass derived from `Schedule`; its fields are the options."""
     return _add("schedule", entry)
 
 
-def loss(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def loss(entry: Any) -> Any:
     """A dataclass derived from `Loss`; its fields are the options."""
     return _add("loss", entry)
 
 
-def preparation(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def preparation(entry: Any) -> Any:
     """A `Reader` by its constructor: how a person's picture becomes images of a data set that names it."""
     return _add("preparation", entry)
 
 
-def hook(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def hook(entry: Any) -> Any:
     """A class derived from `Hook`, whose ``on_epoch_end`` is called after each epoch."""
     return _add("hook", entry)
 
 
-def task(entry: Entry | str) -> Entry | Callable[[Entry], Entry]:
+def task(entry: Any) -> Any:
     """A function ``(request, options...)`` that returns the exit code."""
     return _add("task", entry)
 
@@ -82,6 +80,6 @@ def _add(kind: str, entry: Any) -> Any:
     return _named(kind, entry.__name__, entry)
 
 
-def _named(kind: str, name: str, entry: Entry) -> Entry:
+def _named(kind: str, name: str, entry: Any) -> Any:
     resolved(REGISTRIES[kind]).register(name, entry)
     return entry

@@ -73,10 +73,10 @@ class Registry(Mapping[str, Any]):
         return isinstance(name, str) and (name in self._table or name in self._installed())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table | self._installed())
+        return iter({**self._table, **self._installed()})
 
     def __len__(self) -> int:
-        return len(self._table | self._installed())
+        return len({**self._table, **self._installed()})
 
     @property
     def added(self) -> Mapping[str, str]:
@@ -92,12 +92,12 @@ class Registry(Mapping[str, Any]):
             source: the plug-in; by default the one that is being loaded, else the entry's module.
 
         Raises:
-            ConfigError: a name that already exists, or an entry that the program could not call.
+            ConfigError: a name that is known already, or an entry that the program could not call.
         """
         source = source or _source.get() or entry.__module__
         if name in self._table and self._table[name] is not entry:
-            whose = f"in {self._sources[name]}" if name in self._sources else "in the program"
-            raise ConfigError(f"{self.kind} {name!r} already exists {whose}; choose another name")
+            whose = f"by {self._sources[name]}" if name in self._sources else "with the program"
+            raise ConfigError(f"{self.kind} {name!r} is known already, {whose}; choose another name")
         if not NAME.fullmatch(name):
             raise ConfigError(f"{self.kind} {name!r}: expected a name of letters, digits and _.-")
         self._check(f"{self.kind} {name!r}", entry)
@@ -105,7 +105,7 @@ class Registry(Mapping[str, Any]):
             self._table[name], self._sources[name] = entry, source
 
     def withdraw(self, source: str) -> None:
-        """Removes what a plug-in added."""
+        """Takes away what a plug-in added."""
         for name in [name for name, whose in self._sources.items() if whose == source]:
             del self._table[name], self._sources[name]
 
@@ -121,12 +121,12 @@ class Registry(Mapping[str, Any]):
         if missing := [name for name in self.provided if name not in parameters]:
             raise ConfigError(f"{what}: its signature must take {' and '.join(missing)}, which the program provides")
         if taken := [name for name in parameters if name in self._reserved]:
-            raise ConfigError(f"{what}: the program itself provides {' and '.join(taken)}; rename the parameter")
+            raise ConfigError(
+                f"{what}: the program itself provides {' and '.join(taken)}; call the parameter otherwise"
+            )
         for name, parameter in parameters.items():
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise ConfigError(
-                    f"{what}: {parameter} has no name as an option; write out each option, such as {name}=1"
-                )
+                raise ConfigError(f"{what}: {parameter} is no option that has a name; write out each one, as {name}=1")
 
     def _installed(self) -> Mapping[str, Any]:
         return _entry_points(f"{ENTRY_POINTS}.{self._group}") if self._group else {}
@@ -171,7 +171,7 @@ def loading(source: str) -> Iterator[None]:
 
 
 def resolved(path: str) -> Any:
-    """The object that ``"module:attribute"`` names."""
+    """What ``"module:attribute"`` names."""
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)
 

@@ -49,7 +49,7 @@ def encode(model: Module, loss: Loss, input_shape: Shape) -> str | None:
 def _encoded(output: Tensor, given: Sequence[Tensor]) -> list[tuple[str, list[int], dict[str, Any]]]:
     """Name, inputs and arguments of each node that is not given; inputs by number, the given ones first."""
     places = {node: i for i, node in enumerate(given)}
-    nodes = []
+    nodes: list[Any] = []
     for node in topological([output]):
         if node not in places:
             places[node] = len(given) + len(nodes)
@@ -58,7 +58,7 @@ def _encoded(output: Tensor, given: Sequence[Tensor]) -> list[tuple[str, list[in
 
 
 def decode(text: str) -> tuple["StoredModel", "StoredLoss"]:
-    """Reads what `encode` wrote.
+    """What `encode` wrote.
 
     Raises:
         DataError: it is no such text.
@@ -76,7 +76,7 @@ def _of_this_program() -> Iterator[None]:
     except OdysseyError:
         raise
     except Exception as error:
-        raise DataError(f"weights file: its graph was not written by this program ({error!r})") from None
+        raise DataError(f"weights file: its graph is none of this program ({error!r})") from None
 
 
 class StoredModel(Module):
@@ -112,7 +112,7 @@ class StoredLoss(Loss):
         self.__dict__.update(nodes=nodes, label=label)  # the base is frozen
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return _made(self.nodes, [logits, labels], logits.shape[0])
+        return _made(vars(self)["nodes"], [logits, labels], logits.shape[0])
 
 
 def _made(nodes: Sequence[Any], given: list[Tensor], batch: int) -> Tensor:

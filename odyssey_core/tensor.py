@@ -14,6 +14,7 @@ from typing import Any
 from odyssey_core.errors import ShapeError
 
 Shape = tuple[int, ...]
+Emit = Callable[..., str]  # adds a node to a graph of another framework; returns the name of its result
 
 
 @dataclass(frozen=True)

@@ -33,4 +33,5 @@ def averaged(model: Callable[[Tensor], Tensor], images: Tensor, views: TestViews
         for mirror in (False, True):
             logits = model(shift2d(images, rows, columns, mirror=mirror)) * (share / 2)
             total = logits if total is None else total + logits
+    assert total is not None  # there are views
     return total

@@ -72,4 +72,4 @@ def second_moments(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, height
     middle, scale = (np.repeat(values, height * width) for values in (255 * mean, 255 * std))
     crossed = middle[:, None] * sums
     centred = products - crossed - crossed.T + count * (middle[:, None] * middle)
-    return centred / (count * (scale[:, None] * scale))
+    return np.asarray(centred / (count * (scale[:, None] * scale)))

@@ -58,7 +58,7 @@ Exit codes:
   2        a mistake in what was asked for
   3        a claim of expect= was missed, or task=verify found a difference
   4        task=verify could not compare
-  5        finished, but the upload to MLflow is incomplete
+  5        finished, but MLflow has not all of it
   128 + N  stopped by signal N: 129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM
 """
 # Flags of Hydra's that would do nothing here, or something else, and what does it.
@@ -66,7 +66,7 @@ REFUSED = {
     ("--config-path", "-cp"): "files of your own are added by --config-dir FOLDER",
     ("--config-name", "-cn"): "a configuration of your own is FOLDER/experiment/NAME.yaml, chosen by --config-dir "
     "FOLDER experiment=NAME",
-    ("--experimental-rerun",): "the report of a run names the command that repeats it",
+    ("--experimental-rerun",): "a run is made again by the command that task=doctor and its report name",
 }
 
 
@@ -203,7 +203,7 @@ def _arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
     args.overrides += [text for text in others if not text.startswith("-")]
     unknown_flags = [text for text in others if text.startswith("-")]
     return args, [
-        f"{shortened(flag)}: there is no such flag; odyssey-run --help lists the flags" for flag in unknown_flags
+        f"{shortened(flag)}: there is no such flag; odyssey-run --help shows what there is" for flag in unknown_flags
     ]
 
 
@@ -217,11 +217,11 @@ def _of_environment() -> list[str]:
 
 
 def _misused(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; odyssey-run --help lists the flags")
+    raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
 def _flags(config_dir: str | None, plugins: Sequence["str | Plugin"]) -> tuple[str, ...]:
-    """The flags as they would be typed."""
+    """As they would be typed."""
     folder = ("--config-dir", config_dir) if config_dir else ()
     return (*folder, *(word for path in plugins for word in ("--plugin", str(getattr(path, "path", path)))))
 
@@ -303,13 +303,15 @@ def _faults_of_places(values: dict[str, Any]) -> list[str]:
     from odyssey_run.config.schema import FolderConfig, TrackingConfig
     from odyssey_run.runs.recorder import place_faults
 
-    data = values.get("data")
-    run, wrong = bind(FolderConfig, values.get("run") or {}, "run")
-    tracking, also = bind(TrackingConfig, values.get("tracking") or {}, "tracking")
-    if wrong or also or values["task"].get("name") not in RECORDING or not isinstance(data, dict):
+    groups = [values.get(name) for name in ("run", "tracking", "data")]
+    if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):
+        return []
+    run, wrong = bind(FolderConfig, values["run"], "run")
+    tracking, also = bind(TrackingConfig, values["tracking"], "tracking")
+    if wrong or also:
         return []
     resuming = values.get("resume") is not None
-    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(data.get("name")), resuming)[1]
+    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(values["data"].get("name")), resuming)[1]
 
 
 def _show(config: dict[str, Any], args: Namespace) -> int:

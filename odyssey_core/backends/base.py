@@ -116,7 +116,7 @@ class Backend(Protocol):
         """Raises ConfigError, naming the operations, unless this backend can run all that the outputs need."""
 
     def describe(self) -> str:
-        """One line: name, threads, instruction set."""
+        """One line for people: name, threads, instruction set."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,7 @@ class FeedBounds:
             least, most = named.min(initial=0), named.max(initial=0)
             if least < 0 or most >= self.classes:
                 raise DataError(f"labels must lie in [0, {self.classes}), got {least} to {most}")
+        arrays: dict[str, tuple[np.ndarray | None, tuple[int, ...]]]
         arrays = {f"scalars {name}": (feed.scalars.get(name), (steps,)) for name in sorted(self.scalars)}
         arrays |= {"inputs": (feed.inputs, (steps, batch, self.inputs))} if self.inputs else {}
         for name, (array, shape) in arrays.items():
@@ -182,7 +183,7 @@ def require_ops(backend: str, what: str, outputs: Sequence[Tensor], known: Colle
     """Raises ConfigError unless every operation behind the outputs is among those that a backend knows by name."""
     ops = {node.op for node in topological(outputs) if node.op not in HELD}
     if taken := sorted(op.name for op in ops if OPS.get(op.name, op) is not op):
-        raise ConfigError(f"operation {taken[0]}: odyssey_core.ops has another operation of that name; rename it")
+        raise ConfigError(f"operation {taken[0]}: odyssey_core.ops has one of that name, which it is not; rename it")
     names = {op.name for op in ops}
     if missing := sorted(names - set(known)):
         plural = "s" if len(missing) > 1 else ""

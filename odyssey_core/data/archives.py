@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from odyssey_core.data.download import checksum_of
 from odyssey_core.errors import DataError
@@ -32,7 +32,7 @@ def unpack(archive: Path, members: Mapping[str, str], folder: Path) -> None:
                 shutil.copyfileobj(source, file, 1 << 20)
             sums[name] = checksum_of(folder / name)
         if missing := [member for member, name in members.items() if name not in sums]:
-            raise DataError(f"{archive}: expected {missing[0]} and similar files, got none; delete it and run again")
+            raise DataError(f"{archive}: expected {missing[0]} and its like, got none; delete it and run again")
         lines = sorted(f"{sha}  {name}\n" for name, sha in (recorded(folder) | sums).items())
         with atomic_file(folder / SUMS) as file:
             file.write("".join(lines).encode())
@@ -44,7 +44,7 @@ def unpack(archive: Path, members: Mapping[str, str], folder: Path) -> None:
         ) from error
 
 
-def _opened(archive: Path, members: Mapping[str, str]) -> Iterator[tuple[str, BinaryIO]]:
+def _opened(archive: Path, members: Mapping[str, str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Name and content of each member that there is, in the archive's own order: to seek in a tar is to read it all."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
@@ -52,10 +52,10 @@ def _opened(archive: Path, members: Mapping[str, str]) -> Iterator[tuple[str, Bi
                 with packed.open(member) as source:
                     yield members[member], source
         return
-    with tarfile.open(archive) as packed:
-        for info in packed:
-            if info.name in members and (source := packed.extractfile(info)):
-                yield members[info.name], source
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            if entry.name in members and (content := tar.extractfile(entry)):
+                yield members[entry.name], content
 
 
 def recorded(folder: Path) -> dict[str, str]:

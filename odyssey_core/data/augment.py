@@ -52,7 +52,7 @@ class Augment:
         check_ranges(Augment, vars(self), "data.augment")
 
     def amounts(self) -> dict[str, float]:
-        """The amounts as `ops.images` takes them: rotation in radians."""
+        """As `ops.images` takes them: rotation in radians."""
         return {
             "rotation": math.pi / 180 * self.rotation,
             "scaling": self.scale,

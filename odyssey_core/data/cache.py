@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from odyssey_core.machine import usable_memory
 from odyssey_core.places import cache_home
 
 FORMAT = 1
+Copy = tuple[object, Images, Images, dict[str, Any], str]  # key, training and test images, facts, digest
 READ_AHEAD = 1 << 30  # bytes of a copy at most that are read before it is known whether it is the right one
 
 
@@ -66,7 +67,8 @@ class Reading:
     """
 
     def __init__(self, name: str):
-        self._path, self._found = _copy(name), None
+        self._path = _copy(name)
+        self._found: Copy | None = None
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -75,7 +77,7 @@ class Reading:
             if self._path.stat().st_size < READ_AHEAD:
                 self._found = _read(self._path)
 
-    def take(self) -> tuple[object, Images, Images, dict, str] | None:
+    def take(self) -> Copy | None:
         """What was read, once: a copy that is not the right one must not stay beside what is built instead."""
         self._thread.join()
         found, self._found = self._found, None
@@ -85,9 +87,9 @@ class Reading:
 def cached(
     name: str,
     key: object,
-    build: Callable[[], tuple[Images, Images, dict]],
+    build: Callable[[], tuple[Images, Images, dict[str, Any]]],
     begun: Reading | None = None,
-) -> tuple[Images, Images, dict, str]:
+) -> tuple[Images, Images, dict[str, Any], str]:
     """Builds a train and a test set, or reads the copy kept when they were last built for the same key.
 
     Args:
@@ -118,7 +120,7 @@ def _copy(name: str) -> Path:
     return cache_folder() / "ready" / f"{name}.raw"
 
 
-def _read(path: Path, key: object = None) -> tuple[object, Images, Images, dict, str]:
+def _read(path: Path, key: object = None) -> Copy:
     """Key, train, test, facts and digest of a copy; of one for the given key alone, where there is one."""
     with open(path, "rb") as file:
         check, _, text = file.readline().partition(b" ")
@@ -144,7 +146,7 @@ def _array(file: BinaryIO, shape: list[int], dtype: type) -> np.ndarray:
     return np.asarray(mapped)
 
 
-def _write(path: Path, header: dict, train: Images, test: Images) -> None:
+def _write(path: Path, header: dict[str, Any], train: Images, test: Images) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header | {"shapes": [train.pixels.shape, test.pixels.shape]}).encode() + b"\n"
     with atomic_file(path, durable=False) as file:

@@ -121,7 +121,7 @@ def _records(path: Path, size: int) -> int:
     got = path.stat().st_size
     if not got or got % size:
         raise DataError(
-            f"{path}: expected a multiple of {size:,} bytes, one record for each image, got {got:,} bytes; is it the "
-            "complete file of the binary version?"
+            f"{path}: expected records of {size:,} bytes, got {got:,} bytes, which is no multiple; is it the binary "
+            "version, and whole?"
         )
     return got // size

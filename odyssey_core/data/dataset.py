@@ -32,7 +32,7 @@ class Images:
     pixels: np.ndarray
     labels: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
         if pixels.ndim != 4 or pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
             raise DataError(
@@ -109,7 +109,7 @@ class Dataset:
     left_out: tuple[str, ...] = ()
     licence: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", digest_of(self.train, self.test))
         for part, images in (("train", self.train), ("test", self.test)):
@@ -130,9 +130,7 @@ class Dataset:
         if not np.isfinite(self.mean).all():
             raise ConfigError(f"data.mean: expected a finite number, got {self.mean}")
         if not (np.isfinite(self.std) & (np.array(self.std) > 0)).all():
-            raise ConfigError(
-                f"data.std: expected a finite number above 0, got {self.std}; 1.0 leaves the pixels as they are"
-            )
+            raise ConfigError(f"data.std: expected a finite number above 0, got {self.std}; 1.0 divides by nothing")
 
     @property
     def input_shape(self) -> Shape:
@@ -158,7 +156,8 @@ def of_shape(shape: Shape | Callable[..., Shape | None]) -> Callable[[Constructo
     """
 
     def decorate(constructor: Constructor) -> Constructor:
-        constructor.shape_of_images = shape if callable(shape) else lambda **arguments: shape
+        decorated: Any = constructor
+        decorated.shape_of_images = shape if callable(shape) else lambda **arguments: shape
         return constructor
 
     return decorate
@@ -181,7 +180,7 @@ def upright(pixels: np.ndarray, orientation: str) -> np.ndarray:
 
 
 def listed(class_names: Iterable[str]) -> str:
-    """Class names in a sentence: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
+    """Class names for people: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
     names = list(class_names)
     return ("" if all(len(name) == 1 for name in names) else ", ").join(names)
 

@@ -82,8 +82,8 @@ class _Queue:
 
     def done(self, part: slice, faults: "Faults") -> None:
         """Notes the faults of a stretch, by their places in it."""
-        for mine, theirs in zip(self.faults, faults, strict=True):
-            mine.update({part.start + i: fault for i, fault in theirs.items()})
+        self.faults.broken.update({part.start + i: fault for i, fault in faults.broken.items()})
+        self.faults.other_size.update({part.start + i: size for i, size in faults.other_size.items()})
         self._progress(part.stop - part.start)
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def load_files(
     class_names: tuple[str, ...],
     first_label: int = 0,
     read: Callable[[Sequence[Path]], Iterable[Part]] = idx_parts,
-) -> dict:
+) -> dict[str, Any]:
     """Reads the files of a set, or the uncompressed copy kept since they were last read unchanged.
 
     Args:
@@ -167,7 +167,7 @@ def load_files(
     key = [str([first_label, len(class_names)]), *(identity(path) for path in paths)]
     copy = f"{name}-{hashlib.sha256(str(paths[0].parent).encode()).hexdigest()[:16]}"
 
-    def build():
+    def build() -> Any:
         train, test = (_images(part, len(class_names), first_label) for part in read(paths))
         return train, test, {path.name: checksum_of(path, official.get(path.name, "")) for path in paths}
 
@@ -214,7 +214,7 @@ def published(
     return Dataset(**loaded, preparation=preparation, licence=licence)
 
 
-def identity(path: Path) -> list:
+def identity(path: Path) -> list[Any]:
     """What changes when a file does.
 
     Raises:

@@ -55,7 +55,8 @@ def folder(
         DataError: no such folder, a class without pictures or only one class, pictures that cannot be read or that
             differ in size.
     """
-    place, left_out = _root(root), []
+    place = _root(root)
+    left_out: list[str] = []
     name, fit = name_of("folder", place), Fit(size, channels, mode, skip_broken)
     begun = Reading(copy_name(name, place, fit))
     paths, classes, parts, stamps = zip(*_pictures(place, left_out), strict=True)

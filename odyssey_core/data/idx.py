@@ -8,8 +8,9 @@ after the other, which together are the content (RFC 1952, section 2.2).
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -43,12 +44,12 @@ def read_idx(path: Path, rank: int, element: Literal["uint8", "int32"] = "uint8"
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from error
 
 
-def _plain(file):
+def _plain(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk
 
 
-def _inflate(path, file):
+def _inflate(path: Path, file: BinaryIO) -> Iterator[bytes]:
     inflater = zlib.decompressobj(31)
     for chunk in _plain(file):
         while chunk:
@@ -65,7 +66,7 @@ def _inflate(path, file):
         raise DataError(f"{path}: expected a whole gzip file, got one cut short at {file.tell():,} bytes; {REMEDY}")
 
 
-def _fill(path: Path, rank: int, element: str, parts) -> np.ndarray:
+def _fill(path: Path, rank: int, element: str, parts: Iterator[bytes]) -> np.ndarray:
     """The array is allocated once and filled piecewise: joining the pieces would double the peak memory."""
     head, header_size = b"", 4 + 4 * rank
     while len(head) < header_size and (part := next(parts, None)) is not None:

@@ -2,10 +2,11 @@
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Array(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
     fortran: bool
-    elements: BinaryIO
+    elements: IO[bytes]
 
 
 def names_in(path: Path) -> list[str]:
@@ -50,13 +51,13 @@ def opened(path: Path, name: str) -> Iterator[Array]:
             shape, fortran, dtype = header(file)
             if dtype.hasobject:
                 raise DataError(
-                    f"{path}: {name} holds Python objects, which are pickled and can execute code; save numbers with "
+                    f"{path}: {name} holds Python objects, which are a pickle and may run anything; save numbers with "
                     "np.savez"
                 )
             yield Array(shape, dtype, fortran, file)
     except KeyError:
         raise DataError(f"{path}: expected the array {name}, got {', '.join(names_in(path)) or 'none'}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: {name} cannot be read ({error}); is the file whole?") from None
 
 
@@ -81,7 +82,7 @@ def rows(array: Array, count: int) -> Iterator[np.ndarray]:
         ValueError: it ends too soon, or lies column by column.
     """
     if array.fortran and len(array.shape) > 1:
-        raise ValueError("it is stored in Fortran order; save np.ascontiguousarray(array)")
+        raise ValueError("it is in Fortran's order; save np.ascontiguousarray of it")
     each = math.prod(array.shape[1:])
     for start in range(0, array.shape[0], count):
         number = min(count, array.shape[0] - start)

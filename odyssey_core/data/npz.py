@@ -35,7 +35,7 @@ WAYS: Sequence[Mapping[str, tuple[str, str]]] = (
 
 
 class _Layout(NamedTuple):
-    """The axes of an array of images.
+    """How an array's images lie.
 
     Attributes:
         shape: (C, H, W).
@@ -82,7 +82,7 @@ def npz(
     arrays = _parts(path)
     labels = {part: _labels(path, name) for part, (_, name) in arrays.items()}
     every = np.concatenate([labels[part] for part in arrays])
-    names, numbers = class_numbers(every, str(path))
+    names, numbers = class_numbers(list(every), str(path))
     if classes is not None and len(classes) != len(names):
         raise DataError(f"data.classes: {path} has {len(names)} classes, {_few(names)}; got {len(classes)} names")
     given = [part for part in arrays for _ in labels[part]]
@@ -154,7 +154,8 @@ def _pixels(path: Path, counts: Mapping[str, int], order: np.ndarray) -> np.ndar
     """(N, C, H, W) in an order, from arrays one after the other with so many images each."""
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    pixels, start = None, 0
+    pixels: np.ndarray | None = None
+    start = 0
     for name, count in counts.items():
         with opened(path, name) as array:
             layout = _layout(path, name, array.shape, array.dtype)
@@ -168,6 +169,7 @@ def _pixels(path: Path, counts: Mapping[str, int], order: np.ndarray) -> np.ndar
                 images = images[..., None] if images.ndim == 3 else images
                 pixels[place[start : start + len(images)]] = images.transpose(layout.axes)
                 start += len(images)
+    assert pixels is not None  # there is a part
     return pixels
 
 

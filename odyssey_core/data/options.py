@@ -76,7 +76,7 @@ def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
         squares = sum(value * value * count for value, count in enumerate(counts.tolist()))
         n = int(counts.sum())
         if n * squares == total * total:
-            raise DataError(f"data.normalize: channel {channel} has the same value everywhere; set data.normalize=null")
+            raise DataError(f"data.normalize: channel {channel} has the same value everywhere; set it to null")
         means.append(total / (255 * n))
         deviations.append(math.sqrt((n * squares - total * total) / (255 * n) ** 2))
     return tuple(means), tuple(deviations)

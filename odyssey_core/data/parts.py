@@ -17,7 +17,7 @@ NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": V
 
 
 class Parts(NamedTuple):
-    """Which images belong to which part.
+    """Which image lies where.
 
     Attributes:
         order: (N,) int64 indices of the images as they came: those of training, then validation, then test.
@@ -70,7 +70,7 @@ def in_parts(labels: np.ndarray, given: Sequence[str] | None, test_share: float,
     if TEST not in part:
         part[part == VALIDATION] = TEST
     if TRAIN not in part:
-        raise DataError(f"{where}: expected training images, got none; the parts are train, val and test")
+        raise DataError(f"{where}: expected images of training, got none; the parts are train, val and test")
     if TEST not in part:
         size = max(round(test_share * len(labels)), int(np.count_nonzero(np.bincount(labels))))
         try:
@@ -95,9 +95,7 @@ def class_numbers(names: Sequence[str], where: str) -> tuple[tuple[str, ...], np
     found, numbers = np.unique(np.asarray(names, str), return_inverse=True)
     classes = [str(name) for name in found]
     if len(classes) < 2:
-        raise DataError(
-            f"{where}: expected at least two classes, got only {classes[0]!r}; there is nothing to tell apart"
-        )
+        raise DataError(f"{where}: expected at least two classes, got only {classes[0]!r}; nothing can be told apart")
     if all(name.removeprefix("-").isdecimal() for name in classes):
         by_number = np.array(sorted(range(len(classes)), key=lambda i: int(classes[i])))
         classes, numbers = [classes[i] for i in by_number], np.argsort(by_number)[numbers]

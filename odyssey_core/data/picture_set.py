@@ -27,7 +27,7 @@ NAMED = 3  # broken files in a message
 
 @dataclass(frozen=True)
 class Fit:
-    """The shape that every picture is brought to, and how.
+    """What is made of every picture.
 
     Args:
         size: (H, W), one number for both, or None for pictures that are of one size.

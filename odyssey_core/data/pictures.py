@@ -39,13 +39,13 @@ def opened(path: Path | str, working: int | None = None) -> tuple[Image.Image, f
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on large images: the check below refuses them
-            with Image.open(path) as image:
-                if image.width * image.height > MOST_PIXELS:
+            with Image.open(path) as file:
+                if file.width * file.height > MOST_PIXELS:
                     raise Image.DecompressionBombError
-                whole = max(image.size)
+                whole = max(file.size)
                 if working:
-                    image.draft("RGB", (2 * working, 2 * working))
-                image = _of_eight_bits(image)
+                    file.draft("RGB", (2 * working, 2 * working))
+                image = _of_eight_bits(file)
                 ImageOps.exif_transpose(image, in_place=True)  # else what needs no turning is copied
                 image = _plain(image)
                 if working:
@@ -135,21 +135,23 @@ class Resize:
     polarity: Literal["light on dark"] | None = None
     part: ClassVar[None] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in MODES or self.polarity not in ("light on dark", None):
             raise DataError(f"preparation: expected mode {', '.join(MODES)} and polarity light on dark, got {self}")
 
     def look(self, path: Path, shape: tuple[int, int, int]) -> Looked:
         """See `Reader.look`."""
-        channels, *size = shape
+        channels, height, width = shape
+        size = (height, width)
         if channels not in (1, 3):
             raise DataError(f"{path}: a picture has 1 or 3 channels; the model takes {channels}")
         picture = opened(path)[0]
-        pixels = _pixels(fitted(self._turned(on_white(picture, channels)), tuple(size), self.mode))
+        pixels = _pixels(fitted(self._turned(on_white(picture, channels)), size, self.mode))
         shown = on_white(picture, 3).copy()
         shown.thumbnail((SHOWN, SHOWN))
-        part = _middle(shown.size, tuple(size)) if self.mode == "center_crop" else (0, 0, *shown.size)
-        box = tuple(round(edge) for edge in part)
+        part = _middle(shown.size, size) if self.mode == "center_crop" else (0, 0, *shown.size)
+        left, top, right, bottom = (round(edge) for edge in part)
+        box = (left, top, right, bottom)
         return Looked(np.asarray(shown), max(picture.size) / max(shown.size), [Seen(pixels, box)], [])
 
     def variants(self, image: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class Preparation:
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             json.dumps(dict(self.options), allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -50,7 +50,8 @@ class Preparation:
                 f"{unknown('preparation', self.kind, READERS)}; a plug-in defines others: name it with --plugin FILE.py"
             )
         try:
-            return READERS[self.kind](**self.options)
+            reader: Reader = READERS[self.kind](**self.options)
+            return reader
         except TypeError as error:
             raise DataError(f"preparation {self.kind!r}: its options do not fit: {error}") from None
 
@@ -60,7 +61,7 @@ class Preparation:
         return self.options.get("polarity") == "light on dark"
 
     def images(self, channels: int) -> str:
-        """What images a model takes, in words: ``"upright, light on dark"``."""
+        """What images a model takes, for people: ``"upright, light on dark"``."""
         colour = "red, green and blue" if channels == 3 else ""
         return ", ".join(filter(None, ("upright", colour, self.options.get("polarity"))))
 
@@ -108,7 +109,7 @@ class Reader(Protocol):
     part: ClassVar[str | None]
 
     def look(self, path: Path, shape: tuple[int, int, int]) -> Looked:
-        """Finds the images in a picture file.
+        """What a picture shows.
 
         Args:
             path: of the file.

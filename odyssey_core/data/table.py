@@ -106,9 +106,9 @@ def table(
         shape = _image_shape(files[0], columns, size, channels or 1)
         return _of_pixels(files, columns, shape, test_share, split_seed)
     place = expanded(root).absolute() if root else files[0].parent
-    labels, parts, paths = _texts(files, columns)
+    labels, parts, names_of_files = _texts(files, columns)
     names, numbers = _classes(files[0], columns, labels)
-    paths = [place / each for each in paths]
+    paths = [place / each for each in names_of_files]
     stamps = [_stamp(each, files[0], row) for row, each in enumerate(paths, 1)]
     listed = Listed(
         place,
@@ -175,14 +175,14 @@ def _classes(file: Path, columns: _Columns, labels: Sequence[str]) -> tuple[tupl
     names, numbers = class_numbers(labels, f"data.label: {file}")
     if len(names) == len(numbers):
         raise DataError(
-            f"data.label: column {columns.label!r} of {file} has a different value in each of its {len(numbers)} rows, "
-            "but a class needs several images; choose the column with the classes"
+            f"data.label: column {columns.label!r} of {file} has another value in each of its {len(numbers)} rows; "
+            "a class needs several images: choose the column that has the classes"
         )
     return names, numbers
 
 
 def _columns(files: Sequence[Path], label: str, split: str, path: str | None) -> _Columns:
-    """The columns of the tables that hold classes, paths, pixels and parts.
+    """Which columns the tables have for what.
 
     Raises:
         DataError: one that is asked for is missing.
@@ -229,7 +229,7 @@ def _arrow() -> Any:
 def _header(file: Path) -> list[str]:
     try:
         if file.suffix.lower() == ".parquet":
-            return _arrow().parquet.read_schema(file).names
+            return list(_arrow().parquet.read_schema(file).names)
         with open(file, newline="", encoding="utf-8-sig") as text:
             return next(csv.reader(text))
     except StopIteration:
@@ -260,9 +260,9 @@ def _batches(file: Path, columns: _Columns, pixels: bool) -> Iterator[tuple[Any,
 
 
 def _column(batch: Any, name: str, file: Path, first: int) -> list[str]:
-    values = [None if value in (None, "") else str(value) for value in batch.column(name).to_pylist()]
-    if None in values:
-        raise DataError(f"{file}: row {first + values.index(None)}: expected a value in column {name!r}, got nothing")
+    values = ["" if value is None else str(value) for value in batch.column(name).to_pylist()]
+    if "" in values:
+        raise DataError(f"{file}: row {first + values.index('')}: expected a value in column {name!r}, got nothing")
     return values
 
 
@@ -299,7 +299,7 @@ def _pixels(batch: Any, columns: _Columns, file: Path, first: int) -> np.ndarray
     return found
 
 
-def _stamp(path: Path, file: Path, row: int) -> list:
+def _stamp(path: Path, file: Path, row: int) -> list[Any]:
     if not path.is_file():
         raise DataError(f"{file}: row {row}: {path} does not exist; correct the table, or data.root")
     return identity(path)

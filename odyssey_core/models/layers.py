@@ -35,7 +35,7 @@ _SIZES = re.compile(r"\d+(x\d+)+")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a list, after parsing.
+    """A layer as it was written, read.
 
     Attributes:
         path: in the configuration, ``model.layers[3]``.
@@ -115,7 +115,7 @@ def layers(
 
 
 def read(value: Sequence[Any], path: str, classes: int = 2) -> tuple[list[Layer | Residual], list[str]]:
-    """Parses a list of layers.
+    """What a list of layers says.
 
     Args:
         value: texts and mappings.
@@ -280,7 +280,10 @@ class _Reader:
 @cache
 def _options(target: Callable[..., Module]) -> dict[str, Parameter]:
     """The arguments of a layer that a text may give."""
-    hints = get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)
+    hints = get_type_hints(
+        target.__init__ if isinstance(target, type) else target,  # type: ignore[misc]
+        include_extras=True,
+    )
     return {
         name: parameter.replace(annotation=hints.get(name, parameter.annotation))
         for name, parameter in signature(target).parameters.items()

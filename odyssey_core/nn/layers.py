@@ -60,8 +60,7 @@ class Conv2d(Module):
         self.stride, self.padding, self.groups = stride, padding, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        settings = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
-        return ops.conv2d(x, self.weight, self.bias, **settings)
+        return ops.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding, groups=self.groups)
 
 
 class WhiteningConv2d(Module):

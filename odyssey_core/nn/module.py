@@ -46,11 +46,11 @@ class Module:
         self.call = calls[self.path]
         return self.forward(*inputs)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def _undefined(self, *inputs: Tensor) -> Tensor:
         """The node computed from the inputs; defined by each layer and model."""
-        raise ConfigError(
-            f"{type(self).__name__}: define forward(self, x), which returns the output of the model for x"
-        )
+        raise ConfigError(f"{type(self).__name__}: define forward(self, x), which returns what the model makes of x")
+
+    forward: Callable[..., Tensor] = _undefined
 
     def children(self) -> Iterator[tuple[str, "Module | Tensor"]]:
         """Parameters, buffers and sub-modules with their names, in the order in which they were assigned."""

@@ -1,12 +1,14 @@
 """Activation functions of single elements, and softmax."""
 
+from collections.abc import Callable
+
 from odyssey_core.errors import ShapeError
-from odyssey_core.tensor import Op, Shape, Tensor, require_rank
+from odyssey_core.tensor import Emit, Op, Shape, Tensor, require_rank
 
 __all__ = ["gelu", "leaky_relu", "mish", "relu", "relu6", "sigmoid", "softmax", "tanh"]
 
 
-def of_one_shape(name: str):
+def of_one_shape(name: str) -> Callable[..., Shape]:
     """The shape rule of an op on two operands that must have the same shape."""
 
     def shape(a: Tensor, b: Tensor, **attrs: object) -> Shape:
@@ -28,12 +30,19 @@ def _rows(x: Tensor) -> Shape:
     return x.shape
 
 
-def _gelu_in_onnx(emit, node: Tensor, x: str) -> str:
+def _gelu_in_onnx(emit: Emit, node: Tensor, x: str) -> str:
     half = emit("Mul", x, 0.5)
     return emit("Mul", half, emit("Add", emit("Erf", emit("Mul", x, 0.5**0.5)), 1.0))
 
 
-def _function(name: str, onnx, torch: str, *, of_result: bool = True, shape=lambda x: x.shape) -> tuple[Op, Op]:
+def _function(
+    name: str,
+    onnx: Emit,
+    torch: str,
+    *,
+    of_result: bool = True,
+    shape: Callable[..., Shape] = lambda x: x.shape,
+) -> tuple[Op, Op]:
     """An op of one operand, and the op of its gradient, ``name_grad``.
 
     Args:

@@ -4,7 +4,7 @@ import math
 
 from odyssey_core.errors import ShapeError
 from odyssey_core.ops.affine import GRAD_BIAS, check_bias
-from odyssey_core.tensor import Op, Shape, Tensor, require_rank
+from odyssey_core.tensor import Emit, Op, Shape, Tensor, require_rank
 
 __all__ = ["conv2d"]
 
@@ -49,7 +49,7 @@ def _gradient(node: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
     return GRAD_INPUT(grad, weight, input_shape=x.shape, **node.attrs), grad_weight, *grad_bias
 
 
-def _onnx(emit, node: Tensor, *operands: str) -> str:
+def _onnx(emit: Emit, node: Tensor, *operands: str) -> str:
     (high, wide), stride = node.attrs["padding"], node.attrs["stride"]
     return emit("Conv", *operands, strides=[stride] * 2, pads=[high, wide] * 2, group=node.attrs["groups"])
 

@@ -1,5 +1,7 @@
 """Arithmetic on each element, and dropout."""
 
+from collections.abc import Callable
+
 from odyssey_core.errors import ShapeError
 from odyssey_core.ops.activations import of_one_shape
 from odyssey_core.tensor import Op, Shape, Tensor
@@ -13,7 +15,7 @@ def _dropout(x: Tensor, *, p: float, stream: int) -> Shape:
     return x.shape
 
 
-def _scale_shift(framework: str):
+def _scale_shift(framework: str) -> Callable[..., str]:
     add, mul = ("Add", "Mul") if framework == "onnx" else ("add", "mul")
     return lambda emit, node, x: emit(add, emit(mul, x, node.attrs["scale"]), node.attrs["shift"])
 
@@ -32,14 +34,14 @@ MULTIPLY = Op(
     onnx=lambda emit, node, a, b: emit("Mul", a, b),
     torch=lambda emit, node, a, b: emit("mul", a, b),
 )
-SCALE_SHIFT = Op(
+SCALE_SHIFT: Op = Op(
     "scale_shift",
     lambda x, *, scale, shift: x.shape,
     lambda node, grad: (SCALE_SHIFT(grad, scale=node.attrs["scale"], shift=0.0),),
     onnx=_scale_shift("onnx"),
     torch=_scale_shift("torch"),
 )
-DROPOUT = Op(
+DROPOUT: Op = Op(
     "dropout",
     _dropout,
     lambda node, grad: (DROPOUT(grad, **node.attrs),),

@@ -6,12 +6,12 @@ import numpy as np
 
 from odyssey_core.errors import ShapeError
 from odyssey_core.initial import Initial, Uniform
-from odyssey_core.tensor import Op, Shape, Tensor
+from odyssey_core.tensor import Emit, Op, Shape, Tensor
 
 __all__ = ["batch_weight", "buffer", "images", "input_", "labels", "parameter"]
 
 
-def _images_in_onnx(emit, node: Tensor, pixels: str) -> str:
+def _images_in_onnx(emit: Emit, node: Tensor, pixels: str) -> str:
     raw = emit("Cast", pixels, to=1)  # TensorProto.FLOAT
     mean, std = (np.array(node.attrs[name], np.float32)[:, None, None] for name in ("mean", "std"))
     return emit("Div", emit("Sub", emit("Div", raw, 255.0), mean), std)

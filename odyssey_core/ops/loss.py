@@ -1,5 +1,8 @@
 """Losses: one number for each image, from logits and labels."""
 
+from collections.abc import Callable
+from typing import Any
+
 from odyssey_core.errors import ShapeError
 from odyssey_core.tensor import Op, Shape, Tensor, require_rank
 
@@ -20,7 +23,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float) ->
     return check_logits("cross_entropy", logits, labels)
 
 
-def loss_op(name: str, shape, torch) -> tuple[Op, Op]:
+def loss_op(name: str, shape: Callable[..., Shape], torch: Callable[..., Any]) -> tuple[Op, Op]:
     """A loss, and the op of its gradient, ``name_grad(logits, labels, grad)``."""
     grad_op = Op(f"{name}_grad", lambda logits, labels, grad, **attrs: logits.shape)
     op = Op(name, shape, lambda node, grad: (grad_op(*node.inputs, grad, **node.attrs), None), torch=torch)

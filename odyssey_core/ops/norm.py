@@ -1,6 +1,7 @@
 """Batch normalisation: statistics over the images of a step, and what stands for them when nothing is trained."""
 
 import math
+from collections.abc import Callable
 
 from odyssey_core.errors import ShapeError
 from odyssey_core.ops.affine import GRAD_BIAS
@@ -35,7 +36,7 @@ def _gradient(node: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
     return BATCH_NORM2D_GRAD_INPUT(x, weight, grad, *statistics, eps=eps), grad_weight, grad_bias, *[None] * 4
 
 
-def _after_step(node: Tensor, latest) -> dict[Tensor, Tensor]:
+def _after_step(node: Tensor, latest: Callable[[Tensor], Tensor]) -> dict[Tensor, Tensor]:
     x, _, _, moments, of_images, running_mean, running_variance = node.inputs
     momentum, pixels = node.attrs["momentum"], math.prod(x.shape[2:])
     return {

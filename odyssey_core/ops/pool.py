@@ -1,7 +1,9 @@
 """Pooling over square windows, and over whole images."""
 
+from typing import Any
+
 from odyssey_core.errors import ShapeError
-from odyssey_core.tensor import Op, Shape, Tensor, require_rank
+from odyssey_core.tensor import Emit, Op, Shape, Tensor, require_rank
 
 __all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
 
@@ -29,8 +31,8 @@ def _global_shape(x: Tensor) -> Shape:
     return x.shape[:2]
 
 
-def _onnx(kind: str, **attributes):
-    def emitted(emit, node: Tensor, x: str) -> str:
+def _onnx(kind: str, **attributes: Any) -> Emit:
+    def emitted(emit: Emit, node: Tensor, x: str) -> str:
         size, stride, padding = (node.attrs[key] for key in ("kernel_size", "stride", "padding"))
         return emit(kind, x, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[padding] * 4, **attributes)
 

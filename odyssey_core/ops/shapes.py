@@ -4,7 +4,7 @@ import math
 from itertools import accumulate, pairwise
 
 from odyssey_core.errors import ShapeError
-from odyssey_core.tensor import Op, Shape, Tensor, require_rank
+from odyssey_core.tensor import Emit, Op, Shape, Tensor, require_rank
 
 __all__ = ["concat", "flatten", "shift2d"]
 
@@ -31,7 +31,7 @@ def _concat_gradient(node: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
     return tuple(CONCAT_GRAD(grad, start=start, stop=stop) for start, stop in bounds)
 
 
-def _reshape_in_onnx(emit, node: Tensor, x: str) -> str:
+def _reshape_in_onnx(emit: Emit, node: Tensor, x: str) -> str:
     return emit("Flatten", x) if len(node.shape) == 2 else emit("Reshape", x, [-1, *node.shape[1:]])
 
 
@@ -43,7 +43,7 @@ def _shift(x: Tensor, *, rows: int, columns: int, mirror: bool) -> Shape:
     return x.shape
 
 
-def _shift_in_onnx(emit, node: Tensor, x: str) -> str:
+def _shift_in_onnx(emit: Emit, node: Tensor, x: str) -> str:
     rows, columns, mirror = node.attrs.values()
     height, width = node.shape[2:]
     before, after = (max(-rows, 0), max(-columns, 0)), (max(rows, 0), max(columns, 0))
@@ -52,7 +52,7 @@ def _shift_in_onnx(emit, node: Tensor, x: str) -> str:
     return emit("Slice", x, [-1], [-(2**31)], [3], [-1]) if mirror else x
 
 
-def _shift_in_torch(emit, node: Tensor, x: str) -> str:
+def _shift_in_torch(emit: Emit, node: Tensor, x: str) -> str:
     rows, columns, mirror = node.attrs.values()
     around = [max(-columns, 0), max(columns, 0), max(-rows, 0), max(rows, 0)]
     x = emit("nn.functional.pad", x, pad=around, mode="reflect")
@@ -62,7 +62,7 @@ def _shift_in_torch(emit, node: Tensor, x: str) -> str:
 
 
 SHIFT2D = Op("shift2d", _shift, onnx=_shift_in_onnx, torch=_shift_in_torch)
-RESHAPE = Op(
+RESHAPE: Op = Op(
     "reshape",
     _reshape,
     lambda node, grad: (RESHAPE(grad, shape=node.inputs[0].shape),),

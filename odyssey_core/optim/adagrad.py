@@ -1,6 +1,8 @@
 """Steps that shrink with all gradients that came before."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +29,11 @@ class Adagrad(Optimizer):
     weight_decay: Size = 0.0
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return adagrad
 
 
-def adagrad(p, g, squares, *, lr, eps, weight_decay):
+def adagrad(p: Any, g: Any, squares: Any, *, lr: Any, eps: Any, weight_decay: Any) -> Any:
     """See `Adagrad`."""
     g = fma(weight_decay, p, g)
     squares = fma(g, g, squares)

@@ -1,7 +1,9 @@
 """Methods that scale each coordinate by the running size of its gradient."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,15 +31,15 @@ class Adam(Optimizer):
     weight_decay: Size = 0.0
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return adam
 
-    def constants(self):
+    def constants(self) -> dict[str, float]:
         b1, b2 = self.betas
         of_betas = {"beta1": b1, "rest1": 1 - b1, "beta2": b2, "rest2": 1 - b2}
         return {**of_betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
-    def step_values(self, step, lr):
+    def step_values(self, step: int, lr: float) -> dict[str, float]:
         b1, b2 = self.betas
         first, second = 1 - power(b1, step + 1), 1 - power(b2, step + 1)
         return {"lr": lr, "step_size": lr / first, "correction": 1 / math.sqrt(second)}
@@ -54,7 +56,7 @@ class AdamW(Adam):
     weight_decay: Size = 0.01
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return adamw
 
 
@@ -79,32 +81,85 @@ class RMSprop(Optimizer):
     momentum: Share = 0.0
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return rmsprop
 
-    def constants(self):
+    def constants(self) -> dict[str, float]:
         return {**super().constants(), "rest": 1 - self.alpha}
 
 
-def _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction):
+def _adapted(
+    p: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    beta1: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    eps: Any,
+    step_size: Any,
+    correction: Any,
+) -> Any:
     mean = fma(beta1, mean, rest1 * g)
     square = fma(beta2, square, rest2 * g * g)
     return p - step_size * mean / fma(np.sqrt(square), correction, eps), mean, square
 
 
-def adam(p, g, mean, square, *, beta1, rest1, beta2, rest2, eps, weight_decay, step_size, correction):
+def adam(
+    p: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    *,
+    beta1: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    eps: Any,
+    weight_decay: Any,
+    step_size: Any,
+    correction: Any,
+) -> Any:
     """See `Adam`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
     g = fma(weight_decay, p, g)
     return _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction)
 
 
-def adamw(p, g, mean, square, *, beta1, rest1, beta2, rest2, eps, weight_decay, lr, step_size, correction):
+def adamw(
+    p: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    *,
+    beta1: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    eps: Any,
+    weight_decay: Any,
+    lr: Any,
+    step_size: Any,
+    correction: Any,
+) -> Any:
     """See `AdamW`."""
     p = p - lr * weight_decay * p
     return _adapted(p, g, mean, square, beta1, rest1, beta2, rest2, eps, step_size, correction)
 
 
-def rmsprop(p, g, square, velocity, *, alpha, rest, eps, weight_decay, momentum, lr):
+def rmsprop(
+    p: Any,
+    g: Any,
+    square: Any,
+    velocity: Any,
+    *,
+    alpha: Any,
+    rest: Any,
+    eps: Any,
+    weight_decay: Any,
+    momentum: Any,
+    lr: Any,
+) -> Any:
     """See `RMSprop`; ``rest`` is 1 - alpha, rounded once."""
     g = fma(weight_decay, p, g)
     square = fma(alpha, square, rest * g * g)

@@ -32,7 +32,7 @@ class Group:
 
 
 def read(values: Sequence[Any], path: str) -> tuple[tuple[Group, ...], list[str]]:
-    """Reads the groups of a configuration.
+    """Groups as a configuration has them.
 
     Args:
         values: mappings with the fields of `Group`, or groups.

@@ -1,6 +1,8 @@
 """Steps in proportion to the size of each layer's weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +38,23 @@ class LARS(Optimizer):
     eps: PositiveSize = 1e-8
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return lars
 
 
-def lars(p, g, velocity, *, lr, momentum, weight_decay, trust, eps, parameter_norm, gradient_norm):
+def lars(
+    p: Any,
+    g: Any,
+    velocity: Any,
+    *,
+    lr: Any,
+    momentum: Any,
+    weight_decay: Any,
+    trust: Any,
+    eps: Any,
+    parameter_norm: Any,
+    gradient_norm: Any,
+) -> Any:
     """See `LARS`."""
     some = parameter_norm / np.maximum(parameter_norm, SMALLEST)  # 1, or 0 where the parameter is all 0
     scaled = trust * parameter_norm / (fma(weight_decay, parameter_norm, gradient_norm) + eps)

@@ -1,6 +1,8 @@
 """Steps of one size: the sign of a momentum."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +31,18 @@ class Lion(Optimizer):
     weight_decay: Size = 0.0
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return lion
 
-    def constants(self):
+    def constants(self) -> dict[str, float]:
         b1, b2 = self.betas
         of_betas = {"beta1": b1, "rest1": 1 - b1, "beta2": b2, "rest2": 1 - b2}
         return {**of_betas, "weight_decay": self.weight_decay}
 
 
-def lion(p, g, momentum, *, beta1, rest1, beta2, rest2, weight_decay, lr):
+def lion(
+    p: Any, g: Any, momentum: Any, *, beta1: Any, rest1: Any, beta2: Any, rest2: Any, weight_decay: Any, lr: Any
+) -> Any:
     """See `Lion`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
     c = fma(beta1, momentum, rest1 * g)
     sign = c / np.maximum(np.maximum(c, 0 - c), SMALLEST)

@@ -1,7 +1,9 @@
 """Adam with Nesterov's look ahead."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +24,31 @@ class NAdam(Adam):
     """
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return nadam
 
-    def step_values(self, step, lr):
+    def step_values(self, step: int, lr: float) -> dict[str, float]:
         b1, b2 = self.betas
         ahead, now, second = 1 - power(b1, step + 2), 1 - power(b1, step + 1), 1 - power(b2, step + 1)
         return {"of_mean": lr * b1 / ahead, "of_gradient": lr * (1 - b1) / now, "correction": 1 / math.sqrt(second)}
 
 
-def nadam(p, g, mean, square, *, beta1, rest1, beta2, rest2, eps, weight_decay, of_mean, of_gradient, correction):
+def nadam(
+    p: Any,
+    g: Any,
+    mean: Any,
+    square: Any,
+    *,
+    beta1: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    eps: Any,
+    weight_decay: Any,
+    of_mean: Any,
+    of_gradient: Any,
+    correction: Any,
+) -> Any:
     """See `NAdam`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
     g = fma(weight_decay, p, g)
     mean = fma(beta1, mean, rest1 * g)

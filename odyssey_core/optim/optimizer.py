@@ -56,7 +56,10 @@ class Optimizer:
         if not number:
             return self
         factor = self.groups[number - 1].weight_decay
-        return replace(self, weight_decay=factor * self.weight_decay) if factor != 1 else self
+        if factor == 1:
+            return self
+        own: dict[str, Any] = {"weight_decay": factor * vars(self)["weight_decay"]}
+        return replace(self, **own)
 
     def updates(self, parameters: Mapping[str, Tensor]) -> dict[str, int]:
         """The parameters that are trained, by name, with the number of their group.
@@ -68,7 +71,7 @@ class Optimizer:
         found = assigned(self.groups, free)
         kept = {name: number for name, number in found.items() if not number or self.groups[number - 1].lr}
         if not kept:
-            raise ConfigError("optim.groups: every parameter is frozen, so there is nothing to train")
+            raise ConfigError("optim.groups: no parameter is left to be trained")
         return kept
 
     @property
@@ -160,7 +163,7 @@ class WholeRule:
 
     @property
     def norms(self) -> tuple[str, ...]:
-        """The names in `NORMS` that the rule takes."""
+        """Which of `NORMS` it asks for."""
         return tuple(name for name in NORMS if any(name in _numbers(part) for part in self.parts))
 
     @property
@@ -261,7 +264,7 @@ class StepRule:
         if self.lookahead is not None:
             check_ranges(Lookahead, vars(self.lookahead), "trainer.lookahead")
             if self.ema is not None:
-                raise ConfigError("trainer.lookahead and trainer.ema exclude each other; choose one of them")
+                raise ConfigError("trainer.lookahead: keeps slow weights, and trainer.ema an average; give one of them")
 
     @property
     def _after(self) -> tuple[Callable[..., Any], ...]:
@@ -309,24 +312,23 @@ class StepRule:
         before = () if self.clip_norm is None else (clip,)
         constants, numbers = optimizer.constants(), _numbers(optimizer.rule)
         if missing := {*numbers} - {*constants, *optimizer.step_values(0, 0.0), *NORMS}:
-            names = ", ".join(sorted(missing))
-            raise ConfigError(f"optimizer {type(optimizer).__name__}: its rule takes {names}, which nothing provides")
+            raise ConfigError(f"optimizer {type(optimizer).__name__}: nothing gives {', '.join(sorted(missing))}")
         kept = {name: float(constants[name]) for name in numbers if name in constants}
         kept |= {} if self.clip_norm is None else {"clip_norm": self.clip_norm}
         return WholeRule((*before, optimizer.rule, *self._after), kept, group)
 
 
-def clip(g, *, clip_norm, all_gradients_norm):
+def clip(g: Any, *, clip_norm: Any, all_gradients_norm: Any) -> Any:
     """See `StepRule`. A norm that is NaN stays one, as in PyTorch."""
     return np.minimum(clip_norm / (all_gradients_norm + np.float32(1e-6)), np.float32(1)) * g
 
 
-def average(p, ema, *, ema_decay):
+def average(p: Any, ema: Any, *, ema_decay: Any) -> Any:
     """See `StepRule`."""
     return fma(ema_decay, ema, (1 - ema_decay) * p)
 
 
-def synchronize(p, g, slow, *, slow_share, slow_kept):
+def synchronize(p: Any, g: Any, slow: Any, *, slow_share: Any, slow_kept: Any) -> Any:
     """See `Lookahead`; a step that is none of its own leaves both: slow_share is 0 and slow_kept 1.
 
     It takes the gradient since rules without one leave the parameter.
@@ -340,7 +342,7 @@ PLAIN = StepRule()
 
 def power(base: float, exponent: int) -> float:
     """base ** exponent by squaring: multiplications alone, so the same bits everywhere, unlike libm's pow."""
-    result: Any = 1.0
+    result = 1.0
     while exponent:
         if exponent & 1:
             result *= base

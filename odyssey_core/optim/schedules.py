@@ -1,4 +1,4 @@
-"""Schedules: the factor of the learning rate in each step, and the plan of the run that it follows.
+"""Schedules: what the learning rate of a step is multiplied with, and the plan of a run that they go by.
 
 Each is a function of the step and of the finished epochs alone, so a resumed run needs no state of it. Only additions,
 multiplications and divisions of float64: the same bits on every machine, unlike libm's cos and pow.
@@ -31,7 +31,7 @@ class Schedule:
         check_ranges(type(self), vars(self), "scheduler")
 
     def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
-        """The factor that ``optim.lr`` is multiplied by.
+        """What ``optim.lr`` is multiplied with.
 
         Args:
             step: of the run, counted from 0.
@@ -77,16 +77,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Warmed(Schedule):
-    """Base of the schedules that can begin with a linear warm-up.
+    """Base of the schedules that a linear warm-up may go before.
 
     Args:
-        warmup: share of the run. In the first W = round(warmup steps) steps the factor is multiplied by (step + 1) / W.
-            Epochs are counted from the start of the run; a schedule over the whole run begins after the warm-up.
+        warmup: the first W = round(warmup steps) steps multiply the factor with (step + 1) / W. What counts
+            epochs counts those of the warm-up too; what spans the run spans what is left of it after the warm-up.
     """
 
     warmup: Share = field(default=0.0, kw_only=True)
 
-    def factor(self, step, steps, per_epoch, history):
+    def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
         warm = min(round(self.warmup * steps), steps - 1)
         ramp = (step + 1) / warm if step < warm else 1.0
         return ramp * self._warm(max(step - warm, 0) / (steps - warm), step // per_epoch, history)
@@ -98,9 +98,13 @@ class Warmed(Schedule):
 
 @dataclass(frozen=True)
 class Constant(Warmed):
-    """The factor is always 1."""
+    """1.
 
-    def _warm(self, part, epoch, history):
+    Args:
+        warmup: see `Warmed`.
+    """
+
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return 1.0
 
 
@@ -114,15 +118,16 @@ class Step(Warmed):
     Args:
         step_size: epochs.
         gamma: factor of each fall.
+        warmup: see `Warmed`.
     """
 
     step_size: Count = 4
     gamma: Factor = 0.1
 
-    def check(self, epochs):
+    def check(self, epochs: int) -> None:
         self._demand("step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs")
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return power(self.gamma, epoch // self.step_size)
 
 
@@ -133,6 +138,7 @@ class MultiStep(Warmed):
     Args:
         milestones: epochs, counted from 0, at whose start the factor falls; ascending.
         gamma: factor of each fall.
+        warmup: see `Warmed`.
     """
 
     milestones: tuple[int, ...] = (5, 8)
@@ -143,10 +149,10 @@ class MultiStep(Warmed):
         ascending = all(a < b for a, b in zip((0, *self.milestones), self.milestones, strict=False))
         self._demand("milestones", bool(self.milestones) and ascending, "must be ascending epochs from 1 on")
 
-    def check(self, epochs):
+    def check(self, epochs: int) -> None:
         self._demand("milestones", self.milestones[-1] < epochs, f"must lie below the run's {epochs} epochs")
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return power(self.gamma, sum(milestone <= epoch for milestone in self.milestones))
 
 
@@ -156,11 +162,12 @@ class Exponential(Warmed):
 
     Args:
         gamma: factor of each fall.
+        warmup: see `Warmed`.
     """
 
     gamma: Factor = 0.9
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return power(self.gamma, epoch)
 
 
@@ -170,13 +177,14 @@ class Cosine(Warmed):
 
     Args:
         min_factor: what it falls to.
+        warmup: see `Warmed`.
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
     """
 
     min_factor: Floor = 0.0
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return _anneal(1.0, self.min_factor, part)
 
 
@@ -186,11 +194,12 @@ class Polynomial(Warmed):
 
     Args:
         power: a whole number of at least 1: others would need libm.
+        warmup: see `Warmed`.
     """
 
     power: Count = 1
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         return power(1 - part, self.power)
 
 
@@ -205,6 +214,7 @@ class Plateau(Warmed):
         patience: epochs without improvement that are let pass.
         threshold: the relative improvement that counts.
         min_factor: what it never falls below.
+        warmup: see `Warmed`.
 
     Source: PyTorch's ReduceLROnPlateau with threshold_mode "rel", for values above 0.
     """
@@ -214,11 +224,11 @@ class Plateau(Warmed):
     threshold: Annotated[float, Range(0)] = 1e-4
     min_factor: Floor = 0.0
 
-    def check(self, epochs):
+    def check(self, epochs: int) -> None:
         expected = f"must be below {max(epochs - 2, 0)} for a run of {epochs} epochs to see a plateau and use it"
         self._demand("patience", self.patience < epochs - 2, expected)
 
-    def _warm(self, part, epoch, history):
+    def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
         best, bad, plateaus = math.inf, 0, 0
         for value in history:
             # inf - inf would be NaN: the first value always improves.
@@ -249,7 +259,7 @@ class OneCycle(Schedule):
     div_factor: AtLeastOne = 25.0
     final_div_factor: AtLeastOne = 1e4
 
-    def factor(self, step, steps, per_epoch, history):
+    def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
         first, peak = 1 / self.div_factor, self.pct_start * steps - 1
         if step < peak:
             return _anneal(first, 1.0, step / peak)
@@ -273,7 +283,7 @@ class Triangular(Schedule):
     peak: SmallerFactor = 0.25
     end: Floor = 0.0
 
-    def factor(self, step, steps, per_epoch, history):
+    def factor(self, step: int, steps: int, per_epoch: int, history: Sequence[float]) -> float:
         top = int(self.peak * steps)
         if step < top:
             return self.start + (1 - self.start) * (step / top)

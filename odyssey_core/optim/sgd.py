@@ -1,6 +1,8 @@
 """Stochastic gradient descent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from odyssey_core.arithmetic import fma
 from odyssey_core.errors import ConfigError
@@ -36,22 +38,22 @@ class SGD(Optimizer):
             raise ConfigError("optim.nesterov: needs optim.momentum above 0, got 0")
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return nesterov if self.nesterov else momentum if self.momentum else gradient_descent
 
 
-def gradient_descent(p, g, *, lr, weight_decay):
+def gradient_descent(p: Any, g: Any, *, lr: Any, weight_decay: Any) -> Any:
     """See `SGD`, without momentum."""
     return fma(-lr, fma(weight_decay, p, g), p)
 
 
-def momentum(p, g, velocity, *, lr, momentum, weight_decay):
+def momentum(p: Any, g: Any, velocity: Any, *, lr: Any, momentum: Any, weight_decay: Any) -> Any:
     """See `SGD`."""
     velocity = fma(momentum, velocity, fma(weight_decay, p, g))
     return fma(-lr, velocity, p), velocity
 
 
-def nesterov(p, g, velocity, *, lr, momentum, weight_decay):
+def nesterov(p: Any, g: Any, velocity: Any, *, lr: Any, momentum: Any, weight_decay: Any) -> Any:
     """See `SGD`."""
     g = fma(weight_decay, p, g)
     velocity = fma(momentum, velocity, g)
@@ -74,17 +76,17 @@ class SGDW(SGD):
     """
 
     @property
-    def rule(self):
+    def rule(self) -> Callable[..., Any]:
         return decayed_nesterov if self.nesterov else decayed_momentum
 
 
-def decayed_momentum(p, g, velocity, *, lr, momentum, weight_decay):
+def decayed_momentum(p: Any, g: Any, velocity: Any, *, lr: Any, momentum: Any, weight_decay: Any) -> Any:
     """See `SGDW`; without momentum the velocity is the gradient."""
     velocity = fma(momentum, velocity, g)
     return fma(-lr, velocity, p - lr * weight_decay * p), velocity
 
 
-def decayed_nesterov(p, g, velocity, *, lr, momentum, weight_decay):
+def decayed_nesterov(p: Any, g: Any, velocity: Any, *, lr: Any, momentum: Any, weight_decay: Any) -> Any:
     """See `SGDW`."""
     velocity = fma(momentum, velocity, g)
     return fma(-lr, fma(momentum, velocity, g), p - lr * weight_decay * p), velocity

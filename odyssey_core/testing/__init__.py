@@ -164,7 +164,7 @@ def _check_directions(learner: Learner, data: Images) -> None:
     executable = reference().compile([learner.losses], learner.nodes)
     feed = Feed(order=order, pixels=data.pixels.reshape(IMAGES, -1), labels=data.labels, seed=learner.seed)
     for name, grad in grads.items():
-        demand(np.isfinite(grad).all(), f"d {name}: contains values that are not finite numbers")
+        demand(np.isfinite(grad).all(), f"d {name}: not all are finite numbers")
         direction, sides = rng.standard_normal(grad.shape), []
         for h in (SMALLER, -SMALLER):
             executable.write({path: start[path] for path in learner.nodes} | {name: start[name] + h * direction})
@@ -189,11 +189,11 @@ def check_optimizer(optimizer: Optimizer, backends: Sequence[str] = ("numpy", "n
     data = _images(shape, classes)
 
     class Regression(Module):
-        def __init__(self):
+        def __init__(self) -> None:
             self.weight = ops.parameter("weight", (classes, 30), Uniform(0.5))
             self.bias = ops.parameter("bias", (classes,), Uniform(0.5))
 
-        def forward(self, x):
+        def forward(self, x: Tensor) -> Tensor:
             return ops.linear(ops.flatten(x), self.weight, self.bias)
 
     def make(backend: Backend) -> Learner:
@@ -205,7 +205,7 @@ def check_optimizer(optimizer: Optimizer, backends: Sequence[str] = ("numpy", "n
     demand(before.keys() == names, f"the state is {sorted(before)}, expected {sorted(names)}")
     _trained(learner, data)
     for name, value in learner.state().items():
-        demand(np.isfinite(value).all(), f"{name}: contains values that are not finite numbers after {STEPS} steps")
+        demand(np.isfinite(value).all(), f"{name}: not all are finite numbers after {STEPS} steps")
         demand((value != before[name]).any(), f"{name}: is the same after {STEPS} steps")
     check_training(make, data, backends, alike)
 

@@ -30,10 +30,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class UnfinishedRun(OdysseyError):
-    """A run was started and did not finish.
+    """A run that was begun and did not come to its end.
 
     Args:
-        run: what has been recorded of it.
+        run: what it left.
     """
 
     def __init__(self, run: RecordedRun):
@@ -125,7 +125,7 @@ def train(
 
 @_plainly
 def load(run_id: str, *overrides: str) -> RecordedRun:
-    """Opens an earlier run: ``load("lenet5-sgd-lr0.01-s0-3f2a")``.
+    """A run of earlier: ``load("lenet5-sgd-lr0.01-s0-3f2a")``.
 
     Args:
         run_id: its folder, name, or MLflow id.

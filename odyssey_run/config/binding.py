@@ -91,7 +91,7 @@ def bind(
     also: Sequence[str] = (),
     elsewhere: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
-    """Checks ``values`` against the signature of ``target``.
+    """Holds ``values`` against the signature of ``target``.
 
     Args:
         target: a function or class whose parameters are annotated.

@@ -22,7 +22,7 @@ MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 
 def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | None) -> list[str]:
-    """What is wrong with the combination, one line for each fault.
+    """One line a fault.
 
     Args:
         parts: components and groups by name, bound; those that are wrong already are left out.

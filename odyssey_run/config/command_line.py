@@ -31,7 +31,7 @@ HYDRA = {
     "hydra.run": "the folder of a run is run.dir=FOLDER",
     "hydra.sweep": "the folder of a sweep is runs/NAME, with sweep.name=NAME",
     "hydra.sweeper": "give the values on the command line, with -m",
-    "hydra.mode": "sweeps are run with -m",
+    "hydra.mode": "a sweep is asked for with -m",
     "hydra.launcher": "sweep.jobs= and sweep.executor= say where a sweep's runs are made",
     "hydra.searchpath": "a folder with files of your own is --config-dir FOLDER",
     "hydra.job": "the name of a run is run.name=NAME",
@@ -246,9 +246,9 @@ def _options(override: Override) -> list[str]:
 def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
     """What is wrong with an override whatever its value means."""
     if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in text):
-        return f"cannot read {_said(text)!r}: it contains control characters, or is not UTF-8"
+        return f"cannot read {_said(text)!r}: control characters and what is not UTF-8 are no text"
     if text.startswith("~"):
-        return f"cannot read {_said(text)!r}: keys cannot be removed; set it to another value"
+        return f"cannot read {_said(text)!r}: no key can be taken away; set it to another value"
     if equals and (key != key.rstrip() or value != value.lstrip()):
         return f"cannot read {_said(text)!r}: no spaces around =: {_said(f'{key.strip()}={value.strip()}')}"
     if not equals:

@@ -42,7 +42,7 @@ _folders: ContextVar[Sequence[Path] | None] = ContextVar("_folders", default=Non
 
 
 class _OwnFiles(ConfigSource):
-    """A folder of a user's own configuration files; a message about one begins with its name."""
+    """A folder of a user's own configuration files; what is wrong with one is told with its name."""
 
     @staticmethod
     def scheme() -> str:
@@ -261,7 +261,7 @@ def _check_folder(own: Path) -> None:
         differs = (HOUSE / name).is_file() and (HOUSE / name).read_bytes() != content
         if differs and (file != index or b"\ndefaults:" in content):
             raise ConfigError(
-                f"--config-dir {own}: {name} would not be used: odyssey-run has a file of the same name; rename it"
+                f"--config-dir {own}: {name} would not be used, since odyssey-run has a file of that name; rename it"
             )
 
 

@@ -62,7 +62,7 @@ class Plugin:
 
 
 def of_environment() -> list[str]:
-    """The files in the variable ODYSSEY_PLUGINS."""
+    """The files that the environment names."""
     return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
@@ -159,9 +159,7 @@ def _run(plugin: Plugin) -> None:
     except Exception as error:
         raise ConfigError(told(error, (plugin,)) or f"{plugin.path}: {error}") from error
     if not added:
-        raise ConfigError(
-            f"{plugin.path}: registers nothing; write a decorator, such as @register.model, above what it defines"
-        )
+        raise ConfigError(f"{plugin.path}: registers nothing; write @register.model, or another, above what it defines")
 
 
 def _check_imports(plugin: Plugin, tree: ast.Module) -> None:
@@ -177,8 +175,8 @@ def _check_imports(plugin: Plugin, tree: ast.Module) -> None:
             beside = plugin.path.parent / top
             if top not in PACKAGES and (beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file()):
                 raise ConfigError(
-                    f"imports {top} (line {node.lineno}), a file beside it; a plug-in is one file: put both into one, "
-                    "or make them a package and install it"
+                    f"imports {top} (line {node.lineno}), which lies beside it; a plug-in is one file: put both into "
+                    "it, or make them a package and install it"
                 )
 
 
@@ -256,7 +254,7 @@ def unlike(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
         plugin = there.get(name) or _installed(name)
         if plugin and plugin.digest != digest:
             digests = f"SHA-256 {plugin.digest[:12]}, the run's {digest[:12]}"
-            lines.append(f"the plug-in {name} is different ({digests}); {_how(name)}")
+            lines.append(f"the plug-in {name} is another ({digests}); {_how(name)}")
     extra = [name for name in there if name not in was]
     return [*lines, *(f"the run was made without the plug-in {name}; leave it out" for name in extra)]
 

@@ -108,12 +108,12 @@ def check(
     silent: frozenset[str] = frozenset(),
     plugins: tuple[Plugin, ...] = (),
 ) -> Request:
-    """Validates a configuration with the schema and the signatures of the constructors.
+    """Holds a configuration against the schema and the constructors.
 
     Args:
         config: composed and resolved, without Hydra's own section.
         overrides: the command line, to be recorded.
-        silent: groups whose faults follow from another fault and are not reported.
+        silent: groups whose faults say nothing.
         plugins: the files that were named.
 
     Raises:
@@ -172,7 +172,7 @@ def _paths(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _options(group: str, name: Any) -> Iterable[str]:
-    """The options in a signature."""
+    """What a signature takes."""
     registry = REGISTRIES[group]
     return parameters(registry[name], registry.provided) if name in registry else ()
 

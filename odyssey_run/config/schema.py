@@ -15,28 +15,28 @@ SEEDS = Range(0, 2**63 - 1)
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long to train, in which portions, and what is kept.
+    """How long and in what portions to train.
 
     Args:
         epochs: passes over the training images.
         batch_size: images in one optimizer step.
-        max_steps: training stops after this many optimizer steps, even inside an epoch; null for no limit.
-        log_every: ``train/loss`` is recorded every so many optimizer steps, as the mean over them.
-        validation_size: images set aside from the training set for validation; 0 trains on all of them and skips
-            validation. null sets 5,000 aside, or a tenth of fewer than 50,000, but at least one of each class; if even
-            that is more than half, none.
-        train_size: train on only this many images, chosen by the seed; null trains on all.
-        clip_norm: the gradient is scaled down to this norm, taken over all parameters, where it is larger; null never.
+        max_steps: optimizer steps after which training ends, even inside an epoch.
+        log_every: optimizer steps in one ``train/loss``.
+        validation_size: images taken from the training set; 0 trains on all and validates on none; null takes 5,000,
+            or a tenth where there are fewer than 50,000, but at least one of each class, and none where even that
+            would be more than half.
+        train_size: train on so many images alone, drawn by the seed; null trains on all.
+        clip_norm: the gradient is scaled down where its norm, over all parameters, is above this; null for never.
         ema: largest decay of a running average of the weights, which is evaluated and kept; null for none.
-        lookahead: every few steps the weights return to slowly moving ones, which are evaluated and kept; null for
+        lookahead: slow weights that the weights go back to every few steps, which are evaluated and kept; null for
             none.
-        tta: test-time augmentation: a prediction is the mean over the image and its mirror image, or over these and
-            both shifted by a pixel, in the test and wherever the model is used; null for the image alone.
-        monitor: the metric that decides which weights are best.
-        keep: the weights that are tested and kept: those of the last step, or of the best epoch.
-        patience: training stops after this many epochs without a better ``monitor``; null for no limit.
-        time_budget_s: training stops after this many seconds; null for no limit.
-        checkpoint_s: seconds between checkpoints; with null there is one only when a signal stops the run.
+        tta: test-time augmentation: what the model says of an image is the mean over it and its mirror image, or over
+            these and the same moved by a pixel, wherever it is evaluated or used; null for the image alone.
+        monitor: the metric that says which weights are best.
+        keep: weights to test and to keep: of the last step, or of the best epoch.
+        patience: epochs without a better ``monitor`` after which training ends; null for never.
+        time_budget_s: seconds of training after which it ends; null for no limit.
+        checkpoint_s: seconds between checkpoints; null for none but the one that a signal leaves.
     """
 
     epochs: Count
@@ -57,19 +57,19 @@ class TrainerConfig:
 
     @property
     def step_rule(self) -> StepRule:
-        """What a step does besides the optimizer's rule. Raises ConfigError for two averages."""
+        """What a step does beside the optimizer's rule. Raises ConfigError for two averages."""
         return StepRule(self.clip_norm, self.ema, self.lookahead)
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where a run is recorded besides its own folder.
+    """Where a run is recorded beside its own folder.
 
     Args:
         name: ``mlflow``, or ``none`` for the run's folder alone.
-        uri: MLflow's tracking URI; null takes MLFLOW_TRACKING_URI, else ``mlflow.db`` in the working directory.
-        experiment: MLflow's experiment; null takes MLFLOW_EXPERIMENT_NAME, else the name of the data.
-        register: register the trained model under this name in MLflow's registry, as a new version; null does not.
+        uri: MLflow's tracking URI; null takes MLFLOW_TRACKING_URI, else SQLite in the working directory.
+        experiment: null takes MLFLOW_EXPERIMENT_NAME, else the name of the data.
+        register: name in MLflow's registry under which the trained model becomes a new version; null for none.
     """
 
     name: Literal["mlflow", "none"]
@@ -83,8 +83,8 @@ class FolderConfig:
     """The run's name and folder.
 
     Args:
-        name: the run's name; null makes ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>``.
-        dir: the run's folder; null takes ``runs/<name>`` in the working directory.
+        name: null makes ``<model>-<optim>-lr<lr>-s<seed>-<4 hex>``.
+        dir: null makes ``runs/<name>`` under the working directory.
     """
 
     name: str | None
@@ -96,7 +96,7 @@ class PlotsConfig:
     """The pictures and the report.
 
     Args:
-        enabled: draw pictures and write ``report.html`` at the end of a run.
+        enabled: draw them at the end of a run.
     """
 
     enabled: bool
@@ -104,24 +104,24 @@ class PlotsConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """How the runs of one command with ``-m`` are chosen and executed; no part of any one run.
+    """How many runs come of one command with ``-m``; no part of any one run.
 
     Args:
-        strategy: ``grid`` for every combination, ``random`` for points drawn at random, ``tpe`` for points that
-            Optuna proposes from the results so far.
-        name: name of the sweep's folder in runs/ and, after ``sweep:``, of its run in MLflow; null makes one from what
-            varies, the same for the same command.
-        trials: number of points for random and tpe, those of earlier commands included; null for a grid.
-        metric: the metric that points are compared by.
+        strategy: ``grid`` for every combination, ``random`` for points drawn from the axes, ``tpe`` for points that
+            Optuna proposes in the light of those before.
+        name: of the folder under runs/ and, after ``sweep:``, of the run in MLflow; null makes one that the same
+            command makes again.
+        trials: points in all for random and tpe; null for a grid.
+        metric: what points are compared by.
         direction: null minimizes a loss and maximizes an accuracy.
-        seed: seed of the points that random and tpe draw.
-        prune: with tpe, stop a run whose metric after an epoch is worse than the median of the finished runs.
-        jobs: runs at the same time; null for one on each core, or one for each thread of a cluster.
+        seed: of what random and tpe draw.
+        prune: whether a run is stopped whose metric after an epoch is worse than the median of finished runs; for tpe.
+        jobs: runs at once; null for one a core, or one for each thread of a cluster.
         executor: ``local`` processes, or the workers of a ``dask`` scheduler.
-        address: address of the scheduler, ``tcp://HOST:PORT``.
+        address: of the scheduler, ``tcp://HOST:PORT``.
         dry_run: print the points and run nothing.
-        rerun: run finished points again.
-        fail_fast: stop all runs when the first one fails.
+        rerun: run again what is done already.
+        fail_fast: whether the first failure stops the others.
     """
 
     strategy: Literal["grid", "random", "tpe"]
@@ -149,8 +149,8 @@ class VerifyConfig:
     """How ``task=verify`` compares.
 
     Args:
-        steps: compare only this many of the first optimizer steps; null compares all, with weights and test.
-        any_code: compare even if the run was made with different code, and mention that.
+        steps: compare the run's first optimizer steps alone; null compares all of it, weights and test included.
+        any_code: compare even where the code that made the run was another, and say so.
     """
 
     steps: Count | None
@@ -162,12 +162,11 @@ class RunConfig:
     """The root of a configuration; components stay mappings here and are bound to their constructors.
 
     Args:
-        seed: decides initial weights, the order of images, the validation split, dropout and augmentation.
-        seeds: number of runs, for seed, seed + 1, ..., whose mean is reported.
-        resume: ``auto`` for the newest unfinished run of this configuration, or the name or MLflow id of a run; null
-            starts a new one.
-        hooks: code of your own that is called after each epoch: for each a name, or ``name`` and options.
-        expect: claims, from metric to condition: ``{test/accuracy: ">= 0.86"}``; exit code 3 if one is missed.
+        seed: decides initial weights, the order of images, the validation split, masks and distortions.
+        seeds: how many runs to take the mean of, for seed, seed + 1, ...
+        resume: ``auto`` for the newest unfinished run of this configuration, or a run's name or MLflow id; null begins.
+        hooks: code that is called after each epoch: ``name`` and options of each, or its name alone.
+        expect: metric to condition, ``{test/accuracy: ">= 0.86"}``; a missed one ends with exit code 3.
     """
 
     seed: Annotated[int, SEEDS]

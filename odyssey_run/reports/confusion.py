@@ -67,7 +67,7 @@ def classes(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     for row in rows[unknown[order]]:
         axes.text(1, row, "no test images", va="center", fontsize=7, color=style.GREY)
     axes.set_yticks(rows, [labels[i] for i in order], fontsize=8)
-    axes.set(title="Precision and recall of each class", xlabel="%", ylim=(-0.7, len(names) - 0.3), xlim=(0, 100))
+    axes.set(title="How well each class is known", xlabel="%", ylim=(-0.7, len(names) - 0.3), xlim=(0, 100))
     axes.grid(axis="y", visible=False)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.005), bbox_transform=drawn.transFigure)
     return drawn

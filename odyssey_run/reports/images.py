@@ -71,7 +71,7 @@ def mistakes(scores: Scores) -> Figure | None:
     axes = drawn.subplots()
     style.bare(axes)
     axes.imshow(whole)
-    axes.set_title("Most confident errors: true class above, prediction below", pad=20)
+    axes.set_title("Most confident errors: truth above, answer below", pad=20)
     for n, (x, y) in zip(chosen, corners, strict=True):
         truth, answer = (style.plain(style.shortened(names[i], 14)) for i in (scores.labels[n], scores.predicted[n]))
         _beside(axes, (x + w / 2, y), (0, 2), truth, ha="center", va="bottom", fontsize=7.5)
@@ -104,13 +104,13 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     bands: list[tuple[np.ndarray, str, dict[str, Any]]]
     if filters.shape[1] == 3:
         colours = np.rint(127.5 + 127.5 * np.moveaxis(filters, 1, 3) / limit).astype(np.uint8)
-        bands = [(colours, f"{name}: each filter as a colour picture; grey is zero", {})]
+        bands = [(colours, f"{name}: each adds the colours that it shows; grey is nothing", {})]
     else:
         look: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-        bands = [(filters.mean(axis=1), f"{name}: red is positive, blue is negative", look)]
+        bands = [(filters.mean(axis=1), f"{name}: red adds, blue takes away", look)]
     if weight.ndim == 4:
         answers = upright(responses(classifier, pixels)[:FILTERS], classifier.orientation)
-        bands.append((answers, "the output of each for the image below", {"cmap": "gray_r", "vmin": 0}))
+        bands.append((answers, "what each passes on of the image below", {"cmap": "gray_r", "vmin": 0}))
         bands.append((drawable(pixels[None], classifier.preparation.light_on_dark), "the image", {}))
     rows = [-(-len(pictures) // ACROSS) for pictures, *_ in bands]
     drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)

@@ -32,7 +32,7 @@ def harmless(screen: "Screen") -> Iterator[None]:
     except Exception as error:  # of whatever draws or writes
         screen.stop_bar()
         screen.trace(error)
-        screen.say(f"the description, the model or the report is incomplete: {error!r}", "yellow")
+        screen.say(f"not all of the description, the model and the report could be made: {error!r}", "yellow")
 
 
 def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, step: int) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answers of a model for one image.
+    """What a model says of one image.
 
     Args:
         seen: what it was shown, and where that lies.
@@ -23,7 +23,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reading:
-    """The answers of a model for one picture file.
+    """What a model says of one picture.
 
     Args:
         path: of the file.

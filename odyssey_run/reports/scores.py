@@ -49,7 +49,7 @@ class Scores:
 
     @property
     def correct(self) -> int:
-        """The number of correct answers."""
+        """How many answers are right."""
         return int((self.predicted == self.labels).sum())
 
     @property
@@ -59,7 +59,7 @@ class Scores:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """(N,) probability of the predicted class."""
+        """(N,) probability of the answer."""
         apart = self.logits - self.logits.max(axis=1, keepdims=True)
         return np.asarray(1 / np.exp(apart, dtype=np.float64).sum(axis=1))
 

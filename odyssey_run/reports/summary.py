@@ -8,13 +8,13 @@ from odyssey_run.tracking.records import RunRecords
 
 
 def official(told: str, after: str = "") -> str:
-    """Whether the files of a data set are the published ones, in words; "" where none are published.
+    """Whether a data set's files are the published ones, for people; "" where none are published.
 
     Args:
         told: what its tag says: true or false.
         after: what stands before it in a sentence.
     """
-    what = {"true": "as published", "false": "not as published"}.get(told.lower())
+    what = {"true": "the official files", "false": "not the official files"}.get(told.lower())
     return f"{after}{what}" if what else ""
 
 
@@ -28,7 +28,7 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     """
     config, tags, last = run.config, run.start.tags, run.last
     optim, trainer = config["optim"], config["trainer"]
-    unofficial = ", not as published" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""
+    unofficial = ", not the official files" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""
     lines = [
         f"**{config['model']['name']}** on **{tags.get(Tag.DATA_NAME, config['data']['name'])}**{unofficial}, "
         f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}, "
@@ -47,6 +47,6 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
         lines.append(f"| training | {last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s |")
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
     if report:
-        lines += ["", "The full report is the artifact `report.html`."]
+        lines += ["", "The whole story is in the artifact `report.html`."]
     lines += ["", f"`{tags.get(Tag.COMMAND, '')}`"]
     return "\n".join(lines)

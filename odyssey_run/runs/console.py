@@ -129,7 +129,7 @@ class Screen(Listener):
         self.say(reason)
 
     def stop_bar(self) -> None:
-        """Removes the progress bar."""
+        """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -164,7 +164,7 @@ class Screen(Listener):
             yield
 
     def close(self) -> None:
-        """Closes the log file."""
+        """Ends the log."""
         self.stop_bar()
         with suppress(OSError):
             self._log.close()
@@ -176,7 +176,7 @@ class _Figures(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """Seconds as text: ``0.9 s``, ``2:05 min``, ``1:30 h``."""
+    """Seconds for people."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

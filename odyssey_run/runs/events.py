@@ -74,7 +74,7 @@ class Clock:
 
     @property
     def train_s(self) -> float:
-        """Seconds of training, without validation and test."""
+        """Of training alone."""
         return self.call_s + self.first_call_s
 
     @property
@@ -85,7 +85,7 @@ class Clock:
         return self.first_call_images / self.first_call_s if self.first_call_s else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """The times as metrics for the journal."""
+        """For the journal."""
         names = ("train_s", "first_call_s", "evaluation_s", "run_s", "cpu_s", "images_per_s")
         return {f"time/{name}": getattr(self, name) for name in names}
 

@@ -144,8 +144,8 @@ class RecordedRun(RunRecords):
     def _require_weights(self) -> None:
         """Raises DataError where there are none."""
         if not self.weights:
-            hint = "; it is the mean of several runs, so choose one of them" if Tag.SEEDS in self.tags else ""
-            raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has no weights{hint}")
+            hint = "; it is the mean of several, choose one of them" if Tag.SEEDS in self.tags else ""
+            raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
 
 
 def weights_file(model: str) -> Path:
@@ -187,7 +187,7 @@ def locate(run_id: str) -> Path | None:
     places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
     fitting = [p for p in places if p.name == run_id] or [p for p in places if _is_called(p, run_id)]
     if len(fitting) > 1:
-        raise ConfigError(f"run_id: {run_id!r} is ambiguous: {', '.join(map(str, fitting))}; give the folder")
+        raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
     return fitting[0] if fitting else None
 
 
@@ -240,11 +240,11 @@ def passing_over() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        print(f"odyssey-run: {error}; this run is skipped", file=sys.stderr)
+        print(f"odyssey-run: {error}; it is passed over", file=sys.stderr)
 
 
 def open_folder(folder: Path) -> RecordedRun:
-    """Opens the run in a folder, with its weights.
+    """The run in a folder.
 
     Raises:
         DataError: a journal without a beginning, or weights that are damaged.
@@ -302,7 +302,7 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.shown}: {fault_of(error)}") from None
     if FILE_NAME not in artifacts:
         raise DataError(
-            f"run_id: {run_id} in {store.shown} has no {FILE_NAME}; it is unfinished, or was not made by this program"
+            f"run_id: {run_id} in {store.shown} has no {FILE_NAME}; it is unfinished, or not of this program"
         )
     with tempfile.TemporaryDirectory() as place:
         for path in artifacts:

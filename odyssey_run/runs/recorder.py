@@ -136,8 +136,8 @@ class RunPlan:
         before, now = records.store, self._named_store(path)
         if before and now and before["uri"] != now["uri"]:
             raise ConfigError(
-                f"tracking.uri: {path} is in MLflow at {before['uri']}, got {now['uri']}; use the same "
-                "address, with its password if it has one, or continue with tracking=none"
+                f"tracking.uri: {path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
+                "with its password if it has one, or go on with tracking=none"
             )
 
     def _keep_code(self, recorder: "RunRecorder") -> None:
@@ -190,12 +190,12 @@ class RunRecorder:
             yield self
             self._upload()
             if self.onward and not self.plan.part:
-                self.screen.say(f"to resume: {self.onward}", log=False)
+                self.screen.say(f"to go on: {self.onward}", log=False)
         except BaseException as error:
             self._fail(error)
             self._upload(PATIENCE)
             if self.onward and not self.plan.part:
-                error.add_note(f"to resume: {self.onward}")
+                error.add_note(f"to go on: {self.onward}")
             raise
 
     def records(self) -> RunRecords:
@@ -235,11 +235,11 @@ class RunRecorder:
         """Records how the run ended and what it states; nothing is recorded after it, in the log neither."""
         digest = conclude(self.journal, status, reason)
         self.status = status
-        self.screen.field("digest", digest, "SHA-256 of all that the run states", log=False)
+        self.screen.field("digest", digest, "of all that the run states", log=False)
 
     @property
     def onward(self) -> str | None:
-        """The command that continues a run that was stopped; None where there is nothing left to do."""
+        """The command that continues a run that was stopped; None where nothing is left to do."""
         if self.status in (None, Status.FINISHED):
             return None
         stopped = self.status == Status.KILLED or "sweep" in self.start.config
@@ -272,7 +272,7 @@ class RunRecorder:
         refused, journal = uploader.refused, self.journal.path
         self.unsent = not complete or bool(refused)
         for line in [*refused[:MOST_REFUSALS], *(["and more"] if len(refused) > MOST_REFUSALS else [])]:
-            print(f"odyssey-run: MLflow did not accept {line}; it is still in {journal}", file=sys.stderr)
+            print(f"odyssey-run: MLflow does not take {line}; it is in {journal}", file=sys.stderr)
         if not complete:
             where = f"the upload to MLflow at {uploader.store.shown} is incomplete ({uploader.fault})"
             how = f"to send it later: {doctor(self.plan.request, uploader.store)}"

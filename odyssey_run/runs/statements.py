@@ -32,7 +32,7 @@ HELD = (TRAINED, DERIVED, COMPARED)
 
 
 def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that a run states, by name.
+    """The list.
 
     Args:
         folder: holds the files that the journal names.
@@ -91,7 +91,7 @@ def _of_file(path: Path) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """The SHA-256 of a content, in hex."""
+    """In hex, as files are stated."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -113,7 +113,7 @@ def encode(stated: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes, where: str) -> dict[str, Any]:
-    """Reads what `encode` wrote.
+    """What `encode` wrote.
 
     Raises:
         DataError: it is no such file.

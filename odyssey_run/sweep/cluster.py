@@ -40,7 +40,7 @@ class SchedulerLost(ConfigError):
     """The scheduler went away, and what its workers do with it."""
 
     def __init__(self) -> None:
-        super().__init__("sweep.address: the scheduler has stopped; start it again, and repeat the command to continue")
+        super().__init__("sweep.address: the scheduler is gone; start it, and the same command goes on")
 
 
 class Sealed(dict[str, Any]):
@@ -165,9 +165,7 @@ def _run(job: Job, code: str, client: str, asks: bool) -> str | None:
     from odyssey_run.tracking.uploader import Uploader
 
     if sources.digest() != code:
-        raise ConfigError(
-            f"the worker on {socket.gethostname()} has a different version of ml-odyssey; install the same one there"
-        )
+        raise ConfigError(f"the worker on {socket.gethostname()} has another version of ml-odyssey; install this one")
     folder, own = Path(job["folder"]), get_worker()
     asked = StopRequest()
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()

@@ -148,7 +148,7 @@ def _nothing_left(
     found = {point.identity: result for point in points if (result := ledger.find(point))}
     if any(point.identity not in found for point in points):
         return []
-    print(f"all {len(found)} runs are done; sweep.rerun=true runs them again")
+    print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
     rows = ranked(units, found, config.maximizes)
     show_top(None, rows, config)
     return rows

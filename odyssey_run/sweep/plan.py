@@ -61,7 +61,7 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """The assignment as it would be typed."""
+        """For people."""
         return label(self.assignment)
 
 
@@ -224,7 +224,7 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
 
 
 def _forget(config: dict[str, Any], path: list[str]) -> None:
-    """Removes the keys that vary."""
+    """Takes away what varies."""
     *parents, last = path
     for key in parents:
         config = config.get(key) or {}
@@ -258,7 +258,7 @@ def _not_for_sweeps(request: Request, metric: str) -> Iterator[tuple[str, str]]:
     if request.task.name != "train":
         yield "task", f"-m sweeps over task=train, got task={request.task.name}"
     if request.resume is not None:
-        yield "resume", "a sweep always continues its unfinished runs; leave it out"
+        yield "resume", "a sweep goes on by itself, run by run; leave it out"
     for key, value in vars(request.run).items():
         if value is not None:
             yield f"run.{key}", "would be the same for all runs of a sweep; set sweep.name"
@@ -272,8 +272,7 @@ def _sweep_faults(sweep: SweepConfig, axes: tuple[Axis, ...]) -> Iterator[str]:
         if (points := math.prod(len(axis.values) for axis in axes)) > space.MOST_POINTS:
             yield f"sweep: a grid of {points:,} points, at most {space.MOST_POINTS:,} are planned; choose sweep=random"
         if endless:
-            names = ", ".join(endless)
-            yield f"{names}: a grid needs single values, not an interval; choose sweep=random or sweep=tpe"
+            yield f"{', '.join(endless)}: an interval has no end of points; choose sweep=random or sweep=tpe"
         if sweep.trials is not None:
             yield f"sweep.trials: a grid runs every combination; choose sweep=random or sweep=tpe, got {sweep.trials}"
     elif sweep.trials is None:

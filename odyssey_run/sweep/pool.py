@@ -122,6 +122,6 @@ class _Worker:
         return "; ".join([f"its worker {how}", *last])
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends it."""
         self._child.close()
         self._errors.close()

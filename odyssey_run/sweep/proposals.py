@@ -52,7 +52,7 @@ class Listed:
         return next(self._left, None)
 
     def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
-        """False: the runs of a list are never stopped early."""
+        """Never."""
         return False
 
     def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:

@@ -72,15 +72,15 @@ def axis(override: Override, group: bool) -> Axis:
     """
     key, value, said = override.key_or_group, override.value(), shortened(override.input_line)
     if getattr(value, "shuffle", False):
-        raise ConfigError(f"{key}: shuffle() would give a different plan each time; leave it out, got {said!r}")
+        raise ConfigError(f"{key}: shuffle() would be another plan each time; leave it out, got {said!r}")
     tags: set[str] = getattr(value, "tags", set())
     if unused := tags - ({"log"} if override.is_interval_sweep() else set()):
-        raise ConfigError(f"{key}: the only tag is log, for an interval; got {sorted(unused)} in {said!r}")
+        raise ConfigError(f"{key}: the only tag is log, of an interval; got {sorted(unused)} in {said!r}")
     if not override.is_interval_sweep():
         found = _steps(key, value) if override.is_range_sweep() else override.sweep_string_iterator()
         texts = tuple(dict.fromkeys(map(str, itertools.islice(found, MOST_VALUES + 1))))
         if not texts:
-            raise ConfigError(f"{key}: {said!r} matches nothing")
+            raise ConfigError(f"{key}: no value fits {said!r}")
         if len(texts) > MOST_VALUES:
             raise ConfigError(f"{key}: {said!r} has more than {MOST_VALUES:,} values; take an interval(LOW,HIGH)")
         return Axis(key, group, texts, ordered=override.is_range_sweep())

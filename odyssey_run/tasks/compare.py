@@ -103,7 +103,7 @@ def _search(request: "Request", condition: str) -> list[str]:
     except OdysseyError:
         raise
     except Exception as error:  # of whatever kind of store
-        raise ConfigError(f"runs: MLflow did not accept {shortened(condition)!r}: {fault_of(error)}") from None
+        raise ConfigError(f"runs: MLflow does not take {shortened(condition)!r}: {fault_of(error)}") from None
     if not found:
         raise ConfigError(f"runs: no run in {store.shown} fits {shortened(condition)!r}")
     return found

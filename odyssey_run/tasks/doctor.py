@@ -49,7 +49,7 @@ def doctor(request: Request) -> int:
             _end_dead(found)
             _end_without_folder(client, store, [run for run, folder in away if folder is None])
         except ConfigError as error:
-            print(f"{error}; what has not been sent waits for the next task=doctor")
+            print(f"{error}; what is unsent waits for the next task=doctor")
             return UNSENT
     return _send(folders | found, store)
 
@@ -61,7 +61,7 @@ def _end_dead(folders: set[Path]) -> None:
             run = open_run(folder) if begun(folder) else None
             if run and run.status is None and _mark(folder):
                 inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
-                onward = "" if inside else f"; to resume: {command.onward(run.start, folder)}"
+                onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
                 print(f"{run.name}  {DIED}; marked KILLED{onward}")
 
 
@@ -113,7 +113,7 @@ def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
                 print(f"{run.info.run_name}  {DIED} and {tags.get(Tag.FOLDER)} is gone; marked KILLED in MLflow")
     for host, count in sorted(others.items()):
         runs_there = "1 run is" if count == 1 else f"{count} runs are"
-        print(f"according to MLflow, {runs_there} running on {host}; task=doctor on that machine checks it")
+        print(f"{runs_there} running on {host}, as far as MLflow knows; if not, task=doctor there says so")
 
 
 def _may_live(tags: Mapping[str, str]) -> bool:
@@ -163,7 +163,7 @@ def _send_to(store: Store, folders: list[Path]) -> bool:
     outbox.close(PATIENCE)
     complete = outbox.run()
     for line in outbox.refused:
-        print(f"MLflow did not accept {line}; it will not be sent again")
+        print(f"MLflow does not take {line}; it is left out from now on")
     if complete:
         print(f"{store.shown}  sent {_counted(len(folders))}")
     else:

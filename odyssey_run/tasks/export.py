@@ -63,7 +63,7 @@ def _normalisation(about: "Mapping[str, str]", classifier: "Classifier") -> str:
 
 
 def _of_channels(values: "float | list[float]") -> str:
-    """One number as text, or a tensor of one number for each channel that broadcasts over (N, C, H, W)."""
+    """A number for people, or those of the channels in a shape that multiplies (N, C, H, W)."""
     if not isinstance(values, list):
         return f"{values:g}"
     return f"torch.tensor([{', '.join(f'{x:g}' for x in values)}]).view(-1, 1, 1)"

@@ -103,7 +103,7 @@ def read(classifier: "Classifier", reader: "Reader", path: Path) -> Reading:
         told = str(error)
         return Reading(path, None, [], told if told.startswith(str(path)) else f"{path}: {told}")
     except Exception as error:  # one picture never takes the others with it
-        return Reading(path, None, [], f"{path}: cannot be read: {type(error).__name__}: {error}")
+        return Reading(path, None, [], f"{path}: cannot be looked at: {type(error).__name__}: {error}")
     return Reading(path, looked, [answered(classifier, reader, seen) for seen in looked.found])
 
 
@@ -117,13 +117,13 @@ def answered(classifier: "Classifier", reader: "Reader", seen: "Seen") -> Answer
 
 
 def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
-    """Passes the readings on, and prints faults and ink that was left out as they occur."""
+    """The readings; faults, and ink that is not read, are told as they come."""
     for reading in readings:
         if reading.fault:
             print(f"odyssey-run: {reading.fault}", file=sys.stderr)
         for box, why in reading.left_out:
             left, top, *_ = reading.box(box)
-            print(f"odyssey-run: {reading.path}: ink at ({left}, {top}) was left out: {why}", file=sys.stderr)
+            print(f"odyssey-run: {reading.path}: ink at ({left}, {top}) is not read: {why}", file=sys.stderr)
         yield reading
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShowConfig:
-    """What is printed besides the layers.
+    """What to show beside the layers.
 
     Args:
         listing: the instructions of a training step, as the numba backend runs them.

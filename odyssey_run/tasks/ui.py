@@ -31,7 +31,7 @@ def ui(request: "Request", port: Annotated[int, Range(1, 65535)]) -> int:
 
     store = resolve(request.tracking, request.data.name)
     if store is None:
-        raise ConfigError("tracking=none records nothing that could be shown; leave it out, or set tracking.uri")
+        raise ConfigError("tracking: none keeps no store to look at; leave it out, or set tracking.uri")
     page = "/#/experiments?workflowType=machine_learning"
     if store.command() is None:
         print(f"{store.shown.rstrip('/')}{page}")

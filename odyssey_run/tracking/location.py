@@ -44,7 +44,7 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The URI without its password, as it is shown and stored."""
+        """The URI for people and files: without a password."""
         shown: str = masked(self.uri)
         return shown
 

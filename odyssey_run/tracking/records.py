@@ -289,7 +289,7 @@ def parse(content: bytes, path: Path, offset: int = 0) -> list[Record]:
             kind = values.pop("kind")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DataError(
-                f"{where} is not a journal record: {line[:60]!r}; the file was changed by another program"
+                f"{where} is no journal record: {line[:60]!r}; the file was changed by something else"
             ) from None
         try:
             records.append(_record(kind, values))

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything that a run needs, loaded and built.
+    """Everything that a run needs, ready.
 
     Attributes:
         train: (n,) int64 indices of the images to train on, in ``dataset.train``.
         validation: (m,) int64 indices of those set aside; m may be 0.
-        backend: its name, threads and instruction set, in one line.
+        backend: one line for people.
         start: digest of the weights that training begins with, where they were given.
         head: the layer that was drawn all the same.
     """
@@ -111,7 +111,7 @@ def _begin_with(request: Request, learner: "Learner", named: str) -> tuple[str, 
             if value.shape[1:] == drawn[name].shape[1:] and len(value) != len(drawn[name]) and name.startswith(head):
                 raise DataError(
                     f"{name}: {request.model.name} needs shape {drawn[name].shape} for {drawn[name].shape[0]} classes, "
-                    f"got {value.shape}; model.head=new gives this layer new weights"
+                    f"got {value.shape}; model.head=new draws this layer anew"
                 )
         learner.load_weights(weights)
     except DataError as error:

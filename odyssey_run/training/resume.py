@@ -99,14 +99,14 @@ def load(folder: Path, config: str) -> Checkpoint | None:
             except DataError as error:
                 faults.append(str(error))
     if faults:
-        raise DataError(f"resume: {'; '.join(faults)}; remove the damaged files to begin again at step 0")
+        raise DataError(f"resume: {'; '.join(faults)}; remove what is damaged to begin again at step 0")
     return None
 
 
 def _read(path: Path, config: str, damaged: str | None) -> Checkpoint:
     arrays, metadata = load_weights(path)
     if metadata.get("config_sha256") != config:
-        raise DataError(f"{path}: belongs to a different configuration than the run")
+        raise DataError(f"{path}: is of another configuration than the run")
     try:
         state, clock = json.loads(metadata["state"]), json.loads(metadata["clock"])
         parts: dict[str, dict[str, np.ndarray]] = {"learner": {}, **{part: {} for part in _ARRAYS}}
@@ -118,7 +118,7 @@ def _read(path: Path, config: str, damaged: str | None) -> Checkpoint:
         state |= parts | {name: arrays[name].tolist() for name in _LOSSES}
         State(**state), Clock(**clock)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: is not a checkpoint of this program ({error!r})") from None
+        raise DataError(f"{path}: is no checkpoint of this program ({error!r})") from None
     return Checkpoint(path, state, clock, learner, damaged)
 
 
@@ -156,23 +156,23 @@ def _folders(request: Request) -> list[Path]:
 
 
 def _over(run: RecordedRun) -> bool:
-    """Whether there is nothing left to do: whatever else ended a run, a run that diverged would diverge again."""
+    """Whether nothing is left to do: whatever else ended a run, a run that diverged would diverge again."""
     return run.status == Status.FINISHED or (run.status == Status.FAILED and NOT_FINITE in (run.reason or ""))
 
 
 def _instead(folder: Path, run: RecordedRun) -> str:
     if run.status == Status.FINISHED:  # so did its schedule, and its checkpoint is gone
         return f"for more epochs, model.weights={folder.name} begins a new run with its weights"
-    return "there is nothing left to do"
+    return "nothing is left to do"
 
 
 def _misfit(request: Request, run: RecordedRun) -> str | None:
     if provenance.identity(run.config) != provenance.identity(request.config):
-        return "was made with a different configuration; use the one in its config.yaml"
+        return "was made with another configuration; give the one in its config.yaml"
     if run.config.get("seeds") != request.seeds:
-        return f"has seeds={run.config.get('seeds')}; use the same"
+        return f"has seeds={run.config.get('seeds')}; give the same"
     if other := plugins.unlike(plugins.recorded(run.tags), request.plugins):
         return f"cannot go on: {'; '.join(other)}"
     if run.tags.get(Tag.CODE_DIGEST) != sources.digest(request.plugins):
-        return "was made with different code, so it cannot be continued with this one; begin a new run"
+        return "was made by other code, so it would be a mixture of two; begin a new run"
     return None

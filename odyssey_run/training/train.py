@@ -37,7 +37,7 @@ STATM = Path("/proc/self/statm")
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a run.
+    """What a run came to.
 
     Args:
         status: how it ended.
@@ -67,7 +67,7 @@ class _Metrics(Listener):
 
 
 class _Saver:
-    """Writes checkpoints. If one cannot be written, this is reported once, and training continues."""
+    """Writes checkpoints; one that cannot be written is told of once, and training goes on."""
 
     def __init__(self, recorder: RunRecorder, identity: str):
         self.recorder, self.identity, self._told = recorder, identity, False
@@ -203,7 +203,7 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
     early = outcome.status == Status.FINISHED and outcome.step < plan.steps
     if early and request.trainer.time_budget_s and plan.schedule.spans_run():
         screen.say(
-            f"trainer.time_budget_s ended the run after {outcome.step:,} of {plan.steps:,} steps; "
+            f"trainer.time_budget_s ended it at {outcome.step:,} of {plan.steps:,} steps: "
             f"scheduler={request.scheduler.name} was planned for all of them and did not reach its end"
         )
     if outcome.pruned:
@@ -322,10 +322,10 @@ def _introduce(request: Request, assembly: Assembly, recorder: RunRecorder) -> N
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")
     if request.weights:
-        new = f"without its last layer, {assembly.head}, which gets new weights" if assembly.head else ""
+        new = f"its last layer, {assembly.head}, is left out and drawn anew" if assembly.head else ""
         screen.field("weights", request.weights, new)
     if request.trainer.tta:
-        screen.field("tta", request.trainer.tta, "predictions and the test are means over several views of each image")
+        screen.field("tta", request.trainer.tta, "every answer, and what is tested, is a mean over views of the image")
     screen.field("backend", assembly.backend)
     screen.field("changed", ", ".join(changes.changed(request.config)) or "nothing: every value is its default")
     screen.field("run", str(recorder.path))
@@ -344,7 +344,7 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
 
 
 def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
-    """What a `Classifier` needs to know of a model besides its weights."""
+    """What a `Classifier` must be told of a model beside its weights."""
     return {
         "model": request.model.name,
         "model_config": json.dumps(request.model.arguments),

@@ -73,7 +73,7 @@ class State:
 
 
 class Trainer:
-    """The training loop of one run.
+    """One run of one learner.
 
     Args:
         learner: compiled and initialised; its plan is the run's.

@@ -149,7 +149,7 @@ def test_otsu_parts_two_groups_and_takes_values_all_alike():
         (b"%PDF-1.7 ...", "is a PDF; save its page as PNG"),
     ],
 )
-def test_a_file_that_is_not_an_image_gets_one_line(tmp_path, content, says):
+def test_what_is_no_image_gets_one_line(tmp_path, content, says):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=says) as caught:
         handwriting.read(tmp_path / "x.png")

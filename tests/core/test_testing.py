@@ -56,7 +56,7 @@ def test_a_wrong_gradient_rule_is_found():
 
 def test_an_operation_with_the_name_of_another_is_refused():
     own = Op("relu", lambda x: x.shape, lambda node, grad: (grad,), numpy=lambda x: x)
-    with pytest.raises(ConfigError, match=r"operation relu: odyssey_core\.ops has another operation of that name"):
+    with pytest.raises(ConfigError, match=r"operation relu: odyssey_core\.ops has one of that name, which it is not"):
         check_op(lambda x: own(x), (3,))
 
 

@@ -153,7 +153,7 @@ def test_broken_pictures_are_named_or_left_out(tmp_path, cache):
             lambda root: [class_folders(root, {"a": 2, "b": 2}), (root / "c").mkdir()], {},
             r"x/c: expected pictures \(\.png, .*\), got none; every folder is a class",
         ),
-        (lambda root: class_folders(root, {"a": 9}), {}, "at least two classes, got only 'a'; there is nothing"),
+        (lambda root: class_folders(root, {"a": 9}), {}, "at least two classes, got only 'a'; nothing can be told"),
         (lambda root: class_folders(root, {"a": 1, "b": 1}), {}, "2 images of 2 classes are too few to set 2 of them"),
         (
             lambda root: [class_folders(root, {"a": 3, "b": 3}), picture(root / "b" / "9.png", size=(12, 9))], {},

@@ -76,7 +76,7 @@ BAD = {
     "no known names": ({"a": np.zeros(3)}, "expected arrays x_train and y_train, .*; got a$"),
     "objects": (
         GOOD | {"y_train": np.array([{}, 1, 2, 3], object)},
-        r"x\.npz: y_train holds Python objects, which are pickled and can execute code; save numbers with np\.savez",
+        r"x\.npz: y_train holds Python objects, which are a pickle and may run anything; save numbers with np\.savez",
     ),
     "images of objects": (GOOD | {"x_train": np.array([[1], [2, 3]] * 2, object)}, "x_train holds Python objects"),
     "floats": (
@@ -93,7 +93,7 @@ BAD = {
         GOOD | {"x_test": np.zeros((2, 3, 4), np.uint8), "y_test": np.arange(2)},
         r"x_test: expected \(C, H, W\) = \(1, 3, 3\), got \(1, 3, 4\)",
     ),
-    "column by column": (GOOD | {"x_train": np.asfortranarray(GOOD["x_train"])}, "it is stored in Fortran order; save"),
+    "column by column": (GOOD | {"x_train": np.asfortranarray(GOOD["x_train"])}, "it is in Fortran's order; save"),
 }  # fmt: skip
 
 

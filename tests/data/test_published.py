@@ -86,7 +86,7 @@ def test_kuzushiji49_is_in_numpys_files(tmp_path):
     ):
         DATASETS["kuzushiji49"](root=str(tmp_path))
     np.savez(tmp_path / "k49-test-labels.npz", np.array([{}, 1, 2, 3], object))
-    with pytest.raises(DataError, match="arr_0 holds Python objects, which are pickled and can execute code"):
+    with pytest.raises(DataError, match="arr_0 holds Python objects, which are a pickle and may run anything"):
         DATASETS["kuzushiji49"](root=str(tmp_path))
 
 
@@ -104,9 +104,7 @@ def test_cifar10(tmp_path):
     assert (data.input_shape, data.class_names[3], data.class_names[9]) == ((3, 32, 32), "cat", "truck")
     test = tmp_path / "test_batch.bin"
     test.write_bytes(test.read_bytes()[:-1])
-    with pytest.raises(
-        DataError, match=r"test_batch\.bin: expected a multiple of 3,073 bytes, one record for each image, got 6,145"
-    ):
+    with pytest.raises(DataError, match=r"test_batch\.bin: expected records of 3,073 bytes, got 6,145 bytes, which"):
         DATASETS["cifar10"](root=str(tmp_path))
     test.write_bytes(records(np.array([11], np.uint8)))
     with pytest.raises(DataError, match=r"test_batch\.bin: expected labels 0 to 9 \(10 classes\), got 11 at index 0"):
@@ -144,7 +142,7 @@ def test_an_archive_of_cifar100_is_unpacked_and_official(tmp_path, cache, monkey
         "SHA256SUMS", "cifar-100-binary.tar.gz", "test.bin", "train.bin",
     ]  # fmt: skip
     monkeypatch.setattr(cifar, "CIFAR100", cifar.Source({"more.bin": ""}, archive=source.archive))
-    with pytest.raises(DataError, match=r"expected cifar-100-binary/more\.bin and similar files, got none; delete it"):
+    with pytest.raises(DataError, match=r"expected cifar-100-binary/more\.bin and its like, got none; delete it"):
         DATASETS["cifar100"]()
 
 

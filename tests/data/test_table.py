@@ -112,7 +112,7 @@ BAD = {
     "no label column": (words(0, 1), ["a", "b", "c", "d", "lable"], {}, "no column 'label'; it has a, b, c, d, "
                         "lable; did you mean 'lable'"),
     "no path column": (words(0, 1), NAMES, {"path": "where"}, r"data\.path: .* no column 'where'; .*set data\.p"),
-    "a value a row": (words(*range(9)), NAMES, {}, "column 'label' of .* a different value in each of its 9 rows"),
+    "a value a row": (words(*range(9)), NAMES, {}, "column 'label' of .* another value in each of its 9 rows"),
     "one class": (words(*"aaaa"), NAMES, {}, "at least two classes, got only 'a'"),
     "no label": (words("a", "a", "", "b"), NAMES, {}, "row 3: expected a value in column 'label', got nothing"),
     "no square": (words(0, 0, 1, 1), NAMES, {"channels": 3}, "expected 3 times a square number columns"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import odyssey_run
+from odyssey_core import child_process
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.peak import Peak
 from odyssey_run import cli
@@ -111,11 +112,10 @@ def test_the_peak_of_one_core_is_some_gflops():
     assert Peak(tiles, 1).measure(0.01) > 1.0
 
 
-def test_a_peer_that_dies_is_a_fault(tmp_path, monkeypatch):
-    (tmp_path / "peer.py").write_text("raise SystemExit(3)")
-    monkeypatch.setattr(peers, "SCRIPTS", {"torch": str(tmp_path / "peer.py")})
+def test_a_peer_that_dies_is_a_fault(monkeypatch):
+    monkeypatch.setattr(child_process, "START", "raise SystemExit(3)")
     peer = peers.Peer("torch", 1, {})
-    with pytest.raises(peers.PeerFault, match="torch: its process ended with 3"):
+    with pytest.raises(peers.PeerFault, match="torch: its process ended with exit code 3"):
         peer.measure(Case(TRAIN, 32, 1), "eager", 0.01)
     peer.close()
 

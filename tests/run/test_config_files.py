@@ -131,7 +131,7 @@ def test_hydras_own_settings_in_a_file_are_refused(own, mistake, content, key, f
 def test_a_file_that_would_not_be_used_is_told(own, mistake, tmp_path):
     flags = own("optim/sgd.yaml", "name: sgd\nlr: 5\n")
     assert mistake(*QUICK, *flags) == [
-        "--config-dir own: optim/sgd.yaml would not be used: odyssey-run has a file of the same name; rename it"
+        "--config-dir own: optim/sgd.yaml would not be used, since odyssey-run has a file of that name; rename it"
     ]
     own("optim/sgd.yaml", (ConfigFiles().folders[0] / "optim" / "sgd.yaml").read_bytes())
     assert cli.main([*QUICK, *flags, "--cfg", "job"]) == 0

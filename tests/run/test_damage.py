@@ -131,7 +131,7 @@ def test_without_a_whole_checkpoint_the_run_is_left_as_it_was(tmp_path, stopped,
     code, said = resumed(tmp_path / "run", capsys)
     assert code == cli.MISTAKE
     assert said.count("\n") == 1
-    assert "remove the damaged files to begin again at step 0" in said
+    assert "remove what is damaged to begin again at step 0" in said
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
     for name in (resume.CHECKPOINT, resume.BEFORE):
         (tmp_path / "run" / name).unlink()
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, stopped, cap
         save_weights(tmp_path / "run" / name, arrays, about | {"config_sha256": "0"})
     code, said = resumed(tmp_path / "run", capsys)
     assert code == cli.MISTAKE
-    assert "belongs to a different configuration than the run" in said
+    assert "is of another configuration than the run" in said
 
 
 def test_a_new_run_reads_no_checkpoint(tmp_path, stopped, mistake):
@@ -198,7 +198,7 @@ def test_weights_that_are_no_numbers_are_one_line(stopped):
 
     arrays, about = load_weights(stopped[0].parent / "whole" / "mlp_weights" / "mlp.safetensors")
     arrays["fc1_bias"] = np.full_like(arrays["fc1_bias"], np.nan)
-    with pytest.raises(DataError, match=r"weights fc1\.bias: contains values that are not finite numbers"):
+    with pytest.raises(DataError, match=r"weights fc1\.bias: not all are finite numbers"):
         Classifier(arrays, about)
 
 
@@ -300,7 +300,7 @@ def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     assert cli.main([*RUN[:-2], "trainer.max_steps=3", "tracking=none", "resume=auto"]) == 0
     said = capsys.readouterr().err
     assert f"runs/a/{FILE_NAME}" in said
-    assert "this run is skipped" in said
+    assert "it is passed over" in said
 
 
 @pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', "no parent"])

@@ -90,8 +90,8 @@ def test_a_signal_leaves_the_truth_and_the_way_on(tmp_path, name, code):
     assert process.returncode == code, out
     assert f"stopped by SIG{name}" in out
     last = out.splitlines()[-1]
-    assert last == f"to resume: odyssey-run {' '.join(LONG)} resume={the_run(tmp_path).name}"
-    again = launch(tmp_path, *shlex.split(last.removeprefix("to resume: odyssey-run ")))
+    assert last == f"to go on: odyssey-run {' '.join(LONG)} resume={the_run(tmp_path).name}"
+    again = launch(tmp_path, *shlex.split(last.removeprefix("to go on: odyssey-run ")))
     resumed = any("resumed at step" in line for line in again.stdout)
     again.kill()
     again.communicate()
@@ -133,7 +133,7 @@ def test_a_stopped_sweep_says_how_it_goes_on(tmp_path):
     process.send_signal(signal.SIGHUP)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 129, out
-    assert out.splitlines()[-1] == f"to resume: odyssey-run {' '.join(arguments)}"
+    assert out.splitlines()[-1] == f"to go on: odyssey-run {' '.join(arguments)}"
     assert statuses(tmp_path) == ["KILLED"] * 3
 
 
@@ -148,7 +148,7 @@ def test_the_doctor_goes_by_locks_and_not_by_names_of_hosts(tmp_path, host):
     assert statuses(tmp_path) == ["RUNNING"]
     code, out = run(tmp_path, "task=doctor")
     assert (code, statuses(tmp_path)) == (0, ["KILLED"]), out
-    assert f"its process died; marked KILLED; to resume: odyssey-run {' '.join(LONG)} resume=" in out
+    assert f"its process died; marked KILLED; to go on: odyssey-run {' '.join(LONG)} resume=" in out
     assert run(tmp_path, "task=doctor") == (0, "all runs are uploaded\n")
 
 
@@ -160,7 +160,7 @@ def test_the_doctor_marks_what_is_here_while_the_server_is_down(tmp_path):
     marked, asked = out.splitlines()
     assert "marked KILLED" in marked
     assert re.fullmatch(
-        r"tracking.uri: MLflow at http://\S+ does not answer: Connection refused; what has not been sent .*", asked
+        r"tracking.uri: MLflow at http://\S+ does not answer: Connection refused; what is unsent .*", asked
     )
     assert open_run(the_run(tmp_path)).status == "KILLED"
 
@@ -233,7 +233,7 @@ def test_a_deleted_run_is_not_gone_on_with_unknowingly_and_not_asked_for_again(t
     code, out = run(tmp_path, "task=verify", f"run_id={run_id}")
     assert (code, "Traceback" in out) == (0, False)
     assert f"{run_id} was deleted in MLflow" in out
-    assert "only its folder is verified" in out
+    assert "its folder alone is verified" in out
 
 
 def test_names_that_mlflow_does_not_take_are_said_before_training(tmp_path):
@@ -294,7 +294,7 @@ def test_a_run_that_was_recorded_elsewhere_is_not_gone_on_with_here(tmp_path):
     process.communicate(timeout=60)
     code, out = run(tmp_path, *LONG, "resume=auto")
     assert (code, out.count("\n")) == (2, 1)
-    assert "is in MLflow at sqlite:///../../other.db, got sqlite:///../../mlflow.db; use the same" in out
+    assert "is in MLflow at sqlite:///../../other.db, got sqlite:///../../mlflow.db; give the same" in out
     assert not (tmp_path / "mlflow.db").exists()
 
 

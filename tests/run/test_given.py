@@ -143,7 +143,7 @@ class Empty(Module):
 
 def test_a_model_without_forward_is_told_what_to_define():
     with pytest.raises(
-        OdysseyError, match=r"^Empty: define forward\(self, x\), which returns the output of the model for x"
+        OdysseyError, match=r"^Empty: define forward\(self, x\), which returns what the model makes of x"
     ):
         odyssey_run.train(*QUICK, model=Empty)
 

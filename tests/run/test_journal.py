@@ -56,7 +56,7 @@ def test_a_torn_last_line_is_ignored_and_cut_off(path):
 
 def test_a_changed_line_is_an_error(path):
     path.write_text('{"kind":"sent","time":1}\nnot json\n{"kind":"sent","time":2}\n')
-    with pytest.raises(DataError, match=r"line 2 .* is not a journal record: b'not json'"):
+    with pytest.raises(DataError, match=r"line 2 .* is no journal record: b'not json'"):
         read(path)
 
 
@@ -116,7 +116,7 @@ WRONG = {
     '{"kind":"tags","time":1,"values":{},"more":1}': "no 'tags' that this program wrote: more has no place in it",
     '{"kind":"dance","time":1}': "no 'dance' that this program wrote: there is no such kind",
     '{"kind":["end"],"time":1}': "there is no such kind",
-    "[]": "not a journal record",
+    "[]": "no journal record",
 }
 
 

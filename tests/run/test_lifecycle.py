@@ -128,7 +128,7 @@ def test_kill_9_is_found_by_the_doctor(tmp_path):
     (run,) = in_mlflow(store(tmp_path))
     assert run.info.status == "KILLED"
     (folder,) = (tmp_path / "runs").iterdir()
-    assert f"marked KILLED; to resume: odyssey-run {' '.join(LONG)} resume={folder.name}" in out
+    assert f"marked KILLED; to go on: odyssey-run {' '.join(LONG)} resume={folder.name}" in out
     assert open_folder(folder).records[-1].__class__ is Sent
     out, _ = launch(tmp_path, "task=doctor").communicate(timeout=120)
     assert out == "all runs are uploaded\n"

@@ -187,7 +187,7 @@ def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, caps
     monkeypatch.setattr(plots, "draw", fail)
     assert cli.main([*QUICK, "plots.enabled=true", "run.dir=run"]) == 0
     assert open_folder(tmp_path / "run").status == "FINISHED"
-    assert "the report is incomplete: RuntimeError('latex could not be found')" in capsys.readouterr().out
+    assert "the report could be made: RuntimeError('latex could not be found')" in capsys.readouterr().out
     assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
 
 

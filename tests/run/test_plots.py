@@ -49,7 +49,7 @@ def test_pairs_are_counted_both_ways_and_none_without_mistakes():
     assert confused_pairs(np.eye(3, dtype=int), 5) == []
 
 
-def test_the_most_confident_errors_come_first():
+def test_the_surest_mistakes_come_first():
     found = scores().mistakes(3)  # the logit of the answer grows with the index; wrong are 6, 7, 8 to 11 and 15
     assert found.tolist() == [15, 11, 10]
 

@@ -98,24 +98,24 @@ def test_the_environment_names_files_too(mine, monkeypatch, tmp_path, capsys):
 WRONG = {
     "import nowhere\n": r"mine.py, line 1: ModuleNotFoundError: No module named 'nowhere'",
     "def f(:\n": r"mine.py, line 1: .*",
-    "x = 1\n": r"mine.py: registers nothing; write a decorator, such as @register.model, above what it defines",
+    "x = 1\n": r"mine.py: registers nothing; write @register.model, or another, above what it defines",
     "\n\n1 / 0\n": r"mine.py, line 3: ZeroDivisionError: division by zero",
-    MODEL.replace("tiny", "lenet5"): r"mine.py, line 6: model 'lenet5' already exists in the program; choose "
+    MODEL.replace("tiny", "lenet5"): r"mine.py, line 6: model 'lenet5' is known already, with the program; choose "
     "another name",
-    MODEL + "\nregister.model('tiny')(lambda input_shape, classes: None)\n": "mine.py, line 12: model 'tiny' "
-    "already exists in mine.py; choose another name",
+    MODEL + "\nregister.model('tiny')(lambda input_shape, classes: None)\n": "mine.py, line 12: model 'tiny' is known "
+    "already, by mine.py; choose another name",
     MODEL.replace("bias=True", "weights=None"): r"mine.py, line 6: model 'tiny': the program itself provides weights; "
-    "rename the parameter",
+    "call the parameter otherwise",
     MODEL.replace("bias=True", "name='a'"): r"mine.py, line 6: model 'tiny': the program itself provides name; .*",
     MODEL.replace("input_shape, classes, width", "classes, width"): r"mine.py, line 6: model 'tiny': its signature "
     "must take input_shape, which the program provides",
-    MODEL.replace("bias=True", "**rest"): r"mine.py, line 6: model 'tiny': \*\*rest has no name as an option; .*",
+    MODEL.replace("bias=True", "**rest"): r"mine.py, line 6: model 'tiny': \*\*rest is no option that has a name; .*",
     MODEL.replace("Annotated[int, Range(1, 64)]", "'Wdith'"): r"mine.py: tiny: width: its annotation Wdith cannot be "
     r"read \(name 'Wdith' is not defined\)",
     MODEL.replace("register.model", "register.optimizer"): r"mine.py, line 6: optimizer 'tiny': expected a class "
     "derived from odyssey_core.optim.Optimizer",
     MODEL.replace("model\n", "model('a b')\n"): r"mine.py, line 6: model 'a b': expected a name of letters, digits .*",
-    MODEL + "import helper\n": r"mine.py: imports helper \(line 11\), a file beside it; a plug-in is one file: .*",
+    MODEL + "import helper\n": r"mine.py: imports helper \(line 11\), which lies beside it; a plug-in is one file: .*",
 }  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_a_bad_plug_in_gets_one_line(mine, mistake, text):
     assert re.fullmatch(WRONG[text], line), line
 
 
-def test_a_file_that_is_not_a_plug_in_gets_one_line(mine, mistake, tmp_path):
+def test_what_is_no_plug_in_gets_one_line(mine, mistake, tmp_path):
     (tmp_path / "folder.py").mkdir()
     mine(name="b/mine.py")
     mine(name="my plug-in.py")
@@ -208,7 +208,7 @@ class Net(nn.Module):
         ("@register.optimizer\nclass own(By):\n    def function(p, g, m, *, lr): return p", "optim=own",
          "rule function: expected 2 values (p, m), got 1"),
         ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr, speed): return p", "optim=own",
-         "optimizer own: its rule takes speed, which nothing provides"),
+         "optimizer own: nothing gives speed"),
         ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr): return p - np.exp(g)", "optim=own",
          "mine.py, line 28: TypeError: no kernel computes np.exp; there are add, "),
         ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr): return p if g > 0 else g", "optim=own",
@@ -265,7 +265,7 @@ lowers("twice")(elementwise(twice))
 """
 
 
-def test_a_changed_file_gets_a_kernel_of_its_own(mine, monkeypatch):
+def test_the_kernel_of_a_changed_file_is_another(mine, monkeypatch):
     monkeypatch.setattr(compile, "_say_compiling", lambda: None)
     once = KERNEL.replace("load(memory, x + at) + load(memory, x + at)", "load(memory, x + at)")
     for text, factor in ((KERNEL, 2), (once, 1), (KERNEL, 2)):
@@ -306,14 +306,14 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch)
     nets = installed / "outside" / "nets.py"
     nets.write_text(nets.read_text().replace("ReLU", "Tanh"))
     out = command(tmp_path, *verify, code=4, **environment)
-    assert "the plug-in outside is different (SHA-256 " in out
+    assert "the plug-in outside is another (SHA-256 " in out
     assert "the run's version of the package" in out
     nets.write_text("import nowhere\n")
     told = command(tmp_path, *QUICK, "model=tiny", code=2, **environment)
     assert re.search(r"outside: \S+outside/nets.py, line 1: ModuleNotFoundError: No module named 'nowhere'", told)
 
 
-def test_a_name_that_two_packages_register_is_refused(tmp_path):
+def test_a_name_in_two_packages_is_none_of_them(tmp_path):
     package(tmp_path)
     info = tmp_path / "second-1.0.dist-info"
     info.mkdir()

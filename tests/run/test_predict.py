@@ -85,7 +85,7 @@ def test_one_picture_that_breaks_the_search_does_not_take_the_others_with_it(tra
     Image.new("RGB", (91, 90)).save(tmp_path / "a.png")
     assert ask("inputs=*.png") == cli.MISTAKE
     said = capsys.readouterr()
-    assert said.err == "odyssey-run: a.png: cannot be read: IndexError: index 5 is out of bounds\n"
+    assert said.err == "odyssey-run: a.png: cannot be looked at: IndexError: index 5 is out of bounds\n"
     assert "b.png" in said.out
 
 

@@ -51,7 +51,7 @@ def test_an_export_says_what_it_does_with_views(run, capsys):
     [
         ('optim.groups=[{match: "*.biases"}]', "optim.groups[0].match: *.biases matches no parameter"),
         ("optim.groups=[{match: 1}]", "optim.groups[0].match: expected text, got 1"),
-        ("trainer.ema=0.9", "trainer.lookahead and trainer.ema exclude each other; choose one of them"),
+        ("trainer.ema=0.9", "trainer.lookahead: keeps slow weights, and trainer.ema an average; give one of them"),
         ("trainer.tta=twice", "trainer.tta: expected one of mirror, mirror_shift or null, got the text 'twice'"),
         ("data.augment.border=white", "data.augment.border: expected one of black, reflect, got the text 'white'"),
         ("data.augment.flip=often", "data.augment.flip: expected true or false or one of alternating"),

@@ -32,9 +32,7 @@ def test_a_run_that_is_not_there():
 
 def test_a_run_without_weights_says_so():
     run = recorded.RecordedRun([record("start", run="a-1", name="a", tags={"odyssey.seeds": "3"})])
-    with pytest.raises(
-        DataError, match=r"a .unfinished. has no weights; it is the mean of several runs, so choose one"
-    ):
+    with pytest.raises(DataError, match=r"a .unfinished. has kept no weights; it is the mean of several, choose one"):
         run.classifier()
 
 

@@ -51,7 +51,7 @@ def test_what_training_loads_is_covered(run_python, tmp_path):
 @pytest.mark.parametrize(
     "file", ["odyssey_run/training/train.py", "odyssey_core/data/mnist.py", "odyssey_run/training/resume.py"]
 )
-def test_a_changed_line_changes_the_digest(run_python, tmp_path, file):
+def test_a_changed_line_is_another_digest(run_python, tmp_path, file):
     root = sources.PACKAGES["odyssey_run"].parent
     for package in sources.PACKAGES:
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "conf"))
@@ -61,7 +61,7 @@ def test_a_changed_line_changes_the_digest(run_python, tmp_path, file):
     assert run_python(script, package_root=tmp_path) != sources.digest()
 
 
-def test_code_that_does_not_affect_results_is_not_covered():
+def test_what_decides_no_result_is_not_covered():
     """Else nobody could go on with a run after a change to what verifies or serves it."""
     for name in (
         "odyssey_run.tasks.verify.verification",

@@ -323,7 +323,7 @@ def test_a_run_is_cut_where_a_signal_stopped_it():
     assert not [key for _, key, _ in ear.points if key.startswith("test/")]
 
 
-def test_a_run_with_a_given_last_step_ignores_its_time_budget():
+def test_who_gives_the_last_step_asks_no_clock():
     outcome = make(FakeLearner(), Ear(), until=12, time_budget_s=1e-9).run()
     assert (outcome.status, outcome.step) == ("FINISHED", 12)
 

@@ -176,7 +176,7 @@ def test_a_server_that_never_answers_costs_a_line_and_no_record(tmp_path):
 
 def test_the_process_follows_a_run_while_it_lasts(tmp_path, store):
     uploader = Uploader(store)
-    _wait_for_its_imports(uploader._process.pid)  # which rest once training has begun
+    _wait_for_its_imports(uploader._child.pid)  # which rest once training has begun
     journal = write_run(tmp_path / "run")
     uploader.follow(journal.path)
     deadline = time.monotonic() + 60
@@ -199,7 +199,7 @@ from odyssey_run.tracking.uploader import Uploader
 uploader = Uploader(Store(sys.argv[1], "emnist", None))
 if len(sys.argv) > 2:
     uploader.follow(Path(sys.argv[2]))
-print(uploader._process.pid, flush=True)
+print(uploader._child.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -244,8 +244,7 @@ def test_a_process_that_dies_costs_a_line(tmp_path, store):
     journal = write_run(tmp_path / "run")
     end(journal)
     uploader = Uploader(store)
-    uploader._process.kill()
-    uploader._process.wait()
+    uploader._child.kill()
     uploader.follow(journal.path)
     assert not uploader.close()
     assert uploader.fault == "the process that sends was killed by SIGKILL"

@@ -24,10 +24,10 @@ def test_a_new_head_is_drawn_for_other_classes_and_said(tmp_path, capsys, monkey
     monkeypatch.setitem(DATASETS._table, "digits", of_six)
     six = [*QUICK, "model.weights=ten", "optim.lr=0"]
     assert cli.main([*six, "run.name=no"]) == cli.MISTAKE
-    says = "needs shape (6, 84) for 6 classes, got (10, 84); model.head=new gives this layer new weights"
+    says = "fc3.weight: lenet5 needs shape (6, 84) for 6 classes, got (10, 84); model.head=new draws this layer anew"
     assert says in capsys.readouterr().err
     assert cli.main([*six, "model.head=new", "run.name=six"]) == 0
-    assert "without its last layer, fc3, which gets new weights" in " ".join(capsys.readouterr().out.split())
+    assert "its last layer, fc3, is left out and drawn anew" in " ".join(capsys.readouterr().out.split())
     files = (tmp_path / "runs" / name / "lenet5_weights" / "lenet5.safetensors" for name in ("ten", "six"))
     ten, made = (load_weights(file)[0] for file in files)
     assert {name for name in ten if not np.array_equal(made[name], ten[name])} == {"fc3_weights", "fc3_bias"}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from inspect import signature
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class NumpyBackend:
         self.dtype = np.dtype(dtype)
 
     def describe(self) -> str:
-        """The name and the dtype, in one line."""
+        """One line for people."""
         return f"numpy, {self.dtype} (reference)"
 
     def compile(
@@ -49,15 +49,22 @@ class NumpyBackend:
         updates: Sequence[Update] = (),
         rule: StepRule = PLAIN,
         buffers: Mapping[str, Tensor] = NO_BUFFERS,
-    ):
+    ) -> "Interpreter":
         """See `Backend.compile`."""
         return Interpreter(list(outputs), dict(parameters), list(updates), rule, dict(buffers), self.dtype)
 
-    def prepare(self, output: Tensor, parameters: dict[str, Tensor]):
+    def prepare(self, output: Tensor, parameters: dict[str, Tensor]) -> "PreparedInterpreter":
         """See `Backend.prepare`."""
         return PreparedInterpreter(self.compile([output], parameters), output)
 
-    def memory(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
+    def memory(
+        self,
+        outputs: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        updates: Sequence[Update] = (),
+        rule: StepRule = PLAIN,
+        buffers: Mapping[str, Tensor] = NO_BUFFERS,
+    ) -> dict[str, int]:
         """See `Backend.memory`; all values of a step are kept to its end."""
         nodes = topological([*outputs, *(u.grad for u in updates), *buffers.values()])
         held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.around(u.optimizer, u.group).slots)]
@@ -93,7 +100,7 @@ class Interpreter:
     def read(self) -> dict[str, np.ndarray]:
         return {name: value.copy() for name, value in self.state.items()}
 
-    def write(self, values: dict[str, np.ndarray]) -> None:
+    def write(self, values: Mapping[str, np.ndarray]) -> None:
         for name, value in values.items():
             self.state[name][...] = value
 
@@ -125,7 +132,8 @@ class Interpreter:
             self.state |= {key: value.astype(self.dtype) for key, value in zip(keys, changed, strict=True)}
 
     def _norm(self, values: np.ndarray) -> np.floating:
-        return np.sqrt(np.square(values).sum())
+        norm: np.floating[Any] = np.sqrt(np.square(values).sum())
+        return norm
 
     def gradients(self, feed: Feed) -> dict[str, np.ndarray]:
         self.bounds.check(feed)
@@ -139,7 +147,8 @@ class Interpreter:
         extras, column = {"feed": feed, "dtype": self.dtype}, 0
         for node in self.inputs:
             size = int(np.prod(node.shape[1:]))
-            values[node] = feed.inputs[:, column : column + size].reshape(node.shape).astype(self.dtype)
+            inputs = np.empty(0) if feed.inputs is None else feed.inputs
+            values[node] = inputs[:, column : column + size].reshape(node.shape).astype(self.dtype)
             column += size
         for node in self.order:
             if node in values:
@@ -160,9 +169,13 @@ class PreparedInterpreter:
 
     def __init__(self, interpreter: Interpreter, output: Tensor):
         shape = next(node.shape for node in topological([output]) if node.op is IMAGES)
-        self.images, self.write, self._run = np.zeros(shape, np.uint8), interpreter.write, interpreter.run
+        self.images, self._interpreter = np.zeros(shape, np.uint8), interpreter
         self._feed = Feed(np.arange(shape[0])[None], self.images.reshape(shape[0], -1))
 
     def run(self, count: int) -> np.ndarray:
         """See `Prepared.run`."""
-        return self._run(self._feed)[0, :count]
+        return self._interpreter.run(self._feed)[0, :count]
+
+    def write(self, values: Mapping[str, np.ndarray]) -> None:
+        """See `Prepared.write`."""
+        self._interpreter.write(values)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from odyssey_core import ops
-from odyssey_core.backends.base import Feed
+from odyssey_core.backends.base import Backend, Feed
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.timing import RowTime, time_rows
 from odyssey_core.checkpoint import artifact_names
@@ -98,7 +98,7 @@ class Ours:
         if case.kind == INFER:
             self._programs[case] = self._classifier(case.threads).probabilities
         else:
-            backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
+            backend: Backend = NumbaBackend(case.threads, self._request.backend.arguments["groups"])
             graph = self._graph(TRAIN, case.batch)
             program = self._programs[case] = backend.compile(*graph[:3], self._rule, graph.buffers)
             program.write(initial_values(graph.values, self._request.seed))

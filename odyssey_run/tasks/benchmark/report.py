@@ -26,7 +26,8 @@ def _left_out(figures: Figures) -> list[str]:
     found = []
     for threads in sorted({case.threads for case in figures.scaling} - {1}):
         of = [case for case in figures.scaling if case.threads == threads]
-        counts, ratios = ([x for case in of for x in each(case)] for each in (figures.counts, figures.scaling.get))
+        counts = [x for case in of for x in figures.counts(case)]
+        ratios = [x for case in of for x in figures.scaling[case]]
         found.append(
             f"Multiply-adds on {threads} threads ran {min(ratios):.2f} to {max(ratios):.2f} times as fast as on one; "
             f"{counts.count(False)} of {len(counts)} rounds below {WHOLE * threads:.2g} are left out."

@@ -35,7 +35,7 @@ from odyssey_run.tracking.records import (
 
 SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow, beside parameters, tags and metrics
 NOT_ENDED = (
-    "the run has not ended, or ended with another version of the program; "
+    "the run has not ended, or not with this version of the program; "
     "odyssey-run task=doctor ends one whose process died"
 )
 MISSING = object()
@@ -45,7 +45,7 @@ Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run: its list, its journal, its files.
+    """What was found of a run.
 
     Args:
         folder: where its files are.
@@ -69,7 +69,7 @@ class Evidence:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags that the run states."""
+        """As they are stated."""
         return {name.removeprefix("tags/"): v for name, v in self.stated.items() if name.startswith("tags/")}
 
     @property
@@ -90,7 +90,7 @@ class Evidence:
 
 
 class InFolder:
-    """A run in a folder.
+    """A run that a folder has.
 
     Args:
         folder: of the run.
@@ -117,7 +117,7 @@ class InFolder:
 
 
 class InMLflow:
-    """A run in MLflow.
+    """A run that MLflow has.
 
     Args:
         client: MLflow's.
@@ -277,7 +277,7 @@ def _unstated(folder: Path, stated: Mapping[str, Any]) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in known:
-            yield f"files/{name}: is among its artifacts, but the run did not state it"
+            yield f"files/{name}: is among its artifacts and not stated"
 
 
 def differences(stated: Mapping[str, Any], found: Mapping[str, Any], who: str) -> list[str]:

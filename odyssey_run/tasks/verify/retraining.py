@@ -79,8 +79,7 @@ def train_again(
         wrong += _weights(evidence, again, assembly, outcome, exact)
     if wrong:
         return wrong, [], {}
-    tolerance = f"to a relative tolerance of {TOLERANCE:g} (backend {again.backend.name} does not promise equal bits)"
-    bits = "bit by bit" if exact else tolerance
+    bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
     kept = f"files/{recorded.weights_file(again.model.name).as_posix()}"
     with_weights = " and the weights" if whole and kept in stated else ""
     lines = [f"{len(expected)} metrics{with_weights} over {end:,} steps, {bits}"]

@@ -1,4 +1,4 @@
-"""Verdicts, as text, as a badge and as JSON."""
+"""What a verification came to, for people and for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ BADGE = """\
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one run.
+    """On one run.
 
     Args:
         word: REPRODUCED, DIFFERS or CANNOT.
@@ -54,7 +54,7 @@ class Verdict:
         lines = list(self.lines)
         if self.held:
             ways = ", ".join(f"{count} {way}" for way, count in self.held.items())
-            lines.append(f"{sum(self.held.values())} statements verified: {ways}; run digest {self.digest[:16]}")
+            lines.append(f"{sum(self.held.values())} statements held: {ways}; run digest {self.digest[:16]}")
             lines.append(f"only stated, not verified: {', '.join(_groups(self.stated))}")
         return lines
 

@@ -74,7 +74,7 @@ def verify(
         try:
             _record(run, request, verdicts)
         except Exception as error:  # of whatever kind of store; it may only be read
-            print(f"MLflow did not record the verdict: {fault_of(error)}")
+            print(f"MLflow does not record the verdict: {fault_of(error)}")
     return EXIT_CODES[worst]
 
 
@@ -95,7 +95,7 @@ def _find(request: Request, run_id: str) -> InMLflow | InFolder:
         try:
             return InMLflow(reach(there), known)
         except ConfigError as error:
-            print(f"{error}; only its folder is verified")
+            print(f"{error}; its folder alone is verified")
     return InFolder(folder)
 
 
@@ -129,7 +129,7 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
         return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
     asked = evidence.config
     if (task := asked["task"]["name"]) != "train":
-        raise DataError(f"it is a run of task={task}; verify the run that trained the model")
+        raise DataError(f"it is a run of task={task}; verify the run that trained")
     own = plugins.recorded(evidence.tags)
     if missing := plugins.missing(own, request.plugins):
         raise DataError("; ".join(missing))
@@ -138,14 +138,14 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
     code = sources.digest(again.plugins)
     if evidence.tags.get(Tag.CODE_DIGEST) != code:
         line = "; ".join(plugins.unlike(own, again.plugins))
-        line = line or f"the code is different (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
+        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
         if not config.any_code:
-            raise DataError("; ".join([f"{line}; verify.any_code=true compares anyway", *notes]))
+            raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
         notes.append(line)
     assembly = assemble(again)
     if evidence.tags.get(Tag.DATA_DIGEST) != assembly.dataset.digest:
         now, was = assembly.dataset.digest[:12], _short(evidence, Tag.DATA_DIGEST)
-        line = f"the data are different (SHA-256 {now}, the run's {was})"
+        line = f"the data is another (SHA-256 {now}, the run's {was})"
         raise DataError(f"{line}; data.root= may name the folder with the right files")
     if evidence.tags.get(Tag.START_DIGEST) != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")

@@ -402,7 +402,7 @@ def test_constant_backgrounds_tie(kernel_size, stride, alive):
     ],
     ids=str,
 )
-def test_max_pool_sends_the_gradient_to_the_first_maximum_of_each_window(backend, values, settings, first):
+def test_max_pool_pays_the_first_maximum_of_each_window(backend, values, settings, first):
     """``first`` was worked out by hand: the pixel that each window's gradient belongs to."""
     x = ops.input_("x", (1, 1, 2, len(values[0])))
     y = ops.max_pool2d(x, **settings)

@@ -105,7 +105,7 @@ def test_every_optimizer_has_groups_on_both_backends(optimizer):
             [{"match": "body.*"}, {"match": "*.bias"}],
             "optim.groups[1].match: *.bias matches no parameter; earlier groups have all that it matches",
         ),
-        ([{"match": "*", "lr": 0}], "optim.groups: every parameter is frozen, so there is nothing to train"),
+        ([{"match": "*", "lr": 0}], "optim.groups: no parameter is left to be trained"),
     ],
 )
 def test_a_pattern_that_names_nothing_is_told(groups, message):
@@ -150,7 +150,7 @@ def test_slow_weights_follow_their_formula(backend):
 
 
 def test_two_averages_are_refused():
-    message = "trainer.lookahead and trainer.ema exclude each other; choose one of them"
+    message = "trainer.lookahead: keeps slow weights, and trainer.ema an average; give one of them"
     with pytest.raises(ConfigError, match=re.escape(message)):
         StepRule(ema=0.9, lookahead=Lookahead(5, 0.8, 3))
     with pytest.raises(ConfigError, match=r"trainer\.lookahead\.every: expected an integer at least 1, got 0"):

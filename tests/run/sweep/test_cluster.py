@@ -216,11 +216,8 @@ def test_a_scheduler_that_is_gone_is_one_line_and_the_way_on(tmp_path, start, cl
     start.started[0].kill()
     _out, err = sweep.communicate(timeout=60)
     gone, onward = err.splitlines()
-    assert (
-        gone
-        == "odyssey-run: sweep.address: the scheduler has stopped; start it again, and repeat the command to continue"
-    )
-    assert onward.startswith(f"odyssey-run: to resume: odyssey-run -m {' '.join(SMALL)} sweep.executor=dask ")
+    assert gone == "odyssey-run: sweep.address: the scheduler is gone; start it, and the same command goes on"
+    assert onward.startswith(f"odyssey-run: to go on: odyssey-run -m {' '.join(SMALL)} sweep.executor=dask ")
     assert sweep.returncode == 2
     assert open_run(here / "runs/s").status == "FAILED"
 

@@ -58,7 +58,7 @@ def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     code, out, err = sweep(*GRID)
     assert (code, err) == (0, [])
-    assert out[0] == "all 4 runs are done; sweep.rerun=true runs them again"
+    assert out[0] == "all 4 runs are done; sweep.rerun=true makes them again"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -134,7 +134,7 @@ def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, 
         for rerun in (True, False):  # trained, and found to be done
             found, out, _ = sweep(*points, expect, f"sweep.name={name}", f"sweep.rerun={rerun}")
             assert found == code
-            assert f"{len(missed)} of 2 points miss a claim" in out
+            assert f"{len(missed)} of 2 miss what is expected" in out
         rows = rows_of(tmp_path / "runs" / name / "leaderboard.csv")
         assert [means[row["optim.lr"]] for row in rows if row["claims"] == "missed"] == missed
         assert len(rows) == 2
@@ -230,7 +230,7 @@ FAULTS = {
         "unknown key optim.momentum; optim has lr, betas, eps, weight_decay, groups (with optim=adam)",
     ],
     ("optim.lr=interval(0.1,1)",): [
-        "optim.lr: a grid needs single values, not an interval; choose sweep=random or sweep=tpe",
+        "optim.lr: an interval has no end of points; choose sweep=random or sweep=tpe",
     ],
     ("sweep=random", "optim.lr=interval(1,0.1)"): [
         "optim.lr: expected an interval with low < high, got 'optim.lr=interval(1,0.1)'",
@@ -246,7 +246,7 @@ FAULTS = {
     ("sweep.executor=dask",): ["sweep.address: expected tcp://HOST:PORT with sweep.executor=dask, and null without"],
     ("tracking.uri=a,b",): ["tracking.uri: is the same for all runs of a sweep; give one value"],
     ("run.name=x",): ["run.name: would be the same for all runs of a sweep; set sweep.name"],
-    ("resume=auto",): ["resume: a sweep always continues its unfinished runs; leave it out"],
+    ("resume=auto",): ["resume: a sweep goes on by itself, run by run; leave it out"],
     ("task=doctor",): ["task: -m sweeps over task=train, got task=doctor"],
     ("trainer.validation_size=0",): [
         "trainer.validation_size: 0 leaves no val/accuracy to compare the points of a sweep by",

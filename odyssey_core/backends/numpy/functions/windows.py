@@ -1,5 +1,7 @@
 """Windows over padded images, shared by convolution and pooling."""
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -14,6 +16,6 @@ def pad(x: np.ndarray, rows: int, columns: int, value: float = 0) -> np.ndarray:
     return np.pad(x, ((0, 0), (0, 0), (rows, rows), (columns, columns)), constant_values=value)
 
 
-def seen(size: tuple[int, int], stride: int, k: int, m: int) -> tuple:
+def seen(size: tuple[int, int], stride: int, k: int, m: int) -> tuple[Any, ...]:
     """The index of what place (k, m) of each window sees, for ``size`` windows in height and width."""
     return (..., *(slice(at, at + (n - 1) * stride + 1, stride) for at, n in zip((k, m), size, strict=True)))
