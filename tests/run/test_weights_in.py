@@ -7,7 +7,7 @@ from quick import QUICK
 
 from odyssey_characters.digits import digits
 from odyssey_core.checkpoint import load_weights
-from odyssey_core.data import DATASETS, Dataset, Images
+from odyssey_core.data import DATASETS, Dataset, Images, pixel_options
 from odyssey_run import cli
 
 
@@ -34,9 +34,10 @@ def test_a_new_head_is_drawn_for_other_classes_and_said(tmp_path, capsys, monkey
     assert made["fc3_weights"].shape == (6, 84) and np.abs(made["fc3_weights"]).max() > 0
 
 
-def of_six(mean: float = 0.0, std: float = 1.0, augment: None = None) -> Dataset:
+@pixel_options
+def of_six() -> Dataset:
     """The digits without the classes from the seventh on."""
-    data = digits(mean, std)
+    data = digits()
     parts = [Images(p.pixels[p.labels < 6], p.labels[p.labels < 6]) for p in (data.train, data.test)]
     return replace(data, train=parts[0], test=parts[1], class_names=data.class_names[:6])
 
