@@ -21,7 +21,7 @@ from odyssey_core.machine import installed_version
 from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line
-from odyssey_run.config.binding import Faults
+from odyssey_run.config.binding import Faults, bind, defaults
 from odyssey_run.config.command_line import CommandLine
 from odyssey_run.config.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
 from odyssey_run.config.masking import masked
@@ -298,7 +298,6 @@ def check_config(config: dict[str, Any], line: CommandLine, typed: tuple[str, ..
 
 def _faults_of_places(values: dict[str, Any]) -> list[str]:
     """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
-    from odyssey_run.config.binding import bind
     from odyssey_run.config.combinations import RECORDING
     from odyssey_run.config.schema import FolderConfig, TrackingConfig
     from odyssey_run.runs.recorder import place_faults
@@ -393,8 +392,6 @@ def _of_signature(group: str, name: str, files: ConfigFiles) -> str:
     """The options of what a plug-in registered, as a file would list them."""
     if not files.plugins or group not in command_line.GROUPS or name not in command_line.registry_of(group).added:
         return ""
-    from odyssey_run.config.binding import defaults
-
     registry = command_line.registry_of(group)
     return str(yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False))
 
