@@ -88,7 +88,8 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     runs = [child for child in run.children() if f"children/{child.key}" in evidence.stated] or [run]
     found = [_measured(each) for each in runs]
     metrics = run.metrics
-    tags = runs[0].tags
+    with tempfile.TemporaryDirectory() as folder:
+        tags = runs[0].gather(Path(folder)).tags  # MLflow's page has a few of them
     begun = min(each.client.get_run(each.run_id).info.start_time for each in runs)
     return {
         "experiment": name,

@@ -22,6 +22,7 @@ from odyssey_run.tracking.names import Tag
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
+NO_PARAMETERS = ("backend.threads", "trainer.checkpoint_s", "trainer.log_every")  # change no result
 MOST_DIFF = 1_000_000  # characters
 
 
@@ -34,6 +35,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = "null" if value is None else str(value)
     return flat
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """What decides a run's results, as MLflow's params, without what is not set."""
+    kept = flatten({key: value for key, value in config.items() if key not in NO_RESULT})
+    unset = ("null", "[]")
+    return {key: value for key, value in kept.items() if key not in NO_PARAMETERS and value not in unset}
 
 
 def identity(config: Mapping[str, Any]) -> str:
@@ -89,6 +97,11 @@ def _repository() -> tuple[Path, str | None]:
         if commit := _git(folder, "rev-parse", "HEAD"):
             return folder, commit
     return Path.cwd(), None
+
+
+def environment() -> bytes:
+    """The machine and the packages, as a file for people."""
+    return f"{json.dumps({k.removeprefix('odyssey.'): v for k, v in environment_tags().items()}, indent=2)}\n".encode()
 
 
 @cache

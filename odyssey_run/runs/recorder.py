@@ -30,7 +30,7 @@ from odyssey_run.tracking.uploader import SharedUploader, Uploader
 if TYPE_CHECKING:
     from odyssey_run.runs.console import Screen
 
-DIFF = "uncommitted.diff"
+DIFF, ENVIRONMENT = "uncommitted.diff", "environment.json"
 CHECKPOINTS = "checkpoint*.safetensors"
 UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
 MOST_REFUSALS = 3  # told on the terminal
@@ -84,7 +84,7 @@ class RunPlan:
                 parent=self.parent,
                 name=name,
                 config=config,
-                params=provenance.flatten(config),
+                params=provenance.parameters(config),
                 tags={**provenance.tags(self.request), **own},
                 process=process,
                 store=self._named_store(path),
@@ -141,9 +141,11 @@ class RunPlan:
             )
 
     def _keep_code(self, recorder: "RunRecorder") -> None:
-        """Keeps what the code differs in from its commit, and the text of plug-ins."""
-        if not self.parent and (diff := provenance.uncommitted()):
-            recorder.write(DIFF, diff)
+        """Keeps the versions of packages, what the code differs in from its commit, and the text of plug-ins."""
+        if not self.parent:
+            recorder.write(ENVIRONMENT, provenance.environment())
+            if diff := provenance.uncommitted():
+                recorder.write(DIFF, diff)
         for plugin in self.request.plugins:
             for name, text in plugin.files.items() if plugin.is_file else ():
                 recorder.write(f"{FOLDER}/{name}", text)

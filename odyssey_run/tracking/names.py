@@ -4,6 +4,7 @@ MLflow's rules are repeated here, since importing MLflow takes two seconds.
 """
 
 import posixpath
+from collections.abc import Mapping
 from enum import StrEnum
 
 MOST = 500  # characters of an experiment's name
@@ -46,6 +47,18 @@ class Tag(StrEnum):
     DIRTY = "odyssey.git.dirty"
     NOTE = "mlflow.note.content"  # shown as a description
     PARENT = "mlflow.parentRunId"
+
+
+# Those that are in a run's journal alone: on its page in MLflow they would hide what people look for.
+KEPT_HERE = (
+    *("odyssey.python", "odyssey.machine", "odyssey.cpu", "odyssey.version.", "odyssey.plugin.", "odyssey.data."),
+    *(Tag.CONFIG_DIGEST, Tag.CODE_DIGEST, Tag.START_DIGEST, Tag.BACKEND, Tag.STEP, Tag.DIRTY),
+)
+
+
+def sent(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those of a run's tags that MLflow shows."""
+    return {name: value for name, value in tags.items() if not name.startswith(KEPT_HERE)}
 
 
 def model_fault(name: str) -> str | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.tracking import models
+from odyssey_run.tracking import models, names
 from odyssey_run.tracking.client import alone, fault_of, refuses, silent
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
 from odyssey_run.tracking.location import Store
@@ -200,7 +200,7 @@ class Sender:
 
         params = {key: value for r in records if isinstance(r, Start) for key, value in r.params.items()}
         points: dict[models.Point, str | None] = dict.fromkeys(models.points(records))
-        tags = {key: value for r in records if isinstance(r, Tags) for key, value in r.values.items()}
+        tags = {key: value for r in records if isinstance(r, Tags) for key, value in names.sent(r.values).items()}
         made = [r for r in records if isinstance(r, Model) and self._own(r)]
         for record in made:
             with suppress(Exception):  # comes again, and is told, when its files are sent
@@ -292,7 +292,7 @@ class Sender:
     def _create(self, start: Start) -> str:
         self.journal.append(Creating())
         self._look, self._tried = self._tried, True
-        tags = {**start.tags, Tag.RUN.value: start.run}
+        tags = {**names.sent(start.tags), Tag.RUN.value: start.run}
         if (above := start.parent) and (parent := self._shared.get(above) or self._find(above)):
             tags[Tag.PARENT.value] = self._shared[above] = parent
         try:

@@ -150,7 +150,7 @@ def both(*changes: Change) -> Change:
     return change
 
 
-OWN = ("config", "code", "data", "run", "weights")
+SHOWN, NOT_SHOWN = ("run", "weights"), ("config", "code", "data")  # digests on the page of a run
 OF_A_RUN: dict[str, Change] = {
     **metric("test/accuracy"),
     **metric("train/loss"),
@@ -158,17 +158,18 @@ OF_A_RUN: dict[str, Change] = {
     **parameter("optim.lr", "0.1"),
     **parameter("seed", "7"),
     **parameter("model.hidden", "[1]"),
-    **{f"the digest of {name}": c for name in OWN for c in tag(f"odyssey.{name}.sha256", "0" * 64).values()},
-    **tag("odyssey.data.name", "mnist"),
-    **tag("odyssey.data.official", "maybe"),
+    **{f"the digest of {name}": c for name in SHOWN for c in tag(f"odyssey.{name}.sha256", "0" * 64).values()},
+    **{what: c for name in NOT_SHOWN for what, c in new_tag(f"odyssey.{name}.sha256", "0" * 64).items()},
+    **new_tag("odyssey.data.name", "mnist"),
+    **new_tag("odyssey.data.official", "maybe"),
     **tag("odyssey.claims", "missed"),
-    **tag("odyssey.step", "41"),
-    "a step that is no number": tag("odyssey.step", "abc")["the tag odyssey.step"],
+    **new_tag("odyssey.step", "41"),
+    "a step that is no number": new_tag("odyssey.step", "abc")["a tag odyssey.step more"],
     **tag("odyssey.command"),
-    **tag("odyssey.cpu"),
+    **new_tag("odyssey.cpu", "x"),
     **tag("mlflow.note.content", "100 %"),
-    **tag("odyssey.backend"),
-    **tag("odyssey.version.numba", "1"),
+    **new_tag("odyssey.backend", "x"),
+    **new_tag("odyssey.version.numba", "1"),
     **new_tag("odyssey.seeds", "1"),
     **new_tag("odyssey.better", "yes"),
     **new_tag("mlflow.parentRunId", "{run}"),

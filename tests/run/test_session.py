@@ -44,6 +44,7 @@ def test_a_run_leaves_what_it_says(tmp_path, capsys):
         f"runs/{run.name}/{file}"
         for file in (
             "config.yaml",
+            "environment.json",
             "journal.jsonl",
             "lenet5_weights/lenet5.safetensors",
             "statements.json",
@@ -208,7 +209,12 @@ def test_mlflow_shows_a_run_that_was_stopped(tmp_path):
     address = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
     assert f"{address}?workflowType=machine_learning" in out
     assert run.data.params["model.name"] == "linear"
-    assert len(run.data.tags["odyssey.data.sha256"]) == 64
+    assert "trainer.max_steps" not in run.data.params  # it is null
+    shown = {name for name in run.data.tags if not name.startswith("mlflow.")}
+    assert len(shown) <= 8, shown
+    assert {"odyssey.command", "odyssey.run.sha256"} <= shown
+    environment = only_run(tmp_path) / "environment.json"
+    assert {"python", "cpu", "version.numba"} <= json.loads(environment.read_text()).keys()
     local = records(only_run(tmp_path))
     expected = [(m["step"], m["values"]["train/loss"]) for m in local["metrics"] if "train/loss" in m["values"]]
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == expected

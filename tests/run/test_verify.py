@@ -7,6 +7,7 @@ import pytest
 from stored import RUN, artifact, command, copied, restate, runs, sql
 
 from odyssey_run import cli
+from odyssey_run.runs.recorded import open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -174,9 +175,9 @@ def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
 def test_a_run_that_a_time_budget_ended_is_replayed_to_its_last_step(tmp_path):
     command(tmp_path, *RUN, "trainer.epochs=100000", "trainer.time_budget_s=0.3")
     _, (run,) = runs(tmp_path)
-    assert f"{int(run.data.tags['odyssey.step']):,} steps" in command(
-        tmp_path, "task=verify", f"run_id={run.info.run_id}"
-    )
+    (folder,) = (tmp_path / "runs").iterdir()
+    steps = int(open_run(folder).tags["odyssey.step"])
+    assert f"{steps:,} steps" in command(tmp_path, "task=verify", f"run_id={run.info.run_id}")
 
 
 def test_mistakes(tmp_path, mistake):

@@ -15,7 +15,7 @@ from odyssey_run.runs import statements
 from odyssey_run.runs.statements import CONFIG, FILE
 from odyssey_run.tracking.client import every_run, fault_of
 from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
-from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.names import KEPT_HERE, Tag
 from odyssey_run.tracking.records import (
     Artifact,
     Created,
@@ -39,6 +39,7 @@ NOT_ENDED = (
     "odyssey-run task=doctor ends one whose process died"
 )
 MISSING = object()
+_NOT_SENT = tuple(f"tags/{name}" for name in KEPT_HERE)
 # Given a run's key and its list: the digests of the runs below it, what is shown elsewhere, and what is wrong there.
 Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], list[str]]]
 
@@ -246,7 +247,8 @@ def _evidence(folder: Path, look: Look) -> Evidence:
         wrong.append(f"files/{statements.REPORT}: does not show the digest of {FILE}")
     wrong += differences(stated, made, "its journal and files say")
     if shown:
-        wrong += differences({k: v for k, v in stated.items() if _is_shown(k, v)}, shown, "MLflow shows")
+        own = {k: v for k, v in stated.items() if _is_shown(k, v) and (k in shown or not k.startswith(_NOT_SENT))}
+        wrong += differences(own, shown, "MLflow shows")
     return Evidence(folder, records, stated, stated_digest(stated), tuple(dict.fromkeys(wrong)))
 
 

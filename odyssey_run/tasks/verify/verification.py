@@ -221,7 +221,7 @@ def _above(run: InMLflow | InFolder, evidence: Evidence, below: Sequence[Verdict
 
 def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is stated of the configuration, and what it says."""
-    found = {f"params/{key}": value[:MAX_PARAM] for key, value in provenance.flatten(config).items()}
+    found = {f"params/{key}": value[:MAX_PARAM] for key, value in provenance.parameters(config).items()}
     found[f"tags/{Tag.CONFIG_DIGEST}"] = provenance.identity(config)
     return {n: v for n, v in evidence.stated.items() if n.startswith("params/") or n in found}, found
 
