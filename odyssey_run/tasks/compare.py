@@ -64,6 +64,8 @@ def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]"
     from odyssey_run.tracking.journal import FILE_NAME
 
     faults: list[str] = []
+    if isinstance(named, str) and named.startswith("[") and named.endswith("]"):  # Hydra reads no = in a list
+        named = [name.strip() for name in named[1:-1].split(",")]
     names = [named] if isinstance(named, str) else named
     if isinstance(named, str) and _FILTER.search(named) and not recorded.locate(named):
         names = _search(request, named)

@@ -97,7 +97,7 @@ def test_runs_are_found_by_mlflow_id_and_by_a_filter(compare, place):
         ("metrics.x > 7", ["runs: no run in sqlite:///"]),
         ("7", ["runs: no run '7' in runs/"]),
         ("{a: 1}", ["runs: no run '{a: 1}' in runs/"]),
-        ("[short,[long]]", ["runs: no run '[short,[long]]' in runs/"]),
+        ("[short,a=b]", ["runs: no run 'a=b' in runs/"]),
     ],
 )
 def test_a_mistake_is_a_line_and_exit_code_2(compare, runs, lines):
