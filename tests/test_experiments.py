@@ -100,7 +100,8 @@ expect: {test/accuracy: "> 0.05", test/loss: "< 0"}
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A project of one experiment, in a folder of its own."""
-    shutil.copytree(record.CONF.parent, tmp_path / "conf", ignore=shutil.ignore_patterns("lenet5*_*.yaml"))
+    shutil.copytree(record.CONF.parent, tmp_path / "conf", ignore=shutil.ignore_patterns("experiment"))
+    (tmp_path / "conf" / "experiment").mkdir()
     (tmp_path / "conf" / "experiment" / "tiny.yaml").write_text(TINY)
     (tmp_path / "experiments" / "tiny").mkdir(parents=True)
     (tmp_path / "experiments" / "tiny" / "README.md").write_text("a\n<!-- measured -->\nold\n<!-- /measured -->\nz\n")
