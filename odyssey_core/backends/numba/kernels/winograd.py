@@ -31,6 +31,7 @@ from odyssey_core.backends.numba.kernels.winograd_tile import (
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded
 from odyssey_core.backends.numba.register_tile import (
+    tile_expect,
     tile_gather,
     tile_outer,
     tile_patch,
@@ -74,9 +75,15 @@ def _multiply_adds(d) -> int:
 
 
 @register_jitable
-def _corner(tile, wide):
-    """The first row and column of a tile's output, where ``wide`` tiles stand in a row."""
-    return tile // wide * STEP, tile % wide * STEP
+def _corner(tile, across):
+    """The first row and column of a tile's output, where ``across`` tiles stand in a row."""
+    return tile // across * STEP, tile % across * STEP
+
+
+@register_jitable
+def _following(i, j, wide):
+    """The corner of the next tile of an output ``wide`` pixels wide: a division for each took a tenth of the time."""
+    return (i, j + STEP) if j + STEP < wide else (i + STEP, 0)
 
 
 @instruction(reads="x weight bias? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
@@ -97,12 +104,12 @@ def winograd(
     plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
     for part in range(parts):
         first, end = part * tiles // parts, (part + 1) * tiles // parts
-        line = (end - first) * LANES
+        (row, column), line = _corner(first, across), (end - first) * LANES
         for c in range(channels):
-            for t in range(first, end):
-                i, j = _corner(t, across)
+            i, j = row, column
+            for t in range(0, line, LANES):
                 at = x + ((c * height + i - pad_height) * width + j - pad_width) * LANES
-                to = v + c * line + (t - first) * LANES
+                to = v + c * line + t
                 top, bottom = max(0, pad_height - i), min(PATCH, height + pad_height - i)
                 left, right = max(0, pad_width - j), min(PATCH, width + pad_width - j)
                 for lane in range(0, LANES, lanes):
@@ -110,6 +117,7 @@ def winograd(
                         PATCH, PATCH, lanes, memory, at + lane, width * LANES, LANES, top, bottom, left, right
                     )
                     tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
+                i, j = _following(i, j, wide)
         for p in range(POSITIONS):
             for t0 in range(0, line, columns * LANES):
                 t = min(t0, line - columns * LANES)
@@ -123,10 +131,10 @@ def winograd(
                         q += LANES
                     tile_store(acc, memory, m + p * plane_m + o * line + t, line, LANES, no_floor)
         for o in range(out):
-            for t in range(first, end):
-                i, j = _corner(t, across)
+            i, j = row, column
+            for product in range(m + o * line, m + (o + 1) * line, LANES):
                 at = ((o * high + i) * wide + j) * LANES
-                product = m + o * line + (t - first) * LANES
+                tile_expect(STEP, STEP, memory, y + at + high * wide * LANES, wide * LANES, LANES)  # the next channel's
                 for lane in range(at, at + LANES, lanes):
                     positions = tile_patch(
                         PATCH, PATCH, lanes, memory, product + lane - at, PATCH * plane_m, plane_m, 0, PATCH, 0, PATCH
@@ -136,6 +144,7 @@ def winograd(
                         tile_store_where(pixels, memory, y + lane, wide * LANES, LANES, gate + lane, high - i, wide - j)
                     else:
                         tile_store(pixels, memory, y + lane, wide * LANES, LANES, low, high - i, wide - j)
+                i, j = _following(i, j, wide)
 
 
 def _weight_shapes(d):
