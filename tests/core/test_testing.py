@@ -16,9 +16,13 @@ from odyssey_core.testing import check_dataset, check_model, check_op, check_opt
 
 SHAPES = {"lenet5": (1, 16, 16), "lenet5_1998": (1, 28, 28)}
 NEEDED = {"layers": {"layers": ["conv 4 3 padding 1", "batch_norm", "relu", "max_pool 2", "flatten", "linear classes"]}}
+# Whose steps are held to PyTorch's: behind many batch norms of few images differences say little, and take minutes.
+BESIDE_PYTORCH = {
+    "airbench", "alexnet", "googlenet", "mobilenet_v1", "resnet18", "resnet32", "resnet44", "resnet56", "vgg16",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in BESIDE_PYTORCH])
 def test_models(name):
     check_model(
         lambda shape, classes: MODELS[name](shape, classes, **NEEDED.get(name, {})), SHAPES.get(name, (2, 8, 6))
