@@ -117,7 +117,7 @@ def other() -> Trained:
 
 
 class _Residual(Module):
-    """Two batch norms, one behind the other, groups, a shortcut, and every activation."""
+    """Moved images, two batch norms, one behind the other, groups, a shortcut, and every activation."""
 
     def __init__(self):
         self.first, self.one = Conv2d(2, 4, 3, padding=1, bias=False), BatchNorm2d(4)
@@ -125,7 +125,7 @@ class _Residual(Module):
         self.fc = Linear(4 * (1 + len(ACTIVATIONS)), 5)
 
     def forward(self, x):
-        h = ops.relu(self.one(self.first(x)))
+        h = ops.relu(self.one(self.first(ops.shift2d(x, 1, -1, mirror=True))))
         h = self.two(self.second(h)) + h
         h = ops.concat(h * h, *(activation(h) for activation in ACTIVATIONS))
         h = ops.avg_pool2d(ops.max_pool2d(h, 3, 1, 1), 2, 2, 1)

@@ -148,6 +148,13 @@ def _norms_added(n):
     return Graph(classify(y), parameters, {"x": x, "z": z}, [y], buffers)
 
 
+def _moved(n):
+    """Views of images, which have no gradient, in both directions and mirrored."""
+    x, w = ops.images((n, 2, 4, 5)), ops.parameter("w", (3, 2, 2, 3))
+    views = ops.shift2d(x, 1, -2) + ops.shift2d(x, -3, 4, mirror=True)
+    return Graph(classify(ops.conv2d(views, w)), {"w": w}, outputs=[views])
+
+
 def _shared(n):
     x, w, b = ops.input_("x", (n, 5)), ops.parameter("w", (5, 5)), ops.parameter("b", (5,))
     h = x
@@ -234,6 +241,7 @@ CASES = {
     "relu not fusable": _relu_not_fusable,
     "residual": _residual,
     "norms added": _norms_added,
+    "moved": _moved,
     "shared weight": _shared,
     "two losses": _two_losses,
     "two shapes of one value": _reshaped_twice,

@@ -7,13 +7,13 @@ from harness import FixedTiles, numba_backend
 from odyssey_core import ops
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.kernels import winograd
-from odyssey_core.backends.numba.kernels.winograd_tile import (
+from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.winograd_tile import (
     SCALES,
     winograd_input,
     winograd_output,
     winograd_taps,
 )
-from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.testing.graph import Graph, classify, reference, run
 
 # Of the result's rms, the largest error. Lavin and Gray report about 2e-5 for sums of 256 channels; values drawn from a

@@ -5,8 +5,8 @@ import pytest
 from harness import numba_backend
 
 from odyssey_core import ops
-from odyssey_core.backends.numba.kernels.winograd_tile import winograd_adjoint, winograd_gradient, winograd_input
 from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.winograd_tile import winograd_adjoint, winograd_gradient, winograd_input
 from odyssey_core.testing.graph import Graph, classify, reference, run
 
 # Of the rms of the gradient: the largest error, and the rms of the errors. Breadth over four layer shapes reached 3e-5

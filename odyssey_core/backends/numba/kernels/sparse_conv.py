@@ -24,7 +24,6 @@ from odyssey_core.backends.numba.kernels.channels_last import (
     kernel_last,
     whole,
 )
-from odyssey_core.backends.numba.kernels.winograd_tile import takes
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.memory import (
     load,
@@ -38,6 +37,7 @@ from odyssey_core.backends.numba.operands import Operand, Stage, padded, share
 from odyssey_core.backends.numba.register_tile import add_scaled, tile_add, tile_scaled, tile_zero
 from odyssey_core.backends.numba.traced import HALF, LANES
 from odyssey_core.backends.numba.vector import insert, splat, where, words
+from odyssey_core.backends.numba.winograd_tile import takes
 from odyssey_core.ops.affine import GRAD_BIAS
 from odyssey_core.ops.conv import GRAD_INPUT, GRAD_WEIGHT
 from odyssey_core.ops.pool import MAX_POOL2D_GRAD

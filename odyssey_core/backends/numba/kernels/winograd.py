@@ -16,18 +16,6 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
-from odyssey_core.backends.numba.kernels.winograd_tile import (
-    KERNEL,
-    PATCH,
-    POSITIONS,
-    STEP,
-    TAPS,
-    takes,
-    tiles_of,
-    winograd_input,
-    winograd_output,
-    winograd_taps,
-)
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded
 from odyssey_core.backends.numba.register_tile import (
@@ -42,6 +30,18 @@ from odyssey_core.backends.numba.register_tile import (
 )
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
+from odyssey_core.backends.numba.winograd_tile import (
+    KERNEL,
+    PATCH,
+    POSITIONS,
+    STEP,
+    TAPS,
+    takes,
+    tiles_of,
+    winograd_input,
+    winograd_output,
+    winograd_taps,
+)
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)

@@ -11,7 +11,12 @@ from odyssey_core.backends.numba.instruction import Fixed, Index, Repeated, inst
 from odyssey_core.backends.numba.kernels.conv import transpose_weight
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.kernels.weight_slices import exchanged, is_large, parts
-from odyssey_core.backends.numba.kernels.winograd_tile import (
+from odyssey_core.backends.numba.lower import Lowering, lowers
+from odyssey_core.backends.numba.operands import Operand, Stage, padded
+from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_patch, tile_store, tile_zero
+from odyssey_core.backends.numba.traced import LANES
+from odyssey_core.backends.numba.vector import splat
+from odyssey_core.backends.numba.winograd_tile import (
     PATCH,
     POSITIONS,
     STEP,
@@ -19,11 +24,6 @@ from odyssey_core.backends.numba.kernels.winograd_tile import (
     winograd_gradient,
     winograd_input,
 )
-from odyssey_core.backends.numba.lower import Lowering, lowers
-from odyssey_core.backends.numba.operands import Operand, Stage, padded
-from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_patch, tile_store, tile_zero
-from odyssey_core.backends.numba.traced import LANES
-from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
 
 NO_FLOOR = np.float32(-np.inf)

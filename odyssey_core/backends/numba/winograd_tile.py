@@ -88,7 +88,7 @@ def _gradients(u):
 
 def _both_ways(transform, grid):
     """The transform of every column, then of every row."""
-    columns = [transform([row[j] for row in grid]) for j in range(len(grid[0]))]
+    columns = [transform([line[j] for line in grid]) for j in range(len(grid[0]))]
     return [transform([column[i] for column in columns]) for i in range(len(columns[0]))]
 
 
