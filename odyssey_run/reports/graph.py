@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
-from odyssey_core.ops.leaves import IMAGES
+from odyssey_core.ops.leaves import IMAGES, PARAMETER
 from odyssey_run.reports import style
 
 TOP, ROW, HEIGHT = 0.5, 0.47, 0.33  # inches: of the first box's middle, from one to the next, and of a box
@@ -225,8 +225,8 @@ def _draw(axes: Axes, box: Box) -> None:
 
 
 def _weights(node: Any) -> list[Any]:
-    """What a node is given beside values of the images, with more than one axis."""
-    return [x for x in node.inputs if not x.batched and len(x.shape) > 1]
+    """Its parameters that have more than one axis."""
+    return [x for x in node.inputs if x.op is PARAMETER and len(x.shape) > 1]
 
 
 def _colour(box: Box) -> str:

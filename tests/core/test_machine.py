@@ -3,7 +3,7 @@
 import pytest
 
 from odyssey_core import ops
-from odyssey_core.backends.numba import NumbaBackend, program
+from odyssey_core.backends.numba import NumbaBackend, layout
 from odyssey_core.errors import ConfigError
 from odyssey_core.machine import usable_cores, usable_memory
 
@@ -109,7 +109,7 @@ def test_a_step_larger_than_memory_is_refused_with_the_batch_that_fits(monkeypat
     backend = NumbaBackend(threads=1)
     needed = {batch: sum(backend.memory([losses(batch)], held).values()) for batch in (160, 176, 400)}
     assert needed[160] < needed[176] < needed[400]
-    monkeypatch.setattr(program, "usable_memory", lambda: needed[176] - 1)
+    monkeypatch.setattr(layout, "usable_memory", lambda: needed[176] - 1)
     with pytest.raises(ConfigError, match=r"a step of 400 images takes 0\.0 GiB .*; trainer\.batch_size=160 fits"):
         backend.compile([losses(400)], held)
     assert backend.memory([losses(160)], held)
