@@ -6,6 +6,7 @@ A hook of MkDocs: https://www.mkdocs.org/user-guide/configuration/#hooks
 import inspect
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -18,9 +19,12 @@ from griffe import Docstring, DocstringSectionParameters
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from odyssey_core import ops
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.options import pixel_options
 from odyssey_core.fitting import describe
+from odyssey_core.flops import flops
+from odyssey_core.models import MODELS
 from odyssey_run.cli import HELP
 from odyssey_run.config.binding import parameters
 from odyssey_run.config.registries import TASKS
@@ -63,8 +67,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Puts the command's own help where a page says so."""
-    return markdown.replace("<!-- help -->", f"```text\n{HELP}```")
+    """Puts the command's own help, and the table of networks, where a page says so."""
+    for mark, made in (("help", lambda: f"```text\n{HELP}```"), ("nets", lambda: "\n".join(nets()))):
+        if f"<!-- {mark} -->" in markdown:
+            markdown = markdown.replace(f"<!-- {mark} -->", made())
+    return markdown
+
+
+def nets() -> Iterator[str]:
+    """The lines of the table of networks that are known by name."""
+    yield "| `model=` | parameters | million multiply-adds for one image | |\n|---|---:|---:|---|"
+    for name in MODELS:
+        if "layers" not in parameters(MODELS[name], MODELS.provided):
+            model = MODELS[name]((3, 32, 32), 10)
+            size = sum(math.prod(parameter.shape) for parameter in model.parameters().values())
+            work = flops([model(ops.images((1, 3, 32, 32)))]) / 2e6
+            first = " ".join(summary(MODELS[name]).split("\n\n")[0].split())
+            yield f"| [`{name}`](configuration.md#model{name}) | {size:,} | {work:,.1f} | {first} |"
 
 
 def experiments(root: Path) -> Iterator[str]:
