@@ -109,15 +109,25 @@ def files_in(root: str, names: Sequence[str]) -> list[Path]:
         )
     for name in names:
         if not present(folder, [name]):
+            packed = " (or without .gz)" if name.endswith(".gz") else ""
             raise DataError(
-                f"data.root: expected {folder / name} (or without .gz), which does not exist; "
-                f"{_elsewhere(folder, name) or 'add the file, correct data.root, or leave it out to download'}"
+                f"data.root: expected {folder / name}{packed}, which does not exist; "
+                f"{_elsewhere(folder, name, names) or 'add the file, correct data.root, or leave it out to download'}"
             )
     return present(folder, names)
 
 
-def _elsewhere(folder: Path, name: str) -> str:
-    """What to do about a file that lies in a folder below, as other programs keep it, or has a dot in its name."""
+def _elsewhere(folder: Path, name: str, names: Sequence[str]) -> str:
+    """What to do about a file that lies in a folder below, as other programs keep it, or is of another version."""
+    if name.endswith(".bin"):
+        if (folder / name.removesuffix(".bin")).is_file():
+            return (
+                f"{name.removesuffix('.bin')} is of the version for Python, a pickle, which is never read: get the "
+                "binary version, or leave data.root out to download it"
+            )
+        others = sorted(path.name for path in folder.glob("*.bin"))
+        if others and not present(folder, names):
+            return f"the folder has {', '.join(others)}; is it another data set?"
     bare = name.removesuffix(".gz")
     for place in (folder, *(folder / below for below in BELOW)):
         for path in sorted(place.iterdir()) if place.is_dir() else ():

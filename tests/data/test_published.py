@@ -111,6 +111,21 @@ def test_cifar10(tmp_path):
         DATASETS["cifar10"](root=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("data_batch_1", "test_batch"), "data_batch_1 is of the version for Python, a pickle, which is never read"),
+        (("train.bin", "test.bin"), r"the folder has test\.bin, train\.bin; is it another data set\?"),
+        (("data_batch_2.bin",), "add the file, correct data.root, or leave it out to download"),
+    ],
+)
+def test_files_that_are_not_cifar10s(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"expected .*/data_batch_1\.bin, which does not exist; {message}"):
+        DATASETS["cifar10"](root=str(tmp_path))
+
+
 def test_cifar100_has_coarse_labels_before_fine_ones(tmp_path):
     coarse, fine = np.array([4, 19], np.uint8), np.array([0, 99], np.uint8)
     for name in ("train.bin", "test.bin"):
