@@ -14,7 +14,7 @@ from odyssey_core.optim import SGD
 from odyssey_core.testing.graph import reference
 
 STORED = json.loads((FIXTURES / "torch_nets.json").read_text())
-LARGE = {"vgg16", "vgg16 batch_norm", "googlenet", "alexnet"}
+LARGE = {"vgg16", "vgg16 batch_norm", "googlenet", "alexnet", "resnet56"}
 BACKENDS = {"numpy": reference, "numba": numba_backend}
 CASES = [pytest.param(case, marks=pytest.mark.slow if case in LARGE else ()) for case in formulas.NET_CASES]
 
