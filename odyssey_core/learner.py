@@ -101,7 +101,7 @@ class Learner:
         losses: (batch_size,) of a training step.
 
     Raises:
-        ConfigError: a batch size below 1, or a number that the step's rule refuses.
+        ConfigError: a batch size below 1, a number that the rule refuses, a whitening layer that is not the first.
         ShapeError: images that the model cannot take.
     """
 
@@ -133,6 +133,7 @@ class Learner:
         step = training_step(model, optimizer, loss, images)
         (self.losses,), self._updates = step.outputs, step.updates
         self._trained = {update.name for update in step.updates}
+        _check_whitening(self.losses)
         self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss, tta)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([*step.nodes(), *self._inference.graph(1)])
@@ -197,7 +198,7 @@ class Learner:
         """Copies of the parameters and buffers by path, float32: convolutions (out, in / groups, kernel height, kernel
         width), linear layers (out, in).
 
-        For parameters, their averages over the steps where these are kept.
+        For parameters, their averages over the steps or their slow weights, where these are kept.
         """
         state, slots = self._train.read(), self._rule.slots()
         keys = {name: "/".join((name, *slots)) if name in self._trained else name for name in self.nodes}
@@ -287,6 +288,14 @@ class Learner:
         for name, shape in shapes.items():
             if values[name].shape != shape:
                 raise DataError(f"weights {name}: the model needs shape {shape}, got {values[name].shape}")
+
+
+def _check_whitening(losses: Tensor) -> None:
+    """Raises ConfigError for filters that would be made from the images and then see something else."""
+    for node in topological([losses]):
+        made = [x for x in node.inputs if isinstance(x.attrs.get("initial"), Whitening)]
+        if made and node.inputs[0].op is not ops.leaves.IMAGES:
+            raise ConfigError("model: a whitening layer must come first, since its filters are made from the images")
 
 
 def initial_values(nodes: Mapping[str, Tensor], seed: int) -> dict[str, np.ndarray]:

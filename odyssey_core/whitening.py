@@ -9,7 +9,7 @@ from odyssey_core.eigen import eigen
 from odyssey_core.tensor import Shape
 
 IMAGES = 5000  # whose patches are enough
-_AT_ONCE = 250
+_AT_ONCE = 2**18  # pixels
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def second_moments(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, height
     channels = pixels.shape[1]
     size = channels * height * width
     products, sums, count = np.zeros((size, size)), np.zeros(size), 0
-    for first in range(0, len(pixels), _AT_ONCE):
-        windows = np.lib.stride_tricks.sliding_window_view(pixels[first : first + _AT_ONCE], (height, width), (2, 3))
+    images = max(1, _AT_ONCE // math.prod(pixels.shape[2:]))
+    for first in range(0, len(pixels), images):
+        windows = np.lib.stride_tricks.sliding_window_view(pixels[first : first + images], (height, width), (2, 3))
         patches = windows.transpose(1, 4, 5, 0, 2, 3).reshape(size, -1).astype(np.float64)
         products += patches @ patches.T
         sums += patches.sum(axis=1)

@@ -11,9 +11,9 @@ from odyssey_core.ranges import Count
 @pixel_options
 @of_shape(lambda shape=(3, 32, 32), **_: shape)
 def noise(shape: tuple[Count, Count, Count] = (3, 32, 32), classes: Count = 10, count: Count = 1000) -> Dataset:
-    """Pixels (count, *shape) uint8 that are all random, and the same again to test with; classes in turn.
+    """Pixels (count, *shape) uint8 that are all random, and as many others to test with; classes in turn.
 
-    Nothing can be learnt from them but by heart.
+    A model can memorise the training images; there is nothing else to learn.
 
     Args:
         shape: (C, H, W) of an image.

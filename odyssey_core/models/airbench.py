@@ -3,7 +3,7 @@
 from typing import Literal
 
 from odyssey_core import ops
-from odyssey_core.errors import ShapeError
+from odyssey_core.models.sizes import require_pixels
 from odyssey_core.nn import BatchNorm2d, Conv2d, Linear, Module, WhiteningConv2d
 from odyssey_core.ranges import Count, check_ranges
 from odyssey_core.tensor import Shape, Tensor
@@ -67,8 +67,9 @@ def airbench(
 ) -> Airbench:
     """The networks of airbench93, airbench94 and airbench95, called after the per cent that they reach on CIFAR-10.
 
-    For (3, 32, 32) and 10 classes they have 569,656, 1,972,792 and 4,606,520 parameters, 288 of them in the whitening
-    layer and 640, 1,152 and 1,792 factors of batch norms frozen, and as many running statistics twice.
+    For (3, 32, 32) and 10 classes they have 569,656, 1,972,792 and 4,606,520 parameters. Those of the whitening layer,
+    288, and the factors of the batch norms, 640, 1,152 and 1,792, are frozen. Each batch norm has two running
+    statistics for each factor.
 
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024 (arXiv 2404.00498), and its code's
     airbench94.py. We depart from it in these points: float32 in place of half precision; GELU to float32's precision by
@@ -86,10 +87,7 @@ def airbench(
     """
     check_ranges(airbench, {"width": width}, "model")
     c, h, w = input_shape
-    if min(h, w) < LEAST:
-        raise ShapeError(
-            f"airbench: images must be at least {LEAST}x{LEAST} pixels, got {h}x{w}; choose model=resnet8 or model=mlp"
-        )
+    require_pixels("airbench", input_shape, LEAST, "model=resnet8 or model=mlp")
     first, times = WIDTHS[size]
     first = width or first
     last = times * first

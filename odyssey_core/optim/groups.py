@@ -18,7 +18,7 @@ class Group:
         match: a pattern of their names, in which * stands for any text: ``*.bias``.
         lr: factor of the learning rate; with 0 they stay as they were drawn, and have neither gradient nor slots.
         weight_decay: factor of the optimizer's weight decay.
-        epochs: so many they are trained for, and stay as they are after that; None for all.
+        epochs: how many of them they are trained for; their learning rate is 0 after that. None for all.
     """
 
     match: str

@@ -297,7 +297,8 @@ class StepRule:
         found: dict[str, np.ndarray] = {}
         for number, factor in enumerate([1.0, *(group.factor(epoch) for group in optimizer.groups)]):
             own = enumerate(map(float, np.array([factor * rate for rate in rates], np.float32)), first_step)
-            values = [optimizer.step_values(step, rate) | self.step_values(step, steps) for step, rate in own]
+            grouped = optimizer.of_group(number)
+            values = [grouped.step_values(step, rate) | self.step_values(step, steps) for step, rate in own]
             names = optimizer.step_values(0, 0.0) | self.step_values(0)
             found |= {_column(name, number): np.array([x[name] for x in values], np.float32) for name in names}
         return found

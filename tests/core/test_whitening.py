@@ -11,9 +11,10 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.data.dataset import Images
 from odyssey_core.eigen import eigen
+from odyssey_core.errors import ConfigError
 from odyssey_core.learner import Learner
 from odyssey_core.models import MODELS
-from odyssey_core.nn import Flatten, Linear, Sequential, WhiteningConv2d
+from odyssey_core.nn import Conv2d, Flatten, Linear, Sequential, WhiteningConv2d
 from odyssey_core.optim import SGD
 from odyssey_core.whitening import Whitening, second_moments
 
@@ -89,6 +90,13 @@ def test_a_learner_whitens_the_patches_of_its_training_images(backend):
     learner.train(data, np.arange(60, 92).reshape(2, 16), epoch=0, first_step=0)
     np.testing.assert_array_equal(learner.weights()["whiten.weight"], before)
     assert (learner.weights()["whiten.bias"] != 0).any()
+
+
+def test_a_whitening_layer_behind_another_is_refused():
+    """Its filters would be made from the images, which it does not see."""
+    layers = {"conv": Conv2d(3, 3, 3), "whiten": WhiteningConv2d(3), "flatten": Flatten(), "fc": Linear(24 * 36, 3)}
+    with pytest.raises(ConfigError, match="a whitening layer must come first"):
+        Learner(Sequential(layers), SGD(), NumpyBackend(), input_shape=(3, 9, 9), batch_size=16)
 
 
 def test_airbench_passes_images_on_at_first():

@@ -274,7 +274,7 @@ class Lowering:
             shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
             if node in self._sliced:
                 read = self._sliced[node]
-                last_use[read] = max(last_use.get(read, 0), self._level_end[levels[node]])
+                last_use[read] = max(last_use.get(read, 0), self._level_end[levels[node]] + 1)  # slices run after it
                 last_level[read] = max(last_level.get(read, 0), levels[node] + 1)
             chain = self.chain(node)
             for x in (x for each in chain for x in each.inputs if x not in chain):

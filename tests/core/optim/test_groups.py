@@ -1,6 +1,7 @@
 """Parameters that are trained in another way than the rest, frozen ones, and slow weights."""
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.initial import Uniform
 from odyssey_core.learner import Learner
 from odyssey_core.nn import Linear, Module, Sequential
-from odyssey_core.optim import OPTIMIZERS, SGD, Lookahead, Plan, StepRule
+from odyssey_core.optim import OPTIMIZERS, SGD, Lookahead, Optimizer, Plan, StepRule
 from odyssey_core.optim.schedules import Constant
 from odyssey_core.testing.graph import reference
 
@@ -58,6 +59,28 @@ def test_a_frozen_parameter_stays_and_costs_nothing(backend, groups, trained):
     np.testing.assert_array_equal(after["scale"], before["scale"])
     assert all((after[name] != before[name]).any() for name in before if name != "scale")
     assert made.weights().keys() == made.parameters.keys()
+
+
+@dataclass(frozen=True)
+class Shrinking(Optimizer):
+    """p = (1 - lr weight_decay) p - lr g, the factor worked out for each step."""
+
+    lr: float = 0.1
+    weight_decay: float = 0.5
+
+    @property
+    def rule(self):
+        return lambda p, g, *, lr, shrink: shrink * p - lr * g
+
+    def step_values(self, step, lr):
+        return {"lr": lr, "shrink": 1 - lr * self.weight_decay}
+
+
+def test_a_groups_weight_decay_reaches_what_is_worked_out_for_each_step():
+    optimizer = Shrinking(groups=[{"match": "a", "weight_decay": 0.5}, {"match": "b", "lr": 2}])
+    numbers = StepRule().numbers(optimizer, 0, [0.1])
+    shrink = sorted(float(values[0]) for name, values in numbers.items() if name.startswith("shrink"))
+    assert shrink == [pytest.approx(x, abs=1e-7) for x in (1 - 0.2 * 0.5, 1 - 0.1 * 0.5, 1 - 0.1 * 0.25)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

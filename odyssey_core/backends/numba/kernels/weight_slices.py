@@ -17,9 +17,9 @@ LARGE = 2**17
 CHANNELS = 64
 
 
-def is_large(weight: Tensor) -> bool:
-    """Whether the gradient of such a weight is summed in slices."""
-    return math.prod(weight.shape) >= LARGE
+def is_large(low: Lowering, grad: Tensor) -> bool:
+    """Whether a weight's gradient is summed in slices. One that is a part of a shared weight's gradient is not."""
+    return math.prod(grad.shape) >= LARGE and not any(grad in node.inputs for node in low.order)
 
 
 def exchanged(low: Lowering, value: Tensor, place: Place | None = None) -> Operand:

@@ -17,9 +17,12 @@ from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.backends.numba.winograd_tile import (
+    KERNEL,
     PATCH,
     POSITIONS,
     STEP,
+    TAPS,
+    tiles_of,
     winograd_adjoint,
     winograd_gradient,
     winograd_input,
@@ -127,18 +130,14 @@ def winograd_weight(memory, sums, taps, channels, pitch, lanes: Fixed):
             tile_store(winograd_gradient(positions), memory, at, 3 * pitch, pitch, splat(NO_FLOOR))
 
 
-def _tiles(height: int, width: int) -> int:
-    return math.ceil(height / STEP) * math.ceil(width / STEP)
-
-
 def takes(low: Lowering, node: Tensor, outer: Tensor) -> bool:
     """Whether tiles take fewer multiply-adds, by at least a quarter, and channels are enough to be worth transforms."""
     x, grad = node.inputs
     out, channels, *kernel = node.shape
     like = node.attrs["stride"], node.attrs["padding"], node.attrs["groups"], tuple(kernel)
-    fewer = 5 * POSITIONS * _tiles(*x.shape[2:]) <= 4 * 9 * math.prod(x.shape[2:])
+    fewer = 5 * POSITIONS * tiles_of(*x.shape[2:]) <= 4 * KERNEL * math.prod(x.shape[2:])
     dense = grad not in low.once(sparse_gradients)
-    return like == (1, (1, 1), 1, (3, 3)) and fewer and min(out, channels) >= LANES and dense
+    return like == (1, (1, 1), 1, (TAPS, TAPS)) and fewer and min(out, channels) >= LANES and dense
 
 
 def _sums(low: Lowering, x: Operand, grad: Operand, sums: Operand, out: int, stage: Stage) -> None:
@@ -178,7 +177,7 @@ def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
     low.release(place)
 
 
-@lowers("conv2d_grad_weight", when=lambda *given: takes(*given) and is_large(given[1]), sliced=0)
+@lowers("conv2d_grad_weight", when=lambda *given: takes(*given) and is_large(*given[:2]), sliced=0)
 def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
     for part in parts(low, node, outer):
         place = low.temporary(POSITIONS * part.channels * padded(part.out))
