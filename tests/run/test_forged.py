@@ -51,7 +51,7 @@ def forge(good, tmp_path, monkeypatch):
             group, _, name = key.rpartition("__")
             (config[group] if group else config)[name] = value
         identity = provenance.identity(config)
-        start |= {"name": "forged", "run": "forged", "store": None, "params": provenance.flatten(config)}
+        start |= {"name": "forged", "run": "forged", "store": None, "params": provenance.parameters(config)}
         start["tags"]["odyssey.config.sha256"] = identity
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         arrays, about = load_weights(good / WEIGHTS)

@@ -15,6 +15,7 @@ from odyssey_core.optim import OPTIMIZERS
 from odyssey_run import cli
 from odyssey_run.config.registries import TASKS
 
+LRR = "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay, groups; did you mean optim.lr?"
 ONE_FAULT = {
     ("model=lenet6",): "unknown model 'lenet6'; known: MODELS; did you mean 'lenet5'?",
     ("model=null",): "unknown model 'null'; known: MODELS",
@@ -23,10 +24,10 @@ ONE_FAULT = {
     ): "unknown data 'emnits'; known: cifar10, cifar100, digits, emnist, fashion_mnist, folder, glyphs, kmnist, "
     "kuzushiji49, mnist, noise, npz, qmnist, svhn, table, usps; did you mean 'emnist'?",
     ("model.name=lenet6",): "model.name: unknown model 'lenet6'; known: MODELS; did you mean 'lenet5'?",
-    ("optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
-    ("+optim.lrr=1",): "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?",
+    ("optim.lrr=1",): LRR,
+    ("+optim.lrr=1",): LRR,
     ("++trainer.epoch=1",): "unknown key trainer.epoch; trainer has epochs, batch_size, max_steps, log_every, "
-    "validation_size, train_size, clip_norm, ema, monitor, keep, patience, time_budget_s, "
+    "validation_size, train_size, clip_norm, ema, lookahead, tta, monitor, keep, patience, time_budget_s, "
     "checkpoint_s; did you mean trainer.epochs?",
     (
         "modle=mlp",
@@ -38,7 +39,7 @@ ONE_FAULT = {
     ("expect={test/accuracy: '> high'}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, "
     "such as \">= 0.86\", got '> high'",
     ("scheduler=cosin",): "unknown scheduler 'cosin'; known: constant, cosine, exponential, multistep, onecycle, "
-    "plateau, polynomial, step; did you mean 'cosine'?",
+    "plateau, polynomial, step, triangular; did you mean 'cosine'?",
     ("scheduler=multistep", "trainer.epochs=8"): "scheduler.milestones: must lie below the run's 8 epochs, got [5, 8]",
     ("trainer.keep=best", "trainer.validation_size=0"): "trainer.keep: needs a validation set, got "
     "trainer.validation_size 0",
@@ -69,10 +70,10 @@ ONE_FAULT = {
     ("trainer.batch_size=1.5",): "trainer.batch_size: expected an integer at least 1, got 1.5",
     ("trainer.max_steps=0",): "trainer.max_steps: expected an integer at least 1 or null, got 0",
     ("trainer.label_smoothing=0.1",): "unknown key trainer.label_smoothing; trainer has epochs, batch_size, max_steps, "
-    "log_every, validation_size, train_size, clip_norm, ema, monitor, keep, patience, time_budget_s, checkpoint_s; "
-    "did you mean loss.label_smoothing?",
+    "log_every, validation_size, train_size, clip_norm, ema, lookahead, tta, monitor, keep, patience, time_budget_s, "
+    "checkpoint_s; did you mean loss.label_smoothing?",
     ("optim.warmup=0.1", "scheduler=cosine"): "unknown key optim.warmup; optim has lr, momentum, nesterov, "
-    "weight_decay; did you mean scheduler.warmup?",
+    "weight_decay, groups; did you mean scheduler.warmup?",
     (
         "loss=crossentropy",
     ): "unknown loss 'crossentropy'; known: cross_entropy, mse, multi_margin; did you mean 'cross_entropy'?",
@@ -198,9 +199,7 @@ def test_a_value_that_cannot_be_read_names_the_override(mistake, value):
         f"cannot read {f'optim.lr={value}'!r}: close brackets and quotes; special characters need quotes: "
         "'optim.lr=\"...\"'"
     )
-    assert mistake(*QUICK, f"optim.lrr={value}") == [
-        "unknown key optim.lrr; optim has lr, momentum, nesterov, weight_decay; did you mean optim.lr?"
-    ]
+    assert mistake(*QUICK, f"optim.lrr={value}") == [LRR]
 
 
 TEXT = ("a (1).png", "a,b.png", "a=b.png", "ä.png", "[1].png", "{a}", "2026", "1.10", "true", "1e5", "scan(2)", "a:b",
@@ -308,7 +307,7 @@ WAYS = {
     ("seed=9223372036854775807", "seeds=2"): "seeds: the last of 2 seeds would be above 9223372036854775807; choose a "
     "smaller seed",
     ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift, "
-    "flip, crop, cutout, brightness, contrast; "
+    "flip, crop, border, cutout, brightness, contrast; "
     "did you mean data.augment.rotation?",
     ("model.dropout=1.5",): "model.dropout: expected a number from 0 to below 1, got 1.5",
     ("optim.lr=1e39",): "optim.lr: expected a number from 0 to 1e+38, got 1e+39",

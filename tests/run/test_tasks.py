@@ -104,7 +104,9 @@ def test_show_counts_parameters_and_work(capsys):
     assert rows["all"][0] == "44,426"
     assert "training     1.517 MFLOP an image" in out
     assert re.search(
-        r"memory       [\d.]+ MiB in a training step: parameters [\d.]+, gradients [\d.]+, scratch [\d.]+", out
+        r"memory       [\d.]+ MiB in a training step: parameters [\d.]+, sums and packed weights [\d.]+, "
+        r"gradients [\d.]+, scratch [\d.]+",
+        out,
     )
     assert "gradient_descent grads=" in out
 
