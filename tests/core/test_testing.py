@@ -18,7 +18,8 @@ SHAPES = {"lenet5": (1, 16, 16), "lenet5_1998": (1, 28, 28)}
 NEEDED = {"layers": {"layers": ["conv 4 3 padding 1", "batch_norm", "relu", "max_pool 2", "flatten", "linear classes"]}}
 # Whose steps are held to PyTorch's: behind many batch norms of few images differences say little, and take minutes.
 BESIDE_PYTORCH = {
-    "airbench", "alexnet", "googlenet", "mobilenet_v1", "resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "vgg16",
+    "airbench", "alexnet", "googlenet", "mobilenet_v1", "resnet18", "resnet20", "resnet32", "resnet44", "resnet56",
+    "vgg16",
 }  # fmt: skip
 
 
