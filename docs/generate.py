@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -30,6 +30,7 @@ from odyssey_run.config.binding import parameters
 from odyssey_run.config.registries import TASKS
 from odyssey_run.config.request import BEGIN, GROUPS, REGISTRIES
 from odyssey_run.config.schema import RunConfig, SweepConfig
+from odyssey_run.tracking import records
 
 LOG = logging.getLogger("mkdocs.hooks.generate")  # a warning ends a strict build
 CONF = Path(str(package_files("odyssey_run.conf")))
@@ -61,17 +62,25 @@ GROUP_TEXTS = {
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
     root = Path(config.config_file_path).parent
-    for name, lines in {"configuration": configuration(), "experiments": experiments(root)}.items():
+    for name, lines in {"configuration": configuration(root), "experiments": experiments(root)}.items():
         files.append(File.generated(config, f"{name}.md", content="".join(f"{line}\n" for line in lines)))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Puts the command's own help, and the table of networks, where a page says so."""
-    for mark, made in (("help", lambda: f"```text\n{HELP}```"), ("nets", lambda: "\n".join(nets()))):
+    """Puts the command's own help, the networks and the kinds of records where a page says so."""
+    for mark, made in PARTS.items():
         if f"<!-- {mark} -->" in markdown:
-            markdown = markdown.replace(f"<!-- {mark} -->", made())
+            markdown = markdown.replace(f"<!-- {mark} -->", "\n".join(made()))
     return markdown
+
+
+def kinds() -> Iterator[str]:
+    """The lines of the table of the kinds of records in a journal."""
+    yield "| `kind` | records |\n|---|---|"
+    for kind in dict.fromkeys(records.NAMES.values()):
+        made = [record.__name__ for record, name in records.NAMES.items() if name == kind]
+        yield f"| `{kind}` | {', '.join(f'[`{name}`](#{records.__name__}.{name})' for name in made)} |"
 
 
 def nets() -> Iterator[str]:
@@ -87,16 +96,25 @@ def nets() -> Iterator[str]:
 
 
 def experiments(root: Path) -> Iterator[str]:
-    """The lines of the page with every recorded result: the table of the README, then each experiment's own page."""
+    """The lines of the page with every result: the table of the README, then each experiment's own page."""
     yield "# Recorded results\n"
     overview = re.search(r"<!-- experiments -->\n(.*)<!-- /experiments -->", (root / "README.md").read_text(), re.S)
     yield re.sub(r"experiments/(\w+)/README\.md", r"#\1", overview[1])
+    recipes = [file.parent.name for file in sorted(root.glob("experiments/*/README.md")) if not recorded(file)]
+    if recipes:
+        names = ", ".join(f"[{name}](#{name})" for name in recipes)
+        yield f"These are recipes whose results are not recorded yet: {names}.\n"
     for file in sorted(root.glob("experiments/*/README.md")):
         text = re.sub(r"\.\./(\w+)/README\.md", r"#\1", file.read_text())
         yield re.sub(r"^(#+ )", r"#\1", text, flags=re.M)
 
 
-def configuration() -> Iterator[str]:
+def recorded(readme: Path) -> bool:
+    """Whether the result of an experiment was recorded beside its page."""
+    return (readme.parent / "result.json").is_file()
+
+
+def configuration(root: Path) -> Iterator[str]:
     """The lines of the page with every key."""
     yield INTRODUCTION
     yield "## Keys of no group\n"
@@ -135,7 +153,9 @@ def configuration() -> Iterator[str]:
     for file in sorted((CONF / "debug").glob("*.yaml")):
         yield f"| `debug={file.stem}` | {file.read_text().splitlines()[1].lstrip('# ')} |"
     for file in sorted((CONF / "experiment").glob("*.yaml")):
-        yield f"| `experiment={file.stem}` | a [recorded result](experiments.md#{file.stem}) |"
+        done = recorded(root / "experiments" / file.stem / "README.md")
+        what = "a recorded result" if done else "a recipe whose result is not recorded yet"
+        yield f"| `experiment={file.stem}` | [{what}](experiments.md#{file.stem}) |"
 
 
 def table(prefix: str, target: Callable[..., Any], values: Values, without: tuple[str, ...] = ()) -> Iterator[str]:
@@ -215,3 +235,8 @@ def written(file: Path) -> Values:
 
 
 OF_ALL_DATA = meanings(pixel_options)
+PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
+    "help": lambda: ["```text", HELP + "```"],
+    "nets": nets,
+    "kinds": kinds,
+}

@@ -10,6 +10,7 @@ import yaml
 from odyssey_core.models.layers import _options
 from odyssey_core.nn import LAYERS
 from odyssey_run import cli
+from odyssey_run.tracking.records import NAMES
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODELS = (DOCS / "models.md").read_text(encoding="utf-8")
@@ -80,3 +81,12 @@ def test_the_page_on_the_instruction_table_shows_a_real_one(capsys):
     assert cli.main(shlex.split(command)) == 0
     rows = re.findall(r"^    ((?: [ +]+\d+  |phase ).*)$", text, re.MULTILINE)
     assert len(rows) == 12 and set(rows) <= set(capsys.readouterr().out.splitlines())
+
+
+def test_the_page_on_the_journal_describes_every_kind_of_record():
+    text = (DOCS / "journal.md").read_text(encoding="utf-8")
+    assert "<!-- kinds -->" in text  # docs/generate.py makes it of all that there are
+    hidden = re.findall(r'"!(.*?)"', text[text.index("::: odyssey_run.tracking.records") :])
+    assert hidden
+    assert [made.__name__ for made in NAMES if any(re.search(each, made.__name__) for each in hidden)] == []
+    assert all(made.__doc__ for made in NAMES)
