@@ -1,7 +1,7 @@
 """Images and labels that a notebook gives as arrays, put into a file that ``data=npz`` reads.
 
 The file lies in the cache under the digest of what it holds: the same arrays are the same file, so a run that was made
-with them is gone on with, verified and swept like any other, and giving them again brings a file back that was deleted.
+with them is continued, verified and swept like any other, and giving them again brings a file back that was deleted.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a configuration changes of the defaults, for the first lines of a run."""
+"""What a configuration changes of the defaults, for the first lines of a run, and what an older one lacks."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -7,7 +7,10 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from odyssey_core.errors import shortened
+from odyssey_run.config.binding import parameters
 from odyssey_run.config.composition import HOUSE
+from odyssey_run.config.request import GROUPS, REGISTRIES
+from odyssey_run.config.schema import RunConfig
 
 NOT_TOLD = ("run", "task", "sweep", "resume")  # said elsewhere
 
@@ -33,6 +36,26 @@ def changed(config: Mapping[str, Any]) -> Iterator[str]:
         if name != options[key]:
             yield f"{key} {name} ({options[key]})"
         yield from _values(f"{key}.", value, _file(f"{key}/{name}"))
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the default of each key that there must be and that it lacks: a later version added it.
+
+    Args:
+        config: as an older version composed and resolved it; what it says stays as it is.
+    """
+    root = _file("config")
+    whole = {**{key: root[key] for key in parameters(RunConfig) if key in root}, **config}
+    for group, values in whole.items():
+        if not isinstance(values, Mapping):
+            continue
+        registry, name = REGISTRIES.get(group), values.get("name", "default")
+        target = registry.get(name) if registry else GROUPS.get(group)
+        options = root.get(group) or _file(f"{group}/{name}")
+        for key, parameter in parameters(target, registry.provided if registry else ()).items() if target else ():
+            if key not in values and key in options and parameter.default is parameter.empty:
+                whole[group] = {**whole[group], key: options[key]}
+    return whole
 
 
 def _values(prefix: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Files that a task is asked to write with ``out=``: nothing is replaced that this program did not make."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,17 @@ def replaceable(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         return MARK.encode() in file.read(NEAR)
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder of a file that is to be written.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 @contextmanager

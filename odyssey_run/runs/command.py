@@ -35,8 +35,8 @@ def onward(start: Start, folder: Path) -> str:
         start: the first record of its journal.
         folder: where it is.
     """
-    words, config = shlex.split(start.tags[Tag.COMMAND])[1:], start.config
-    if "sweep" in config or config["task"]["name"] != "train":
+    words, config = shlex.split(start.tags.get(Tag.COMMAND, "odyssey-run"))[1:], start.config
+    if "sweep" in config or config["task"].get("name") != "train":
         return line(words)
-    name = "auto" if config["run"]["dir"] else folder.name  # the folder is named already
+    name = "auto" if config["run"].get("dir") else folder.name  # the folder is named already
     return line([*(word for word in words if not word.lstrip("+").startswith("resume=")), override("resume", name)])

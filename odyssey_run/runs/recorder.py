@@ -261,7 +261,7 @@ class RunRecorder:
             self.screen.stop_bar()
             self.screen.trace(error)
             reason = told(error) or (str(error) if isinstance(error, OdysseyError) else repr(error))
-            with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be gone on with
+            with suppress(OSError):  # a full disk: the journal ends without an end, and the run can be continued
                 self.end(Status.KILLED if isinstance(error, KeyboardInterrupt) else Status.FAILED, reason)
 
     def _upload(self, patience: float | None = None) -> None:

@@ -27,7 +27,7 @@ CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "ch
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 _SHOWN = re.compile(MARK + rb">([0-9a-f]{64})<")
 # How a statement can be held, the strongest first.
-TRAINED, DERIVED, COMPARED, STATED = "trained again", "computed again", "compared with a digest", "only stated"
+TRAINED, DERIVED, COMPARED = "trained again", "computed again", "compared with a digest"
 HELD = (TRAINED, DERIVED, COMPARED)
 
 

@@ -31,7 +31,7 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     """
     from odyssey_core.files import write_atomic
     from odyssey_core.places import expanded
-    from odyssey_run.reports.outputs import writing
+    from odyssey_run.reports.outputs import check_writable, writing
 
     page = expanded(out)
     if page.suffix != ".html":
@@ -40,6 +40,9 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     found = list({run.key: run for run in _runs(request, runs)}.values())
     if not 2 <= len(found) <= MOST:
         raise ConfigError(f"runs: from 2 to {MOST} runs are compared, got {len(found)}{_those(found[:5])}")
+    for path in (page, picture):  # now, not after the table
+        with writing(path):
+            check_writable(path)
     from odyssey_run.reports import comparison, style  # beside Matplotlib's import
 
     print(comparison.text(found))

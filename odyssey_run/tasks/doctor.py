@@ -6,9 +6,10 @@ this machine, since it was last started, is it known that its process is gone.
 """
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,21 @@ def doctor(request: Request) -> int:
 def _end_dead(folders: set[Path]) -> None:
     """Writes the end of every run that has none and whose journal no process holds."""
     for folder in sorted(folders):
-        with passing_over():
+        with _alone(folder), passing_over():
             run = open_run(folder) if begun(folder) else None
             if run and run.status is None and _mark(folder):
                 inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
                 onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
                 print(f"{run.name}  {DIED}; marked KILLED{onward}")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Where one run is looked at: whatever is odd about it costs a line and keeps no other from being mended."""
+    try:
+        yield
+    except Exception as error:  # of whatever wrote or changed its files
+        print(f"odyssey-run: {folder}: {error!r}; it is passed over", file=sys.stderr)
 
 
 def _mark(folder: Path) -> bool:
@@ -95,7 +105,7 @@ def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tu
 
 def _beginning(folder: Path) -> Start | None:
     """The first record of a folder's journal; None where there is none that is whole."""
-    with suppress(DataError):  # of those under runs/ it was told
+    with suppress(DataError, OSError):  # of those under runs/ it was told
         return first_record(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
     return None
 
@@ -137,7 +147,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
     own: dict[str, list[Path]] = {}  # by experiment
     others: Counter[str] = Counter()
     for folder in sorted(folders):
-        with suppress(DataError):  # it was told
+        with _alone(folder), suppress(DataError):  # it was told
             run = open_run(folder) if begun(folder) else None
             recorded = run.store if run and run.unsent else None
             if recorded is None:

@@ -203,7 +203,7 @@ def follow_folder(database: Path) -> None:
                 if before != here.as_uri() and _went_along(connection, before, database):
                     _rewrite(connection, before, here.as_uri())
             connection.commit()
-        except sqlite3.DatabaseError:  # it is none of MLflow's, which MLflow will say
+        except sqlite3.DatabaseError:  # it is not a database of MLflow, and MLflow will say so
             return
 
 

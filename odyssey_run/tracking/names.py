@@ -58,7 +58,7 @@ KEPT_HERE = (
 
 def sent(tags: Mapping[str, str]) -> dict[str, str]:
     """Those of a run's tags that MLflow shows."""
-    return {name: value for name, value in tags.items() if not name.startswith(KEPT_HERE)}
+    return {str(name): value for name, value in tags.items() if not name.startswith(KEPT_HERE)}
 
 
 def model_fault(name: str) -> str | None:

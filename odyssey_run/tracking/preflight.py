@@ -17,7 +17,7 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
     Args:
         client: MLflow's.
         store: where the run would go.
-        run_id: of a run that is gone on with.
+        run_id: of a run that is continued.
 
     Raises:
         Exception: whatever MLflow raises where it does not answer.
@@ -53,7 +53,7 @@ def _is_deleted(client: Any, run_id: str) -> bool:
 
 
 def _out_of_reach(location: str, store: Store) -> str | None:
-    """Why files cannot be written to a place; a server's own disk is none of ours, whatever its path."""
+    """Why this machine cannot write files to a place, such as a path on the server's own disk."""
     parts = urlsplit(location)
     if parts.scheme in LOCAL:
         place = Path(unquote(parts.path) if parts.scheme else location).absolute()

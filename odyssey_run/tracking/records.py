@@ -16,7 +16,7 @@ from odyssey_run.tracking.names import Status
 
 MAX_PARAM = 6000  # characters of a parameter that MLflow takes
 # Groups of a configuration that every run has, and that are mappings with, if any, a name that is text.
-_GROUPS = ("model", "data", "optim", "trainer", "backend")
+_GROUPS = ("model", "data", "optim", "trainer", "backend", "run", "task")
 
 Kind = TypeVar("Kind", bound="Record")
 
@@ -51,7 +51,7 @@ class Start(Record):
     parent: str | None
     name: str
     config: dict[str, Any]
-    params: dict[str, Any]
+    params: dict[str, str]
     tags: dict[str, str]
     process: dict[str, Any]
     store: dict[str, str] | None = None
@@ -317,6 +317,8 @@ def _record(kind: object, values: dict[str, Any]) -> Record:
             raise _NoRecord(f"{name} is {str(value)[:40]!r}")
     if made is Start and (lost := [g for g in _GROUPS if not _is_group(values["config"].get(g))]):
         raise _NoRecord(f"its config has no {lost[0]}")
+    if values.get("store") is not None and (lost := sorted({"uri", "experiment"} - values["store"].keys())):
+        raise _NoRecord(f"its store has no {lost[0]}")
     if made is End:
         values["status"] = Status(values["status"])
     return made(**values)
@@ -336,4 +338,4 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_group(group: object) -> bool:
-    return isinstance(group, Mapping) and isinstance(group.get("name", ""), str)
+    return isinstance(group, Mapping) and isinstance(group.get("name"), str | None)

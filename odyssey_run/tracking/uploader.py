@@ -57,7 +57,7 @@ class Uploader:
         """Asks once, before anything is trained, whether MLflow will take the run.
 
         Args:
-            run_id: of a run that is gone on with.
+            run_id: of a run that is continued.
 
         Returns:
             Why MLflow does not answer, where it does not: the run can be sent later.

@@ -12,7 +12,7 @@ START = {
     "params": {},
     "tags": {},
     "process": {},
-    "config": {group: {} for group in ("model", "data", "optim", "trainer", "backend")},
+    "config": {group: {} for group in ("model", "data", "optim", "trainer", "backend", "run", "task")},
 }
 
 

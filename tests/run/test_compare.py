@@ -74,9 +74,9 @@ def test_runs_of_seeds_are_compared_among_themselves(compare):
     assert found["seed"] == ["0", "1"]
 
 
-def test_many_runs_are_rows_of_the_page(place):
-    runs = [open_run(place / "runs" / "short")] * 5
-    page = comparison.page(runs, next(place.glob("*.png")))
+def test_many_runs_are_rows_of_the_page(place, tmp_path):
+    (tmp_path / "curves.png").write_bytes(b"")
+    page = comparison.page([open_run(place / "runs" / "short")] * 5, tmp_path / "curves.png")
     assert "<th></th><th>status</th><th>test/accuracy</th>" in page
 
 
@@ -114,3 +114,9 @@ def test_nothing_of_somebody_elses_is_replaced(compare, place):
     assert told == "out: expected a name that ends in .html, got mine.txt"
     assert (place / "mine.html").read_text() == "mine"
     assert not (place / "mine.png").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_else(compare, place, capsys):
+    (place / "file").write_text("")
+    (told,) = compare("[short,long]", "out=file/page.html", code=2)
+    assert told.startswith("out: cannot write ")

@@ -4,18 +4,21 @@ import errno
 import json
 import random
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from journals import lines
 from stored import artifact, copied, restate, runs
 
 from odyssey_core.checkpoint import CONTENT, load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
 from odyssey_run import api, cli
-from odyssey_run.runs.recorded import open_folder
+from odyssey_run.runs.recorded import open_folder, open_run
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status
 from odyssey_run.tracking.records import End, Sent
@@ -301,6 +304,31 @@ def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     said = capsys.readouterr().err
     assert f"runs/a/{FILE_NAME}" in said
     assert "it is passed over" in said
+
+
+ODD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a parameter is a number": lambda start: start["params"].update(seed=0),
+    "no task": lambda start: start["config"].pop("task"),
+    "no run": lambda start: start["config"].pop("run"),
+    "a store without an address": lambda start: start.update(store={}),
+    "no command": lambda start: start["tags"].pop("odyssey.command"),
+    "a command that no shell reads": lambda start: start["tags"].update({"odyssey.command": "odyssey-run '"}),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_start_keeps_the_doctor_from_no_other_run(tmp_path, stopped, odd, capsys):
+    start = lines(stopped[0] / FILE_NAME)[0]
+    good = json.dumps(start)
+    ODD[odd](start)
+    for name, line in {"bad": json.dumps(start), "good": good}.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+    assert cli.main(["task=doctor", "tracking=none"]) in (0, 5)
+    said = capsys.readouterr()
+    assert open_run(tmp_path / "runs" / "good").status == "KILLED"
+    assert "Traceback" not in said.err
+    assert odd == "no command" or "runs/bad" in said.err
 
 
 @pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', "no parent"])

@@ -141,6 +141,12 @@ def test_a_flipped_byte_in_the_data(place, verify):
     assert "the data is another" in out
 
 
+def test_the_same_data_in_another_folder(place, verify):
+    folder, _ = place
+    (folder / "mnist").rename(folder / "elsewhere")
+    assert "REPRODUCED" in verify("data=mnist", f"data.root={folder}/elsewhere")
+
+
 def test_a_changed_line_of_our_code(place):
     import odyssey_core
 
@@ -150,7 +156,7 @@ def test_a_changed_line_of_our_code(place):
         source = Path(odyssey_core.__file__).parents[1] / package
         shutil.copytree(source, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(Path(odyssey_core.__file__).parents[1] / "conf", copy / "odyssey_run" / "conf")
-    path = copy / "odyssey_run" / "trainer.py"
+    path = copy / "odyssey_run" / "training" / "trainer.py"
     changed = path.read_text().replace("self.config.batch_size, self.seed, state.epoch", "self.config.batch_size, 1, 0")
     assert changed != path.read_text()
     path.write_text(changed)

@@ -75,7 +75,7 @@ class Figures:
     rows: list[RowTime] = field(default_factory=list)
 
     def counts(self, case: Case) -> list[bool]:
-        """For each round whether its threads had a core each: else it says nothing of so many."""
+        """For each round whether its threads had a core each; one where they had not measures fewer threads."""
         return [ratio >= WHOLE * case.threads for ratio in self.scaling[case]]
 
     def lines(self) -> list[Line]:

@@ -112,7 +112,7 @@ class InFolder:
         """Reads it where it lies.
 
         Raises:
-            DataError: it has not ended, or is none of this program.
+            DataError: it has not ended, or was not made by this program.
         """
         return _evidence(self.folder, lambda key, stated: (statements.ended_below(self.folder, key), {}, []))
 

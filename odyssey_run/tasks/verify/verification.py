@@ -14,6 +14,8 @@ from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_run.config import claims, plugins, sources
+from odyssey_run.config.binding import Faults
+from odyssey_run.config.changes import completed
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.config.request import Request, check
 from odyssey_run.config.schema import VerifyConfig
@@ -27,7 +29,7 @@ from odyssey_run.tasks.verify.retraining import train_again
 from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
 from odyssey_run.tracking.client import fault_of, reach
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import Status, Tag, sent
 from odyssey_run.tracking.records import MAX_PARAM
 from odyssey_run.training.build import Assembly, assemble
 from odyssey_run.training.train import CLAIMS
@@ -115,7 +117,8 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
                         yield verdict
             yield _above(run, evidence, verdicts)
         except OdysseyError as error:
-            yield Verdict(CANNOT, run.name, run.where, (str(error),))
+            lines = error.lines if isinstance(error, Faults) else (str(error),)
+            yield Verdict(CANNOT, run.name, run.where, lines)
 
 
 def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
@@ -130,15 +133,9 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
     asked = evidence.config
     if (task := asked["task"]["name"]) != "train":
         raise DataError(f"it is a run of task={task}; verify the run that trained")
-    own = plugins.recorded(evidence.tags)
-    if missing := plugins.missing(own, request.plugins):
-        raise DataError("; ".join(missing))
-    again = _same(request, asked)
+    again = _again(request, evidence, asked)
     notes = _environment(evidence)
-    code = sources.digest(again.plugins)
-    if evidence.tags.get(Tag.CODE_DIGEST) != code:
-        line = "; ".join(plugins.unlike(own, again.plugins))
-        line = line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
+    if line := _other_code(evidence, again.plugins):
         if not config.any_code:
             raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
         notes.append(line)
@@ -153,12 +150,38 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
     if wrong := differences(stated, found, "computed again"):
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
     compared = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
-    if evidence.tags.get(Tag.CODE_DIGEST) == code:
+    if not line:
         compared |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
     wrong, lines, trained = train_again(again, assembly, evidence, config.steps)
     if wrong:
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
     return replace(verdict, lines=(*lines, *notes), **_held(evidence, compared | trained))
+
+
+def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Request:
+    """What trains the run again.
+
+    Raises:
+        DataError: a plug-in is missing.
+        Faults: the configuration is not one of this program's: why, and what it cannot read.
+    """
+    if missing := plugins.missing(plugins.recorded(evidence.tags), request.plugins):
+        raise DataError("; ".join(missing))
+    try:
+        return _same(request, completed(config))
+    except Faults as faults:
+        line = _other_code(evidence, tuple(plugin for plugin in request.plugins if plugin.is_file))
+        found = (fault.partition("; ")[0] for fault in faults.lines)  # a run that has ended cannot be set otherwise
+        raise Faults([*filter(None, [line]), "this version cannot read the run's configuration", *found]) from None
+
+
+def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
+    """In what the code or the plug-ins are not those of the run; empty where they are."""
+    code = sources.digest(now)
+    if evidence.tags.get(Tag.CODE_DIGEST) == code:
+        return ""
+    line = "; ".join(plugins.unlike(plugins.recorded(evidence.tags), now))
+    return line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
 
 
 def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
@@ -266,7 +289,7 @@ def _same(request: Request, config: dict[str, Any]) -> Request:
     """The run's own request, but for where its data lies and how many threads train it.
 
     Raises:
-        ConfigError: the configuration is not one of this program's any more.
+        Faults: the configuration is not one of this program's any more.
     """
     config = {group: dict(value) if isinstance(value, dict) else value for group, value in config.items()}
     threads, root = request.config["backend"].get("threads"), request.config["data"].get("root")
@@ -311,8 +334,7 @@ def _record(run: InMLflow, request: Request, verdicts: Sequence[Verdict]) -> Non
         Tag.VERIFIED: verdicts[-1].word,
         **provenance.tags(request),
     }
-    plain = {str(name): value for name, value in tags.items()}
-    made = run.client.create_run(run.experiment, tags=plain, run_name=f"verify {run.name}")
+    made = run.client.create_run(run.experiment, tags=sent(tags), run_name=f"verify {run.name}")
     for verdict in verdicts:
         run.client.set_tag(verdict.where, Tag.VERIFIED.value, verdict.word)
     run.client.set_terminated(made.info.run_id)
