@@ -105,14 +105,19 @@ def environment() -> bytes:
 
 
 @cache
-def environment_tags() -> dict[str, str]:
-    """The machine and the packages, as MLflow tags."""
+def machine_tags() -> dict[str, str]:
+    """The machine, as tags that every run has."""
     return {
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
         "odyssey.cpu": _cpu(),
-        **{f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))},
     }
+
+
+def environment_tags() -> dict[str, str]:
+    """The machine and the packages, as MLflow tags."""
+    versions = {f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))}
+    return machine_tags() | versions
 
 
 def _cpu() -> str:

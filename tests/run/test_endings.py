@@ -274,7 +274,7 @@ def test_nothing_is_sent_to_a_store_that_the_command_does_not_name(tmp_path):
         foreign.parent.mkdir(parents=True)
         assert run(tmp_path, *SHORT, "run.dir=made", "tracking=none")[0] == 0
         journal = (tmp_path / "made/journal.jsonl").read_text()
-        there = f'"store":{{"uri":"{address}","experiment":"digits","artifact_location":null}}'
+        there = f'"store":{{"uri":"{address}","experiment":"digits"}}'
         (tmp_path / "made").rename(foreign)
         (foreign / "journal.jsonl").write_text(journal.replace('"store":null', there, 1))
         for arguments in ((), ("tracking=none",)):

@@ -213,6 +213,9 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     weights = evidence.stated.get(f"files/{recorded.weights_file(config['model']['name']).as_posix()}")
     kept = [name for name in evidence.stated if name.startswith("models/") and name.endswith(".safetensors")]
     found |= dict.fromkeys(kept, weights)
+    # Which machine it was is only stated, but it must be.
+    machine = {f"tags/{name}": value for name, value in provenance.machine_tags().items()}
+    found |= {name: value for name, value in machine.items() if name not in evidence.stated}
     prefixes = ("tags/odyssey.data.", *CLAIMED)
     own |= {n: v for n, v in evidence.stated.items() if n in found or n.startswith(prefixes)}
     return own, found
