@@ -38,8 +38,8 @@ def _shown(outputs, kind: str) -> list[str]:
 def test_the_cells_train_plot_and_predict(notebook):
     _, outputs = notebook
     training, history, prediction, shapes, early = outputs[1:6]
-    table = re.findall(r"^ +(\d)/3 ", _printed(training), re.MULTILINE)
-    assert table == ["1", "2", "3"]
+    table = re.findall(r"^ +(\d)/6 ", _printed(training), re.MULTILINE)
+    assert table == list("123456")
     assert len(_printed(training).splitlines()) < 40
     (page,) = _shown(training, "text/html")
     assert "FINISHED" in page
