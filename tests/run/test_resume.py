@@ -86,5 +86,7 @@ def test_kill_9_at_any_moment(tmp_path, whole, moment):
     assert sent == history
     assert recorded.info.status == "FINISHED"
     left = {path.name for path in run.iterdir()} - {"uncommitted.diff"}
-    assert left == {"config.yaml", "journal.jsonl", "lenet5_weights", "model", "statements.json", "train.log"}
+    assert left == {
+        "config.yaml", "environment.json", "journal.jsonl", "lenet5_weights", "model", "statements.json", "train.log",
+    }  # fmt: skip
     assert not list(stray_files(place))

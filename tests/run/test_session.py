@@ -219,7 +219,10 @@ def test_mlflow_shows_a_run_that_was_stopped(tmp_path):
     expected = [(m["step"], m["values"]["train/loss"]) for m in local["metrics"] if "train/loss" in m["values"]]
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")] == expected
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    left = {"config.yaml", "journal.jsonl", "train.log", "statements.json", "linear_weights", "checkpoint.safetensors"}
+    left = {
+        "config.yaml", "environment.json", "journal.jsonl", "train.log", "statements.json", "linear_weights",
+        "checkpoint.safetensors",
+    }  # fmt: skip
     assert artifacts - {"uncommitted.diff"} == left
     weights = [a.path for a in client.list_artifacts(run.info.run_id, "linear_weights")]
     assert weights == ["linear_weights/linear.safetensors"]
