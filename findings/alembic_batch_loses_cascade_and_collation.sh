@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Alembic's batch mode changes a SQLite table by making a new one like it. What the new one has is read by SQLAlchemy,
-# which sees neither a column's collation nor the ON DELETE and ON UPDATE of a key that is written beside its column. The
-# second is what Alembic writes itself, with op.add_column(..., inline_references=True), the one way in which SQLite adds
-# such a column without making a new table. A migration that only drops a column of notes so lets ADA in beside Ada and
-# takes the cascade off a foreign key, without a warning, as there is one where a CHECK is left out.
+# which sees neither a column's collation nor the ON DELETE and ON UPDATE of a key that is written beside its column.
+# The second is what Alembic writes itself, with op.add_column(..., inline_references=True), the one way in which SQLite
+# adds such a column without making a new table. A migration that only drops a column of notes so lets ADA in beside Ada
+# and takes the cascade off a foreign key, without a warning, as there is one where a CHECK is left out.
 #
 # Seen with alembic 1.20.1, SQLAlchemy 2.1.9 and Python 3.11. The script fails where that is no longer so.
 set -euo pipefail

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from distributed import Client, __version__
 
-
 ROWS = [{"width": 1, "height": 20}, {"width": 3, "height": 10}]
 
 

@@ -2,8 +2,8 @@
 # One pooch.Unzip() or pooch.Untar() that serves two archives unpacks both into the folder of the first, because the
 # first call stores the folder in the object. Where both hold a file of the same name, as train.zip and test.zip with a
 # labels.csv do, the second overwrites the first, on disk and for good: a later program that makes a processor for each
-# archive, and whose archives are verified by their SHA-256, is given the labels of the test for training. pooch does not
-# unpack an archive again where files of those names are there.
+# archive, and whose archives are verified by their SHA-256, is given the labels of the test for training. pooch does
+# not unpack an archive again where files of those names are there.
 #
 # Seen with pooch 1.9.0 and Python 3.11. The script fails where that is no longer so.
 set -euo pipefail
