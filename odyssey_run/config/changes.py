@@ -1,6 +1,6 @@
 """What a configuration changes of the defaults, for the first lines of a run, and what an older one lacks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from odyssey_core.errors import shortened
 from odyssey_run.config.binding import parameters
+from odyssey_run.config.command_line import EMPTY_GROUPS
 from odyssey_run.config.composition import HOUSE
 from odyssey_run.config.request import GROUPS, REGISTRIES
 from odyssey_run.config.schema import RunConfig
@@ -15,15 +16,22 @@ from odyssey_run.config.schema import RunConfig
 NOT_TOLD = ("run", "task", "sweep", "resume")  # said elsewhere
 
 
-def changed(config: Mapping[str, Any]) -> Iterator[str]:
+def changed(config: Mapping[str, Any], typed: Iterable[str]) -> Iterator[str]:
     """Each value that is not the default, with the default behind it: ``optim.lr 0.1 (0.01)``.
 
     The defaults of an option, such as ``optim=adam``, are those of the file of that name; what a plug-in registered has
-    none, and its name alone is told.
+    none, and its name alone is told. Where an experiment is chosen, its own values are no changes: its name is told,
+    and what was typed beside it.
 
     Args:
         config: composed and resolved.
+        typed: the command line that led to it.
     """
+    given = dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text and not text.startswith("-"))
+    if any(given.get(group, "null") != "null" for group in EMPTY_GROUPS):
+        told = [key for key in given if key.partition(".")[0] not in NOT_TOLD]
+        yield from (f"{key} {shortened(given[key])}" for key in sorted(told, key=lambda key: key not in EMPTY_GROUPS))
+        return
     root = _file("config")
     options = {group: name for each in root["defaults"] if isinstance(each, dict) for group, name in each.items()}
     for key, value in config.items():

@@ -1,6 +1,7 @@
 """What a person sees of a run: a progress bar and a table on a terminal, plain lines elsewhere and in train.log."""
 
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -60,12 +61,27 @@ class Screen(Listener):
         self.console.print(Text(masked(text), style or ""), soft_wrap=True)
 
     def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
-        """One line of a summary: a name, what it is, and something aside."""
+        """One line of a summary: a name, what it is, and something aside. A terminal that is narrower gets several,
+        which begin below each other; a word, such as an address, stays whole.
+        """
         text = masked(text)
         if log:
             self.log(f"{name:<9}{text}{'  ' + note if note else ''}")
-        line = Text.assemble((f"{name:<9}", "cyan"), text, (f"  {note}" if note else "", "dim"))
-        self.console.print(line, soft_wrap=True)
+        line, at = Text.assemble(text, (f"  {note}" if note else "", "dim")), 0
+        for part in self._wrapped(line.plain):
+            at = line.plain.index(part, at)
+            shown = Text.assemble((f"{name if not at else '':<9}", "cyan"), line[at : at + len(part)])
+            self.console.print(shown, soft_wrap=True)
+            at += len(part)
+
+    def _wrapped(self, text: str) -> list[str]:
+        """The lines of a text behind a name."""
+        if not (self.console.is_terminal and text):
+            return [text]
+        return textwrap.wrap(
+            text, max(self.console.width - 9, 1), expand_tabs=False, replace_whitespace=False,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
 
     def log(self, text: str) -> None:
         """A line for the log alone; where it cannot be written, what it tells is in the journal all the same."""

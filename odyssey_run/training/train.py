@@ -315,10 +315,10 @@ def _introduce(request: Request, assembly: Assembly, recorder: RunRecorder) -> N
     if dataset.left_out:
         first = f"{dataset.left_out[0]}; task=data lists all" if len(dataset.left_out) > 1 else dataset.left_out[0]
         screen.field("left out", f"{len(dataset.left_out):,} file{'s' * (len(dataset.left_out) > 1)}", first)
-    told = {key: value for key, value in request.optim.arguments.items() if key != "groups"}
+    numbers = {key: value for key, value in request.optim.arguments.items() if key != "groups"}
     if groups := request.optim.arguments.get("groups"):
-        told["groups"] = " ".join(group["match"] for group in groups)
-    arguments = ", ".join(f"{key} {value}" for key, value in told.items())
+        numbers["groups"] = " ".join(group["match"] for group in groups)
+    arguments = ", ".join(f"{key} {value}" for key, value in numbers.items())
     steps = f"batch {request.trainer.batch_size}, seed {request.seed}"
     screen.field("optim", request.optim.name, f"{arguments}; {steps}")
     if request.weights:
@@ -327,7 +327,8 @@ def _introduce(request: Request, assembly: Assembly, recorder: RunRecorder) -> N
     if request.trainer.tta:
         screen.field("tta", request.trainer.tta, "every answer, and what is tested, is a mean over views of the image")
     screen.field("backend", assembly.backend)
-    screen.field("changed", ", ".join(changes.changed(request.config)) or "nothing: every value is its default")
+    told = ", ".join(changes.changed(request.config, request.overrides))
+    screen.field("changed", told or "nothing: every value is its default")
     screen.field("run", str(recorder.path))
 
 

@@ -8,6 +8,7 @@ import odyssey_run
 from odyssey_core import child_process
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.peak import Peak
+from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run import cli
 from odyssey_run.tasks.benchmark import peers, report
 from odyssey_run.tasks.benchmark.measure import Figures
@@ -64,6 +65,23 @@ def test_metrics_are_the_tables_numbers(figures):
     assert "inference/b1/t1/ratio" not in found
     table = report.tables(figures)
     assert "|   90,000 | 50,000–100,000 |   135.0 |    0.75 | torch eager  |   15,000 | 5.0 × |" in table
+
+
+def test_rows_of_one_kernel_and_of_the_same_sizes_are_one_line(figures):
+    """Whatever tiles they are cut into; the least of them are one line too."""
+    figures.rows = [
+        RowTime("add", "vectors=64 relu=0", 2, 1e-6, 0),
+        RowTime("conv2d[8, 2]", "channels=3 height=32 width=32 out=16 span=1", 2, 1e-3, 40_000_000),
+        RowTime("conv2d[4, 4]", "channels=3 height=32 width=32 out=16 span=9", 1, 2e-3, 40_000_000),
+        RowTime("relu", "vectors=64", 1, 4e-6, 0),
+    ]
+    parts = report.tables(figures).partition("One training step, batch 32, 1 thread:\n")[2].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in parts]
+    assert cells[2:] == [
+        ["conv2d", "channels=3 out=16 32×32", "3", "4000.00", "99.9%", "30", "0.30"],
+        ["each below 0.5%", "", "3", "6.00", "0.1%", "", ""],
+        ["all rows", "", "", "4006.0", "100.0%", "", ""],
+    ]
 
 
 def test_a_short_benchmark(tmp_path, capsys, monkeypatch):

@@ -1,12 +1,15 @@
 """What the terminal shows before a run, and what it can be asked to leave out."""
 
 import re
+from io import StringIO
 
 import pytest
 from quick import QUICK
+from rich.console import Console
 
 from odyssey_run import cli
 from odyssey_run.config.changes import changed
+from odyssey_run.runs.console import Screen
 
 PLUGIN = """
 from odyssey_core import nn, register
@@ -29,17 +32,30 @@ class Own(nn.Module):
         (["expect={test/accuracy: '> 0'}"], ["expect {'test/accuracy': '> 0'} ({})"]),
         (["plots.enabled=false", "tracking=none"], ["plots.enabled False (True)", "tracking none (mlflow)"]),
         (["run.name=a", "trainer.max_steps=5"], ["trainer.max_steps 5 (null)"]),
-        (["debug=overfit", "data=digits"], ["data digits (glyphs)"]),
-        (["experiment=lenet5_mnist"], ["data mnist (glyphs)"]),
+        (["debug=overfit", "data=digits"], ["debug overfit", "data digits"]),
+        (["seed=1", "experiment=lenet5_mnist", "run.name=a"], ["experiment lenet5_mnist", "seed 1"]),
+        (["experiment=null", "seed=1"], ["seed 1 (0)"]),
     ],
     ids=str,
 )
 def test_what_is_not_a_default_is_named_with_the_default(arguments, expected):
-    found = list(changed(cli.compose(arguments).config))
-    if arguments and arguments[0].startswith(("debug", "experiment")):
-        assert set(expected) < set(found)  # and what the preset sets
-    else:
-        assert found == expected
+    request = cli.compose(arguments)
+    assert list(changed(request.config, request.overrides)) == expected
+
+
+@pytest.mark.parametrize(
+    ("terminal", "expected"),
+    [
+        (True, ["changed  one 1, two", "         2", f"         {'x' * 20}"]),
+        (False, [f"changed  one 1, two 2 {'x' * 20}"]),
+    ],
+)
+def test_a_line_of_a_summary_is_wrapped_between_words_on_a_terminal_alone(tmp_path, terminal, expected):
+    screen = Screen(tmp_path / "log")
+    screen.console = Console(file=(out := StringIO()), width=20, force_terminal=terminal, color_system=None)
+    screen.field("changed", f"one 1, two 2 {'x' * 20}")
+    screen.close()
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == expected
 
 
 def test_a_run_says_what_was_changed(capsys):

@@ -1,6 +1,7 @@
 """What a benchmark shows: tables as Markdown, a chart, plain numbers."""
 
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
 from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN
+
+# What a line of the parts tells of its rows; how they are cut into tiles and strips is in benchmark.json.
+SIZES = ("channels", "out", "features", "pixels", "vectors")
+LEAST_SHARE = 0.005  # of a step; parts below it share a line
 
 
 def tables(figures: Figures) -> str:
@@ -57,21 +63,51 @@ def _rates(lines: list[Line]) -> str:
 
 
 def _parts(figures: Figures) -> str:
-    whole = sum(row.seconds * row.runs for row in figures.rows)
-    table = _table(
-        f"one training step, batch {ROW_BATCH}, 1 thread", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak"
-    )
-    peak = figures.peaks().get(1)
-    for row in figures.rows:
-        seconds = row.seconds * row.runs
-        speed = row.flops / row.seconds / 1e9 if row.seconds else 0.0
+    """Where a step goes: a line for all rows of one kernel that have the same sizes, the most expensive first."""
+    whole, peak = sum(row.seconds * row.runs for row in figures.rows), figures.peaks().get(1)
+    table = _table("rows", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak")
+    parts = sorted(_grouped(figures.rows).items(), key=lambda part: -part[1].seconds)
+    small = [part for _, part in parts if part.seconds < LEAST_SHARE * whole]
+    if small:
+        parts = parts[: -len(small)]
+        parts.append(((f"each below {LEAST_SHARE:.1%}", ""), sum(small, NOTHING)))
+    for (name, sizes), part in parts:
+        speed = part.flops / part.seconds / 1e9 if part.seconds else 0.0
         shown = (f"{speed:.0f}", f"{speed / peak:.2f}" if peak else "") if speed else ("", "")
-        table.add_row(row.name, row.work, str(row.runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", *shown)
-    steps = [1e6 * ROW_BATCH / line.images_per_s for line in figures.lines() if _is_step(line)]
+        table.add_row(name, sizes, str(part.runs), f"{part.seconds * 1e6:.2f}", f"{part.seconds / whole:.1%}", *shown)
     table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
-    for step in steps:
+    for step in [1e6 * ROW_BATCH / line.images_per_s for line in figures.lines() if _is_step(line)]:
         table.add_row("a whole step", "", "", f"{step:.1f}", "", f"{figures.flops[TRAIN] * ROW_BATCH / step / 1e3:.0f}")
-    return _text(table)
+    return f"One training step, batch {ROW_BATCH}, 1 thread:\n{_text(table)}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What some rows take together in a step."""
+
+    runs: int
+    seconds: float
+    flops: int
+
+    def __add__(self, other: "_Part") -> "_Part":
+        return _Part(self.runs + other.runs, self.seconds + other.seconds, self.flops + other.flops)
+
+
+NOTHING = _Part(0, 0.0, 0)
+
+
+def _grouped(rows: Iterable[RowTime]) -> dict[tuple[str, str], _Part]:
+    """The rows by the name of their kernel and by their sizes."""
+    parts: dict[tuple[str, str], _Part] = {}
+    for row in rows:
+        numbers = dict(number.split("=") for number in row.work.split())
+        sizes = [f"{name}={numbers[name]}" for name in SIZES if name in numbers]
+        if "height" in numbers:
+            sizes.append(f"{numbers['height']}×{numbers['width']}")
+        key = row.name.partition("[")[0], " ".join(sizes)
+        own = _Part(row.runs, row.seconds * row.runs, row.flops * row.runs)
+        parts[key] = parts.get(key, NOTHING) + own
+    return parts
 
 
 def _is_step(line: Line) -> bool:
