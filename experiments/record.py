@@ -80,7 +80,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
     was, now = _decisive(config), recipe(name)
     if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
         raise ConfigError(f"run {run_id} is none of experiment={name} as it is now: {', '.join(other)} differ")
-    if run.tags.get(Tag.VERIFIED) != REPRODUCED:
+    if not run.tags.get(Tag.VERIFIED, "").startswith(REPRODUCED):
         raise ConfigError(
             f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(Tag.VERIFIED)}; "
             f"run odyssey-run task=verify run_id={run_id}"

@@ -1,5 +1,6 @@
 """``task=verify``: what it confirms, and what it finds out."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -91,8 +92,17 @@ def test_a_store_that_may_only_be_read(place, verify, monkeypatch):
     assert (place[0] / "verdict.json").exists()
 
 
-def test_a_prefix(verify):
-    assert "metrics over 90 steps, bit by bit" in verify("verify.steps=90")
+def test_a_prefix(place, verify):
+    """A run of which only a part was trained again does not carry the mark of one that was trained to its end."""
+    folder, _ = place
+    out = verify("verify.steps=90", "badge=badge.svg", "json=verdict.json")
+    assert out.startswith("REPRODUCED to step 90")
+    assert "metrics over the first 90 of 252 steps, bit by bit" in out
+    _, (run,) = runs(folder)
+    assert run.data.tags["odyssey.verified"] == "REPRODUCED to step 90"
+    assert ">REPRODUCED to step 90<" in (folder / "badge.svg").read_text()
+    assert json.loads((folder / "verdict.json").read_text())["steps"] == 90
+    assert "REPRODUCED to" not in verify("verify.steps=252")
 
 
 def test_an_edited_metric(place, verify):

@@ -39,7 +39,7 @@ class _Points(Listener):
 
 def train_again(
     again: Request, assembly: Assembly, evidence: Evidence, steps: int | None
-) -> tuple[list[str], list[str], dict[str, str]]:
+) -> tuple[list[str], list[str], dict[str, str], int | None]:
     """Trains a run again and compares what it recorded.
 
     Args:
@@ -49,7 +49,8 @@ def train_again(
         steps: compare the first so many alone; None compares all, weights and test included.
 
     Returns:
-        What differs; what was compared; and how each statement was held that was compared.
+        What differs; what was compared; how each statement was held that was compared; and how many steps were
+        trained, if not all.
 
     Raises:
         DataError: the run does not say at which step it ended.
@@ -79,11 +80,12 @@ def train_again(
     if whole and not wrong:
         wrong += _weights(evidence, again, assembly, outcome, exact)
     if wrong:
-        return wrong, [], {}
+        return wrong, [], {}, None
     bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
     kept = f"files/{recorded.weights_file(again.model.name).as_posix()}"
     with_weights = " and the weights" if whole and kept in stated else ""
-    lines = [f"{len(expected)} metrics{with_weights} over {end:,} steps, {bits}"]
+    span = f"{end:,} steps" if whole else f"the first {end:,} of {last:,} steps"
+    lines = [f"{len(expected)} metrics{with_weights} over {span}, {bits}"]
     if cut or budget:
         lines.append(f"that it ended after step {last:,} is only stated: a signal, a fault or a clock decided it")
     compared: dict[str, str] = {}
@@ -96,7 +98,7 @@ def train_again(
         compared |= dict.fromkeys(names, TRAINED)
         # The metrics on the page of a model are those of the run.
         compared |= {n: DERIVED for n, value in stated.items() if n.startswith("models/") and isinstance(value, dict)}
-    return [], lines, compared
+    return [], lines, compared, None if whole else end
 
 
 def _end(stated: Mapping[str, Any], outcome: Outcome, end: int, cut: bool) -> tuple[dict[str, Any], dict[str, Any]]:

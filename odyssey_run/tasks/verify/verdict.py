@@ -16,11 +16,11 @@ REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
 EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
 COLOURS = {REPRODUCED: "#007a5a", DIFFERS: "#b84a00", CANNOT: "#6b7280"}
 BADGE = """\
-<svg xmlns="http://www.w3.org/2000/svg" width="150" height="20" role="img" aria-label="run: {word}">
-<title>run: {word}</title><desc>{mark}</desc>
-<rect width="150" height="20" rx="3" fill="#374151"/><rect x="36" width="114" height="20" rx="3" fill="{colour}"/>
+<svg xmlns="http://www.w3.org/2000/svg" width="{all}" height="20" role="img" aria-label="run: {title}">
+<title>run: {title}</title><desc>{mark}</desc>
+<rect width="{all}" height="20" rx="3" fill="#374151"/><rect x="36" width="{word}" height="20" rx="3" fill="{colour}"/>
 <g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">
-<text x="18" y="14">run</text><text x="93" y="14">{word}</text></g>
+<text x="18" y="14">run</text><text x="{middle}" y="14">{title}</text></g>
 </svg>
 """
 
@@ -38,6 +38,7 @@ class Verdict:
         held: how many statements were held, by how.
         stated: the names of those that are only stated.
         evidence: what was found of the run.
+        steps: how many were trained again, if not all.
     """
 
     word: str
@@ -48,6 +49,12 @@ class Verdict:
     held: Mapping[str, int] = field(default_factory=dict)
     stated: tuple[str, ...] = ()
     evidence: "Evidence | None" = field(default=None, repr=False, compare=False)
+    steps: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The word, and up to which step it holds if the run was not trained to its end again."""
+        return self.word if self.steps is None or self.word != REPRODUCED else f"{self.word} to step {self.steps:,}"
 
     def summary(self) -> list[str]:
         """The lines, how many statements were held, and what is only stated."""
@@ -59,11 +66,13 @@ class Verdict:
         return lines
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.word:<12}{self.name}  {self.where}", *(f"{'':<12}{line}" for line in self.summary())])
+        head = f"{self.title:<11} {self.name}  {self.where}"
+        return "\n".join([head, *(f"{'':<12}{line}" for line in self.summary())])
 
     def markdown(self) -> str:
         """For a run's description in MLflow."""
-        return "\n".join([f"**{self.word}** {self.name} `{self.where}`", "", *(f"- {line}" for line in self.summary())])
+        head = f"**{self.title}** {self.name} `{self.where}`"
+        return "\n".join([head, "", *(f"- {line}" for line in self.summary())])
 
 
 def _groups(names: Sequence[str]) -> list[str]:
@@ -77,9 +86,12 @@ def _groups(names: Sequence[str]) -> list[str]:
     return list(groups)
 
 
-def badge_file(path: Path, word: str) -> None:
-    """Writes an SVG with the word, to show beside a claim."""
-    write_atomic(path, BADGE.format(word=word, colour=COLOURS[word], mark=MARK).encode())
+def badge_file(path: Path, verdict: Verdict) -> None:
+    """Writes an SVG with the verdict, to show beside a claim."""
+    wide = 114 + 6 * (len(verdict.title) - len(verdict.word))  # about the width of a small letter
+    sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
+    text = BADGE.format(title=verdict.title, colour=COLOURS[verdict.word], mark=MARK, **sizes)
+    write_atomic(path, text.encode())
 
 
 def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
@@ -87,6 +99,7 @@ def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
     rows = [
         {
             "verdict": each.word,
+            "steps": each.steps,
             "exit_code": EXIT_CODES[each.word],
             "run": each.name,
             "where": each.where,

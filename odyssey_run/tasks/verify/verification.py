@@ -65,7 +65,7 @@ def verify(
     for verdict in _verdicts(request, run, config):
         print(verdict, flush=True)
         verdicts.append(verdict)
-    worst = max((verdict.word for verdict in verdicts), key=EXIT_CODES.__getitem__)
+    worst = max(verdicts[::-1], key=lambda verdict: EXIT_CODES[verdict.word])
     if badge:
         with writing(Path(badge)):
             badge_file(Path(badge), worst)
@@ -77,7 +77,7 @@ def verify(
             _record(run, request, verdicts)
         except Exception as error:  # of whatever kind of store; it may only be read
             print(f"MLflow does not record the verdict: {fault_of(error)}")
-    return EXIT_CODES[worst]
+    return EXIT_CODES[worst.word]
 
 
 def _find(request: Request, run_id: str) -> InMLflow | InFolder:
@@ -152,10 +152,10 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
     compared = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
     if not line:
         compared |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
-    wrong, lines, trained = train_again(again, assembly, evidence, config.steps)
+    wrong, lines, trained, steps = train_again(again, assembly, evidence, config.steps)
     if wrong:
         return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
-    return replace(verdict, lines=(*lines, *notes), **_held(evidence, compared | trained))
+    return replace(verdict, lines=(*lines, *notes), steps=steps, **_held(evidence, compared | trained))
 
 
 def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Request:
@@ -242,7 +242,8 @@ def _above(run: InMLflow | InFolder, evidence: Evidence, below: Sequence[Verdict
     # What means of times follow from is only stated.
     names = [name for name in names if not name.removeprefix("metrics/").startswith(OF_THE_MACHINE)]
     held = _held(evidence, dict.fromkeys(names, DERIVED))
-    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), **held)
+    steps = min((each.steps for each in below if each.steps is not None), default=None)
+    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), steps=steps, **held)
 
 
 def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -334,10 +335,10 @@ def _record(run: InMLflow, request: Request, verdicts: Sequence[Verdict]) -> Non
         Tag.PARENT: run.run_id,
         Tag.NOTE: "\n\n".join(verdict.markdown() for verdict in verdicts)[:NOTE],
         Tag.VERIFIES: run.run_id,
-        Tag.VERIFIED: verdicts[-1].word,
+        Tag.VERIFIED: verdicts[-1].title,
         **provenance.tags(request),
     }
     made = run.client.create_run(run.experiment, tags=sent(tags), run_name=f"verify {run.name}")
     for verdict in verdicts:
-        run.client.set_tag(verdict.where, Tag.VERIFIED.value, verdict.word)
+        run.client.set_tag(verdict.where, Tag.VERIFIED.value, verdict.title)
     run.client.set_terminated(made.info.run_id)
