@@ -1,9 +1,12 @@
-"""Files that a task is asked to write with ``out=``: nothing is replaced that this program did not make."""
+"""Files that a task writes: with ``out=`` nothing is replaced that this program did not make."""
 
+import csv
+import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from odyssey_core.errors import ConfigError
 
@@ -46,3 +49,13 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None
+
+
+def csv_of(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) -> bytes:
+    """A table as CSV. Its columns are the keys of all rows in the order in which they come, unless they are given."""
+    table, out = list(rows), io.StringIO()
+    head = list(columns) or list(dict.fromkeys(key for row in table for key in row))
+    writer = csv.DictWriter(out, head, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue().encode("utf-8", "surrogateescape")

@@ -1,13 +1,12 @@
 """The pictures of a run and its report. Matplotlib is imported when they are drawn and not before."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.files import write_atomic
 from odyssey_run.config.claims import ClaimRow
+from odyssey_run.reports.outputs import csv_of
 from odyssey_run.tracking.records import RunRecords
 
 if TYPE_CHECKING:
@@ -59,16 +58,7 @@ def draw(
             "first_layer": images.first_layer(classifier, sample),
         }
         files = {name: style.save(drawn, folder / FOLDER / f"{name}.png") for name, drawn in pictures.items() if drawn}
-    write_atomic(folder / FOLDER / "classes.csv", table(report.rows_of_classes(scores)))
+    write_atomic(folder / FOLDER / "classes.csv", csv_of(report.rows_of_classes(scores)))
     page = report.page(run, scores, claims, files)
     write_atomic(folder / REPORT, page.encode())
     return [folder / FOLDER, folder / REPORT]
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """CSV with the keys as its head."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode()

@@ -3,7 +3,7 @@
 A worker finds or fetches the data on its own machine and sends its runs to the tracking server itself. What comes back
 is the run's journal, so that everything after it, from the leaderboard to the next command, is as for local workers.
 Dask gives the run of a worker that died to another, as often as its `distributed.scheduler.allowed-failures` says. It
-cannot interrupt what runs, so a worker's runs are told: to stop, or whether they are hopeless.
+cannot interrupt what runs, so a worker's runs are told: to stop, or whether they are should_prune.
 """
 
 import logging
@@ -56,7 +56,7 @@ class Cluster:
     Args:
         address: of the scheduler.
         jobs: runs at once; None for as many as the cluster has threads.
-        prune: whether runs ask after each epoch if they are hopeless.
+        prune: whether runs ask after each epoch if they are should_prune.
 
     Attributes:
         remote: the workers send their runs to MLflow themselves.
@@ -125,10 +125,10 @@ class Cluster:
 
     def _answer(self, address: str, folder: str, epoch: int, value: float) -> None:
         if found := self._submitted.get(folder):
-            hopeless = False
+            should_prune = False
             with suppress(Exception):  # of Optuna's database: the run goes on, and the sweep meets it at its end
-                hopeless = found[1](epoch, value)
-            self._client.run(_tell, self._client.id, folder, hopeless, workers=[address], on_error="ignore")
+                should_prune = found[1](epoch, value)
+            self._client.run(_tell, self._client.id, folder, should_prune, workers=[address], on_error="ignore")
 
     def stop(self) -> None:
         """Asks the runs in progress to end as killed, and takes back those that no worker has begun."""
@@ -205,10 +205,10 @@ def _topic(client: str) -> str:
     return f"odyssey-{client}"
 
 
-def _tell(client: str, folder: str, hopeless: bool) -> None:
+def _tell(client: str, folder: str, should_prune: bool) -> None:
     """On a worker: the answer to a run's question."""
     if found := _running.get((client, folder)):
-        found[1].put(hopeless)
+        found[1].put(should_prune)
 
 
 def _stop(client: str) -> list[str]:

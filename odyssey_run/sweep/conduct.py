@@ -22,10 +22,10 @@ from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import conclude
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
+from odyssey_run.sweep.finished import FinishedRuns, PointStatus, Result, place, slug, unsent_in
 from odyssey_run.sweep.job import Executor, Follow, Job
-from odyssey_run.sweep.ledger import Ledger, PointStatus, Result, place, slug, unsent_in
-from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Unit
-from odyssey_run.sweep.proposals import Listed, Proposals, Tpe
+from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Trial
+from odyssey_run.sweep.proposals import Proposals, Tpe
 from odyssey_run.sweep.ranking import Row, ranked
 from odyssey_run.sweep.report import PAGE, note, publish
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
@@ -44,17 +44,10 @@ POLL, PATIENCE = 0.2, 60.0  # seconds
 def sweep(
     line: CommandLine, typed: tuple[str, ...], options: Mapping[str, list[str]], compose: Compose, check: Check
 ) -> int:
-    """Runs all points that a command means and that are not done yet.
-
-    Args:
-        line: what was asked for.
-        typed: the same as typed.
-        options: of every group.
-        compose: Hydra's.
-        check: of what was composed.
+    """Runs all points that a command means and that are not done yet; arguments as `Composer` takes them.
 
     Returns:
-        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 5 where MLflow has not all of it,
+        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 5 where the upload to MLflow is incomplete,
         128 + the signal's number when stopped.
 
     Raises:
@@ -64,27 +57,27 @@ def sweep(
     config = composer.sweep()
     executor = None if config.dry_run else _executor(config)
     try:
-        units = _units(config, composer)
-        first = replace(units[0].points[0].request, overrides=("-m", *typed))
-        folder = _folder(plan.name_of(config, composer.axes, units[0].points[0].request), config.rerun)
-        ledger = Ledger(config.metric, config.maximizes, folder, look=not config.rerun)
+        trials = _trials(config, composer)
+        first = replace(trials[0].points[0].request, overrides=("-m", *typed))
+        folder = _folder(plan.name_of(config, composer.axes, trials[0].points[0].request), config.rerun)
+        finished = FinishedRuns(config.metric, config.maximizes, folder, look=not config.rerun)
         store = _store(config, first)
         if executor is None:
-            return show_plan(config, units, ledger)
-        if rows := _nothing_left(config, folder, units, ledger, store):
+            return show_plan(config, trials, finished)
+        if rows := _nothing_left(config, folder, trials, finished, store):
             return CLAIM_MISSED if any(row.missed for row in rows) else OK
-        proposals: Proposals = Listed(units)
+        proposals = Proposals(trials)
         if config.strategy == "tpe":
             folder.mkdir(parents=True, exist_ok=True)
             proposals = Tpe(folder, config, composer)
-        request = plan.parent_request(first, units[0].expect, config, composer.axes)
+        request = plan.parent_request(first, trials[0].expect, config, composer.axes)
         request = replace(request, run=FolderConfig(None, str(folder)))
         with plan_run(request, resuming=folder.exists()) as own:  # what is proposed is kept there
             named = replace(request, run=FolderConfig(f"sweep:{folder.name}", None))
             begin = replace(own, request=named, folder=folder).begin
             opened = own.resume(folder) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
             with opened as recorder:
-                code = Conductor(config, recorder, executor, proposals, ledger).run()
+                code = SweepRunner(config, recorder, executor, proposals, finished).run()
         return recorder.code(code)
     finally:
         if executor:
@@ -100,17 +93,17 @@ def _executor(config: SweepConfig) -> Executor:
     return Pool(config.jobs or usable_cores())
 
 
-def _units(config: SweepConfig, composer: Composer) -> list[Unit]:
+def _trials(config: SweepConfig, composer: Composer) -> list[Trial]:
     """The points of a grid or a draw; for TPE those that show whether what it may propose can be configured."""
     if config.strategy == "grid":
-        return composer.units(space.grid(composer.axes))
+        return composer.trials(space.grid(composer.axes))
     if config.strategy == "random":
         trials = config.trials or 0
         drawn = list(dict.fromkeys(space.drawn(composer.axes, trials, config.seed)))
         if len(drawn) < trials:
             print(f"{trials} points were drawn, {len(drawn)} of them different; each is run once")
-        return composer.units(iter(drawn))
-    return composer.units(space.corners(composer.axes))
+        return composer.trials(iter(drawn))
+    return composer.trials(space.corners(composer.axes))
 
 
 def _store(config: SweepConfig, request: Request) -> Store | None:
@@ -137,33 +130,25 @@ def _folder(name: str, fresh: bool) -> Path:
 
 
 def _nothing_left(
-    config: SweepConfig, folder: Path, units: list[Unit], ledger: Ledger, store: Store | None
+    config: SweepConfig, folder: Path, trials: list[Trial], finished: FinishedRuns, store: Store | None
 ) -> list[Row]:
     """What came of a list of points, shown, where all are done and sent and the sweep has said so; else nothing."""
     if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != Status.FINISHED:
         return []
     if store and config.executor != "dask" and unsent_in(folder, store):
         return []
-    points = [point for unit in units for point in unit.points]
-    found = {point.identity: result for point in points if (result := ledger.find(point))}
+    points = [point for trial in trials for point in trial.points]
+    found = {point.identity: result for point in points if (result := finished.find(point))}
     if any(point.identity not in found for point in points):
         return []
     print(f"all {len(found)} runs are done; sweep.rerun=true makes them again")
-    rows = ranked(units, found, config.maximizes)
+    rows = ranked(trials, found, config.maximizes)
     show_top(None, rows, config)
     return rows
 
 
-class Conductor:
-    """Keeps the executor busy until there is nothing left to propose.
-
-    Args:
-        config: how to sweep.
-        recorder: of the sweep's own run.
-        executor: runs points.
-        proposals: says which.
-        ledger: knows what is done.
-    """
+class SweepRunner:
+    """Keeps the executor busy until there is nothing left to propose; the recorder is that of the sweep's own run."""
 
     def __init__(
         self,
@@ -171,21 +156,20 @@ class Conductor:
         recorder: RunRecorder,
         executor: Executor,
         proposals: Proposals,
-        ledger: Ledger,
+        finished: FinishedRuns,
     ):
         self.config, self.recorder, self.folder, self.executor = config, recorder, recorder.path, executor
-        self.proposals, self.ledger, self.uploader = proposals, ledger, recorder.plan.uploader
+        self.proposals, self.finished, self.uploader = proposals, finished, recorder.plan.uploader
         self.results: dict[str, Result] = {}  # by identity
-        self.units: list[Unit] = []
-        self._queue: deque[tuple[Unit, Point]] = deque()
-        self._running: dict[Future[None], tuple[Unit, Point, Path]] = {}
+        self.trials: list[Trial] = []
+        self._queue: deque[tuple[Trial, Point]] = deque()
+        self._running: dict[Future[None], tuple[Trial, Point, Path]] = {}
         self._made: list[Path] = []
         self._found = 0
         self._since = int(time.time() * 1000)
         self._stopping = False
 
     def run(self) -> int:
-        """See `sweep`."""
         screen = self.recorder.screen
         self._send_rest()
         if self.executor.remote and self.uploader:
@@ -216,25 +200,25 @@ class Conductor:
         """Submits until all workers have something to do."""
         later = []
         while not self._stopping and len(self._running) < self.executor.jobs and (item := self._next()):
-            unit, point = item
+            trial, point = item
             if point.identity in {other.identity for _, other, _ in self._running.values()}:
                 later.append(item)  # TPE may propose twice what is being tried
-            elif found := self.results.get(point.identity) or self.ledger.find(point):
+            elif found := self.results.get(point.identity) or self.finished.find(point):
                 if point.identity not in self.results:
                     self._found += 1
                 self.results[point.identity] = found
-                self._tell(unit)
+                self._tell(trial)
             else:
-                self._submit(unit, point)
+                self._submit(trial, point)
         self._queue.extendleft(reversed(later))
 
-    def _next(self) -> tuple[Unit, Point] | None:
-        if not self._queue and (unit := self.proposals.ask()):
-            self.units.append(unit)
-            self._queue.extend((unit, point) for point in unit.points)
+    def _next(self) -> tuple[Trial, Point] | None:
+        if not self._queue and (trial := self.proposals.ask()):
+            self.trials.append(trial)
+            self._queue.extend((trial, point) for point in trial.points)
         return self._queue.popleft() if self._queue else None
 
-    def _submit(self, unit: Unit, point: Point) -> None:
+    def _submit(self, trial: Trial, point: Point) -> None:
         path, uploader = place(self.folder, point), self.uploader
         job: Job = {
             "config": point.request.config,
@@ -248,31 +232,31 @@ class Conductor:
             "metric": self.config.metric,
         }
         follow: Follow = uploader.follow if uploader else lambda path: None
-        future = self.executor.submit(job, follow, partial(self.proposals.hopeless, unit))
-        self._running[future] = (unit, point, path)
+        future = self.executor.submit(job, follow, partial(self.proposals.should_prune, trial))
+        self._running[future] = (trial, point, path)
 
     def _finish(self, future: "Future[None]") -> Result:
-        unit, point, path = self._running.pop(future)
+        trial, point, path = self._running.pop(future)
         if error := future.exception():
             if isinstance(error, SchedulerLost):
                 raise error
-            self._bury(point, path, error)
+            self._record_failure(point, path, error)
         elif begun(path) and open_run(path).status is None:
             self._end(path, Status.KILLED, "cancelled")
         if begun(path):
             self._made.append(path)
-        result = self.ledger.result(point, path)
+        result = self.finished.result(point, path)
         if error and result.reason is None:
             result = replace(result, reason=str(error))
         if self._stopping and result.status == PointStatus.FAILED and result.value is None:
             result = replace(result, status=PointStatus.KILLED)
         self.results[point.identity] = result
-        self._tell(unit)
+        self._tell(trial)
         if result.status == PointStatus.FAILED and self.config.fail_fast:
             self._stop()
         return result
 
-    def _bury(self, point: Point, path: Path, error: BaseException) -> None:
+    def _record_failure(self, point: Point, path: Path, error: BaseException) -> None:
         if begun(path):
             self._end(path, Status.FAILED, str(error))
             return
@@ -289,9 +273,9 @@ class Conductor:
             if self.uploader:  # a dead worker's own is gone with it
                 self.uploader.follow(path / FILE_NAME)
 
-    def _tell(self, unit: Unit) -> None:
-        if row := Row.of(unit, self.results):
-            self.proposals.tell(unit, row.status, row.value)
+    def _tell(self, trial: Trial) -> None:
+        if row := Row.of(trial, self.results):
+            self.proposals.tell(trial, row.status, row.value)
 
     def _stop(self) -> None:
         if not self._stopping:
@@ -335,14 +319,14 @@ class Conductor:
     def _conclude(self) -> int:
         """The leaderboard, and the end of the sweep's own run."""
         recorder, screen = self.recorder, self.recorder.screen
-        rows = ranked(self.units, self.results, self.config.maximizes)
+        rows = ranked(self.trials, self.results, self.config.maximizes)
         stopped = () if self._stopping else (PointStatus.KILLED,)  # by somebody else
         wrong = (PointStatus.FAILED, *stopped)
         failed = [result for result in self.results.values() if result.status in wrong]
         best = rows[0] if rows and rows[0].status == PointStatus.FINISHED else None
         show_top(screen, rows, self.config, self._found)
-        if (different := len({unit.assignment for unit in self.units})) < len(self.units):
-            screen.say(f"{len(self.units)} points were proposed, {different} of them different; each was run once")
+        if (different := len({trial.assignment for trial in self.trials})) < len(self.trials):
+            screen.say(f"{len(self.trials)} points were proposed, {different} of them different; each was run once")
         if best:
             for path in publish(self.folder, rows, self.config):
                 recorder.artifact(path)

@@ -7,11 +7,9 @@ from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports.page import page as html_page
 from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.sweep import space
-from odyssey_run.sweep.ledger import PointStatus
-from odyssey_run.sweep.plots import Picture, draw
+from odyssey_run.sweep.finished import PointStatus
+from odyssey_run.sweep.plots import Picture
 from odyssey_run.sweep.ranking import Row, number, tally
-
-__all__ = ["draw", "page"]
 
 
 def page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[Picture]) -> str:
@@ -31,7 +29,7 @@ def page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[Pic
 
 def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table: what varies and what came of it; below that why, where a run did not finish."""
-    keys = [key for key, _ in rows[0].unit.assignment]
+    keys = [key for key, _ in rows[0].trial.assignment]
     seeds = any(len(row.results) > 1 for row in rows)
     names = dict.fromkeys([config.metric, "test/accuracy"])
     lines = []
@@ -40,7 +38,7 @@ def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[s
         values += [number("test/accuracy", row.test)] * (len(names) > 1)
         if fault := _ending(row):
             values[0] += f' <span class="failed">{escape(fault)}</span>'
-        lines.append([str(place), *(escape(space.plain(text)) for _, text in row.unit.assignment), *values])
+        lines.append([str(place), *(escape(space.plain(text)) for _, text in row.trial.assignment), *values])
     head = ["", *keys, config.metric, *["±"] * seeds, *list(names)[1:]]
     return [escape(key) for key in head], lines
 

@@ -44,24 +44,21 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Trial:
     """An assignment and its runs: one, or one for each of several seeds.
 
     Args:
-        assignment: what it sets.
-        points: its runs.
-        trial: Optuna's number.
+        number: Optuna's, of a proposal.
         expect: what the mean of its runs is to reach.
     """
 
     assignment: Assignment
     points: tuple[Point, ...] = field(repr=False)
-    trial: int | None = None
+    number: int | None = None
     expect: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def label(self) -> str:
-        """For people."""
         return label(self.assignment)
 
 
@@ -71,7 +68,7 @@ def label(assignment: Assignment) -> str:
 
 
 class Composer:
-    """Makes units. Hydra composes once for each combination of groups; values are set in what it made.
+    """Makes trials. Hydra composes once for each combination of groups; values are set in what it made.
 
     Args:
         compose: Hydra's, of options of groups.
@@ -86,12 +83,7 @@ class Composer:
     """
 
     def __init__(
-        self,
-        compose: Compose,
-        check: Check,
-        line: CommandLine,
-        typed: Sequence[str],
-        options: Mapping[str, list[str]],
+        self, compose: Compose, check: Check, line: CommandLine, typed: Sequence[str], options: Mapping[str, list[str]]
     ):
         self._compose, self._check, self.line = compose, check, line
         self._parse = parser_for(options)
@@ -113,11 +105,7 @@ class Composer:
             return None
 
     def sweep(self) -> SweepConfig:
-        """How to sweep.
-
-        Raises:
-            Faults: what is wrong with that.
-        """
+        """How to sweep. Raises Faults: what is wrong with that."""
         first = tuple((axis.key, axis.corners()[0]) for axis in self.axes)
         values, broken = resolved(self._config(first))
         unread = as_typed(values, self.line.texts, self.line.unread)
@@ -132,12 +120,8 @@ class Composer:
         self._metric = config.metric
         return config
 
-    def unit(self, assignment: Assignment, trial: int | None = None) -> Unit:
-        """The runs of an assignment.
-
-        Raises:
-            Faults: an assignment that cannot be configured.
-        """
+    def trial(self, assignment: Assignment, number: int | None = None) -> Trial:
+        """The runs of an assignment. Raises Faults where it cannot be configured."""
         config = self._config(assignment)
         request = self._check(config, self.line, self._typed(assignment))
         faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
@@ -154,25 +138,21 @@ class Composer:
                 request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed)
             both = f"{provenance.identity(request.config)} {sources.digest(request.plugins)}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
-        return Unit(assignment, tuple(points), trial, expect)
+        return Trial(assignment, tuple(points), number, expect)
 
-    def units(self, assignments: Iterator[Assignment]) -> list[Unit]:
-        """The runs of several assignments.
-
-        Raises:
-            Faults: of all of them.
-        """
-        units: list[Unit] = []
+    def trials(self, assignments: Iterator[Assignment]) -> list[Trial]:
+        """The runs of several assignments. Raises the Faults of all of them."""
+        trials: list[Trial] = []
         faults: dict[str, list[str]] = {}  # labels of the points that have it
         for count, assignment in enumerate(assignments, 1):  # noqa: B007  (the last one is how many there are)
             try:
-                units.append(self.unit(assignment))
+                trials.append(self.trial(assignment))
             except Faults as wrong:
                 for line in wrong.lines:
                     faults.setdefault(line, []).append(label(assignment))
         if faults:
             raise Faults([line + _where(labels, count) for line, labels in faults.items()])
-        return units
+        return trials
 
     def _typed(self, assignment: Assignment, without: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The command of one run, without what some groups say."""
@@ -210,14 +190,8 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     fixed = json.loads(json.dumps(first.config))
     for axis in axes:
         _forget(fixed, axis.key.split("."))
-    told = [
-        sources.digest(first.plugins),
-        provenance.identity(fixed),
-        first.seeds,
-        sweep.strategy,
-        sweep.seed,
-        sweep.metric,
-    ]
+    told = [sources.digest(first.plugins), provenance.identity(fixed), first.seeds]
+    told += [sweep.strategy, sweep.seed, sweep.metric]
     digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
     swept = "-".join(dict.fromkeys(axis.key.rpartition(".")[2] for axis in axes))
     return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"
@@ -272,7 +246,7 @@ def _sweep_faults(sweep: SweepConfig, axes: tuple[Axis, ...]) -> Iterator[str]:
         if (points := math.prod(len(axis.values) for axis in axes)) > space.MOST_POINTS:
             yield f"sweep: a grid of {points:,} points, at most {space.MOST_POINTS:,} are planned; choose sweep=random"
         if endless:
-            yield f"{', '.join(endless)}: an interval has no end of points; choose sweep=random or sweep=tpe"
+            yield f"{', '.join(endless)}: a grid needs single values, got an interval; choose sweep=random or sweep=tpe"
         if sweep.trials is not None:
             yield f"sweep.trials: a grid runs every combination; choose sweep=random or sweep=tpe, got {sweep.trials}"
     elif sweep.trials is None:

@@ -16,7 +16,7 @@ from odyssey_run.reports import curves, style
 from odyssey_run.reports.curves import Series
 from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
-from odyssey_run.sweep.ledger import PointStatus, Result
+from odyssey_run.sweep.finished import PointStatus, Result
 from odyssey_run.sweep.ranking import Row
 
 BARS = 30
@@ -43,7 +43,7 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture
     """
     valued = [row for row in rows if row.value is not None and row.status in (PointStatus.FINISHED, PointStatus.PRUNED)]
     failed = [row for row in rows if row.status == PointStatus.FAILED]
-    keys = [key for key, _ in rows[0].unit.assignment]
+    keys = [key for key, _ in rows[0].trial.assignment]
     many = f"The {BEST} best of {len(valued)} points" if len(valued) > BEST else "All points that finished"
     shown = f"{many}{', and what failed' * bool(failed)}."
     with style.styled():
@@ -106,7 +106,7 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
     figure = _figure(max(style.WIDTH, 3 * columns), 2.8 * lines)
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax, key in zip(axes.flat, keys, strict=False):
-        texts, lost = ([dict(row.unit.assignment)[key] for row in part] for part in (rows, failed))
+        texts, lost = ([dict(row.trial.assignment)[key] for row in part] for part in (rows, failed))
         scale = _Scale([*texts, *lost])
         for status, colour in ((PointStatus.FINISHED, style.BLUE), (PointStatus.PRUNED, "0.75")):
             chosen = [(scale.at(t), row.height) for t, row in zip(texts, rows, strict=True) if row.status == status]
@@ -130,12 +130,12 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
 def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     figure = _figure(1.6 * (len(keys) + 1) + 1, 4)
     ax = figure.subplots()
-    scales = {key: _Scale([dict(row.unit.assignment)[key] for row in rows]) for key in keys}
+    scales = {key: _Scale([dict(row.trial.assignment)[key] for row in rows]) for key in keys}
     values = [row.height for row in rows]
     span = (min(values), max(values))
     norm, colours = Normalize(*span), mpl.colormaps["viridis"]
     for row in reversed(rows):  # the best on top
-        own = dict(row.unit.assignment)
+        own = dict(row.trial.assignment)
         last = 0.5 if span[0] == span[1] else (row.height - span[0]) / (span[1] - span[0])
         heights = [*(scales[key].share(own[key]) for key in keys), last]
         ax.plot(

@@ -112,7 +112,7 @@ class _Worker:
             if said["kind"] == "follow":
                 follow(Path(said["path"]))
             else:
-                self._child.say({"hopeless": report(said["epoch"], said["value"])})
+                self._child.say({"should_prune": report(said["epoch"], said["value"])})
         raise WorkerDied(self._ending())
 
     def _ending(self) -> str:

@@ -7,13 +7,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
 from odyssey_run.config.schema import SweepConfig
-from odyssey_run.sweep.ledger import PointStatus
-from odyssey_run.sweep.plan import Composer, Unit
+from odyssey_run.sweep.finished import PointStatus
+from odyssey_run.sweep.plan import Composer, Trial
 from odyssey_run.sweep.space import Assignment, Axis
 
 HISTORY = "optuna.db"
@@ -21,53 +21,29 @@ HISTORY = "optuna.db"
 STARTUP, WARMUP = 5, 2
 
 
-class Proposals(Protocol):
-    """What the conductor of a sweep talks to."""
+class Proposals:
+    """Trials that are known from the start, in their order."""
 
-    total: int
+    def __init__(self, trials: list[Trial]):
+        self.total = len(trials)
+        self._left: Iterator[Trial] = iter(trials)
 
-    def ask(self) -> Unit | None:
+    def ask(self) -> Trial | None:
         """The next, or None where there is none."""
+        return next(self._left, None)
 
-    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
         """Whether a run with this value after so many epochs should stop; asked from any thread."""
+        return False
 
-    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
+    def tell(self, trial: Trial, status: PointStatus, value: float | None) -> None:
         """What became of one: it is KILLED where the sweep was stopped."""
 
 
-class Listed:
-    """Points that are known from the start.
-
-    Args:
-        units: in their order.
-    """
-
-    def __init__(self, units: list[Unit]):
-        self.total = len(units)
-        self._left: Iterator[Unit] = iter(units)
-
-    def ask(self) -> Unit | None:
-        """See `Proposals`."""
-        return next(self._left, None)
-
-    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
-        """Never."""
-        return False
-
-    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
-        """Changes nothing."""
-
-
-class Tpe:
+class Tpe(Proposals):
     """Points that Optuna's tree-structured Parzen estimator proposes, with its history in a file of the sweep's.
 
     A trial that an earlier command left unfinished is proposed again first; one that failed is replaced.
-
-    Args:
-        folder: of the sweep.
-        config: how many, of what.
-        composer: makes units.
 
     A run is stopped where its value after an epoch is worse than the median of what finished runs had after as many.
     Optuna's MedianPruner would take a run's best value so far: one that was good once would never be stopped.
@@ -79,13 +55,14 @@ class Tpe:
 
     def __init__(self, folder: Path, config: SweepConfig, composer: Composer):
         self._optuna = _import_optuna()
-        self._config, self._composer, self.total = config, composer, config.trials or 0
+        self._config, self._composer = config, composer
+        self.total = config.trials or 0
         self._lock = threading.Lock()
         self._axes = {axis.key: axis for axis in composer.axes}
         with _quiet():
             self._study = self._open(folder / HISTORY)
             self._begun, self._again = self._earlier()
-        self._left = self.total - len(self._begun) - len(self._again)
+        self._fresh = self.total - len(self._begun) - len(self._again)
         self._trials: dict[int | None, Any] = {}
 
     def _earlier(self) -> tuple[list[Any], list[Any]]:
@@ -93,13 +70,13 @@ class Tpe:
         states, study = self._optuna.trial.TrialState, self._study
         trials = study.get_trials(deepcopy=False)
         replaced = study.user_attrs.get("replaced", [])
-        for trial in trials:
-            whole = trial.params.keys() == self._axes.keys()
-            if trial.state == states.RUNNING and not whole:  # killed while it was being made
-                study.tell(trial.number, state=states.FAIL)
-            elif trial.state == states.FAIL and whole and trial.number not in replaced:
-                study.enqueue_trial(trial.params)
-                replaced.append(trial.number)
+        for proposed in trials:
+            whole = proposed.params.keys() == self._axes.keys()
+            if proposed.state == states.RUNNING and not whole:  # killed while it was being made
+                study.tell(proposed.number, state=states.FAIL)
+            elif proposed.state == states.FAIL and whole and proposed.number not in replaced:
+                study.enqueue_trial(proposed.params)
+                replaced.append(proposed.number)
         study.set_user_attr("replaced", replaced)
         begun = [t for t in trials if t.state == states.RUNNING and t.params.keys() == self._axes.keys()]
         return begun, [t for t in trials if t.state in (states.COMPLETE, states.PRUNED)]
@@ -120,27 +97,25 @@ class Tpe:
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True)
         return study
 
-    def ask(self) -> Unit | None:
-        """See `Proposals`."""
+    def ask(self) -> Trial | None:
         with self._lock, _quiet():
             if self._again:
-                trial = self._again.pop(0)
+                proposed = self._again.pop(0)
             elif self._begun:
-                trial = self._optuna.trial.Trial(self._study, self._begun.pop(0)._trial_id)
-            elif self._left > 0:
-                self._left -= 1
-                trial = self._study.ask({key: self._distribution(axis) for key, axis in self._axes.items()})
+                proposed = self._optuna.trial.Trial(self._study, self._begun.pop(0)._trial_id)
+            elif self._fresh > 0:
+                self._fresh -= 1
+                proposed = self._study.ask({key: self._distribution(axis) for key, axis in self._axes.items()})
             else:
                 return None
-            self._trials[trial.number] = trial
-        return self._composer.unit(self._assignment(trial.params), trial.number)
+            self._trials[proposed.number] = proposed
+        return self._composer.trial(self._assignment(proposed.params), proposed.number)
 
-    def hopeless(self, unit: Unit, epoch: int, value: float) -> bool:
-        """See `Proposals`; False where the runs of several seeds are one trial."""
-        if len(unit.points) > 1:
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        if len(trial.points) > 1:  # the runs of several seeds have one value together
             return False
         with self._lock, _quiet():
-            self._trials[unit.trial].report(value, epoch)
+            self._trials[trial.number].report(value, epoch)
             finished = self._study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.COMPLETE])
             others = [t.intermediate_values[epoch] for t in finished if epoch in t.intermediate_values]
             if not self._config.prune or epoch < WARMUP or len(finished) < STARTUP or not others:
@@ -148,18 +123,13 @@ class Tpe:
             median = statistics.median(others)
             return not (value >= median if self._config.maximizes else value <= median)
 
-    def tell(self, unit: Unit, status: PointStatus, value: float | None) -> None:
-        """See `Proposals`."""
-        states = self._optuna.trial.TrialState
-        state = {
-            PointStatus.FINISHED: states.COMPLETE,
-            PointStatus.PRUNED: states.PRUNED,
-            PointStatus.FAILED: states.FAIL,
-        }.get(status)
-        with self._lock, _quiet():
-            if state is not None:
-                value = value if state == states.COMPLETE else None
-                self._study.tell(unit.trial, value, state, skip_if_finished=True)
+    def tell(self, trial: Trial, status: PointStatus, value: float | None) -> None:
+        names = {PointStatus.FINISHED: "COMPLETE", PointStatus.PRUNED: "PRUNED", PointStatus.FAILED: "FAIL"}
+        if status in names:
+            value = value if status == PointStatus.FINISHED else None
+            state = self._optuna.trial.TrialState[names[status]]
+            with self._lock, _quiet():
+                self._study.tell(trial.number, value, state, skip_if_finished=True)
 
     def _distribution(self, axis: Axis) -> Any:
         make = self._optuna.distributions

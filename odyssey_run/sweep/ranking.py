@@ -7,25 +7,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from odyssey_run.config import claims
-from odyssey_run.sweep.ledger import PointStatus, Result
-from odyssey_run.sweep.plan import Unit
+from odyssey_run.sweep.finished import PointStatus, Result
+from odyssey_run.sweep.plan import Trial
+
+ORDER = list(PointStatus)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point of a sweep with what its runs came to.
+    """A trial with what its runs came to.
 
     Args:
-        unit: the point.
-        results: of its runs.
-        status: the worst of theirs.
+        status: the worst of its runs'.
         value: mean of the metric over the seeds; None where a run has none.
         spread: standard deviation over the seeds; None for one.
         test: mean ``test/accuracy``.
         seconds: of all its runs.
     """
 
-    unit: Unit
+    trial: Trial
     results: tuple[Result, ...] = field(repr=False)
     status: PointStatus
     value: float | None
@@ -34,17 +34,17 @@ class Row:
     seconds: float
 
     @classmethod
-    def of(cls, unit: Unit, results: Mapping[str, Result]) -> "Row | None":
+    def of(cls, trial: Trial, results: Mapping[str, Result]) -> "Row | None":
         """The row; None while a run has not ended."""
-        own = tuple(results[point.identity] for point in unit.points if point.identity in results)
-        if len(own) < len(unit.points):
+        own = tuple(results[point.identity] for point in trial.points if point.identity in results)
+        if len(own) < len(trial.points):
             return None
         values = [result.value for result in own if result.value is not None]
         complete = len(values) == len(own)
         return cls(
-            unit,
+            trial,
             own,
-            max((result.status for result in own), key=lambda status: status.rank),
+            max((result.status for result in own), key=ORDER.index),
             _mean([result.value for result in own]),
             statistics.stdev(values) if complete and len(values) > 1 else None,
             _mean([result.last.get("test/accuracy") for result in own]),
@@ -53,8 +53,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """For people."""
-        return self.unit.label or "the configuration as it is"
+        return self.trial.label or "the configuration as it is"
 
     @property
     def height(self) -> float:
@@ -64,19 +63,19 @@ class Row:
     @property
     def missed(self) -> bool | None:
         """Whether the mean over the seeds misses a claim; None where nothing is claimed, or a run did not finish."""
-        if not self.unit.expect or self.status != PointStatus.FINISHED:
+        if not self.trial.expect or self.status != PointStatus.FINISHED:
             return None
-        found = claims.report(claims.read(self.unit.expect), claims.means([result.last for result in self.results]))
+        found = claims.report(claims.read(self.trial.expect), claims.means([result.last for result in self.results]))
         return any(claim["verdict"] != claims.HELD for claim in found)
 
 
-def ranked(units: Iterable[Unit], results: Mapping[str, Result], maximizes: bool) -> list[Row]:
+def ranked(trials: Iterable[Trial], results: Mapping[str, Result], maximizes: bool) -> list[Row]:
     """Rows of the points that have ended, each once, the best first and what did not finish last."""
     sign = -1 if maximizes else 1
-    rows = {unit.assignment: row for unit in units if (row := Row.of(unit, results))}
+    rows = {trial.assignment: row for trial in trials if (row := Row.of(trial, results))}
 
     def place(row: Row) -> tuple[int, float]:
-        return row.status.rank, math.inf if row.value is None else sign * row.value
+        return ORDER.index(row.status), math.inf if row.value is None else sign * row.value
 
     return sorted(rows.values(), key=place)
 

@@ -1,7 +1,5 @@
 """What a sweep leaves when it is over: the leaderboard, the best configuration as an experiment, plots."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +10,11 @@ import yaml
 from odyssey_core.files import write_atomic
 from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
+from odyssey_run.reports.outputs import csv_of
 from odyssey_run.runs.provenance import NO_RESULT
 from odyssey_run.runs.recorded import begun, open_run
 from odyssey_run.sweep import space
-from odyssey_run.sweep.ledger import PointStatus
+from odyssey_run.sweep.finished import PointStatus
 from odyssey_run.sweep.ranking import Row, number, tally
 
 PAGE = "leaderboard.html"
@@ -23,54 +22,38 @@ NOTED = 30  # points in the description of a sweep
 
 
 def publish(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
-    """Writes the files; yields the path of each.
+    """Writes the files into a sweep's folder; yields the path of each. Rows are finished, the best first."""
+    from odyssey_run.sweep import page, plots  # beside matplotlib's import
 
-    Args:
-        folder: of the sweep.
-        rows: the best first, and finished.
-        config: for the metric.
-    """
-    from odyssey_run.sweep import page  # beside matplotlib's import
-
-    yield _written(folder / "leaderboard.csv", _csv(_table(rows, config)))
-    yield _written(folder / "experiment/best.yaml", best_yaml(folder, rows[0]))
-    pictures = list(page.draw(folder / "plots", rows, config))
+    yield _written(folder / "leaderboard.csv", csv_of(_table(rows, config)))
+    yield _written(folder / "experiment/best.yaml", best_yaml(folder, rows[0]).encode())
+    pictures = list(plots.draw(folder / "plots", rows, config))
     yield from (picture.path for picture in pictures)
-    yield _written(folder / PAGE, page.page(folder.name, rows, config, pictures))
+    yield _written(folder / PAGE, page.page(folder.name, rows, config, pictures).encode())
 
 
-def _written(path: Path, content: str) -> Path:
-    write_atomic(path, content.encode())
+def _written(path: Path, content: bytes) -> Path:
+    write_atomic(path, content)
     return path
 
 
 def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
     """Plain values; the same for the same runs, whatever the order in which they came."""
-    table = []
-    for place, row in enumerate(rows, 1):
-        table.append(
-            {
-                "place": place,
-                **{key: space.plain(text) for key, text in row.unit.assignment},
-                config.metric: row.value,
-                "std": row.spread,
-                "seeds": len(row.results),
-                "test/accuracy": row.test,
-                "status": row.status,
-                **({} if row.missed is None else {"claims": "missed" if row.missed else "held"}),
-                "weights": " ".join((result.weights or "")[:12] for result in row.results),
-                "folder": " ".join(str(result.folder) for result in row.results),
-            }
-        )
-    return table
-
-
-def _csv(table: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in table for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return out.getvalue()
+    return [
+        {
+            "place": place,
+            **{key: space.plain(text) for key, text in row.trial.assignment},
+            config.metric: row.value,
+            "std": row.spread,
+            "seeds": len(row.results),
+            "test/accuracy": row.test,
+            "status": row.status,
+            **({} if row.missed is None else {"claims": "missed" if row.missed else "held"}),
+            "weights": " ".join((result.weights or "")[:12] for result in row.results),
+            "folder": " ".join(str(result.folder) for result in row.results),
+        }
+        for place, row in enumerate(rows, 1)
+    ]
 
 
 def note(rows: list[Row], config: SweepConfig) -> str:

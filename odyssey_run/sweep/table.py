@@ -14,8 +14,8 @@ from rich.text import Text
 
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.console import Screen, duration
-from odyssey_run.sweep.ledger import Ledger, PointStatus, Result
-from odyssey_run.sweep.plan import Unit
+from odyssey_run.sweep.finished import FinishedRuns, PointStatus, Result
+from odyssey_run.sweep.plan import Trial
 from odyssey_run.sweep.ranking import Row, tally
 
 TOP = 10
@@ -114,15 +114,15 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
         say(f"{sum(held)} of {len(held)} miss what is expected")
 
 
-def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:
+def show_plan(config: SweepConfig, trials: list[Trial], finished: FinishedRuns) -> int:
     """``sweep.dry_run``: the points, what is done of them, and how long the rest may take. Returns exit code 0."""
     console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    points = [point for unit in units for point in unit.points]
+    points = [point for trial in trials for point in trial.points]
     if config.strategy == "tpe":
         console.print(f"{config.trials} points that Optuna proposes between", soft_wrap=True)
     left = 0
     for point in points:
-        found = None if config.strategy == "tpe" else ledger.find(point)
+        found = None if config.strategy == "tpe" else finished.find(point)
         left += found is None
         note = "" if found is None else f"done: {config.metric} {found.value:.4f}  {found.folder}"
         console.print(Text(f"  {point.label}  {note}"), soft_wrap=True)
@@ -130,7 +130,7 @@ def show_plan(config: SweepConfig, units: list[Unit], ledger: Ledger) -> int:
         left = config.trials or 0
     else:
         console.print(f"{len(points)} runs, {len(points) - left} done")
-    seconds = ledger.seconds(points[0].request)
+    seconds = finished.seconds(points[0].request)
     if seconds is None:
         first = points[0].request
         console.print(f"no estimate of the time: no run of {first.model.name} on {first.data.name} is in runs/ yet")

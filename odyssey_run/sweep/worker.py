@@ -120,8 +120,8 @@ def serve() -> None:
 
     def report(epoch: int, value: float) -> bool:
         parent.say({"kind": "report", "epoch": epoch, "value": value})
-        hopeless: bool = heard.get()["hopeless"]
-        return hopeless
+        should_prune: bool = heard.get()["should_prune"]
+        return should_prune
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

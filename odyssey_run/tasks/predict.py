@@ -1,7 +1,5 @@
 """``task=predict run_id=... inputs=photos/*.jpg``: what a trained model says of pictures that a person has."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -189,15 +187,11 @@ def _edges(box: Sequence[int]) -> dict[str, int]:
 
 def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
     """One row for each answer; a picture of several parts has their numbers and places, too."""
-    from odyssey_run.reports.outputs import MARK
+    from odyssey_run.reports.outputs import MARK, csv_of
 
     answers = ("answer", "probability", "second", "second_probability")
     columns = ("file", part, *answers, *EDGES) if part else ("file", *answers)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, (*columns, "note", "made_by"), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row | {"made_by": MARK} for row in _rows(readings, part))
-    return out.getvalue().encode("utf-8", "surrogateescape")
+    return csv_of((row | {"made_by": MARK} for row in _rows(readings, part)), (*columns, "note", "made_by"))
 
 
 def _json(readings: Sequence[Reading], part: str | None, run: str, classes: Sequence[str]) -> bytes:

@@ -77,7 +77,7 @@ def test_the_runs_of_a_sweep_are_sent_when_it_is_asked_for_again(tmp_path, dying
         def conclude(self):
             raise Killed
 
-        dying.setattr(conduct.Conductor, "_conclude", conclude)
+        dying.setattr(conduct.SweepRunner, "_conclude", conclude)
         with pytest.raises(Killed):
             cli.main([*SWEEP])
     dying.undo()

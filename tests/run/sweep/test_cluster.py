@@ -189,7 +189,7 @@ def test_ctrl_c_ends_runs_and_takes_back_the_rest(tmp_path, start, cluster, serv
     assert set(Children(server, tmp_path.name).statuses) == {"KILLED"}
 
 
-def test_what_is_hopeless_is_pruned(tmp_path, start, cluster, server):
+def test_a_run_worse_than_the_median_is_pruned(tmp_path, start, cluster, server):
     pytest.importorskip("optuna")
     address, _ = cluster(tmp_path / "worker")
     wait_for(lambda: "Registered to" in (tmp_path / "worker.log").read_text())

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from odyssey_run.config.schema import SweepConfig
-from odyssey_run.sweep.plan import Unit
+from odyssey_run.sweep.plan import Trial
 from odyssey_run.sweep.proposals import Tpe
 from odyssey_run.sweep.space import Axis
 
@@ -19,16 +19,16 @@ def config(metric: str) -> SweepConfig:
 @pytest.mark.parametrize(("metric", "sign"), [("val/accuracy", 1), ("val/loss", -1)])
 def test_a_run_is_stopped_by_its_value_now_and_not_by_its_best(tmp_path, metric, sign):
     axes = (Axis("optim.lr", False, low=0.1, high=1.0),)
-    composer = SimpleNamespace(axes=axes, unit=lambda assignment, trial: Unit(assignment, (None,), trial))
+    composer = SimpleNamespace(axes=axes, trial=lambda assignment, trial: Trial(assignment, (None,), trial))
     proposals = Tpe(tmp_path, config(metric), composer)
     for median in (1, 2, 3, 4, 5):  # after the third epoch; the median of five is 3
-        unit = proposals.ask()
-        assert not any(proposals.hopeless(unit, epoch, sign * median) for epoch in (1, 2, 3))
-        proposals.tell(unit, "FINISHED", sign * median)
+        trial = proposals.ask()
+        assert not any(proposals.should_prune(trial, epoch, sign * median) for epoch in (1, 2, 3))
+        proposals.tell(trial, "FINISHED", sign * median)
     collapsed = proposals.ask()
-    assert not proposals.hopeless(collapsed, 1, sign * -9)  # too early to tell
-    assert not proposals.hopeless(collapsed, 2, sign * 9)
-    assert not proposals.hopeless(collapsed, 3, sign * 3)
-    assert proposals.hopeless(collapsed, 3, sign * 2.9)
-    assert proposals.hopeless(collapsed, 3, float("nan"))
-    assert not proposals.hopeless(collapsed, 4, sign * -9)  # nothing finished has a value there
+    assert not proposals.should_prune(collapsed, 1, sign * -9)  # too early to tell
+    assert not proposals.should_prune(collapsed, 2, sign * 9)
+    assert not proposals.should_prune(collapsed, 3, sign * 3)
+    assert proposals.should_prune(collapsed, 3, sign * 2.9)
+    assert proposals.should_prune(collapsed, 3, float("nan"))
+    assert not proposals.should_prune(collapsed, 4, sign * -9)  # nothing finished has a value there

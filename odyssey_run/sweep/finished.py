@@ -28,20 +28,12 @@ class PointStatus(StrEnum):
     KILLED = "KILLED"
     FAILED = "FAILED"
 
-    @property
-    def rank(self) -> int:
-        """Its place in the order."""
-        return list(PointStatus).index(self)
-
 
 @dataclass(frozen=True)
 class Result:
     """What a point came to.
 
     Args:
-        point: which.
-        folder: of its run.
-        status: what became of it.
         reason: why it did not finish.
         value: of the sweep's metric.
         last: the last value of each metric.
@@ -58,16 +50,13 @@ class Result:
 
     @property
     def seconds(self) -> float | None:
-        """That the run took."""
         return self.last.get("time/run_s")
 
 
-class Ledger:
+class FinishedRuns:
     """Looks runs up under runs/.
 
     Args:
-        metric: of the sweep.
-        maximizes: whether more of it is better.
         pruned: the folder of the sweep whose pruned runs are done too: what it stopped it does not go on with.
         look: False to find none.
     """
@@ -96,7 +85,7 @@ class Ledger:
     def result(self, point: Point, folder: Path) -> Result:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
         if not begun(folder):
-            return Result(point, folder, PointStatus.FAILED, "it left no journal")
+            return Result(point, folder, PointStatus.FAILED, "the run left no journal")
         run = open_run(folder)
         ended = [each.reason for each in run.of(End)]
         curve = run.metrics.get(self.metric, ())
@@ -129,7 +118,6 @@ class Ledger:
         return sum(found) / len(found) if found else None
 
     def _digest(self, request: Request) -> str:
-        """Of the data, read once."""
         key = json.dumps([request.data.name, request.data.arguments], sort_keys=True, default=str)
         if key not in self._data:
             self._data[key] = request.data.build().digest
