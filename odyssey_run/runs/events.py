@@ -19,7 +19,6 @@ class Progress:
         loss: mean training loss of the call's images.
         images_per_s: over all training calls but the first, which may compile; 0 before the second.
         seconds_left: of training, estimated; None before the second call.
-        call_s: seconds of the call.
     """
 
     step: int
@@ -28,7 +27,6 @@ class Progress:
     loss: float
     images_per_s: float
     seconds_left: float | None
-    call_s: float
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,8 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         "|---|---|---|---|",
     ]
     for place, row in enumerate(rows[:NOTED], 1):
-        runs = [open_run(result.folder) for result in row.results if begun(result.folder)]
-        addresses = [f"#/experiments/{run.experiment_id}/runs/{run.run_id}" for run in runs if run.run_id]
+        ids = [open_run(result.folder).created for result in row.results if begun(result.folder)]
+        addresses = [f"#/experiments/{each.experiment_id}/runs/{each.run_id}" for each in ids if each]
         label = row.label.replace("|", "\\|")
         point = f"[{label}]({addresses[0]})" if addresses else label
         value = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import lock
 from odyssey_run.config.masking import masked
-from odyssey_run.tracking.records import NAMES, Record, RunRecords, Start, parse, whole
+from odyssey_run.tracking.records import Record, RunRecords, Start, parse, whole
 
 FILE_NAME = "journal.jsonl"
 
@@ -53,7 +53,7 @@ class Journal:
             OSError: the disk is full; the journal is as it was before.
         """
         record = record if record.time else replace(record, time=now())
-        values = masked({"kind": NAMES[type(record)], **vars(record)})
+        values = masked({"kind": record.kind, **vars(record)})
         line = json.dumps(values, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             size, rest = os.fstat(self._file).st_size, memoryview(line)

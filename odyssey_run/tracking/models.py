@@ -17,30 +17,16 @@ Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, opt
 
 
 def begin(client: Any, run_id: str, experiment_id: str, name: str, look: bool) -> Any:
-    """MLflow's model of a run, which is made where there is none.
-
-    Args:
-        client: MLflow's.
-        run_id: of the run, as MLflow has it.
-        experiment_id: likewise.
-        name: of the model.
-        look: whether there may be one.
-    """
-    known = (
-        client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'") if look else ()
-    )
+    """MLflow's model of a run, which is made where there is none; ``look`` where there may be one."""
+    condition = f"source_run_id = '{run_id}' AND name = '{name}'"
+    known = client.search_logged_models([experiment_id], condition) if look else ()
     return known[0] if known else client.create_logged_model(experiment_id, name, run_id)
 
 
 def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any:
-    """Gives a model its files, as the output of its run after a step; does nothing twice. Returns the model.
+    """Gives MLflow's model the files of a folder, as the output of its run after so many optimizer steps.
 
-    Args:
-        client: MLflow's.
-        run_id: of the run, as MLflow has it.
-        model: MLflow's.
-        folder: with an MLmodel file.
-        step: optimizer steps.
+    Does nothing twice. Returns the model.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -56,16 +42,7 @@ def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any
 
 
 def register(client: Any, uri: str, run_id: str, name: str, model_id: str, records: RunRecords) -> int:
-    """Makes a model a version in the registry, once, with the note of its run; returns the version.
-
-    Args:
-        client: MLflow's.
-        uri: of its store.
-        run_id: of the run, as MLflow has it.
-        name: in the registry.
-        model_id: MLflow's.
-        records: the journal's.
-    """
+    """Makes a model a version in the registry under a name, once, with the note of its run; returns the version."""
     import mlflow
     from mlflow.exceptions import MlflowException
 

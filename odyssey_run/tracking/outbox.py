@@ -32,28 +32,26 @@ UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
 class Outbox:
     """The journals that one process sends: of one run, or of all runs of a sweep.
 
-    Args:
-        store: where to send.
-        client: MLflow's, if it is already made; otherwise it is when something is first sent.
-
     Attributes:
+        client: MLflow's; where it is not made yet, it is when something is first sent.
+        waiting: journals that were told of and not begun to be sent.
         fault: why the last attempt failed.
         refused: what MLflow will never take of the runs that were sent to their end, and why.
     """
 
     def __init__(self, store: Store, client: Any = None):
-        self.store, self._client = store, client
+        self.store, self.client = store, client
         self.fault: str | None = None
         self.refused: list[str] = []
         self._open: dict[Path, tuple[Sender, contextlib.ExitStack]] = {}  # with the lock on its folder
         self._ids: dict[str, str] = {}
-        self._waiting: list[Path] = []
+        self.waiting: list[Path] = []
         self._closing = threading.Event()
         self._deadline = float("inf")
 
     def follow(self, path: Path) -> None:
         """Begins to send a journal; safe to call from another thread."""
-        self._waiting.append(path)
+        self.waiting.append(path)
 
     def close(self, patience: float) -> None:
         """Lets ``run`` end once all is sent, or after so many seconds of failures."""
@@ -72,26 +70,26 @@ class Outbox:
                 if isinstance(error, ImportError):  # a database driver that is not installed does not come later
                     self._deadline = 0.0
             if closing and (self.fault is None or time.monotonic() > self._deadline):
-                complete = not self._open and not self._waiting
+                complete = not self._open and not self.waiting
                 for path in list(self._open):
                     self._let_go(path)
                 return complete
             time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
 
     def _send(self) -> None:
-        if self._client is None:
-            self._client = make_client(self.store)
-        while self._waiting:
-            path = self._waiting[0]
+        if self.client is None:
+            self.client = make_client(self.store)
+        while self.waiting:
+            path = self.waiting[0]
             if path not in self._open:  # a run that another worker goes on with is told of again
                 with contextlib.ExitStack() as stack:
                     # A killed run's own process may still be sending what the run wrote: it is waited for.
                     stack.enter_context(locked(path.parent))
                     journal = Journal(path, owner=False)
                     stack.callback(journal.close)
-                    sender = Sender(journal, self.store, self._client, self._ids)
+                    sender = Sender(journal, self.store, self.client, self._ids)
                     self._open[path] = sender, stack.pop_all()
-            self._waiting.pop(0)
+            self.waiting.pop(0)
         failed = None
         for path, (sender, _) in list(self._open.items()):
             try:
@@ -111,31 +109,48 @@ class Outbox:
 
 
 def serve(settings: dict[str, Any]) -> None:
-    """The process: hears of journals and at last of its patience, and answers.
+    """The process; the settings are those of the `Store`.
 
-    Where that ends early the main process is gone: what it wrote until then is sent.
-
-    Args:
-        settings: of the `Store`.
+    Where the main process is gone early, what it wrote until then is sent.
     """
     store, parent = Store(**settings), Parent()
     for number in SIGNALS:  # theirs to answer who gave the runs, also where all processes of a job are told
         signal.signal(number, signal.SIG_IGN)
-    said = _Said(parent)
-    client = None
+    outbox = Outbox(store)
+    questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(parent, outbox, questions), daemon=True).start()
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
     with contextlib.suppress(Exception):  # told when something is asked or sent
         _import_lightly(store)
         if store.database is None or store.database.exists():
-            client = make_client(store)
-    while (question := said.questions.get()) is not None:
-        parent.say({"kind": "asked", **_answer(store, client, question["run_id"])})
-    if said.paths:
-        outbox = Outbox(store, client)
-        said.tell(outbox)
+            outbox.client = make_client(store)
+    while (question := questions.get()) is not None:
+        parent.say({"kind": "asked", **_answer(store, outbox.client, question["run_id"])})
+    if outbox.waiting:
         done = outbox.run()
         parent.say({"kind": "closed", "done": done, "fault": outbox.fault, "refused": outbox.refused})
     os._exit(0)  # without a third of a second of tidying up what MLflow imported
+
+
+def _listen(parent: Parent, outbox: Outbox, questions: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
+    """Hears, beside the imports, what the main process says: questions, journals' paths, and at last its patience.
+
+    Args:
+        questions: get those, each with the id of the run that it is about; and None when the first journal is there, or
+            nothing comes any more.
+    """
+    patience = 0.0
+    for said in parent:
+        if said["kind"] == "ask":
+            questions.put(said)
+        elif said["kind"] == "follow":
+            outbox.follow(Path(said["journal"]))
+            questions.put(None)
+        else:
+            patience = said["patience"]
+            break
+    outbox.close(patience)
+    questions.put(None)
 
 
 def _answer(store: Store, client: Any, run_id: str | None) -> dict[str, Any]:
@@ -148,52 +163,6 @@ def _answer(store: Store, client: Any, run_id: str | None) -> dict[str, Any]:
         if refuses(error) or getattr(error, "error_code", None) in DENIALS:
             return {"faults": [f"tracking.uri: MLflow at {store.shown} refuses: {fault_of(error)}"], "silent": None}
         return {"faults": [], "silent": fault_of(error)}
-
-
-class _Said:
-    """What the main process says, heard beside the imports: questions, paths of journals, the patience at its end.
-
-    Attributes:
-        questions: with the id of the run that each is about; None when the first journal is there, or nothing comes.
-    """
-
-    def __init__(self, parent: Parent) -> None:
-        self.paths: list[Path] = []
-        self.questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._parent = parent
-        self._over = False
-        self._patience = 0.0
-        self._outbox: Outbox | None = None
-        self._lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for said in self._parent:
-            if said["kind"] == "close":
-                self._patience = said["patience"]
-                break
-            if said["kind"] == "ask":
-                self.questions.put(said)
-                continue
-            with self._lock:
-                self.paths.append(Path(said["journal"]))
-                if self._outbox:
-                    self._outbox.follow(self.paths[-1])
-            self.questions.put(None)
-        with self._lock:
-            self._over = True
-            if self._outbox:
-                self._outbox.close(self._patience)
-        self.questions.put(None)
-
-    def tell(self, outbox: Outbox) -> None:
-        """Passes on what was said and what will be."""
-        with self._lock:
-            self._outbox = outbox
-            for path in self.paths:
-                outbox.follow(path)
-            if self._over:
-                outbox.close(self._patience)
 
 
 def _import_lightly(store: Store) -> None:

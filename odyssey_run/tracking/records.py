@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from odyssey_core.errors import DataError
 from odyssey_run.tracking.names import Status
@@ -29,11 +29,15 @@ class Record:
         time: milliseconds since 1970; set when the record is written.
     """
 
+    kind: ClassVar[str]
     time: int = 0
+
+    def __init_subclass__(cls, kind: str) -> None:
+        cls.kind = kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start(Record):
+class Start(Record, kind="start"):
     """The first line.
 
     Args:
@@ -58,7 +62,7 @@ class Start(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(Record):
+class Resume(Record, kind="resume"):
     """Another process continues the run; arguments as `Start` has them."""
 
     process: dict[str, Any]
@@ -66,7 +70,7 @@ class Resume(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics(Record):
+class Metrics(Record, kind="metrics"):
     """Finite numbers that belong to an optimizer step."""
 
     step: int
@@ -74,14 +78,14 @@ class Metrics(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tags(Record):
+class Tags(Record, kind="tags"):
     """More tags, or other values for some."""
 
     values: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artifact(Record):
+class Artifact(Record, kind="artifact"):
     """A file or folder that was written.
 
     Args:
@@ -94,7 +98,7 @@ class Artifact(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Record):
+class Model(Record, kind="model"):
     """A folder that MLflow can load.
 
     Args:
@@ -109,14 +113,14 @@ class Model(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Creating(Record):
+class Creating(Record, kind="tracking"):
     """MLflow is about to be asked to make the run."""
 
     state: str = "creating"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Created(Record):
+class Created(Record, kind="tracking"):
     """MLflow has made the run."""
 
     run_id: str
@@ -124,7 +128,7 @@ class Created(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered(Record):
+class Registered(Record, kind="tracking"):
     """MLflow has registered the run's model under a name, as a version."""
 
     registered: str
@@ -132,7 +136,7 @@ class Registered(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused(Record):
+class Refused(Record, kind="refused"):
     """What MLflow will never take, and why."""
 
     what: str
@@ -140,7 +144,7 @@ class Refused(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class End(Record):
+class End(Record, kind="end"):
     """How the run ended, and why it did not finish."""
 
     status: Status
@@ -148,27 +152,12 @@ class End(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent(Record):
+class Sent(Record, kind="sent"):
     """MLflow has everything up to the end, except what it refused."""
 
 
-# What MLflow answers, whose kind is "tracking", comes in three forms.
-_KINDS: tuple[tuple[str, type[Record]], ...] = (
-    ("start", Start),
-    ("resume", Resume),
-    ("metrics", Metrics),
-    ("tags", Tags),
-    ("artifact", Artifact),
-    ("model", Model),
-    ("tracking", Creating),
-    ("tracking", Created),
-    ("tracking", Registered),
-    ("refused", Refused),
-    ("end", End),
-    ("sent", Sent),
-)
-NAMES = {made: kind for kind, made in _KINDS}
-_ANNOTATIONS = {made: get_type_hints(made) for _, made in _KINDS}
+NAMES = {made: made.kind for made in Record.__subclasses__()}  # what MLflow answers comes in three forms of one kind
+_ANNOTATIONS = {made: get_type_hints(made) for made in NAMES}
 
 
 @dataclass(frozen=True)
@@ -193,7 +182,7 @@ class RunRecords:
 
     @property
     def name(self) -> str:
-        """The run's name, which others may have too."""
+        """Other runs may have the same."""
         return self.start.name
 
     @property
@@ -247,11 +236,6 @@ class RunRecords:
         return self.created.run_id if self.created else None
 
     @property
-    def experiment_id(self) -> str | None:
-        """The id of the run's experiment in MLflow."""
-        return self.created.experiment_id if self.created else None
-
-    @property
     def store(self) -> dict[str, str] | None:
         """The MLflow store that the run is sent to: ``uri`` as `Store.named_in` gives it, and ``experiment``."""
         named = [record.store for record in self.records if isinstance(record, Start | Resume) and record.store]
@@ -303,7 +287,7 @@ class _NoRecord(Exception):
 
 
 def _record(kind: object, values: dict[str, Any]) -> Record:
-    forms = [made for name, made in _KINDS if name == kind]
+    forms = [made for made, name in NAMES.items() if name == kind]
     if not forms:
         raise _NoRecord("there is no such kind")
     made = next((form for form in forms if values.keys() <= _ANNOTATIONS[form].keys()), forms[0])

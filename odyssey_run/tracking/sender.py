@@ -47,12 +47,9 @@ class _Gone(Exception):
 
 
 class Sender:
-    """Follows a journal and sends what it says.
+    """Follows a journal and sends what it says; what MLflow answers is written to it.
 
     Args:
-        journal: of the run; what MLflow answers is written to it.
-        store: where to send.
-        client: MLflow's.
         shared: what senders to the same store tell each other: MLflow's ids of its experiment and of runs, by key.
 
     Attributes:
@@ -112,7 +109,7 @@ class Sender:
                 except _Gone:
                     raise
                 except Exception as error:
-                    if portion.begins or (silent(error) and not portion.is_file):
+                    if isinstance(portion.records[0], Start) or (silent(error) and not portion.is_file):
                         self._later = later  # what is new comes again, with the same offset
                         raise
                     self._later.append(portion)
@@ -278,14 +275,13 @@ class Sender:
 
     def _open_run(self, start: Start) -> None:
         if not self.run_id:
-            self.experiment_id = self._experiment()
+            self.experiment_id = self._shared[EXPERIMENT] = self._shared.get(EXPERIMENT) or self._find_experiment()
             # An attempt may have ended between making the run and noting its id.
             self.run_id = (self._find(start.run) if self._tried else None) or self._create(start)
             self.journal.append(Created(run_id=self.run_id, experiment_id=self.experiment_id))
         self._shared[start.run] = self.run_id
 
     def _find(self, key: str) -> str | None:
-        """MLflow's id of a run of ours."""
         known = self._client.search_runs([self.experiment_id], f"tags.`{Tag.RUN}` = '{key}'")
         return str(known[0].info.run_id) if known else None
 
@@ -296,16 +292,10 @@ class Sender:
         if (above := start.parent) and (parent := self._shared.get(above) or self._find(above)):
             tags[Tag.PARENT.value] = self._shared[above] = parent
         try:
-            made: str = self._client.create_run(self.experiment_id, start.time, tags, start.name).info.run_id
-            return made
+            return str(self._client.create_run(self.experiment_id, start.time, tags, start.name).info.run_id)
         except Exception:
             self._shared.clear()  # somebody may have deleted what is remembered
             raise
-
-    def _experiment(self) -> str:
-        if EXPERIMENT not in self._shared:
-            self._shared[EXPERIMENT] = self._find_experiment()
-        return self._shared[EXPERIMENT]
 
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -317,8 +307,7 @@ class Sender:
                 return str(known.experiment_id)
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
-                made: str = self._client.create_experiment(name, self.store.artifact_location, tags)
-                return made
+                return str(self._client.create_experiment(name, self.store.artifact_location, tags))
             except MlflowException:
                 known = self._client.get_experiment_by_name(name)  # another process may have made it
                 if known is None:
@@ -337,11 +326,6 @@ class Portion:
 
     records: list[Record]
     is_file: bool = False
-
-    @property
-    def begins(self) -> bool:
-        """Whether it makes the run."""
-        return isinstance(self.records[0], Start)
 
 
 def _portions(records: list[Record]) -> Iterator[Portion]:

@@ -55,7 +55,6 @@ class State:
         lr: learning rate of the last step.
         history: the monitored value after each epoch, in the sense in which lower is better.
         rows: a row for each finished epoch, as `hooks.EpochEnd.history` has them.
-        best_step: the end of the epoch in which it was lowest; 0 before the first.
         kept: weights at the start of the epoch, the last that are known to be good.
         best: weights of the best epoch; empty before the first.
     """
@@ -67,7 +66,6 @@ class State:
     lr: float = 0.0
     history: list[float] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
-    best_step: int = 0
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     best: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -215,7 +213,7 @@ class Trainer:
         self._tell("metrics", state.step, values)
         value = values[self.config.monitor] * LOWER_IS_BETTER[self.config.monitor]
         if value < min(state.history, default=math.inf):
-            state.best, state.best_step = self.learner.weights(), state.step
+            state.best = self.learner.weights()
         state.history.append(value)
         return loss, accuracy
 
@@ -288,7 +286,7 @@ class Trainer:
         if good < len(rows):
             self._diverged(before, rows, good)
         values = state.losses[-int(present.sum()) :]
-        self._tell("progress", self._progress(math.fsum(values) / len(values), seconds))
+        self._tell("progress", self._progress(math.fsum(values) / len(values)))
 
     def _take(self, rows: np.ndarray, first: int) -> Taken:
         state = self.state
@@ -372,7 +370,7 @@ class Trainer:
         self.clock.cpu_s += cpu - self._cpu
         self._ticked, self._cpu = now, cpu
 
-    def _progress(self, loss: float, seconds: float) -> Progress:
+    def _progress(self, loss: float) -> Progress:
         state, clock, left = self.state, self.clock, None
         if clock.call_s:
             images = (self.plan.steps - state.step) * self.config.batch_size
@@ -380,7 +378,7 @@ class Trainer:
             epochs = self._epochs - state.epoch
             left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * epochs
         rate = clock.images_per_s if clock.call_s else 0.0
-        return Progress(state.step, self.plan.steps, state.epoch + 1, loss, rate, left, seconds)
+        return Progress(state.step, self.plan.steps, state.epoch + 1, loss, rate, left)
 
     def _tell(self, what: str, *arguments: object) -> None:
         for listener in self.listeners:
