@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset
+from odyssey_core.files import write_atomic
 from odyssey_run.config import claims
 from odyssey_run.config.claims import ClaimRow
 from odyssey_run.config.request import Request
-from odyssey_run.reports import plots, summary
+from odyssey_run.reports import summary
+from odyssey_run.reports.outputs import csv_of
 from odyssey_run.reports.scores import Scores
 from odyssey_run.runs.recorder import RunRecorder
+from odyssey_run.runs.statements import REPORT
 from odyssey_run.tracking import model_folder
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import RunRecords
@@ -22,6 +25,12 @@ if TYPE_CHECKING:
     from odyssey_run.runs.console import Screen
 
 EXAMPLES = 2  # images shown with the model
+PLOTS = "plots"  # the folder of the pictures
+
+
+def load() -> None:
+    """Imports what `draw` needs, about half a second: best done while the run waits for something else."""
+    from odyssey_run.reports import confusion, curves, images, report  # noqa: F401
 
 
 @contextmanager
@@ -36,15 +45,7 @@ def harmless(screen: "Screen") -> Iterator[None]:
 
 
 def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, step: int) -> None:
-    """Makes all of it from what was written, the journal and the weights file, and records it.
-
-    Args:
-        request: what was trained.
-        recorder: of the run, which has not ended yet.
-        dataset: its test images are what the pictures show.
-        weights: the weights file.
-        step: after how many optimizer steps.
-    """
+    """Makes all of it from what was written, the journal and the weights file after so many optimizer steps."""
     run = recorder.records()
     rows = claims.report(claims.read(request.expect), run.last)
     recorder.tags({Tag.NOTE.value: summary.note(run, rows, request.plots.enabled)})
@@ -67,7 +68,33 @@ def draw(
     dataset: Dataset,
     rows: Sequence[ClaimRow] = (),
 ) -> None:
-    """Draws the pictures and the report into the recorder's folder; arguments as `plots.draw` takes them."""
-    for path in plots.draw(recorder.path, run, classifier, scores, dataset.upright_test.pixels[0], rows):
-        recorder.artifact(path)
-    recorder.screen.field("report", str(path))
+    """Draws what there is to see of a run, and records it: the folder of pictures and tables, and the report.
+
+    Args:
+        recorder: of the run that shows it.
+        run: the journal of the training.
+        classifier: the trained model.
+        scores: its answers on the test images.
+        dataset: whose first test image the first layer's answers are shown to.
+        rows: of ``claims.report``.
+    """
+    from odyssey_run.reports import confusion, curves, images, report, style
+
+    points, names, folder = run.metrics, scores.class_names, recorder.path / PLOTS
+    with style.styled():
+        pictures = {
+            "loss": curves.loss(points, classifier.loss.label),
+            "accuracy": curves.accuracy(points),
+            "learning_rate": curves.learning_rate(points),
+            "weight_norms": curves.norms(points, "weight_norm", "Norm of the weights"),
+            "gradient_norms": curves.norms(points, "weight_grad_norm", "Norm of the gradient"),
+            "confusion": confusion.matrix(scores.confusion, names),
+            "classes": confusion.classes(scores.confusion, names),
+            "mistakes": images.mistakes(scores),
+            "first_layer": images.first_layer(classifier, dataset.upright_test.pixels[0]),
+        }
+        files = {name: style.save(drawn, folder / f"{name}.png") for name, drawn in pictures.items() if drawn}
+    write_atomic(folder / "classes.csv", csv_of(report.rows_of_classes(scores)))
+    recorder.artifact(folder)
+    recorder.write(REPORT, report.page(run, scores, rows, files).encode())
+    recorder.screen.field("report", str(recorder.path / REPORT))

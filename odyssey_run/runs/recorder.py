@@ -18,6 +18,7 @@ from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, TrackingConfig
 from odyssey_run.runs import command, folder, provenance
+from odyssey_run.runs.events import Listener
 from odyssey_run.runs.statements import CONFIG, LOG, conclude
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking import names
@@ -151,14 +152,11 @@ class RunPlan:
                 recorder.write(f"{FOLDER}/{name}", text)
 
 
-class RunRecorder:
+class RunRecorder(Listener):
     """A run that has begun.
 
     Args:
-        plan: what it was to be.
-        start: the journal's first record.
-        journal: open, with its first record written.
-        screen: for people.
+        start: the journal's first record, which is written.
         known: (step, name) of metrics that the journal has already.
 
     Attributes:
@@ -166,16 +164,11 @@ class RunRecorder:
         key: tells the run from all others, in the journal and as a tag in MLflow.
         asked: notes the signal that asked to stop.
         status: how it ended; None before.
-        unsent: whether MLflow has not all of it.
+        unsent: whether the upload to MLflow is incomplete.
     """
 
     def __init__(
-        self,
-        plan: RunPlan,
-        start: Start,
-        journal: Journal,
-        screen: "Screen",
-        known: Iterable[tuple[int, str]] = (),
+        self, plan: RunPlan, start: Start, journal: Journal, screen: "Screen", known: Iterable[tuple[int, str]] = ()
     ):
         self.plan, self.start, self.journal, self.screen = plan, start, journal, screen
         self._known = frozenset(known)
@@ -214,7 +207,6 @@ class RunRecorder:
             self.journal.append(Metrics(step=step, values=fresh))
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Adds tags to the run."""
         self.journal.append(Tags(values=dict(values)))
 
     def write(self, name: str, content: bytes) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
 from odyssey_run.config import changes, claims, plugins
 from odyssey_run.config.request import Request
-from odyssey_run.reports import plots, presentation, summary
+from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Epoch, Listener, Outcome
 from odyssey_run.runs.recorded import begun, open_run, weights_file
@@ -37,15 +37,10 @@ STATM = Path("/proc/self/statm")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """What a run came to; see `Outcome`.
 
     Args:
-        status: how it ended.
-        exit_code: of the process.
-        reason: why it did not finish.
-        step: optimizer steps done.
         metrics: the last value of each.
-        folder: the run's.
     """
 
     status: Status
@@ -56,25 +51,16 @@ class Result:
     folder: Path
 
 
-class _Metrics(Listener):
-    """Writes metrics to the journal."""
-
-    def __init__(self, recorder: RunRecorder):
-        self.recorder = recorder
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.recorder.metrics(step, values)
-
-
 class _Saver:
     """Writes checkpoints; one that cannot be written is told of once, and training goes on."""
 
-    def __init__(self, recorder: RunRecorder, identity: str):
-        self.recorder, self.identity, self._told = recorder, identity, False
+    def __init__(self, recorder: RunRecorder):
+        self.recorder, self._told = recorder, False
+        self._identity = provenance.identity(recorder.plan.request.config)
 
     def __call__(self, trainer: Trainer) -> None:
         try:
-            resume.save(self.recorder.path, trainer, self.identity)
+            resume.save(self.recorder.path, trainer, self._identity)
         except OSError as error:
             if not self._told:
                 self.recorder.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
@@ -102,14 +88,11 @@ class Prepared:
     """What training needs, made before anything of the run is written.
 
     Args:
-        assembly: all objects.
-        identity: SHA-256 of the configuration that decides the results.
         folder: of the unfinished run to continue; None for a new run.
         checkpoint: its newest one, if it has any.
     """
 
     assembly: Assembly
-    identity: str
     folder: Path | None = None
     checkpoint: resume.Checkpoint | None = None
 
@@ -135,31 +118,20 @@ def run(request: Request) -> Result:
 
 
 def prepare(request: Request, found: Path | None = None) -> Prepared:
-    """Makes all that training needs.
-
-    Args:
-        request: what to train.
-        found: folder of the unfinished run to continue.
+    """Makes all that training needs; ``found`` is the folder of an unfinished run to continue.
 
     Raises:
         OdysseyError: a mistake in what was asked for, or a run that cannot be continued with it.
     """
     assembly = assemble(request)
-    identity = provenance.identity(request.config)
     if not found:
-        return Prepared(assembly, identity)
+        return Prepared(assembly)
     _check_data(found, assembly)
-    return Prepared(assembly, identity, found, resume.load(found, identity))
+    return Prepared(assembly, found, resume.load(found, provenance.identity(request.config)))
 
 
 def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> Result:
-    """Trains once.
-
-    Args:
-        plan: of the run.
-        prepared: made of its request.
-        listeners: told after the journal and the screen.
-    """
+    """Trains once; the listeners are told after the journal and the screen."""
     with _begun(plan, prepared) as recorder:
         result = _trained(recorder, prepared, listeners)
     return replace(result, exit_code=recorder.code(result.exit_code))
@@ -173,7 +145,7 @@ def _begun(plan: RunPlan, prepared: Prepared) -> AbstractContextManager[RunRecor
     if assembly.start:
         tags[Tag.START_DIGEST] = assembly.start
     if request.plots.enabled:
-        plots.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
+        presentation.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
     lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
     return plan.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
 
@@ -183,9 +155,9 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
     trainer = make_trainer(
         request,
         assembly,
-        (_Metrics(recorder), _Vitals(recorder), screen, *listeners),
+        (recorder, _Vitals(recorder), screen, *listeners),
         stop=lambda: recorder.asked.signum,
-        save=_Saver(recorder, prepared.identity),
+        save=_Saver(recorder),
     )
     if checkpoint := prepared.checkpoint:
         checkpoint.give(trainer)

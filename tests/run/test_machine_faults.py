@@ -179,12 +179,12 @@ def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monk
 
 
 def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
-    from odyssey_run.reports import plots
+    from odyssey_run.reports import presentation
 
     def fail(*arguments: object) -> None:
         raise RuntimeError("latex could not be found")
 
-    monkeypatch.setattr(plots, "draw", fail)
+    monkeypatch.setattr(presentation, "draw", fail)
     assert cli.main([*QUICK, "plots.enabled=true", "run.dir=run"]) == 0
     assert open_folder(tmp_path / "run").status == "FINISHED"
     assert "the report could be made: RuntimeError('latex could not be found')" in capsys.readouterr().out
