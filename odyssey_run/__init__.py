@@ -7,35 +7,28 @@
 docs/python.md tells more.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from odyssey_run.api import EpochEnd, Hook, OdysseyError, RecordedRun, Request, UnfinishedRun, compose, load, train
+    from odyssey_core.errors import OdysseyError
+    from odyssey_run.api import UnfinishedRun, compose, load, train
+    from odyssey_run.config.request import Request
+    from odyssey_run.runs.recorded import RecordedRun
+    from odyssey_run.training.hooks import EpochEnd, Hook
 
-__all__ = [
-    "EpochEnd",
-    "Hook",
-    "OdysseyError",
-    "RecordedRun",
-    "Request",
-    "UnfinishedRun",
-    "compose",
-    "load",
-    "train",
-]
+__all__ = ["EpochEnd", "Hook", "OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
+_HOMES = ("api", "training.hooks", "runs.recorded", "config.request")
 
 
 def __getattr__(name: str) -> Any:
     """Imports the public names when they are used: the command, too, imports this package."""
     if name == "__version__":
-        from odyssey_run.cli import version
-
-        return version()
+        return import_module("odyssey_run.cli").version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from odyssey_run import api
-
-    return getattr(api, name)
+    homes = (vars(import_module(f"odyssey_run.{home}")) for home in _HOMES)
+    return next(home[name] for home in homes if name in home)
 
 
 def __dir__() -> list[str]:

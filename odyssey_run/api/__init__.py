@@ -12,20 +12,9 @@ from odyssey_run.config.request import Request
 from odyssey_run.runs import recorded
 from odyssey_run.runs.recorded import RecordedRun
 from odyssey_run.tracking.names import Status
-from odyssey_run.training.hooks import EpochEnd, Hook
+from odyssey_run.training.hooks import Hook
 from odyssey_run.training.train import run as run_training
 
-__all__ = [
-    "EpochEnd",
-    "Hook",
-    "OdysseyError",
-    "RecordedRun",
-    "Request",
-    "UnfinishedRun",
-    "compose",
-    "load",
-    "train",
-]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
