@@ -20,11 +20,7 @@ MISSING = "???"  # OmegaConf's mark of a value that must be set
 
 
 class Faults(ConfigError):
-    """Everything that is wrong with a request, together.
-
-    Args:
-        lines: one message a fault.
-    """
+    """Everything that is wrong with a request, together: one line a fault."""
 
     def __init__(self, lines: Sequence[str]):
         self.lines = masked(tuple(lines))
@@ -109,19 +105,23 @@ def bind(
     for key, value in values.items():
         if key not in known:
             faults.append(unknown_key(key, path, [*known, *also], elsewhere, value))
-        elif value == MISSING:
-            faults.append(f"{_join(path, key)}: expected {describe(known[key].annotation)}, got nothing; set it")
-        elif isinstance(value, dict) and (group := _dataclass_in(known[key].annotation)):
-            inner, wrong = bind(group, value, _join(path, key), elsewhere=elsewhere)
+            continue
+        place, annotation = _join(path, key), known[key].annotation
+        kinds = (x for x in (annotation, *get_args(annotation)) if isinstance(x, type) and is_dataclass(x))
+        group: Any = next(kinds, None)  # the dataclass that it is, or that it allows beside null
+        if value == MISSING:
+            faults.append(f"{place}: expected {describe(annotation)}, got nothing; set it")
+        elif isinstance(value, dict) and group:
+            inner, wrong = bind(group, value, place, elsewhere=elsewhere)
             faults += wrong
             if not wrong:
                 arguments[key] = group(**inner)
         else:
             try:
-                arguments[key] = fit(value, known[key].annotation)
-                faults += faults_inside(arguments[key], known[key].annotation, _join(path, key))
+                arguments[key] = fit(value, annotation)
+                faults += faults_inside(arguments[key], annotation, place)
             except Misfit as expected:
-                faults.append(f"{_join(path, key)}: expected {expected}, got {shown(value, known[key].annotation)}")
+                faults.append(f"{place}: expected {expected}, got {shown(value, annotation)}")
     for key, parameter in known.items():
         if key not in values and parameter.default is inspect.Parameter.empty:
             faults.append(f"{_join(path, key)}: expected {describe(parameter.annotation)}, got nothing; set it")
@@ -134,18 +134,12 @@ def takes_text(annotation: Any) -> bool:
     return str in choices
 
 
-def _dataclass_in(annotation: Any) -> Any:
-    """The dataclass that an annotation is, or that it allows beside null."""
-    return next((x for x in (annotation, *get_args(annotation)) if isinstance(x, type) and is_dataclass(x)), None)
-
-
 def unknown_key(
     key: object, path: str, known: Mapping[str, Any] | Sequence[str], elsewhere: Sequence[str] = (), value: Any = None
 ) -> str:
     """The message for a key that configures nothing.
 
     Args:
-        key: what was written.
         path: of the group it was written in; "" at the root.
         known: keys of the group.
         elsewhere: paths of all keys that there are.

@@ -22,10 +22,6 @@ def changed(config: Mapping[str, Any], typed: Iterable[str]) -> Iterator[str]:
     The defaults of an option, such as ``optim=adam``, are those of the file of that name; what a plug-in registered has
     none, and its name alone is told. Where an experiment is chosen, its own values are no changes: its name is told,
     and what was typed beside it.
-
-    Args:
-        config: composed and resolved.
-        typed: the command line that led to it.
     """
     given = dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text and not text.startswith("-"))
     if any(given.get(group, "null") != "null" for group in EMPTY_GROUPS):
@@ -47,11 +43,7 @@ def changed(config: Mapping[str, Any], typed: Iterable[str]) -> Iterator[str]:
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the default of each key that there must be and that it lacks: a later version added it.
-
-    Args:
-        config: as an older version composed and resolved it; what it says stays as it is.
-    """
+    """A configuration of an older version with the default of each key that was added since and must be there."""
     root = _file("config")
     whole = {**{key: root[key] for key in parameters(RunConfig) if key in root}, **config}
     for group, values in whole.items():

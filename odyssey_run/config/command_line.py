@@ -39,7 +39,7 @@ HYDRA = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class CommandLine:
     """What a command line asks for.
 
@@ -54,16 +54,16 @@ class CommandLine:
     """
 
     groups: tuple[str, ...] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
-    axes: tuple[Override, ...] = ()
-    faults: tuple[str, ...] = ()
-    unread: Mapping[str, str] = field(default_factory=dict)
-    silent: frozenset[str] = frozenset()
+    values: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    axes: list[Override] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
 
     def with_faults(self, faults: Iterable[str]) -> "CommandLine":
         """The same with more faults."""
-        return replace(self, faults=(*self.faults, *faults))
+        return replace(self, faults=[*self.faults, *faults])
 
 
 def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False) -> CommandLine:
@@ -82,42 +82,30 @@ class _Reader:
 
     def __init__(self, options: Mapping[str, list[str]], sweeps: bool):
         self.options, self.sweeps, self._parse = options, sweeps, parser_for(options)
-        self.groups: dict[str, str] = {}
-        self.values: dict[str, Any] = {}
-        self.texts: dict[str, str] = {}
-        self.axes: list[Override] = []
-        self.faults: list[str] = []
-        self.unread: dict[str, str] = {}
-        self.silent: set[str] = set()
+        self.line, self.groups = CommandLine(), dict[str, str]()
 
     def read(self, overrides: list[str]) -> CommandLine:
         for text in _joined(overrides):
             key, equals, value = text.lstrip("+").partition("=")
             if fault := _unfit(text, key, equals, value):
-                self.faults.append(fault)
+                self.line.faults.append(fault)
             elif key in self.options:
                 self._group(key, value, text)
             elif (group := key.partition(".")[0]) in EMPTY_GROUPS:
-                self.faults.append(f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own")
+                self.line.faults.append(
+                    f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own"
+                )
             elif key.startswith("sweep.") and not self.sweeps:
-                self.faults.append(f"{key} is for sweeps: add -m")
+                self.line.faults.append(f"{key} is for sweeps: add -m")
             else:
                 self._value(key, value, text)
-        groups = tuple(f"{group}={option}" for group, option in self.groups.items())
-        return CommandLine(
-            groups,
-            self.values,
-            self.texts,
-            tuple(self.axes),
-            tuple(self.faults),
-            self.unread,
-            frozenset(self.silent),
-        )
+        self.line.groups = tuple(f"{group}={option}" for group, option in self.groups.items())
+        return self.line
 
     def _group(self, group: str, value: str, text: str) -> None:
         override = self._parse(group, value)
         if group == "sweep" and not self.sweeps:
-            self.faults.append(f"{_said(text)} is for sweeps: add -m")
+            self.line.faults.append(f"{_said(text)} is for sweeps: add -m")
         elif override is None:
             self._refuse(group, _unreadable(text, group))
         elif override.is_sweep_override() and not override.is_choice_sweep():
@@ -133,8 +121,8 @@ class _Reader:
                 self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
 
     def _refuse(self, group: str, *faults: str) -> None:
-        self.faults += faults
-        self.silent.add(group)
+        self.line.faults += faults
+        self.line.silent.add(group)
 
     def _wrong_options(self, override: Override) -> Iterable[str]:
         group = override.key_or_group
@@ -163,18 +151,18 @@ class _Reader:
         if override is not None and override.is_sweep_override() and self.sweeps:
             self._axis(override, text)
             return
-        self.texts[key] = value
+        self.line.texts[key] = value
         if override is None:
-            self.unread[key] = _unreadable(text, key)
+            self.line.unread[key] = _unreadable(text, key)
         elif override.is_sweep_override():
-            self.unread[key] = _several(key, value, override)
-        self.values[key] = value if override is None or key in self.unread else override.value()
+            self.line.unread[key] = _several(key, value, override)
+        self.line.values[key] = value if override is None or key in self.line.unread else override.value()
 
     def _axis(self, override: Override, text: str) -> None:
         if not self.sweeps:
             self._refuse(override.key_or_group, f"{_said(text)} has several values: sweep them with -m")
         else:
-            self.axes.append(override)
+            self.line.axes.append(override)
 
 
 class _Groups:

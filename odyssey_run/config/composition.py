@@ -46,7 +46,6 @@ class _OwnFiles(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """See ConfigSource, as the others."""
         return "own"
 
     def _file(self, config_path: str) -> Path:
@@ -80,14 +79,10 @@ class _OwnFiles(ConfigSource):
         except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
             raise ConfigError(f"{shown}: {one_line(error)}") from None
         if header["package"] == "_global_" and "hydra" in config:
-            raise _refused(self.provider, config["hydra"])
+            keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
+            unused = "Hydra's own settings are not used here"
+            raise Faults([f"{self.provider}: {key}: {unused}{hydra_hint(key)}" for key in keys])
         return ConfigResult(self.provider, self.full_path(), config, header)
-
-
-def _refused(where: str, settings: Any) -> Faults:
-    """A line for each of Hydra's own settings in a file."""
-    keys = [f"hydra.{name}" for name in settings] if OmegaConf.is_dict(settings) else ["hydra"]
-    return Faults([f"{where}: {key}: Hydra's own settings are not used here{hydra_hint(key)}" for key in keys])
 
 
 def _check_numbers(path: str, text: str) -> None:
@@ -135,7 +130,6 @@ class _OwnPlaces(SearchPathPlugin):
     """Has Hydra look for files of the user's own, and for what plug-ins registered, while `ConfigFiles` composes."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """See SearchPathPlugin."""
         if (folders := _folders.get()) is None:
             return
         for folder in folders:

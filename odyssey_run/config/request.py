@@ -1,9 +1,8 @@
 """From a composed configuration to a checked request: names to registries, keys to constructors' arguments."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import yaml
@@ -22,7 +21,7 @@ from odyssey_core.registry import Registry, resolved
 from odyssey_run.config import combinations
 from odyssey_run.config.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
 from odyssey_run.config.command_line import EMPTY_GROUPS
-from odyssey_run.config.composition import set_value
+from odyssey_run.config.composition import HOUSE, set_value
 from odyssey_run.config.plugins import Plugin, behind
 from odyssey_run.config.registries import HOOKS, TASKS
 from odyssey_run.config.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
@@ -105,7 +104,7 @@ class Request:
 def check(
     config: dict[str, Any],
     overrides: tuple[str, ...] = (),
-    silent: frozenset[str] = frozenset(),
+    silent: Set[str] = frozenset(),
     plugins: tuple[Plugin, ...] = (),
 ) -> Request:
     """Holds a configuration against the schema and the constructors.
@@ -127,9 +126,10 @@ def check(
     root, wrong = bind(RunConfig, own, "", also=(*of_task, "sweep", *EMPTY_GROUPS), elsewhere=paths)
     faults += wrong
     parts: dict[str, Any] = {"task": task}
+    heard = root.keys() - silent
     for group, schema in GROUPS.items():
         arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=paths)
-        faults += _heard(wrong, group, root, silent)
+        faults += wrong if group in heard else ()
         if not wrong:
             parts[group] = schema(**arguments)
     weights, head, wrong = _begin(root.get("model", {}))
@@ -143,7 +143,7 @@ def check(
         if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
         component, wrong = _component(group, registry, root.get(group, {}), paths)
-        faults += _heard(wrong, group, root, silent)
+        faults += wrong if group in heard else ()
         if not wrong:
             parts[group] = component
         if component and group == "data":
@@ -165,16 +165,11 @@ def _paths(config: Mapping[str, Any]) -> Iterator[str]:
     yield from (name for name in parameters(RunConfig) if name not in {**GROUPS, **REGISTRIES, "task": None})
     for group, schema in GROUPS.items():
         yield from (f"{group}.{name}" for name in parameters(schema))
-    for group in REGISTRIES:
+    for group, registry in REGISTRIES.items():
         values = config.get(group)
         name = values.get("name") if isinstance(values, Mapping) else None
-        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or _options(group, name))
-
-
-def _options(group: str, name: Any) -> Iterable[str]:
-    """What a signature takes."""
-    registry = REGISTRIES[group]
-    return parameters(registry[name], registry.provided) if name in registry else ()
+        signature = parameters(registry[str(name)], registry.provided) if name in registry else ()
+        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or signature)
 
 
 def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
@@ -277,17 +272,13 @@ def _hooks(values: list[Any]) -> tuple[tuple[Component, ...], list[str]]:
     return tuple(hooks), faults
 
 
-def _heard(faults: list[str], group: str, root: Mapping[str, Any], silent: frozenset[str]) -> list[str]:
-    return [] if group in silent or group not in root else faults
-
-
 def _as_shipped(group: str, values: Mapping[str, Any]) -> bool:
     return _shipped(group, str(values.get("name"))) == values
 
 
 @cache
 def _shipped(group: str, name: str) -> dict[str, Any] | None:
-    file = files("odyssey_run.conf") / group / f"{name}.yaml"
+    file = HOUSE / group / f"{name}.yaml"
     return yaml.safe_load(file.read_text()) if name in REGISTRIES[group] and file.is_file() else None
 
 
