@@ -25,13 +25,7 @@ NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of ``expect``.
-
-    Args:
-        metric: its name.
-        relation: one of ``OPERATORS``.
-        bound: the figure.
-    """
+    """One line of ``expect``."""
 
     metric: str
     relation: str
@@ -92,8 +86,6 @@ def unknown(expect: Mapping[str, object], known: Sequence[str], also: Sequence[s
     """A fault for each claim on a metric that the run does not record.
 
     Args:
-        expect: the claims.
-        known: the metrics that it records.
         also: beginnings of names of which nobody knows before.
     """
     faults = []
@@ -131,7 +123,6 @@ def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def report(claims: Sequence[Claim], metrics: Mapping[str, float]) -> list[ClaimRow]:
-    """A row for each claim."""
     return [
         {
             "metric": claim.metric,
@@ -144,10 +135,8 @@ def report(claims: Sequence[Claim], metrics: Mapping[str, float]) -> list[ClaimR
 
 
 def all_held(rows: Sequence[ClaimRow]) -> bool:
-    """Whether no claim was missed."""
     return all(row["verdict"] == HELD for row in rows)
 
 
 def encode(rows: Sequence[ClaimRow]) -> bytes:
-    """The file that a run keeps them in."""
     return json.dumps(rows, indent=2).encode()

@@ -62,7 +62,6 @@ class CommandLine:
     silent: set[str] = field(default_factory=set)
 
     def with_faults(self, faults: Iterable[str]) -> "CommandLine":
-        """The same with more faults."""
         return replace(self, faults=[*self.faults, *faults])
 
 
@@ -78,8 +77,6 @@ def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: boo
 
 
 class _Reader:
-    """Collects what `read` returns."""
-
     def __init__(self, options: Mapping[str, list[str]], sweeps: bool):
         self.options, self.sweeps, self._parse = options, sweeps, parser_for(options)
         self.line, self.groups = CommandLine(), dict[str, str]()
@@ -201,7 +198,6 @@ def registry_of(group: str) -> Registry:
 
 
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
-    """The groups in configuration folders and the options of each."""
     options: dict[str, list[str]] = {group: [] for group in EMPTY_GROUPS}
     for folder in folders:
         for file in sorted(folder.glob("*/**/*.yaml")):
@@ -222,7 +218,6 @@ def _joined(overrides: list[str]) -> list[str]:
 
 
 def _options(override: Override) -> list[str]:
-    """Names of a group's options, as an override gives them."""
     if override.is_sweep_override():
         names: list[Any] = list(override.sweep_string_iterator())
     else:

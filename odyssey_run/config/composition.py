@@ -141,7 +141,6 @@ class ConfigFiles:
     """The configuration files that are shipped and, beside them, those in folders of a user's own.
 
     Args:
-        folder: the user's.
         plugins: what is registered beside what is shipped; a folder ``conf`` beside a file counts too.
 
     Attributes:
@@ -167,7 +166,6 @@ class ConfigFiles:
 
     @cached_property
     def options(self) -> dict[str, list[str]]:
-        """The groups and the options of each."""
         options = group_options(self.folders)
         if self.plugins:
             for group in GROUPS:
@@ -176,9 +174,6 @@ class ConfigFiles:
 
     def compose(self, groups: Sequence[str]) -> dict[str, Any]:
         """The configuration with these options, as plain values; interpolations are still text.
-
-        Args:
-            groups: ``group=option`` for each that is chosen.
 
         Raises:
             ConfigError: files that do not fit together, or that set what Hydra would do.

@@ -41,7 +41,6 @@ class Plugin:
 
     Args:
         name: ``mine.py``, or the package's.
-        files: what its source is, by file.
         path: of the file or of the package's folder.
     """
 
@@ -62,7 +61,6 @@ class Plugin:
 
 
 def of_environment() -> list[str]:
-    """The files that the environment names."""
     return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
@@ -200,12 +198,7 @@ def behind(sources: Iterable[str | None]) -> Iterator[Plugin]:
 
 
 def told(error: BaseException, among: Sequence[Plugin] = ()) -> str | None:
-    """An error that was raised in a plug-in, in one line with its file and line there; None for any other.
-
-    Args:
-        error: as it was caught.
-        among: the plug-ins; by default all files that were loaded.
-    """
+    """An error that was raised in a plug-in, in one line with its file and line there; None for any other."""
     places = {str(p.path.absolute()): str(p.path) for p in (among or _loaded.values())}
     added = {source for registry in _registries() for source in registry.added.values() if not among}
     packages = added - PACKAGES.keys()  # what comes with the program is to fail as the program does
@@ -242,12 +235,7 @@ def recorded(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def unlike(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
-    """Why the plug-ins that are there are not those of a run, a line each; none where they are.
-
-    Args:
-        was: see `recorded`.
-        now: those there are.
-    """
+    """Why the plug-ins that are there are not those of a run, as `recorded` has them: a line each."""
     there = {plugin.name: plugin for plugin in now}
     lines = missing(was, there.values())
     for name, digest in was.items():
@@ -295,7 +283,6 @@ def require(was: Mapping[str, str], what: str) -> None:
     """Sees to it that the files are loaded and the packages installed that something needs.
 
     Args:
-        was: digests by name.
         what: needs them, for the message.
 
     Raises:

@@ -110,8 +110,6 @@ def check(
     """Holds a configuration against the schema and the constructors.
 
     Args:
-        config: composed and resolved, without Hydra's own section.
-        overrides: the command line, to be recorded.
         silent: groups whose faults say nothing.
         plugins: the files that were named.
 

@@ -52,7 +52,6 @@ def _equal(values: Sequence[str]) -> bool:
 
 
 def results(runs: Runs) -> Rows:
-    """What came of each run."""
     return _rows([dict(_results(run)) for run in runs])
 
 
@@ -105,7 +104,6 @@ def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:
 
 
 def text(runs: Runs) -> str:
-    """The whole as lines for a terminal."""
     head = ["", *labels(runs)]
     lines = []
     for part, rows in {**different(runs), "what came of it": results(runs)}.items():

@@ -25,7 +25,7 @@ WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axi
 
 
 def epochs(series: Series) -> int:
-    """How many a run has ended."""
+    """How many have ended."""
     return len(series.get("train/epoch_loss", ()))
 
 
@@ -38,7 +38,6 @@ def loss(series: Series, label: str) -> Figure | None:
     """Training, validation and test; None where there are no two points of training.
 
     Args:
-        series: points of each metric.
         label: what the loss is, with its unit.
     """
     steps, mean, fine = per_epoch(series), series.get("train/epoch_loss", ()), series.get("train/loss", ())
@@ -93,7 +92,6 @@ def norms(series: Series, kind: str, title: str) -> Figure | None:
     """Euclidean norms per layer at the end of each epoch; None where there are none, and for a run of one epoch.
 
     Args:
-        series: points of each metric.
         kind: the metrics before the layer's name: ``weight_norm`` or ``weight_grad_norm``.
         title: of the picture.
     """
@@ -122,7 +120,6 @@ def _percent(points: Points) -> Points:
 
 
 def _line(axes: Axes, points: Points, steps: int, label: str | None, colour: Any, **look: Any) -> None:
-    """Points over epochs of so many steps."""
     if points:
         x, y = zip(*points, strict=True)
         axes.plot([step / steps for step in x], y, label=label, color=colour, **look)
@@ -158,7 +155,6 @@ def whole_numbers() -> MaxNLocator:
 
 
 def over_epochs(axes: Axes, steps: int) -> None:
-    """An axis of optimizer steps above one of epochs."""
     above = axes.secondary_xaxis("top", functions=(partial(_times, steps), partial(_times, 1 / steps)))
     above.xaxis.set_major_locator(whole_numbers())
     above.tick_params(labelsize=7, length=2, pad=1, colors=style.GREY)

@@ -53,12 +53,7 @@ class Way:
 
 
 def graph(layers: Sequence[Any], input_shape: tuple[int, int, int]) -> Figure:
-    """Draws a model.
-
-    Args:
-        layers: rows of `tasks.show.layers`.
-        input_shape: (C, H, W) of the images.
-    """
+    """Draws a model."""
     boxes = _boxes(layers)
     main = _longest(boxes)
     for i, box in enumerate(main):
@@ -105,7 +100,6 @@ def _boxes(layers: Sequence[Any]) -> list[Box]:
 
 
 def _longest(boxes: Sequence[Box]) -> list[Box]:
-    """The longest way from the images to the last box."""
     length: dict[Box | None, int] = {None: 0}
     for box in boxes:
         length[box] = 1 + max(length[x] for x in box.sources)

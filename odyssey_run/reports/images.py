@@ -178,7 +178,7 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
 
 
 def photograph_of(found: Reading) -> np.ndarray:
-    """The picture (H, W, 3) uint8 that was looked at."""
+    """(H, W, 3) uint8."""
     return found.looked.rgb if found.looked else np.zeros((1, 1, 3), np.uint8)
 
 

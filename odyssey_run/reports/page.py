@@ -23,8 +23,6 @@ def picture(path: Path, caption: str, whole: bool = False) -> str:
     """A figure, with the PNG inside.
 
     Args:
-        path: of the PNG.
-        caption: below it.
         whole: across the page and never too small to read, for a picture that grows with what it shows.
     """
     png = path.read_bytes()

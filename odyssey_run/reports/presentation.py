@@ -73,8 +73,6 @@ def draw(
     Args:
         recorder: of the run that shows it.
         run: the journal of the training.
-        classifier: the trained model.
-        scores: its answers on the test images.
         dataset: whose first test image the first layer's answers are shown to.
         rows: of ``claims.report``.
     """

@@ -26,9 +26,7 @@ class Reading:
     """What a model says of one picture.
 
     Args:
-        path: of the file.
         looked: what there is to see in it; None where nothing is.
-        answers: one for each image that was found in it.
         fault: why there is none; "" where there is one.
     """
 

@@ -19,8 +19,6 @@ class Scores:
         labels: (N,) int64, the truth.
         logits: (N, K) float32.
         losses: (N,) float32, as evaluation reports them.
-        class_names: K.
-        data: name of the data set.
         alike: which of its classes a person, too, takes for each other.
         light_on_dark: whether its images are negatives, light ink on dark paper.
     """
@@ -49,12 +47,10 @@ class Scores:
 
     @property
     def correct(self) -> int:
-        """How many answers are right."""
         return int((self.predicted == self.labels).sum())
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers."""
         return self.correct / len(self.labels)
 
     @cached_property

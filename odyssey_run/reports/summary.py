@@ -19,13 +19,7 @@ def official(told: str, after: str = "") -> str:
 
 
 def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
-    """What was run and what came of it.
-
-    Args:
-        run: its journal.
-        claims: rows of ``claims.report``.
-        report: whether the run has one.
-    """
+    """What was run and what came of it."""
     config, tags, last = run.config, run.start.tags, run.last
     optim, trainer = config["optim"], config["trainer"]
     unofficial = ", not the official files" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""

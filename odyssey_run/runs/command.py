@@ -13,11 +13,7 @@ _PLAIN = re.compile(r"[A-Za-z_][\w/\-+.$%*@?|:]*")  # what Hydra takes as text w
 
 
 def line(words: Sequence[str]) -> str:
-    """A command line of this program.
-
-    Args:
-        words: all that was typed behind the program's name, flags among it.
-    """
+    """A command line of this program; the words are all that stands behind its name."""
     return shlex.join(["odyssey-run", *words])
 
 
@@ -30,10 +26,6 @@ def onward(start: Start, folder: Path) -> str:
     """The command that continues a run.
 
     A sweep is continued by its own command, and so is whatever does not train: it begins again.
-
-    Args:
-        start: the first record of its journal.
-        folder: where it is.
     """
     words, config = shlex.split(start.tags.get(Tag.COMMAND, "odyssey-run"))[1:], start.config
     if "sweep" in config or config["task"].get("name") != "train":

@@ -33,12 +33,7 @@ COLUMNS = (
 
 
 class Screen(Listener):
-    """Prints to stdout and to a log file.
-
-    Args:
-        log: train.log, appended to.
-        quiet: print nothing.
-    """
+    """Prints to stdout, unless it is quiet, and to a log file, which is appended to."""
 
     def __init__(self, log: Path, quiet: bool = False):
         self.console = Console(
@@ -145,13 +140,11 @@ class Screen(Listener):
         self.say(reason)
 
     def stop_bar(self) -> None:
-        """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def end(self, outcome: Outcome, images: int, weights: Path) -> None:
-        """How it ended and where the weights are."""
         self.stop_bar()
         self.say()
         if outcome.status == Status.FINISHED:
@@ -172,7 +165,6 @@ class Screen(Listener):
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Shows on a terminal what is waited for."""
         if not self.console.is_terminal or self.console.quiet:
             yield
             return
@@ -180,7 +172,6 @@ class Screen(Listener):
             yield
 
     def close(self) -> None:
-        """Ends the log."""
         self.stop_bar()
         with suppress(OSError):
             self._log.close()
@@ -192,7 +183,7 @@ class _Figures(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """``2:05 min`` for 125."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -13,8 +13,6 @@ class Progress:
     """After each call into the backend.
 
     Attributes:
-        step: optimizer steps done.
-        steps: that the run will take.
         epoch: counted from 1.
         loss: mean training loss of the call's images.
         images_per_s: over all training calls but the first, which may compile; 0 before the second.
@@ -93,9 +91,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: how.
         exit_code: of the process.
-        step: optimizer steps done.
         reason: why it did not finish.
         pruned: whether a sweep stopped it.
         weights: the last good parameters.

@@ -61,7 +61,6 @@ def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path,
     """Makes the folder; returns it and the run's name, ``<base>-<4 hex>`` unless it is given.
 
     Args:
-        request: with run.name and run.dir.
         base: says what differs: ``lenet5-sgd-lr0.01-s0``.
         wanted: the folder, where the request does not decide it.
 

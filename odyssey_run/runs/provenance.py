@@ -106,7 +106,7 @@ def environment() -> bytes:
 
 @cache
 def machine_tags() -> dict[str, str]:
-    """The machine, as tags that every run has."""
+    """Tags that every run has."""
     return {
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
@@ -115,13 +115,12 @@ def machine_tags() -> dict[str, str]:
 
 
 def environment_tags() -> dict[str, str]:
-    """The machine and the packages, as MLflow tags."""
+    """The machine and the packages."""
     versions = {f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))}
     return machine_tags() | versions
 
 
 def _cpu() -> str:
-    """The processor's name, as the system has it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -41,7 +41,6 @@ class RecordedRun(RunRecords):
     """What a run left: its journal, and what it kept.
 
     Args:
-        records: its journal.
         folder: where it is on this machine; None for one that only MLflow has.
         weights: arrays under the names in the file, float32; empty for a run that kept none.
         about: the file's metadata: how to use the weights alone.
@@ -149,7 +148,7 @@ class RecordedRun(RunRecords):
 
 
 def weights_file(model: str) -> Path:
-    """Where a run keeps its weights, in its folder and among its artifacts."""
+    """In a run's folder and among its artifacts."""
     return Path(f"{model}_weights") / f"{model}.safetensors"
 
 
@@ -174,14 +173,7 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
 
 
 def locate(run_id: str) -> Path | None:
-    """The folder of a run on this machine; None where there is none.
-
-    Args:
-        run_id: as `find` takes it.
-
-    Raises:
-        ConfigError: several.
-    """
+    """The folder of a run on this machine; None where there is none. Raises ConfigError for several."""
     if (Path(run_id) / FILE_NAME).is_file():
         return Path(run_id)
     places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]

@@ -43,7 +43,6 @@ class RunPlan:
     """A run that has not begun: nothing is written yet, so that a mistake leaves nothing behind.
 
     Args:
-        request: what was asked for.
         uploader: what sends the journal to MLflow; None for a run that is not sent.
         parent: key of the run that this one is nested under.
         tags: for MLflow, beside those that `begin` is given.
@@ -194,7 +193,6 @@ class RunRecorder(Listener):
             raise
 
     def records(self) -> RunRecords:
-        """What the journal says so far."""
         return load(self.journal.path)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -210,7 +208,6 @@ class RunRecorder(Listener):
         self.journal.append(Tags(values=dict(values)))
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file in the run's folder and records it as an artifact."""
         write_atomic(self.path / name, content)
         self.artifact(self.path / name)
 
@@ -298,7 +295,6 @@ def check_places(request: Request, resuming: bool = False, experiment: str | Non
     """Where a run goes in MLflow, None for nowhere; writes nothing.
 
     Args:
-        request: what was asked for.
         resuming: the folder is there already.
         experiment: where the request names none; by default the data's name.
 
@@ -317,8 +313,6 @@ def place_faults(
     """The store that a run goes to, and a line for each thing that is wrong with it or with the run's folder.
 
     Args:
-        run: the run's name and folder.
-        tracking: where it goes in MLflow.
         experiment: where ``tracking`` names none.
         resuming: the folder is there already.
     """

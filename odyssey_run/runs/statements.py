@@ -91,7 +91,6 @@ def _of_file(path: Path) -> str:
 
 
 def sha256(content: bytes) -> str:
-    """In hex, as files are stated."""
     return hashlib.sha256(content).hexdigest()
 
 

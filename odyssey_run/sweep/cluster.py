@@ -3,7 +3,7 @@
 A worker finds or fetches the data on its own machine and sends its runs to the tracking server itself. What comes back
 is the run's journal, so that everything after it, from the leaderboard to the next command, is as for local workers.
 Dask gives the run of a worker that died to another, as often as its `distributed.scheduler.allowed-failures` says. It
-cannot interrupt what runs, so a worker's runs are told: to stop, or whether they are should_prune.
+cannot interrupt what runs, so a worker's runs are told: to stop, or whether they should be pruned.
 """
 
 import logging
@@ -54,9 +54,8 @@ class Cluster:
     """The Executor idea on Dask distributed: submit a job, get a future.
 
     Args:
-        address: of the scheduler.
         jobs: runs at once; None for as many as the cluster has threads.
-        prune: whether runs ask after each epoch if they are should_prune.
+        prune: whether runs ask after each epoch if they should be pruned.
 
     Attributes:
         remote: the workers send their runs to MLflow themselves.
@@ -95,7 +94,6 @@ class Cluster:
         """A future that is done when the run is and its journal lies here, or when it was cancelled.
 
         Args:
-            job: what to run.
             follow: not called: the worker sends the run.
             report: asked after each epoch, in another thread, where there is pruning.
 

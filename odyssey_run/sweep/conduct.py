@@ -197,7 +197,6 @@ class SweepRunner:
                 self._made.append(path.parent)
 
     def _fill(self) -> None:
-        """Submits until all workers have something to do."""
         later = []
         while not self._stopping and len(self._running) < self.executor.jobs and (item := self._next()):
             trial, point = item
@@ -317,7 +316,6 @@ class SweepRunner:
         return []
 
     def _conclude(self) -> int:
-        """The leaderboard, and the end of the sweep's own run."""
         recorder, screen = self.recorder, self.recorder.screen
         rows = ranked(self.trials, self.results, self.config.maximizes)
         stopped = () if self._stopping else (PointStatus.KILLED,)  # by somebody else

@@ -14,14 +14,9 @@ class Job(TypedDict):
 
     Attributes:
         config: of the run, as composed.
-        overrides: the command line that would make it.
         plugins: as `plugins.packed` gives them.
-        name: of the run, for people.
-        folder: of the run.
         parent: key of the sweep's own run.
-        sweep: name of the sweep's folder.
         store: settings of the MLflow store; None for a run that is not sent.
-        metric: that the sweep compares.
     """
 
     config: dict[str, Any]

@@ -13,7 +13,6 @@ from odyssey_run.sweep.ranking import Row, number, tally
 
 
 def page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[Picture]) -> str:
-    """The leaderboard and the pictures."""
     best = f"<b>{number(config.metric, rows[0].value)}</b> {escape(config.metric)} with"
     return html_page(
         name,
@@ -44,7 +43,6 @@ def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[s
 
 
 def _reasons(rows: list[Row]) -> str:
-    """A line for each point that failed."""
     lines = []
     for row in (row for row in rows if row.status == PointStatus.FAILED):
         reasons = dict.fromkeys(result.reason for result in row.results if result.reason)

@@ -34,7 +34,6 @@ class Point:
 
     Args:
         label: what tells it from the others, as it would be typed.
-        request: what it is to do.
         identity: SHA-256, in hex, of the configuration and the code that decide its results.
     """
 
@@ -72,8 +71,6 @@ class Composer:
 
     Args:
         compose: Hydra's, of options of groups.
-        check: of what was composed.
-        line: what was asked for.
         typed: the same as typed.
         options: of every group.
 
@@ -198,7 +195,6 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
 
 
 def _forget(config: dict[str, Any], path: list[str]) -> None:
-    """Takes away what varies."""
     *parents, last = path
     for key in parents:
         config = config.get(key) or {}

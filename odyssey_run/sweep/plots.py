@@ -34,13 +34,7 @@ class Picture:
 
 
 def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture]:
-    """Writes what there is to draw.
-
-    Args:
-        folder: for the files.
-        rows: the best first.
-        config: for the metric.
-    """
+    """Writes what there is to draw."""
     valued = [row for row in rows if row.value is not None and row.status in (PointStatus.FINISHED, PointStatus.PRUNED)]
     failed = [row for row in rows if row.status == PointStatus.FAILED]
     keys = [key for key, _ in rows[0].trial.assignment]
@@ -89,7 +83,6 @@ class _Scale:
             self.texts.sort()
 
     def at(self, text: str) -> float:
-        """In the units of the axis."""
         text = space.plain(text)
         return float(text) if self.numeric else self.texts.index(text)
 

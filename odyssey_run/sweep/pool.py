@@ -20,9 +20,6 @@ class WorkerDied(Exception):
 class Pool:
     """As many workers as jobs may run at once, with the cores shared out. A killed worker's job is tried once more.
 
-    Args:
-        jobs: how many.
-
     Attributes:
         remote: whether the workers send their runs to MLflow themselves.
     """
@@ -40,17 +37,10 @@ class Pool:
         self._spare = [self._start() for _ in range(jobs)]
 
     def submit(self, job: Job, follow: Follow, report: Report) -> "Future[None]":
-        """A future that is done when the run is; it holds WorkerDied where the workers did not survive it.
-
-        Args:
-            job: what to run.
-            follow: called with the path of the run's journal, in another thread.
-            report: asked after each epoch, in another thread.
-        """
+        """A future that is done when the run is; it holds WorkerDied where the workers did not survive it."""
         return self._threads.submit(self._drive, job, follow, report)
 
     def stop(self) -> None:
-        """Asks the runs in progress to end as killed."""
         self._stopping = True
         for worker in list(self._workers):
             worker.terminate()
@@ -60,7 +50,6 @@ class Pool:
         return []
 
     def close(self) -> None:
-        """Ends the workers at once."""
         self._stopping = True
         for worker in list(self._workers):
             worker.kill()
@@ -122,6 +111,5 @@ class _Worker:
         return "; ".join([f"its worker {how}", *last])
 
     def close(self) -> None:
-        """Ends it."""
         self._child.close()
         self._errors.close()

@@ -49,7 +49,6 @@ class Axis:
         return self.values or (self.text(self.low), self.text(self.high))
 
     def draw(self, random: np.random.Generator) -> str:
-        """A value, each as likely as the next."""
         if self.values:
             return self.values[random.integers(len(self.values))]
         if self.log:

@@ -22,13 +22,7 @@ TOP = 10
 
 
 class LiveTable:
-    """The state of a sweep.
-
-    Args:
-        screen: of the sweep's own run.
-        config: how it goes.
-        points: in all.
-    """
+    """The state of a sweep."""
 
     def __init__(self, screen: Screen, config: SweepConfig, points: int):
         self.screen, self.config, self.points = screen, config, points
@@ -47,7 +41,6 @@ class LiveTable:
             self._live.stop()
 
     def line(self, result: Result) -> None:
-        """A run has ended."""
         self._ended += 1
         value = "-" if result.value is None else f"{result.value:.4f}"
         took = "" if result.seconds is None else f"{result.seconds:.1f} s"
@@ -87,7 +80,6 @@ class LiveTable:
 
 
 def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jobs: int) -> None:
-    """What is about to happen."""
     many = "run" if points == 1 else "points"
     where = f"on {config.address}" if config.address else "here"
     screen.field("sweep", f"{points} {many}, {config.strategy}", f"{jobs} at once {where}, by {config.metric}")

@@ -50,7 +50,6 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
     """Makes one run; how it ended is in its journal.
 
     Args:
-        job: what to run.
         follow: is told of the journal where the run is to be sent to MLflow.
         report: asked after each epoch.
         asked: asks the run to stop, where the process's signals do not.

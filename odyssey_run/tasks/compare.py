@@ -19,7 +19,6 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     """Prints the table and writes the page.
 
     Args:
-        request: where runs are recorded.
         runs: folders, names or MLflow ids; or one text in the syntax of MLflow's search.
         out: the page, HTML.
 

@@ -14,7 +14,6 @@ def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], ou
     """Writes the file and says how to use it.
 
     Args:
-        request: where runs are recorded.
         run_id: a run's folder, name or MLflow id.
         format: ``torch``: safetensors with the names and shapes that ``load_state_dict`` of the same module takes;
             ``onnx``: the whole forward pass, from uint8 pixels to logits.

@@ -18,7 +18,6 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
     """The model's file.
 
     Args:
-        classifier: trained.
         about: the weights file's metadata, kept in the model's.
 
     Raises:

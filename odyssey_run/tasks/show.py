@@ -35,10 +35,8 @@ class Layer:
     Args:
         name: of the layer that makes it; followed by the operation's where a layer has more of them.
         block: path of the outermost block that the layer is in; "" for none.
-        shape: of its result.
         parameters: how many numbers it learns.
         flops: see `odyssey_core.flops`.
-        node: of the graph.
     """
 
     name: str
@@ -53,7 +51,6 @@ def show(request: "Request", show: ShowConfig, out: str | None) -> int:
     """Prints the layers and, where asked for, the instructions; trains nothing.
 
     Args:
-        request: what would be trained.
         show: what to show.
         out: a PNG file to draw the graph into; null draws none.
     """

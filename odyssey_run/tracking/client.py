@@ -66,7 +66,6 @@ def import_mlflow() -> Any:
 
 
 def make_client(store: Store) -> Any:
-    """MLflow's client for a store."""
     client = import_mlflow()
     if store.database is None and store.artifact_location is not None:
         _knock(store)
@@ -120,7 +119,6 @@ def end_orphans(
     """Ends the runs under a run that MLflow takes to be running after its workers have sent all: their process died.
 
     Args:
-        store: where all of them are.
         parent: the ids of the run above.
         since: milliseconds since 1970; what began earlier belongs to another sweep.
         journals: those that are on this machine, by the key of the run; they tell how it ended.

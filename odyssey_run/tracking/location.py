@@ -34,7 +34,6 @@ class Store:
 
     Args:
         uri: tracking URI, with its password; SQLite with an absolute path.
-        experiment: name.
         artifact_location: for the experiment if it must be made; None leaves it to the server.
     """
 
@@ -82,7 +81,6 @@ def resolve(config: TrackingConfig, data: str, environment: Mapping[str, str] = 
     """The store that a configuration and the environment mean; None for ``tracking=none``.
 
     Args:
-        config: the tracking group.
         data: name of the data, which names the experiment if nothing else does.
         environment: for MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME.
 

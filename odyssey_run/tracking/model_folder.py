@@ -30,11 +30,8 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
     """Writes the model; returns its folder.
 
     Args:
-        folder: of the run.
-        weights: the weights file.
         example: (n, C, H, W) uint8 images, upright.
         images: what images it takes, for people.
-        classes: how many the model tells apart.
         backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
     """
     model = folder / FOLDER

@@ -15,8 +15,6 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
     """One line for each thing that would keep a run, or its files, from arriving.
 
     Args:
-        client: MLflow's.
-        store: where the run would go.
         run_id: of a run that is continued.
 
     Raises:

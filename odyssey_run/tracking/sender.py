@@ -42,8 +42,7 @@ THE_RUN, EXPERIMENT = "the run", "the experiment"
 OWN = Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
 
 
-class _Gone(Exception):
-    """The run was deleted in MLflow."""
+class _Gone(Exception): ...
 
 
 class Sender:

@@ -33,11 +33,7 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "S
 
 
 class ServedModel:
-    """Answers batches, whichever thread asks.
-
-    Args:
-        classifier: trained.
-    """
+    """Answers batches, whichever thread asks."""
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
@@ -48,7 +44,6 @@ class ServedModel:
         Args:
             model_input: (N, H, W), (N, C, H, W) or (N, H, W, C) whole numbers from 0 to 255, as an array or nested
                 lists: images as the model folder's metadata state them.
-            params: none are known.
 
         Returns:
             ``labels``, N class names, and ``probabilities`` (N, classes) float64.

@@ -16,12 +16,7 @@ QUESTION = 20.0  # seconds to wait before training for what MLflow says to it
 
 
 class SharedUploader:
-    """Tells of journals to an uploader that sends those of other runs too, and that somebody else closes.
-
-    Args:
-        store: where it sends to.
-        follow: tells it of a journal.
-    """
+    """Tells of journals to an uploader that sends those of other runs too, and that somebody else closes."""
 
     def __init__(self, store: Store, follow: Callable[[Path], None]):
         self.store, self.follow = store, follow
@@ -32,9 +27,6 @@ class SharedUploader:
 
 class Uploader:
     """Starts the process, tells it where the journals are, and waits for it at the end.
-
-    Args:
-        store: where to send.
 
     Attributes:
         fault: why MLflow has not everything.

@@ -31,7 +31,6 @@ class Checkpoint:
     """All that a trainer was between two calls, read and found whole.
 
     Args:
-        path: of the file.
         damaged: what is wrong with the later one; None where nothing is. `give` puts this one in its place.
     """
 
@@ -58,8 +57,6 @@ def save(folder: Path, trainer: Trainer, config: str) -> None:
     """Writes all that a trainer is between two calls; the checkpoint before it is kept beside it.
 
     Args:
-        folder: of the run.
-        trainer: between two calls.
         config: `provenance.identity` of the run's configuration.
     """
     state = vars(trainer.state)
@@ -76,7 +73,6 @@ def save(folder: Path, trainer: Trainer, config: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Takes the checkpoints of a run away that has ended for good."""
     for name in (CHECKPOINT, BEFORE):
         (folder / name).unlink(missing_ok=True)
 
@@ -85,7 +81,6 @@ def load(folder: Path, config: str) -> Checkpoint | None:
     """The newest whole checkpoint in a folder; None where nothing was saved yet.
 
     Args:
-        folder: of a run that did not finish.
         config: `provenance.identity` of its configuration.
 
     Raises:

@@ -35,12 +35,10 @@ def norm(array: np.ndarray) -> float:
     return math.sqrt(math.fsum((array.astype(np.float64) ** 2).ravel().tolist()))
 
 
-class _Stopped(Exception):
-    """A signal asked the run to stop."""
+class _Stopped(Exception): ...
 
 
-class _Diverged(Exception):
-    """The loss is not finite."""
+class _Diverged(Exception): ...
 
 
 @dataclass
@@ -48,7 +46,6 @@ class State:
     """Where a run is, beside the learner's own state.
 
     Attributes:
-        step: optimizer steps done.
         epoch: counted from 0; the steps of an epoch may be done before its end is.
         losses: of the epoch's images so far.
         window: losses since the last ``train/loss``.
@@ -74,12 +71,8 @@ class Trainer:
     """One run of one learner.
 
     Args:
-        learner: compiled and initialised; its plan is the run's.
-        dataset: its test set is read once, at the end.
-        train: (n,) int64 indices of the training images.
         validation: (m,) int64 indices of the validation images, in ``dataset.train``; m may be 0.
         config: how long, how much.
-        seed: of the order of the images.
         hooks: called after each epoch, in this order.
         listeners: told in this order.
         stop: the number of the signal that asked to stop, or None.
@@ -269,7 +262,6 @@ class Trainer:
         return {name: value for name, value in norms.items() if math.isfinite(value)}
 
     def _call(self, rows: np.ndarray) -> None:
-        """One call into the backend."""
         state = self.state
         self._check_stop()
         before = self.learner.state()
@@ -364,7 +356,7 @@ class Trainer:
             self._saved = time.perf_counter()
 
     def _tick(self) -> None:
-        """Counts the time since it was last counted, of the wall and of all threads."""
+        """Counts the time since it was last counted."""
         now, cpu = time.perf_counter(), time.process_time()
         self.clock.run_s += now - self._ticked
         self.clock.cpu_s += cpu - self._cpu

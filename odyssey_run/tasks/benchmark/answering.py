@@ -7,11 +7,7 @@ from odyssey_core.child_process import Parent
 
 
 def answer(measure: Callable[[dict[str, Any]], float]) -> None:
-    """Answers until nothing more is asked.
-
-    Args:
-        measure: of a question with kind, batch, mode and seconds the images/s.
-    """
+    """Answers with images/s to questions with kind, batch, mode and seconds, until nothing more is asked."""
     parent = Parent()
     for question in parent:
         try:

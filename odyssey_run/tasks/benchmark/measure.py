@@ -31,13 +31,11 @@ class Line:
     """What came of one case. Everything is the median of the rounds that count, ratios too: of what stood side by side.
 
     Attributes:
-        images_per_s: ours.
         low: of the rounds.
         high: of the rounds.
         gflops: of useful work, GFLOP/s.
         of_peak: ``gflops`` as a part of the machine's on as many threads.
         peer: the fastest peer in its fastest mode, "torch eager"; None where none was measured.
-        peer_images_per_s: its rate.
         ratio: how many times as fast we are.
     """
 
@@ -58,12 +56,10 @@ class Figures:
 
     Attributes:
         flops: of useful work in one image, by kind.
-        parameters: how many numbers the model has.
         peak: the machine's GFLOP/s on as many threads as a case, beside it.
         scaling: how many times as much as on one thread that is, the less of before and after the case.
         ours: images/s.
         peers: images/s by case and "peer mode".
-        rows: of one training step.
     """
 
     flops: dict[str, int]
@@ -83,7 +79,7 @@ class Figures:
         return [self._line(case) for case in self.ours if any(self.counts(case))]
 
     def peaks(self) -> dict[int, float]:
-        """The machine's GFLOP/s by number of threads."""
+        """GFLOP/s by number of threads."""
         counts = sorted({case.threads for case in self.peak})
         return {n: median(v for case, values in self.peak.items() if case.threads == n for v in values) for n in counts}
 
@@ -104,14 +100,7 @@ def _ratio(ours: list[float], others: list[float]) -> float:
 
 
 def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Callable[[str], None]) -> Figures:
-    """Measures all that was asked for.
-
-    Args:
-        request: for model, optimizer and backend.
-        dataset: whose images are used.
-        config: what to measure.
-        say: told in a line what is left out.
-    """
+    """Measures all that was asked for."""
     ours = Ours(request, dataset)
     counts = _threads(request, config)
     peaks = {threads: Peak(NumbaBackend().tiles, threads) for threads in {1, *counts}}
@@ -155,7 +144,6 @@ def _start(
     stack: ExitStack,
     say: Callable[[str], None],
 ) -> list[Peer]:
-    """A process for each peer and number of threads."""
     given: dict[str, Any] = {
         "input_shape": dataset.input_shape,
         "classes": dataset.classes,

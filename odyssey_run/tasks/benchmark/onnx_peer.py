@@ -48,11 +48,7 @@ def measure(run: Run, pixels: np.ndarray, seconds: float) -> float:
 
 
 def serve(given: dict[str, Any]) -> None:
-    """The process.
-
-    Args:
-        given: the model in base64, the name of the runtime, shapes and threads.
-    """
+    """The process; it is given the model in base64, the name of the runtime, shapes and threads."""
     model, load = base64.b64decode(given["model"]), {"onnxruntime": onnxruntime, "openvino": openvino}[given["peer"]]
     runs: dict[int, Run] = {}
 

@@ -43,10 +43,6 @@ class Ours:
     A training step is all of it: images and labels gathered from uint8 by index, normalised, forward, loss, backward,
     update; many steps are one call, as in a run. Inference is from uint8 images to probabilities, one call a batch.
 
-    Args:
-        request: for model, optimizer and backend.
-        dataset: whose images are used.
-
     Attributes:
         flops: of useful work in one image, for training and inference.
         parameters: how many numbers the model has.
@@ -94,7 +90,6 @@ class Ours:
         return Classifier(artifact_names(weights), self._about, backend)
 
     def prepare(self, case: Case) -> None:
-        """Compiles what a case needs and runs it once."""
         if case.kind == INFER:
             self._programs[case] = self._classifier(case.threads).probabilities
         else:

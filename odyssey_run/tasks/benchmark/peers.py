@@ -11,8 +11,7 @@ MODES = {"torch": ("eager", "channels_last", "compiled"), "onnxruntime": ("onnx"
 KINDS = {"torch": (TRAIN, INFER), "onnxruntime": (INFER,), "openvino": (INFER,)}
 
 
-class PeerFault(Exception):
-    """A peer could not do what it was asked for."""
+class PeerFault(Exception): ...
 
 
 def installed(peer: str) -> bool:
@@ -24,8 +23,6 @@ class Peer:
     """A peer on some threads.
 
     Args:
-        name: of the package.
-        threads: that it uses.
         given: what its process is told first: the model, the optimizer, the images' shape.
     """
 

@@ -96,11 +96,7 @@ class Model:
 
 
 def serve(given: dict[str, Any]) -> None:
-    """The process.
-
-    Args:
-        given: the model as `odyssey_core.counterparts` writes it down, the optimizer, shapes and threads.
-    """
+    """The process; it is given the model as `odyssey_core.counterparts` writes it down, optimizer, shapes, threads."""
     torch.set_num_threads(given["threads"])
     torch.manual_seed(0)
     torch._dynamo.config.cache_size_limit = 64  # batch sizes compiled, beyond which it would run eagerly

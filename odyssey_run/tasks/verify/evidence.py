@@ -49,10 +49,6 @@ class Evidence:
     """What was found of a run.
 
     Args:
-        folder: where its files are.
-        records: of its journal.
-        stated: the list, by name.
-        digest: of the list.
         wrong: what does not agree with the list or with the digest, a line each.
     """
 
@@ -91,11 +87,7 @@ class Evidence:
 
 
 class InFolder:
-    """A run that a folder has.
-
-    Args:
-        folder: of the run.
-    """
+    """A run that a folder has."""
 
     def __init__(self, folder: Path):
         self.folder, self.where, self.name = folder, str(folder), folder.name
@@ -119,10 +111,6 @@ class InFolder:
 
 class InMLflow:
     """A run that MLflow has.
-
-    Args:
-        client: MLflow's.
-        run_id: its id.
 
     Raises:
         ConfigError: there is no such run.

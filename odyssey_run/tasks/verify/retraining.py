@@ -43,9 +43,6 @@ def train_again(
     """Trains a run again and compares what it recorded.
 
     Args:
-        again: the run's own request.
-        assembly: made from it.
-        evidence: of the run.
         steps: compare the first so many alone; None compares all, weights and test included.
 
     Returns:

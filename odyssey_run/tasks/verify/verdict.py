@@ -31,7 +31,6 @@ class Verdict:
 
     Args:
         word: REPRODUCED, DIFFERS or CANNOT.
-        name: of the run.
         where: its id in MLflow, or its folder.
         lines: why: what was compared, what differs first, or what is missing.
         digest: of all that the run states; empty where that could not be read.

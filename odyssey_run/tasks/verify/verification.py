@@ -188,7 +188,6 @@ def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
     """How many statements were held in which way, and those that are only stated.
 
     Args:
-        evidence: of the run.
         compared: how those were held that were trained or computed again, by name. Of the rest files are held by
             their digests.
     """
