@@ -35,7 +35,7 @@ def labels(runs: Runs) -> list[str]:
 def different(runs: Runs) -> dict[str, Rows]:
     """What is not the same in all runs, by part: configuration, code, data and environment."""
     parts: dict[str, Callable[[RecordedRun], Mapping[str, str]]] = {
-        "configuration": _configuration,
+        "configuration": lambda run: flatten({k: v for k, v in run.config.items() if k not in NO_RESULT}),
         "code": _code,
         "data": _data,
         "environment": _environment,
@@ -58,10 +58,6 @@ def results(runs: Runs) -> Rows:
 def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
     keys = dict.fromkeys(key for each in facts for key in each)
     return {key: [each.get(key, ABSENT) for each in facts] for key in keys}
-
-
-def _configuration(run: RecordedRun) -> dict[str, str]:
-    return flatten({key: value for key, value in run.config.items() if key not in NO_RESULT})
 
 
 def _code(run: RecordedRun) -> dict[str, str]:
@@ -162,13 +158,15 @@ def page(runs: Runs, drawn: Path) -> str:
     same = [part for part, rows in parts.items() if not rows]
     shown = picture(drawn, "Lines: validation; thin lines: training. An epoch is a pass over a run's own images.")
     found = f"<h2>What came of it</h2>{_table(names, results(runs))}"
+    typed = (f"<code>{escape(run.tags.get(Tag.COMMAND, ''))}</code>" for run in runs)
+    commands = list(zip(map(escape, names), typed, strict=True))
     return html_page(
         " and ".join(names) if len(names) == 2 else f"{len(names)} runs compared",
         f"<p>The same in all: {', '.join(same)}.</p>" if same else "",
         side_by_side([shown, f"<div>{found}</div>"]) if len(runs) <= COLUMNS else f"{shown}{found}",
         *(f"<h2>What differs: {part}</h2>{_table(names, rows)}" for part, rows in parts.items() if rows),
         "<h2>Commands</h2>",
-        table(("run", "command"), [_command(name, run) for name, run in zip(names, runs, strict=True)]),
+        table(("run", "command"), commands),
     )
 
 
@@ -179,7 +177,3 @@ def _table(names: Sequence[str], rows: Rows) -> str:
         cells = [list(column) for column in zip(*cells, strict=True)]
     head, *body = ([escape(cell) for cell in row] for row in cells)
     return table(head, body)
-
-
-def _command(name: str, run: RecordedRun) -> tuple[Any, ...]:
-    return escape(name), f"<code>{escape(run.tags.get(Tag.COMMAND, ''))}</code>"

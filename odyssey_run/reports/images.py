@@ -211,11 +211,15 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     """The first training images of each class in a row, with the class's name and how many there are."""
     names = [style.plain(style.shortened(name)) for name in dataset.class_names[:MOST_CLASSES]]
     images, labels = dataset.train.pixels, dataset.train.labels
-    h, w = (max(1, round(n * min(1, TILE / max(images.shape[2:])))) for n in _upright(images[:1], dataset).shape[2:])
+    h, w = (
+        max(1, round(n * min(1, TILE / max(images.shape[2:]))))
+        for n in upright(images[:1], dataset.orientation).shape[2:]
+    )
     tiles = np.full((len(names), SAMPLES, h, w, 3), 255, np.uint8)
     for label, row in enumerate(tiles):
-        found = _upright(images[np.flatnonzero(labels == label)[:SAMPLES]], dataset)
-        row[: len(found)] = [_small(p, (h, w)) for p in drawable(found, dataset.preparation.light_on_dark)]
+        found = upright(images[np.flatnonzero(labels == label)[:SAMPLES]], dataset.orientation)
+        pictures = map(Image.fromarray, drawable(found, dataset.preparation.light_on_dark))
+        row[: len(found)] = [np.asarray(fitted(picture, (h, w), "resize")) for picture in pictures]
     gap = max(1, w // 14)
     whole, corners = mosaic(tiles.reshape(-1, h, w, 3), SAMPLES, (gap, gap))
     left, right, wide = 0.2 + style.length(names), 0.75, 3.6
@@ -230,11 +234,3 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
         _beside(axes, (0, y + h / 2), (-6, 0), name, ha="right", va="center", fontweight="bold")
         _beside(axes, (whole.shape[1], y + h / 2), (6, 0), f"{count:,}", va="center", fontsize=8, color=style.GREY)
     return drawn
-
-
-def _upright(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    return upright(pixels, dataset.orientation)
-
-
-def _small(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(fitted(Image.fromarray(picture), size, "resize"))

@@ -148,11 +148,8 @@ def _confused(scores: Scores) -> str:
 def _classes(scores: Scores) -> str:
     rows = []
     for row in rows_of_classes(scores):
-        bars = [_bar(row[key]) for key in ("precision", "recall", "f1")]
+        shares = [row[key] for key in ("precision", "recall", "f1")]
+        bars = ["–" if x is None else f'<i style="--v:{100 * x:.1f}%">{100 * x:.1f}</i>' for x in shares]
         taken = f"{escape(row['taken_for'])} × {row['times']}" if row["times"] else ""
         rows.append((f"<b>{escape(row['class'])}</b>", f"{row['images']:,}", *bars, taken))
     return table(("class", "images", "precision %", "recall %", "F1 %", "taken for"), rows)
-
-
-def _bar(share: float | None) -> str:
-    return "–" if share is None else f'<i style="--v:{100 * share:.1f}%">{100 * share:.1f}</i>'

@@ -82,7 +82,9 @@ class RecordedRun(RunRecords):
             DataError: the run kept no weights.
             ConfigError: a plug-in is missing that the model cannot do without.
         """
-        self._require_weights()
+        if not self.weights:
+            hint = "; it is the mean of several, choose one of them" if Tag.SEEDS in self.tags else ""
+            raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
         plugins.require(plugins.needed(self.about), f"run_id: the model of {self.name} has operations of its own")
         return Classifier(self.weights, self.about, backend)
 
@@ -140,12 +142,6 @@ class RecordedRun(RunRecords):
     def _classifier(self) -> Classifier:
         return self.classifier()
 
-    def _require_weights(self) -> None:
-        """Raises DataError where there are none."""
-        if not self.weights:
-            hint = "; it is the mean of several, choose one of them" if Tag.SEEDS in self.tags else ""
-            raise DataError(f"run_id: {self.name} ({self.status or 'unfinished'}) has kept no weights{hint}")
-
 
 def weights_file(model: str) -> Path:
     """In a run's folder and among its artifacts."""
@@ -196,10 +192,8 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
     if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
         return config["data"]
     tracking = config["tracking"] if isinstance(config["tracking"], dict) else {}
-    known = {each.name: tracking.get(each.name) for each in fields(TrackingConfig)}
-    known = {
-        name: typed.get(f"tracking.{name}", value) for name, value in known.items()
-    }  # the others are refused later
+    names = (each.name for each in fields(TrackingConfig))  # the others are refused later
+    known = {name: typed.get(f"tracking.{name}", tracking.get(name)) for name in names}
     texts: dict[str, Any] = {name: value if value is None else str(value) for name, value in known.items()}
     run = find(run_id, TrackingConfig(**texts))
     data = dict(run.config["data"])

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError, shortened
 from odyssey_run.config.binding import Faults
@@ -38,7 +38,8 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     picture = page.with_suffix(".png")
     found = list({run.key: run for run in _runs(request, runs)}.values())
     if not 2 <= len(found) <= MOST:
-        raise ConfigError(f"runs: from 2 to {MOST} runs are compared, got {len(found)}{_those(found[:5])}")
+        named = ", ".join([*(run.name for run in found[:5]), *["..."] * (len(found) > 5)])
+        raise ConfigError(f"runs: from 2 to {MOST} runs are compared, got {len(found)}{named and ': '}{named}")
     for path in (page, picture):  # now, not after the table
         with writing(path):
             check_writable(path)
@@ -50,10 +51,6 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
         write_atomic(page, comparison.page(found, picture).encode())
     print(f"\nreport   {page}")
     return 0
-
-
-def _those(runs: "list[RecordedRun]") -> str:
-    return f": {', '.join(run.name for run in runs)}{', ...' if len(runs) == 5 else ''}" if runs else ""
 
 
 def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]":
@@ -74,16 +71,13 @@ def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]"
     for name in names:
         try:
             run = recorded.find(name, request.tracking)
-            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and _above(run.config) else []
+            above = "sweep" in run.config or run.config.get("seeds", 1) > 1
+            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and above else []
             yield from map(recorded.open_run, (path.parent for path in below)) if below else [run]
         except (ConfigError, DataError) as error:
             faults.append(f"runs: {str(error).removeprefix('run_id: ')}")
     if faults:
         raise Faults(faults)
-
-
-def _above(config: dict[str, Any]) -> bool:
-    return "sweep" in config or config.get("seeds", 1) > 1
 
 
 def _search(request: "Request", condition: str) -> list[str]:

@@ -299,8 +299,10 @@ def _record(kind: object, values: dict[str, Any]) -> Record:
     for name, value in values.items():
         if not _fits(value, _ANNOTATIONS[made][name]):
             raise _NoRecord(f"{name} is {str(value)[:40]!r}")
-    if made is Start and (lost := [g for g in _GROUPS if not _is_group(values["config"].get(g))]):
-        raise _NoRecord(f"its config has no {lost[0]}")
+    for group in _GROUPS if made is Start else ():
+        found = values["config"].get(group)
+        if not isinstance(found, Mapping) or not isinstance(found.get("name"), str | None):
+            raise _NoRecord(f"its config has no {group}")
     if values.get("store") is not None and (lost := sorted({"uri", "experiment"} - values["store"].keys())):
         raise _NoRecord(f"its store has no {lost[0]}")
     if made is End:
@@ -319,7 +321,3 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation in (int, float):
         return isinstance(value, int | annotation) and not isinstance(value, bool)
     return annotation is Any or isinstance(value, annotation)
-
-
-def _is_group(group: object) -> bool:
-    return isinstance(group, Mapping) and isinstance(group.get("name"), str | None)

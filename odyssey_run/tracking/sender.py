@@ -122,15 +122,20 @@ class Sender:
     def _deliver(self, portion: "Portion") -> None:
         first = portion.records[0]
         if isinstance(first, Resume):
-            self._send_resume()
+            self._ended = False
+            if not self._gone:
+                self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
         elif isinstance(first, End):
-            self._send_end(first)
+            if not self._gone:
+                self._offer("the end", self._client.set_terminated, self.run_id, first.status.value, first.time)
+            self._ended = True
         elif self._gone:
             return
         elif isinstance(first, Artifact):
             self._send_artifact(first)
         elif portion.is_file and isinstance(first, Model):
-            self._send_model(first)
+            if folder := self._own(first):
+                self._offer(first.path, self._log_model, folder, first)
         elif isinstance(first, Start):
             self._send_start(first, portion.records)
         else:
@@ -210,11 +215,6 @@ class Sender:
         )
         self._told |= {record.path for record in made} & set(self._models)
 
-    def _send_resume(self) -> None:
-        self._ended = False
-        if not self._gone:
-            self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
-
     def _send_artifact(self, record: Artifact) -> None:
         if path := self._own(record):
             if path.is_dir():
@@ -233,10 +233,6 @@ class Sender:
     def _points_of(self, record: Model) -> dict[models.Point, str]:
         """The metrics of a model's page, and the model's id with each."""
         return dict.fromkeys(models.shown_points(read(self.journal.path)[0]), self._model(record).model_id)
-
-    def _send_model(self, record: Model) -> None:
-        if folder := self._own(record):
-            self._offer(record.path, self._log_model, folder, record)
 
     def _log_model(self, folder: Path, record: Model) -> None:
         from mlflow.entities import Metric
@@ -261,11 +257,6 @@ class Sender:
             return path
         self._set_aside(record.path[:200], "it is outside the run's folder")
         return None
-
-    def _send_end(self, end: End) -> None:
-        if not self._gone:
-            self._offer("the end", self._client.set_terminated, self.run_id, end.status.value, end.time)
-        self._ended = True
 
     def note_sent(self) -> None:
         """Writes to the journal that MLflow has everything, once."""

@@ -126,7 +126,8 @@ def find(request: Request) -> Path | None:
     if request.resume is None:
         return None
     runs: dict[Path, RecordedRun] = {}
-    for path in _folders(request):
+    places = [path.parent for path in sorted(RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))]
+    for path in [Path(request.run.dir)] if request.run.dir else places:
         with passing_over():
             if begun(path):
                 runs[path] = open_run(path)
@@ -136,7 +137,10 @@ def find(request: Request) -> Path | None:
     for path, run in runs.items():
         if request.resume in (path.name, run.key, run.run_id):
             if _over(run):
-                raise ConfigError(f"resume: {path} ended {run.status}; {_instead(path, run)}")
+                instead = "nothing is left to do"
+                if run.status == Status.FINISHED:  # so did its schedule, and its checkpoint is gone
+                    instead = f"for more epochs, model.weights={path.name} begins a new run with its weights"
+                raise ConfigError(f"resume: {path} ended {run.status}; {instead}")
             if why := _misfit(request, run):
                 raise ConfigError(f"resume: {path} {why}")
             return path
@@ -144,21 +148,9 @@ def find(request: Request) -> Path | None:
     raise ConfigError(f"resume: no run {request.resume!r} in {RUNS}/; there are: {known}; or use resume=auto")
 
 
-def _folders(request: Request) -> list[Path]:
-    if request.run.dir:
-        return [Path(request.run.dir)]
-    return sorted(path.parent for path in RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))
-
-
 def _over(run: RecordedRun) -> bool:
     """Whether nothing is left to do: whatever else ended a run, a run that diverged would diverge again."""
     return run.status == Status.FINISHED or (run.status == Status.FAILED and NOT_FINITE in (run.reason or ""))
-
-
-def _instead(folder: Path, run: RecordedRun) -> str:
-    if run.status == Status.FINISHED:  # so did its schedule, and its checkpoint is gone
-        return f"for more epochs, model.weights={folder.name} begins a new run with its weights"
-    return "nothing is left to do"
 
 
 def _misfit(request: Request, run: RecordedRun) -> str | None:

@@ -1,11 +1,31 @@
 """``task=benchmark``."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from odyssey_run.tasks.benchmark.config import BenchmarkConfig
+from odyssey_core.ranges import Count, Range
 
 if TYPE_CHECKING:
     from odyssey_run.config.request import Request
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure, and for how long.
+
+    Args:
+        peers: measured in turns with us, where they are installed; torch alone trains.
+        batch_sizes: images in a step; inference is measured for a single image too.
+        threads: numbers of threads; null for 1, 2, 4 ... up to the backend's.
+        rounds: every figure is the median of so many measurements.
+        seconds: that one measurement takes.
+    """
+
+    peers: tuple[Literal["torch", "onnxruntime", "openvino"], ...]
+    batch_sizes: tuple[Count, ...]
+    threads: tuple[Count, ...] | None
+    rounds: Count
+    seconds: Annotated[float, Range(0.001)]
 
 
 def benchmark(request: "Request", benchmark: BenchmarkConfig) -> int:

@@ -18,7 +18,7 @@ from odyssey_core.backends.numba.timing import RowTime
 from odyssey_core.data import Dataset
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
-from odyssey_run.tasks.benchmark.config import BenchmarkConfig
+from odyssey_run.tasks.benchmark import BenchmarkConfig
 from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
 from odyssey_run.tasks.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
 

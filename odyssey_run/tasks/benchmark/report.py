@@ -12,7 +12,7 @@ from rich.table import Table
 
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
-from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN
+from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN, Case
 
 # What a line of the parts tells of its rows; how they are cut into tiles and strips is in benchmark.json.
 SIZES = ("channels", "out", "features", "pixels", "vectors")
@@ -76,7 +76,8 @@ def _parts(figures: Figures) -> str:
         shown = (f"{speed:.0f}", f"{speed / peak:.2f}" if peak else "") if speed else ("", "")
         table.add_row(name, sizes, str(part.runs), f"{part.seconds * 1e6:.2f}", f"{part.seconds / whole:.1%}", *shown)
     table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
-    for step in [1e6 * ROW_BATCH / line.images_per_s for line in figures.lines() if _is_step(line)]:
+    own = [line for line in figures.lines() if line.case == Case(TRAIN, ROW_BATCH, 1)]
+    for step in (1e6 * ROW_BATCH / line.images_per_s for line in own):
         table.add_row("a whole step", "", "", f"{step:.1f}", "", f"{figures.flops[TRAIN] * ROW_BATCH / step / 1e3:.0f}")
     return f"One training step, batch {ROW_BATCH}, 1 thread:\n{_text(table)}"
 
@@ -108,10 +109,6 @@ def _grouped(rows: Iterable[RowTime]) -> dict[tuple[str, str], _Part]:
         own = _Part(row.runs, row.seconds * row.runs, row.flops * row.runs)
         parts[key] = parts.get(key, NOTHING) + own
     return parts
-
-
-def _is_step(line: Line) -> bool:
-    return (line.case.kind, line.case.batch, line.case.threads) == (TRAIN, ROW_BATCH, 1)
 
 
 def _table(*columns: str) -> Table:

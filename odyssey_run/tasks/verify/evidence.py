@@ -172,7 +172,9 @@ class InMLflow:
         """The digests of the runs below it, what MLflow shows, and what contradicts itself there."""
         info, data = self._run.info, self._run.data
         shown: dict[str, Any] = {"name": info.run_name, "status": info.status, "began": info.start_time}
-        shown |= {"ended": info.end_time, "parent": self._parent()}
+        parent = self.tags.get(Tag.PARENT)
+        shown["ended"] = info.end_time
+        shown["parent"] = InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
         shown |= {f"params/{name}": value for name, value in data.params.items()}
         own = (name for name in data.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
         shown |= {f"tags/{name}": data.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
@@ -192,10 +194,6 @@ class InMLflow:
         ended = [each for each in self.children() if Tag.RUN_DIGEST in each.tags]
         below = {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended}
         return below, shown, wrong
-
-    def _parent(self) -> str | None:
-        parent = self.tags.get(Tag.PARENT)
-        return InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
 
     def _versions(self, model_id: str) -> Iterator[str]:
         """Registered versions that say they come from the run and do not."""
