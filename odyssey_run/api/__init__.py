@@ -106,7 +106,7 @@ def train(
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
-    run = recorded.open_folder(run_training(request).folder)
+    run = recorded.open_folder(run_training(request)[1])
     if run.status != Status.FINISHED:
         raise UnfinishedRun(run)
     return run

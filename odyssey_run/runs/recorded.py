@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -173,7 +173,8 @@ def locate(run_id: str) -> Path | None:
     if (Path(run_id) / FILE_NAME).is_file():
         return Path(run_id)
     places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
-    fitting = [p for p in places if p.name == run_id] or [p for p in places if _is_called(p, run_id)]
+    fitting = [p for p in places if p.name == run_id]
+    fitting = fitting or [p for p, run in readable(places) if run_id in (run.run_id, run.key)]
     if len(fitting) > 1:
         raise ConfigError(f"run_id: {run_id!r} may be {', '.join(map(str, fitting))}; give the folder")
     return fitting[0] if fitting else None
@@ -218,6 +219,21 @@ def open_run(folder: Path) -> RecordedRun:
         DataError: a journal that is damaged, or that this program did not write.
     """
     return RecordedRun(load(folder / FILE_NAME).records, folder)
+
+
+def opened(folder: Path) -> RecordedRun | None:
+    """As `open_run`; None where no run has begun."""
+    return open_run(folder) if begun(folder) else None
+
+
+def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:
+    """The runs that have begun in some folders; one whose journal is damaged costs a line and stops nothing else."""
+    for folder in folders:
+        run = None
+        with passing_over():
+            run = opened(folder)
+        if run:
+            yield folder, run
 
 
 @contextmanager
@@ -269,13 +285,6 @@ def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
         if statements.sha256(now) != was:
             line = f"{path}: SHA-256 is {statements.sha256(now)[:12]}, the run stated {str(was)[:12]}"
             raise DataError(f"{line}; it was changed or damaged after the run")
-
-
-def _is_called(folder: Path, name: str) -> bool:
-    with passing_over():
-        run = open_run(folder) if begun(folder) else None
-        return run is not None and name in (run.run_id, run.key)
-    return False
 
 
 def _from_mlflow(run_id: str, store: Store) -> RecordedRun:

@@ -17,7 +17,7 @@ from odyssey_run.config.plugins import FLAG, packed
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, SweepConfig
 from odyssey_run.runs import command
-from odyssey_run.runs.recorded import RUNS, begun, open_run
+from odyssey_run.runs.recorded import RUNS, begun, open_run, opened
 from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import conclude
 from odyssey_run.sweep import plan, space
@@ -122,9 +122,9 @@ def _folder(name: str, fresh: bool) -> Path:
     while fresh and begun(folder):
         count += 1
         folder = RUNS / f"{name}-{count}"
-    if not begun(folder):
+    if (run := opened(folder)) is None:
         (folder / FILE_NAME).unlink(missing_ok=True)  # killed before its first line
-    elif "sweep" not in open_run(folder).config:
+    elif "sweep" not in run.config:
         raise ConfigError(f"sweep.name: {folder} holds a single run; choose another")
     return folder
 
@@ -133,7 +133,8 @@ def _nothing_left(
     config: SweepConfig, folder: Path, trials: list[Trial], finished: FinishedRuns, store: Store | None
 ) -> list[Row]:
     """What came of a list of points, shown, where all are done and sent and the sweep has said so; else nothing."""
-    if config.strategy == "tpe" or not begun(folder) or open_run(folder).status != Status.FINISHED:
+    run = opened(folder)
+    if config.strategy == "tpe" or run is None or run.status != Status.FINISHED:
         return []
     if store and config.executor != "dask" and unsent_in(folder, store):
         return []
@@ -240,7 +241,7 @@ class SweepRunner:
             if isinstance(error, SchedulerLost):
                 raise error
             self._record_failure(point, path, error)
-        elif begun(path) and open_run(path).status is None:
+        elif (run := opened(path)) and run.status is None:
             self._end(path, Status.KILLED, "cancelled")
         if begun(path):
             self._made.append(path)
@@ -306,8 +307,8 @@ class SweepRunner:
 
     def _end_orphans(self, uploader: Uploader | SharedUploader) -> list[str]:
         """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
-        folders = [result.folder for result in self.results.values() if begun(result.folder)]
-        journals = {open_run(folder).key: folder / FILE_NAME for folder in folders}
+        folders = [result.folder for result in self.results.values()]
+        journals = {run.key: folder / FILE_NAME for folder in folders if (run := opened(folder))}
         try:
             if parent := self.recorder.records().created:
                 end_orphans(uploader.store, parent, self._since, journals, uploader.follow)

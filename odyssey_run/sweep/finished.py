@@ -10,7 +10,7 @@ from pathlib import Path
 from odyssey_run.config import sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
-from odyssey_run.runs.recorded import RUNS, begun, open_run, passing_over
+from odyssey_run.runs.recorded import RUNS, opened, passing_over, readable
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store
@@ -74,19 +74,16 @@ class FinishedRuns:
     def find(self, point: Point) -> Result | None:
         """What the point came to where it, or the same run under another name, is over."""
         key = (provenance.identity(point.request.config), sources.digest(point.request.plugins))
-        for folder in self._known.get(key, ()):
-            with passing_over():
-                run = open_run(folder)
-                over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
-                if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
-                    return self.result(point, folder)
+        for folder, run in readable(self._known.get(key, ())):
+            over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
+            if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
+                return self.result(point, folder)
         return None
 
     def result(self, point: Point, folder: Path) -> Result:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
-        if not begun(folder):
+        if (run := opened(folder)) is None:
             return Result(point, folder, PointStatus.FAILED, "the run left no journal")
-        run = open_run(folder)
         ended = [each.reason for each in run.of(End)]
         curve = run.metrics.get(self.metric, ())
         value = curve[-1][1] if curve else None
@@ -106,15 +103,13 @@ class FinishedRuns:
     def seconds(self, request: Request) -> float | None:
         """How long runs of this model on this data took before, for as many epochs."""
         found = []
-        for folder in (folder for folders in self._known.values() for folder in folders):
-            with passing_over():
-                run = open_run(folder)
-                config, last = run.config, run.metrics.get("time/run_s")
-                alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
-                if last and run.status == Status.FINISHED and all(a == b for a, b in alike):
-                    steps = config["trainer"]["max_steps"], request.trainer.max_steps
-                    share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
-                    found.append(last[-1][1] * share)
+        for _, run in readable(folder for folders in self._known.values() for folder in folders):
+            config, last = run.config, run.metrics.get("time/run_s")
+            alike = [(config[k]["name"], request.config[k]["name"]) for k in ("model", "data", "backend")]
+            if last and run.status == Status.FINISHED and all(a == b for a, b in alike):
+                steps = config["trainer"]["max_steps"], request.trainer.max_steps
+                share = steps[1] / steps[0] if all(steps) else request.trainer.epochs / config["trainer"]["epochs"]
+                found.append(last[-1][1] * share)
         return sum(found) / len(found) if found else None
 
     def _digest(self, request: Request) -> str:
@@ -130,9 +125,8 @@ def place(sweep: Path, point: Point) -> Path:
     count = 1
     while True:
         folder = sweep / (name if count == 1 else f"{name}-{count}")
-        if not begun(folder):
+        if (run := opened(folder)) is None:
             return folder
-        run = open_run(folder)
         if run.status in (None, Status.KILLED) and Tag.PRUNED not in run.tags and Tag.DATA_DIGEST in run.tags:
             return folder
         count += 1
@@ -140,13 +134,9 @@ def place(sweep: Path, point: Point) -> Path:
 
 def unsent_in(sweep: Path, store: Store) -> list[Path]:
     """The journals of a sweep and its runs that have ended, and that a store has not all of though they name it."""
-    found = []
-    for path in (sweep / FILE_NAME, *sorted(sweep.glob(f"*/{FILE_NAME}"))):
-        with passing_over():
-            run = open_run(path.parent) if begun(path.parent) else None
-            if run and run.store and run.store["uri"] == store.named_in(path.parent) and run.unsent:
-                found.append(path)
-    return found
+    runs = readable([sweep, *(path.parent for path in sorted(sweep.glob(f"*/{FILE_NAME}")))])
+    own = ((folder, run) for folder, run in runs if run.store and run.store["uri"] == store.named_in(folder))
+    return [folder / FILE_NAME for folder, run in own if run.unsent]
 
 
 def slug(label: str) -> str:

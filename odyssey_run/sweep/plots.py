@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports import curves, style
 from odyssey_run.reports.curves import Series
-from odyssey_run.runs.recorded import begun, open_run
+from odyssey_run.runs.recorded import opened
 from odyssey_run.sweep import space
-from odyssey_run.sweep.finished import PointStatus, Result
+from odyssey_run.sweep.finished import PointStatus
 from odyssey_run.sweep.ranking import Row
 
 BARS = 30
@@ -160,7 +160,8 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
         look: dict[str, Any] = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--"}
         marker, said = ("o", label) if i < len(best) else ("x", f"{label}: failed")
-        for seed, series in enumerate(map(_series, row.results)):
+        for seed, run in enumerate(opened(result.folder) for result in row.results):
+            series: Series = run.metrics if run else {}
             points, ends = series.get(name, ()), series.get("train/epoch_loss", ())
             x = [step / ends[0][0] for step, _ in points] if ends else []
             y = [value for _, value in points][: len(x)]
@@ -173,10 +174,6 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     axes.xaxis.set_major_locator(curves.whole_numbers())
     figure.legend(loc="outside lower left")
     return figure
-
-
-def _series(result: Result) -> Series:
-    return open_run(result.folder).metrics if begun(result.folder) else {}
 
 
 def _seeds(rows: list[Row], config: SweepConfig) -> Figure:

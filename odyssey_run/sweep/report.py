@@ -12,7 +12,7 @@ from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports.outputs import csv_of
 from odyssey_run.runs.provenance import NO_RESULT
-from odyssey_run.runs.recorded import begun, open_run
+from odyssey_run.runs.recorded import opened
 from odyssey_run.sweep import space
 from odyssey_run.sweep.finished import PointStatus
 from odyssey_run.sweep.ranking import Row, number, tally
@@ -65,7 +65,7 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         "|---|---|---|---|",
     ]
     for place, row in enumerate(rows[:NOTED], 1):
-        ids = [open_run(result.folder).created for result in row.results if begun(result.folder)]
+        ids = [run.created for result in row.results if (run := opened(result.folder))]
         addresses = [f"#/experiments/{each.experiment_id}/runs/{each.run_id}" for each in ids if each]
         label = row.label.replace("|", "\\|")
         point = f"[{label}]({addresses[0]})" if addresses else label

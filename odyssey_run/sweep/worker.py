@@ -26,7 +26,7 @@ from odyssey_run.sweep.job import Follow, Job, Report
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.uploader import SharedUploader
-from odyssey_run.training.train import earlier_result, prepare_part, train_one
+from odyssey_run.training.train import done_before, prepare_part, train_one
 
 _datasets: dict[str, Any] = {}
 
@@ -68,7 +68,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
         quiet=True,
         asked=asked or StopRequest(),
     )
-    if earlier_result(plan, folder):
+    if done_before(plan, folder):
         return
     try:
         prepared = prepare_part(own, folder)

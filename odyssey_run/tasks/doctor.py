@@ -18,7 +18,7 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import HIDDEN
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, provenance
-from odyssey_run.runs.recorded import RUNS, begun, open_run, passing_over
+from odyssey_run.runs.recorded import RUNS, opened, passing_over
 from odyssey_run.runs.recorder import UNSENT
 from odyssey_run.runs.statements import conclude
 from odyssey_run.tracking.client import answering, every_run, reach
@@ -59,7 +59,7 @@ def _end_dead(folders: set[Path]) -> None:
     """Writes the end of every run that has none and whose journal no process holds."""
     for folder in sorted(folders):
         with _alone(folder), passing_over():
-            run = open_run(folder) if begun(folder) else None
+            run = opened(folder)
             if run and run.status is None and _mark(folder):
                 inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
                 onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
@@ -148,7 +148,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
     others: Counter[str] = Counter()
     for folder in sorted(folders):
         with _alone(folder), suppress(DataError):  # it was told
-            run = open_run(folder) if begun(folder) else None
+            run = opened(folder)
             recorded = run.store if run and run.unsent else None
             if recorded is None:
                 continue

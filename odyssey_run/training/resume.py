@@ -15,7 +15,7 @@ from odyssey_run.config import plugins, sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Clock
-from odyssey_run.runs.recorded import RUNS, RecordedRun, begun, open_run, passing_over
+from odyssey_run.runs.recorded import RUNS, RecordedRun, readable
 from odyssey_run.runs.statements import CHECKPOINT
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status, Tag
@@ -125,12 +125,8 @@ def find(request: Request) -> Path | None:
     """
     if request.resume is None:
         return None
-    runs: dict[Path, RecordedRun] = {}
     places = [path.parent for path in sorted(RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))]
-    for path in [Path(request.run.dir)] if request.run.dir else places:
-        with passing_over():
-            if begun(path):
-                runs[path] = open_run(path)
+    runs = dict(readable([Path(request.run.dir)] if request.run.dir else places))
     if request.resume == "auto":
         fitting = [path for path, run in runs.items() if not _over(run) and not _misfit(request, run)]
         return max(fitting, key=lambda path: runs[path].start.time) if fitting else None

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,34 +21,17 @@ from odyssey_run.config.request import Request
 from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Epoch, Listener, Outcome
-from odyssey_run.runs.recorded import begun, open_run, weights_file
+from odyssey_run.runs.recorded import RecordedRun, begun, open_run, opened, weights_file
 from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
 from odyssey_run.runs.statements import CHECKPOINT
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status, Tag
-from odyssey_run.tracking.records import Metrics
 from odyssey_run.training import resume
 from odyssey_run.training.build import Assembly, assemble
 from odyssey_run.training.trainer import Trainer
 
 CLAIMS, CLAIM_MISSED = "claims.json", 3
 STATM = Path("/proc/self/statm")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to; see `Outcome`.
-
-    Args:
-        metrics: the last value of each.
-    """
-
-    status: Status
-    exit_code: int
-    reason: str | None
-    step: int
-    metrics: dict[str, float]
-    folder: Path
 
 
 class _Saver:
@@ -107,11 +90,11 @@ def train(request: Request) -> int:
     Raises:
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    return run(request).exit_code
+    return run(request)[0]
 
 
-def run(request: Request) -> Result:
-    """What `train` does; returns what the run came to."""
+def run(request: Request) -> tuple[int, Path]:
+    """What `train` does; returns the exit code and the run's folder."""
     found = resume.find(request)
     with plan_run(request, resuming=found is not None) as plan:
         return _seeds(plan, found) if request.seeds > 1 else train_one(plan, prepare(request, found))
@@ -130,11 +113,11 @@ def prepare(request: Request, found: Path | None = None) -> Prepared:
     return Prepared(assembly, found, resume.load(found, provenance.identity(request.config)))
 
 
-def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> Result:
-    """Trains once; the listeners are told after the journal and the screen."""
+def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> tuple[int, Path]:
+    """Trains once; the listeners are told after the journal and the screen. Returns as `run`."""
     with _begun(plan, prepared) as recorder:
-        result = _trained(recorder, prepared, listeners)
-    return replace(result, exit_code=recorder.code(result.exit_code))
+        code = _trained(recorder, prepared, listeners)
+    return recorder.code(code), recorder.path
 
 
 def _begun(plan: RunPlan, prepared: Prepared) -> AbstractContextManager[RunRecorder]:
@@ -150,7 +133,7 @@ def _begun(plan: RunPlan, prepared: Prepared) -> AbstractContextManager[RunRecor
     return plan.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
 
 
-def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listener, ...]) -> Result:
+def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listener, ...]) -> int:
     request, assembly, screen = recorder.plan.request, prepared.assembly, recorder.screen
     trainer = make_trainer(
         request,
@@ -185,9 +168,7 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
     if outcome.status == Status.FINISHED:
         with presentation.harmless(screen):
             presentation.present(request, recorder, assembly.dataset, weights, outcome.step)
-    last = recorder.records().last
-    result = Result(outcome.status, outcome.exit_code, outcome.reason, outcome.step, last, recorder.path)
-    return _conclude(recorder, result)
+    return _conclude(recorder, outcome.status, outcome.exit_code, outcome.reason, recorder.records().last)
 
 
 def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest: Any) -> Trainer:
@@ -218,57 +199,50 @@ def _check_data(found: Path, assembly: Assembly) -> None:
             raise DataError(f"resume: {found} was made with {made}, got {str(now)[:12]}; begin a new run")
 
 
-def _seeds(plan: RunPlan, found: Path | None) -> Result:
+def _seeds(plan: RunPlan, found: Path | None) -> tuple[int, Path]:
     """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
     request = plan.request
     base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
     with plan.resume(found) if found else plan.begin(base, {Tag.SEEDS.value: str(request.seeds)}) as recorder:
-        result = _trained_seeds(recorder, request)
-    return replace(result, exit_code=recorder.code(result.exit_code))
+        code = _trained_seeds(recorder, request)
+    return recorder.code(code), recorder.path
 
 
-def _trained_seeds(recorder: RunRecorder, request: Request) -> Result:
-    results: list[Result] = []
+def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
+    code, runs, screen = 0, list[RecordedRun](), recorder.screen
     asked = recorder.asked.signum
     for seed in range(request.seed, request.seed + request.seeds):
         if asked is not None:  # before the first, or in the pictures of the last, whose training was over
-            results.append(_stopped(recorder, request, results, signal.Signals(asked)))
-            break
+            reason = f"stopped by {signal.Signals(asked).name}"
+            screen.say(f"\nKILLED after {len(runs)} of {request.seeds} seeds: {reason}", "yellow")
+            return _conclude(recorder, Status.KILLED, 128 + asked, reason)
         config = {**request.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
         own = replace(request, config=config, seed=seed, seeds=1, expect={})
         folder = recorder.path / f"seed-{seed}"
         child = recorder.part(own, folder)
-        recorder.screen.say(f"\nseed {seed}", "bold")
-        results.append(earlier_result(child, folder) or train_one(child, prepare_part(own, folder)))
-        if results[-1].status != Status.FINISHED:
-            break
+        screen.say(f"\nseed {seed}", "bold")
+        if not done_before(child, folder):
+            code, _ = train_one(child, prepare_part(own, folder))
+        runs.append(open_run(folder))
+        if (status := runs[-1].status) != Status.FINISHED:
+            return _conclude(recorder, status or Status.FAILED, code, runs[-1].reason)
         asked = recorder.asked.signum or child.asked.signum
-    result = replace(results[-1], folder=recorder.path)
-    if all(each.status == Status.FINISHED for each in results):
-        result = replace(result, metrics=claims.means([each.metrics for each in results]))
-        recorder.metrics(result.step, result.metrics)
-        mean, spread = result.metrics["test/accuracy"], result.metrics["test/accuracy_std"]
-        recorder.screen.say()
-        recorder.screen.field("mean", f"accuracy {mean:.2%} ± {spread:.2%}", f"of {len(results)} seeds")
-    return _conclude(recorder, result)
+    means = claims.means([run.last for run in runs])
+    recorder.metrics(int(runs[-1].tags[Tag.STEP]), means)
+    screen.say()
+    spread = f"accuracy {means['test/accuracy']:.2%} ± {means['test/accuracy_std']:.2%}"
+    screen.field("mean", spread, f"of {len(runs)} seeds")
+    return _conclude(recorder, Status.FINISHED, code, None, means)
 
 
-def _stopped(recorder: RunRecorder, request: Request, done: list[Result], asked: signal.Signals) -> Result:
-    reason = f"stopped by {asked.name}"
-    recorder.screen.say(f"\nKILLED after {len(done)} of {request.seeds} seeds: {reason}", "yellow")
-    step, metrics = (done[-1].step, done[-1].metrics) if done else (0, {})
-    return Result(Status.KILLED, 128 + asked, reason, step, metrics, recorder.path)
-
-
-def earlier_result(plan: RunPlan, folder: Path) -> Result | None:
-    """What one of several runs, in a folder of its own, came to before; None where it has not finished."""
-    run = open_run(folder) if begun(folder) else None
+def done_before(plan: RunPlan, folder: Path) -> bool:
+    """Whether one of several runs, in a folder of its own, has finished; what of it is unsent is sent."""
+    run = opened(folder)
     if run is None or run.status != Status.FINISHED:
-        return None
+        return False
     if plan.uploader and run.unsent:  # the process that was to send it died
         plan.uploader.follow(folder / FILE_NAME)
-    step = max((record.step for record in run.of(Metrics)), default=0)
-    return Result(Status.FINISHED, 0, None, step, run.last, folder)
+    return True
 
 
 def prepare_part(request: Request, folder: Path) -> Prepared:
@@ -335,18 +309,20 @@ def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _conclude(recorder: RunRecorder, result: Result) -> Result:
-    """Holds a finished run against its claims and writes its end."""
+def _conclude(
+    recorder: RunRecorder, status: Status, code: int, reason: str | None, metrics: Mapping[str, float] | None = None
+) -> int:
+    """Holds a finished run against its claims and writes its end; returns the exit code."""
     expect = recorder.plan.request.expect
-    if expect and result.status == Status.FINISHED:
-        rows = claims.report(claims.read(expect), result.metrics)
+    if expect and status == Status.FINISHED:
+        rows = claims.report(claims.read(expect), metrics or {})
         recorder.screen.claims(rows)
         held = claims.all_held(rows)
         recorder.write(CLAIMS, claims.encode(rows))
         recorder.tags({Tag.CLAIMS.value: claims.HELD if held else claims.MISSED})
         if not held:
-            result = replace(result, exit_code=CLAIM_MISSED)
-    recorder.end(result.status, result.reason)
-    if result.status != Status.KILLED:  # not before: the disk may be full
+            code = CLAIM_MISSED
+    recorder.end(status, reason)
+    if status != Status.KILLED:  # not before: the disk may be full
         resume.remove(recorder.path)
-    return result
+    return code
