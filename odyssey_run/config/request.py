@@ -1,6 +1,6 @@
 """From a composed configuration to a checked request: names to registries, keys to constructors' arguments."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -259,14 +259,9 @@ def _hooks(values: list[Any]) -> tuple[tuple[Component, ...], list[str]]:
         if not isinstance(value, dict) or "name" not in value:
             faults.append(f"hooks[{i}]: expected the name of a hook, or a mapping with name: and options, got {value}")
             continue
-        try:
-            target = HOOKS[value["name"]]
-        except ConfigError as error:
-            faults.append(f"hooks[{i}]: {error}")
-            continue
-        arguments, wrong = bind(target, {key: x for key, x in value.items() if key != "name"}, f"hooks[{i}]")
+        hook, wrong = _component(f"hooks[{i}]", HOOKS, value)
         faults += wrong
-        hooks.append(Component(value["name"], target, arguments))
+        hooks += [hook] if hook else []
     return tuple(hooks), faults
 
 
@@ -281,7 +276,7 @@ def _shipped(group: str, name: str) -> dict[str, Any] | None:
 
 
 def _component(
-    group: str, registry: Registry, values: Mapping[str, Any], paths: list[str]
+    group: str, registry: Registry, values: Mapping[str, Any], paths: Sequence[str] = ()
 ) -> tuple[Component | None, list[str]]:
     name, also = values.get("name"), BEGIN if group == "model" else ()
     if name is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from odyssey_run.config.claims import ClaimRow
@@ -95,7 +95,7 @@ class Screen(Listener):
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
-                _Figures(),
+                TextColumn("{task.fields[figures]}", style="dim", markup=False),
                 console=self.console,
                 transient=True,
                 refresh_per_second=8,
@@ -175,11 +175,6 @@ class Screen(Listener):
         self.stop_bar()
         with suppress(OSError):
             self._log.close()
-
-
-class _Figures(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(task.fields["figures"], style="dim")
 
 
 def duration(seconds: float) -> str:

@@ -185,8 +185,12 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     if sweep.name:
         return sweep.name
     fixed = json.loads(json.dumps(first.config))
-    for axis in axes:
-        _forget(fixed, axis.key.split("."))
+    for axis in axes:  # what varies is no part of it, and a group is whatever its name makes of it
+        inside, last = _place(fixed, axis)
+        if "." in axis.key:
+            inside.pop(last, None)
+        else:
+            inside[last] = {} if isinstance(inside.get(last), dict) else None
     told = [sources.digest(first.plugins), provenance.identity(fixed), first.seeds]
     told += [sweep.strategy, sweep.seed, sweep.metric]
     digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
@@ -194,24 +198,21 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"
 
 
-def _forget(config: dict[str, Any], path: list[str]) -> None:
-    *parents, last = path
+def _place(config: Config, axis: Axis) -> tuple[Config, str]:
+    """The mapping that an axis's key is in, and its name there."""
+    *parents, last = axis.key.split(".")
     for key in parents:
-        config = config.get(key) or {}
-    if len(path) > 1:
-        config.pop(last, None)
-    else:  # a group is whatever its name makes of it
-        config[last] = {} if isinstance(config.get(last), dict) else None
+        if not isinstance(config.get(key), dict):
+            config[key] = {}
+        config = config[key]
+    return config, last
 
 
 def parent_request(first: Request, expect: Mapping[str, Any], sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
     """What the sweep's own run is recorded as: the configuration with, for what varies, all its values."""
     config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep), "expect": expect}
     for axis in axes:
-        inside = config
-        *parents, last = axis.key.split(".")
-        for key in parents:
-            inside = inside[key]
+        inside, last = _place(config, axis)
         if axis.group and isinstance(inside.get(last), dict):
             inside, last = inside[last], "name"
         inside[last] = str(axis).partition("=")[2]

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError, shortened
 from odyssey_run.config.binding import Faults
+from odyssey_run.config.request import Request
 
 if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
     from odyssey_run.runs.recorded import RecordedRun
 
 MOST = 21  # runs whose curves can be told apart
 _FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter of MLflow's has
 
 
-def compare(request: "Request", runs: str | list[str], out: str) -> int:
+def compare(request: Request, runs: str | list[str], out: str) -> int:
     """Prints the table and writes the page.
 
     Args:
@@ -53,7 +53,7 @@ def compare(request: "Request", runs: str | list[str], out: str) -> int:
     return 0
 
 
-def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]":
+def _runs(request: Request, named: str | list[str]) -> "Iterator[RecordedRun]":
     """Those that are meant; a sweep, or a run of several seeds, stands for the runs under it.
 
     Raises:
@@ -71,8 +71,7 @@ def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]"
     for name in names:
         try:
             run = recorded.find(name, request.tracking)
-            above = "sweep" in run.config or run.config.get("seeds", 1) > 1
-            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and above else []
+            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and run.has_parts else []
             yield from map(recorded.open_run, (path.parent for path in below)) if below else [run]
         except (ConfigError, DataError) as error:
             faults.append(f"runs: {str(error).removeprefix('run_id: ')}")
@@ -80,7 +79,7 @@ def _runs(request: "Request", named: str | list[str]) -> "Iterator[RecordedRun]"
         raise Faults(faults)
 
 
-def _search(request: "Request", condition: str) -> list[str]:
+def _search(request: Request, condition: str) -> list[str]:
     """MLflow's ids of the runs of this program that fit a filter.
 
     Raises:

@@ -1,14 +1,11 @@
 """``task=data``: gets a data set, checks it, counts its classes and draws some of each."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
+from odyssey_run.config.request import Request
 
 
-def data(request: "Request", out: str | None) -> int:
+def data(request: Request, out: str | None) -> int:
     """Prints what the data are and writes the picture.
 
     Raises:

@@ -8,13 +8,13 @@ import numpy as np
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.dataset import listed
 from odyssey_core.errors import DataError
+from odyssey_run.config.request import Request
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
-    from odyssey_run.config.request import Request
 
 
-def evaluate(request: "Request", run_id: str) -> int:
+def evaluate(request: Request, run_id: str) -> int:
     """Records accuracy and loss, with the pictures and the report, under the run that trained the model.
 
     Args:

@@ -3,14 +3,15 @@
 import json
 from typing import TYPE_CHECKING, Literal
 
+from odyssey_run.config.request import Request
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from odyssey_core.classifier import Classifier
-    from odyssey_run.config.request import Request
 
 
-def export(request: "Request", run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
+def export(request: Request, run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
     """Writes the file and says how to use it.
 
     Args:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.places import expanded
+from odyssey_run.config.request import Request
 from odyssey_run.reports.readings import Answer, Reading
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
     from odyssey_core.data.preparation import Reader, Seen
-    from odyssey_run.config.request import Request
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
 TABLES = (".csv", ".json")
 
 
-def predict(request: "Request", run_id: str, inputs: str | list[str], out: str) -> int:
+def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
     """Prints what the model says of each picture and draws it, or writes a table.
 
     Args:

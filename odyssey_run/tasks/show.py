@@ -10,11 +10,11 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.flops import flops
 from odyssey_core.places import expanded
 from odyssey_core.tensor import Tensor, topological
+from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import writing
 
 if TYPE_CHECKING:
     from odyssey_core.nn import Module
-    from odyssey_run.config.request import Request
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Layer:
     node: Tensor = field(repr=False)
 
 
-def show(request: "Request", show: ShowConfig, out: str | None) -> int:
+def show(request: Request, show: ShowConfig, out: str | None) -> int:
     """Prints the layers and, where asked for, the instructions; trains nothing.
 
     Args:

@@ -1,12 +1,9 @@
 """``task=train``."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
+from odyssey_run.config.request import Request
 
 
-def train(request: "Request") -> int:
+def train(request: Request) -> int:
     """Trains one model; see ``odyssey_run.training.train``, imported late so that a mistake is answered at once."""
     from odyssey_run.training import train
 

@@ -6,19 +6,17 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import Range
-
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
+from odyssey_run.config.request import Request
 
 HOST = "127.0.0.1"
 STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
-def ui(request: "Request", port: Annotated[int, Range(1, 65535)]) -> int:
+def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
     """Starts MLflow's server until it is interrupted, or says where it already runs.
 
     Returns:

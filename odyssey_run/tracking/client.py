@@ -159,6 +159,16 @@ def repeated(error: BaseException) -> bool:
     return "IntegrityError" in str(error)
 
 
+def is_deleted(client: Any, run_id: str) -> bool:
+    """Whether MLflow has no such run, or no longer shows it."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except Exception as error:
+        if refuses(error):
+            return True
+        raise
+
+
 def silent(error: BaseException) -> bool:
     """Whether nothing else would get through now: there is no answer, or none but to those who may ask."""
     code = getattr(error, "error_code", None)

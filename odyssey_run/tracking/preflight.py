@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from odyssey_run.tracking.client import fault_of
+from odyssey_run.tracking.client import fault_of, is_deleted
 from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store
 
 LOCAL = ("", "file")
@@ -28,7 +28,7 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
             f"tracking.experiment: {store.experiment!r} was deleted in MLflow; bring it back with "
             f"{how} experiments restore --experiment-id {experiment.experiment_id}, or choose another"
         )
-    elif run_id and _is_deleted(client, run_id):
+    elif run_id and is_deleted(client, run_id):
         found.append(
             f"resume: run {run_id} was deleted in MLflow; bring it back with {how} runs restore --run-id {run_id}, "
             "or go on with tracking=none"
@@ -39,15 +39,6 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
     if fault := _out_of_reach(location, store):
         found.append(f"tracking.uri: the artifacts of {store.experiment!r} lie in {location}, {fault}")
     return found
-
-
-def _is_deleted(client: Any, run_id: str) -> bool:
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
-    except Exception as error:
-        if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
-            return True
-        raise
 
 
 def _out_of_reach(location: str, store: Store) -> str | None:

@@ -186,6 +186,11 @@ class RunRecords:
         return self.start.name
 
     @property
+    def has_parts(self) -> bool:
+        """Whether runs are under it that trained: of a sweep, or of several seeds."""
+        return "sweep" in self.config or self.config.get("seeds", 1) != 1
+
+    @property
     def key(self) -> str:
         """The run's key, which a child names as its parent."""
         return self.start.run

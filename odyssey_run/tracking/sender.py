@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_run.tracking import models, names
-from odyssey_run.tracking.client import alone, fault_of, refuses, silent
+from odyssey_run.tracking.client import alone, fault_of, is_deleted, refuses, silent
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.names import Tag
@@ -162,13 +162,7 @@ class Sender:
             self._set_aside(what, fault_of(error))
 
     def _check_alive(self) -> None:
-        try:
-            stage = self._client.get_run(self.run_id).info.lifecycle_stage
-        except Exception as error:
-            if refuses(error):
-                raise _Gone from None
-            raise
-        if stage == "deleted":
+        if is_deleted(self._client, self.run_id):
             raise _Gone
 
     def _offer_batch(self, items: list[tuple[str, Any]]) -> None:

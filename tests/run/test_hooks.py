@@ -62,7 +62,7 @@ def test_what_a_hook_logs_can_be_claimed(mistake, capsys):
 @pytest.mark.parametrize(
     ("hooks", "line"),
     [
-        ("[Stedy]", "hooks[0]: unknown hook 'Stedy'; known: Steady; did you mean 'Steady'?"),
+        ("[Stedy]", "hooks[0].name: unknown hook 'Stedy'; known: Steady; did you mean 'Steady'?"),
         ("[{name: Steady, epochs: a}]", "hooks[0].epochs: expected an integer, got the text 'a'"),
         ("[Steady, {name: Steady, epoch: 1}]", "unknown key hooks[1].epoch; hooks[1] has epochs; did you mean "
          "hooks[1].epochs?"),

@@ -1,12 +1,10 @@
 """``task=benchmark``."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from odyssey_core.ranges import Count, Range
-
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
+from odyssey_run.config.request import Request
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class BenchmarkConfig:
     seconds: Annotated[float, Range(0.001)]
 
 
-def benchmark(request: "Request", benchmark: BenchmarkConfig) -> int:
+def benchmark(request: Request, benchmark: BenchmarkConfig) -> int:
     """See ``odyssey_run.tasks.benchmark.run``, imported late so that a mistake is answered at once."""
     from odyssey_run.tasks.benchmark import run
 

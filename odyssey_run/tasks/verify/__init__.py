@@ -1,14 +1,10 @@
 """``task=verify run_id=...``: holds all that a recorded run states, and trains it again, bit by bit."""
 
-from typing import TYPE_CHECKING
-
+from odyssey_run.config.request import Request
 from odyssey_run.config.schema import VerifyConfig
 
-if TYPE_CHECKING:
-    from odyssey_run.config.request import Request
 
-
-def verify(request: "Request", run_id: str, verify: VerifyConfig, badge: str | None, json: str | None) -> int:
+def verify(request: Request, run_id: str, verify: VerifyConfig, badge: str | None, json: str | None) -> int:
     """See ``odyssey_run.tasks.verify.verification.verify``, imported late so that a mistake is answered at once."""
     from odyssey_run.tasks.verify import verification
 

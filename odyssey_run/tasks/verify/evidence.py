@@ -59,12 +59,6 @@ class Evidence:
     wrong: tuple[str, ...]
 
     @property
-    def below(self) -> bool:
-        """Whether other runs are under it, which trained."""
-        config = self.records.config
-        return "sweep" in config or config.get("seeds", 1) != 1
-
-    @property
     def tags(self) -> dict[str, str]:
         """As they are stated."""
         return {name.removeprefix("tags/"): v for name, v in self.stated.items() if name.startswith("tags/")}

@@ -106,7 +106,7 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
     with tempfile.TemporaryDirectory() as place:
         try:
             evidence = run.gather(Path(place))
-            if not evidence.below:
+            if not evidence.records.has_parts:
                 yield compare(request, run, evidence, config)
                 return
             verdicts = []
