@@ -2,8 +2,10 @@ import os
 import signal
 
 import pytest
+from sending import store_in
 
 from odyssey_run import cli
+from odyssey_run.tracking.client import make_client
 
 # Variables that the runner goes by, or refuses to.
 SETTINGS = (
@@ -54,3 +56,17 @@ def mistake(capsys, tmp_path):
         return [line.removeprefix("odyssey-run: ") for line in lines]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A store whose tables are made, to copy: making them takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    make_client(store_in(folder)).search_experiments()
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path, empty_store):
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    return store_in(tmp_path)
