@@ -79,7 +79,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
         raise ConfigError(f"run {run_id} is not what it states: {evidence.wrong[0]}")
     was, now = _decisive(config), recipe(name)
     if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
-        raise ConfigError(f"run {run_id} is none of experiment={name} as it is now: {', '.join(other)} differ")
+        raise ConfigError(f"run {run_id} was not made by the current experiment={name}: {', '.join(other)} differ")
     if not run.tags.get(Tag.VERIFIED, "").startswith(REPRODUCED):
         raise ConfigError(
             f"run {run_id}: expected one that is {REPRODUCED}, got {run.tags.get(Tag.VERIFIED)}; "
@@ -168,9 +168,9 @@ def overview(results: list[Mapping[str, Any]]) -> str:
 
 
 def _value(metric: str, mean: float | None, std: float | None = None) -> str:
-    """A figure for people: accuracies in percent, seconds, images per second, losses; a metric that never came."""
+    """A figure for people: accuracies in percent, seconds, images per second, losses."""
     if mean is None:
-        return "never came"
+        return "not recorded"
     if metric.endswith("/accuracy"):
         return f"{mean:.2%}" + (f" ± {100 * std:.2f}" if std is not None else "")
     form, unit = {"time/train_s": (".1f", " s"), "time/images_per_s": (",.0f", "")}.get(metric, (".4f", ""))

@@ -136,7 +136,7 @@ def test_a_verified_run_is_recorded_and_no_other(tiny, capsys):
     assert cli.main(["task=verify", f"run_id={run_id}", "backend.threads=1"]) == 0
     yaml = tiny / "conf" / "experiment" / "tiny.yaml"
     yaml.write_text(TINY.replace("epochs: 1", "epochs: 2"))
-    assert "none of experiment=tiny as it is now: trainer.epochs differ" in refused("tiny", run_id)
+    assert "was not made by the current experiment=tiny: trainer.epochs differ" in refused("tiny", run_id)
 
     yaml.write_text(TINY)
     assert record.main(["tiny", run_id]) == 0

@@ -48,8 +48,8 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
     for metric, condition in expect.items():
         if str(metric).startswith(OF_THE_MACHINE):
             faults.append(
-                f"expect.{shortened(str(metric))}: depends on the machine and on what else it does, so it is recorded "
-                "and not held; expect what training decides, such as test/accuracy"
+                f"expect.{shortened(str(metric))}: depends on the machine and on its load, so it is recorded "
+                "and cannot be claimed; claim what training decides, such as test/accuracy"
             )
             continue
         found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None

@@ -229,9 +229,9 @@ def _options(override: Override) -> list[str]:
 def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
     """What is wrong with an override whatever its value means."""
     if any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in text):
-        return f"cannot read {_said(text)!r}: control characters and what is not UTF-8 are no text"
+        return f"cannot read {_said(text)!r}: it holds control characters, or bytes that are not UTF-8"
     if text.startswith("~"):
-        return f"cannot read {_said(text)!r}: no key can be taken away; set it to another value"
+        return f"cannot read {_said(text)!r}: keys cannot be removed; set another value"
     if equals and (key != key.rstrip() or value != value.lstrip()):
         return f"cannot read {_said(text)!r}: no spaces around =: {_said(f'{key.strip()}={value.strip()}')}"
     if not equals:

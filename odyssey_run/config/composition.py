@@ -294,7 +294,7 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
             key = getattr(error, "full_key", None)
             if not key or key in faults:
                 where = f"{shortened(key)}: " if key else ""
-                raise ConfigError(f"{where}a value with ${{...}} does not stand for another one") from None
+                raise ConfigError(f"{where}a value with ${{...}} refers to nothing") from None
             if unset := re.search("Environment variable '(.+)' not found", str(error)):
                 name = unset[1]
                 faults[key] = (
@@ -302,8 +302,8 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
                 )
             else:
                 other = "seed" if key == "optim.lr" else "optim.lr"
-                how = f"write it as ${{{other}}}, with a key that has one"
-                faults[key] = f"{key}: ${{...}} does not stand for a value; {how}"
+                how = f"name a key that has one, such as ${{{other}}}"
+                faults[key] = f"{key}: ${{...}} refers to no value; {how}"
             set_value(config, key, None)
 
 

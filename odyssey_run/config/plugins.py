@@ -242,7 +242,7 @@ def unlike(was: Mapping[str, str], now: Iterable[Plugin]) -> list[str]:
         plugin = there.get(name) or _installed(name)
         if plugin and plugin.digest != digest:
             digests = f"SHA-256 {plugin.digest[:12]}, the run's {digest[:12]}"
-            lines.append(f"the plug-in {name} is another ({digests}); {_how(name)}")
+            lines.append(f"the plug-in {name} differs ({digests}); {_how(name)}")
     extra = [name for name in there if name not in was]
     return [*lines, *(f"the run was made without the plug-in {name}; leave it out" for name in extra)]
 

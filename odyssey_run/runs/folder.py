@@ -79,4 +79,4 @@ def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path,
                 raise ConfigError(f"run.name: {path} already exists; choose another") from None
         except OSError as error:
             raise ConfigError(f"run.dir: cannot make {path}: {os.strerror(error.errno or 0)}") from None
-    raise ConfigError(f"run.name: a hundred names like {name} are taken; set run.name")
+    raise ConfigError(f"run.name: 100 names like {name} exist already; set run.name")

@@ -242,7 +242,7 @@ def passing_over() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        print(f"odyssey-run: {error}; it is passed over", file=sys.stderr)
+        print(f"odyssey-run: {error}; it is skipped", file=sys.stderr)
 
 
 def open_folder(folder: Path) -> RecordedRun:

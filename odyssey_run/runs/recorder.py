@@ -263,7 +263,7 @@ class RunRecorder(Listener):
         refused, journal = uploader.refused, self.journal.path
         self.unsent = not complete or bool(refused)
         for line in [*refused[:MOST_REFUSALS], *(["and more"] if len(refused) > MOST_REFUSALS else [])]:
-            print(f"odyssey-run: MLflow does not take {line}; it is in {journal}", file=sys.stderr)
+            print(f"odyssey-run: MLflow rejected {line}; it is kept in {journal}", file=sys.stderr)
         if not complete:
             where = f"the upload to MLflow at {uploader.store.shown} is incomplete ({uploader.fault})"
             how = f"to send it later: {doctor(self.plan.request, uploader.store)}"

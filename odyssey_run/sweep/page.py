@@ -53,5 +53,5 @@ def _reasons(rows: list[Row]) -> str:
 def _ending(row: Row) -> str:
     """How a point ended that is not all that was hoped for; empty for any other."""
     if row.status == PointStatus.FINISHED:
-        return "misses what is expected" if row.missed else ""
+        return "missed a claim" if row.missed else ""
     return row.status.lower()

@@ -103,7 +103,7 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
     known = f"; {before} done before" if before else ""
     say(tally(rows) + known)
     if held := [row.missed for row in rows if row.missed is not None]:
-        say(f"{sum(held)} of {len(held)} miss what is expected")
+        say(f"{sum(held)} of {len(held)} points missed a claim")
 
 
 def show_plan(config: SweepConfig, trials: list[Trial], finished: FinishedRuns) -> int:

@@ -91,7 +91,7 @@ def _search(request: Request, condition: str) -> list[str]:
 
     store = resolve(request.tracking, "")
     if store is None or (store.database and not store.database.exists()):
-        raise ConfigError("runs: a filter is MLflow's to answer, and there is no MLflow store; name the runs")
+        raise ConfigError("runs: a filter needs an MLflow store, and there is none; name the runs")
     client = reach(store)
     wanted = request.tracking.experiment
     try:
@@ -100,7 +100,7 @@ def _search(request: Request, condition: str) -> list[str]:
     except OdysseyError:
         raise
     except Exception as error:  # of whatever kind of store
-        raise ConfigError(f"runs: MLflow does not take {shortened(condition)!r}: {fault_of(error)}") from None
+        raise ConfigError(f"runs: MLflow rejects the filter {shortened(condition)!r}: {fault_of(error)}") from None
     if not found:
         raise ConfigError(f"runs: no run in {store.shown} fits {shortened(condition)!r}")
     return found

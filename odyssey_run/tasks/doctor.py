@@ -50,7 +50,7 @@ def doctor(request: Request) -> int:
             _end_dead(found)
             _end_without_folder(client, store, [run for run, folder in away if folder is None])
         except ConfigError as error:
-            print(f"{error}; what is unsent waits for the next task=doctor")
+            print(f"{error}; runs that are not uploaded stay here: run task=doctor again later")
             return UNSENT
     return _send(folders | found, store)
 
@@ -72,7 +72,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of whatever wrote or changed its files
-        print(f"odyssey-run: {folder}: {error!r}; it is passed over", file=sys.stderr)
+        print(f"odyssey-run: {folder}: {error!r}; it is skipped", file=sys.stderr)
 
 
 def _mark(folder: Path) -> bool:
@@ -173,7 +173,7 @@ def _send_to(store: Store, folders: list[Path]) -> bool:
     outbox.close(PATIENCE)
     complete = outbox.run()
     for line in outbox.refused:
-        print(f"MLflow does not take {line}; it is left out from now on")
+        print(f"MLflow rejected {line}; it is not sent again")
     if complete:
         print(f"{store.shown}  sent {_counted(len(folders))}")
     else:

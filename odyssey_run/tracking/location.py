@@ -105,7 +105,7 @@ def resolve(config: TrackingConfig, data: str, environment: Mapping[str, str] = 
             "or run with tracking=none"
         )
     if HIDDEN in uri:
-        raise ConfigError(f"{source}: {HIDDEN} stands for a password, which no run keeps; write the password itself")
+        raise ConfigError(f"{source}: {HIDDEN} is a masked password, which is not kept; write the password itself")
     if scheme.startswith("sqlite"):
         return _sqlite(source, uri, experiment)
     if any(letter.isspace() for letter in uri):

@@ -37,7 +37,7 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
     if location is None:  # the server decides, and has decided for its own first experiment
         location = client.get_experiment("0").artifact_location
     if fault := _out_of_reach(location, store):
-        found.append(f"tracking.uri: the artifacts of {store.experiment!r} lie in {location}, {fault}")
+        found.append(f"tracking.uri: the artifacts of {store.experiment!r} are stored in {location}, {fault}")
     return found
 
 

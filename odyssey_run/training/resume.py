@@ -157,5 +157,5 @@ def _misfit(request: Request, run: RecordedRun) -> str | None:
     if other := plugins.unlike(plugins.recorded(run.tags), request.plugins):
         return f"cannot go on: {'; '.join(other)}"
     if run.tags.get(Tag.CODE_DIGEST) != sources.digest(request.plugins):
-        return "was made by other code, so it would be a mixture of two; begin a new run"
+        return "was made by other code, and results of two versions would be mixed; begin a new run"
     return None

@@ -158,7 +158,7 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
     early = outcome.status == Status.FINISHED and outcome.step < plan.steps
     if early and request.trainer.time_budget_s and plan.schedule.spans_run():
         screen.say(
-            f"trainer.time_budget_s ended it at {outcome.step:,} of {plan.steps:,} steps: "
+            f"trainer.time_budget_s ended training after {outcome.step:,} of {plan.steps:,} steps: "
             f"scheduler={request.scheduler.name} was planned for all of them and did not reach its end"
         )
     if outcome.pruned:

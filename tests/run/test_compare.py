@@ -93,7 +93,7 @@ def test_runs_are_found_by_mlflow_id_and_by_a_filter(compare, place):
         ("short", ["runs: from 2 to 21 runs are compared, got 1: short"]),
         ("[short,short]", ["runs: from 2 to 21 runs are compared, got 1: short"]),
         ("[]", ["runs: from 2 to 21 runs are compared, got 0"]),
-        ("metrics.x >", ["runs: MLflow does not take 'metrics.x >'"]),
+        ("metrics.x >", ["runs: MLflow rejects the filter 'metrics.x >'"]),
         ("metrics.x > 7", ["runs: no run in sqlite:///"]),
         ("7", ["runs: no run '7' in runs/"]),
         ("{a: 1}", ["runs: no run '{a: 1}' in runs/"]),

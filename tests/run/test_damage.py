@@ -303,7 +303,7 @@ def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     assert cli.main([*RUN[:-2], "trainer.max_steps=3", "tracking=none", "resume=auto"]) == 0
     said = capsys.readouterr().err
     assert f"runs/a/{FILE_NAME}" in said
-    assert "it is passed over" in said
+    assert "it is skipped" in said
 
 
 ODD: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -255,7 +255,7 @@ def test_artifacts_out_of_reach_are_said_before_training(tmp_path):
     with serving(tmp_path / "server", *options) as address:
         code, out = run(tmp_path, *SHORT, f"tracking.uri={address}")
     assert (code, out.count("\n")) == (2, 1)
-    assert f"the artifacts of 'digits' lie in {tmp_path}/file/x" in out or "file cannot be written" in out
+    assert f"the artifacts of 'digits' are stored in {tmp_path}/file/x" in out or "file cannot be written" in out
     assert not (tmp_path / "runs").exists()
 
 

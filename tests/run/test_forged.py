@@ -107,7 +107,7 @@ def test_where_a_time_budget_ended_it_is_only_stated(good, forge):
         "FINISHED", told(good, "metrics", "artifact", "tags"), note=True, trainer__time_budget_s=1000.0
     )
     assert code == 0
-    assert any("after step 50 is only stated" in line for line in verdict["why"])
+    assert any("its last step, 50, is stated and not verified" in line for line in verdict["why"])
     assert "tags/odyssey.step" in verdict["only_stated"]
 
 

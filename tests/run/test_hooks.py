@@ -49,7 +49,7 @@ def test_a_hook_logs_and_ends_a_run_which_is_verified_with_it(capsys, tmp_path):
     assert "the plug-in steady.py (SHA-256 " in capsys.readouterr().out
     (tmp_path / "steady.py").write_text(TEXT.replace("2 *", "3 *"))
     assert cli.main(["--plugin", "steady.py", *verify]) == 4
-    assert "the plug-in steady.py is another" in capsys.readouterr().out
+    assert "the plug-in steady.py differs" in capsys.readouterr().out
 
 
 def test_what_a_hook_logs_can_be_claimed(mistake, capsys):

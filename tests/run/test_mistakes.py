@@ -98,13 +98,11 @@ ONE_FAULT = {
     "(of the 1437 training images), got 1437",
     ("optim.lr=${oc.env:NO_SUCH}",): "optim.lr: the environment variable NO_SUCH is not set; set it, or write "
     "${oc.env:NO_SUCH,VALUE}",
-    (
-        "optim.lr=${optim.lr}",
-    ): "optim.lr: ${...} does not stand for a value; write it as ${seed}, with a key that has one",
+    ("optim.lr=${optim.lr}",): "optim.lr: ${...} refers to no value; name a key that has one, such as ${seed}",
     (f"run.name={'x' * 201}",): "run.name: expected at most 200 characters, got 201",
     ("expect={1:2}",): "expect: expected names in front of values, got 1",
     (f"optim{'.a' * 31}=1",): f"cannot read 'optim{'.a' * 31}=1': a key has at most 30 dots",
-    ("seed=${sede}",): "seed: ${...} does not stand for a value; write it as ${optim.lr}, with a key that has one",
+    ("seed=${sede}",): "seed: ${...} refers to no value; name a key that has one, such as ${optim.lr}",
 }
 
 
@@ -288,7 +286,7 @@ def test_hydras_own_settings_are_refused_in_one_line(mistake, text, flags):
 
 
 WAYS = {
-    ("~optim=0.1",): "cannot read '~optim=0.1': no key can be taken away; set it to another value",
+    ("~optim=0.1",): "cannot read '~optim=0.1': keys cannot be removed; set another value",
     ("optim.lr = 0.1",): "cannot read 'optim.lr = 0.1': no spaces around =: optim.lr=0.1",
     ("optim.lr", "=", "0.1"): "cannot read 'optim.lr = 0.1': no spaces around =: optim.lr=0.1",
     ("optim.lr= 0.1",): "cannot read 'optim.lr= 0.1': no spaces around =: optim.lr=0.1",
@@ -310,7 +308,7 @@ WAYS = {
     ("optim.lr=1e39",): "optim.lr: expected a number from 0 to 1e+38, got 1e+39",
     ("optim=adam", "optim.eps=0"): "optim.eps: expected a number from 1e-38 to 1e+38, got 0",
     ("optim.lr=" + "9" * 400,): f"optim.lr: expected a number from 0 to 1e+38, got {'9' * 80} ... {'9' * 15}",
-    ("seed=${seed}",): "seed: ${...} does not stand for a value; write it as ${optim.lr}, with a key that has one",
+    ("seed=${seed}",): "seed: ${...} refers to no value; name a key that has one, such as ${optim.lr}",
     ("task=verify",): "task=verify needs run_id=VALUE; odyssey-run --help task=verify says what it is",
     ("-m", "--cfg", "job"): "--cfg and --info show one configuration: leave -m out, or use -m sweep.dry_run=true",
     ("--cfg", "hydra"): "argument --cfg/-c: invalid choice: 'hydra' (choose from 'job'); odyssey-run --help shows what "

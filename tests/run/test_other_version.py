@@ -34,13 +34,13 @@ def verified(monkeypatch, tmp_path):
 def test_a_key_that_was_added_since_takes_its_default(verified):
     code, why = verified("verify.any_code=true", without="lookahead", extra={})
     assert code == 0
-    assert why[-1].startswith("the code is another (SHA-256 ")
+    assert why[-1].startswith("the code differs (SHA-256 ")
 
 
 def test_that_the_code_is_another_is_told_first(verified):
     code, (line,) = verified(without="lookahead", extra={})
     assert code == 4
-    assert line.startswith("the code is another (SHA-256 ")
+    assert line.startswith("the code differs (SHA-256 ")
     assert "verify.any_code=true compares all the same" in line
 
 
@@ -48,7 +48,7 @@ def test_that_the_code_is_another_is_told_first(verified):
 def test_what_cannot_be_read_is_a_line_each_without_advice(verified, arguments):
     code, why = verified(*arguments, without="lookahead", extra={"foresight": 3, "hindsight": 4})
     assert code == 4
-    assert why[0].startswith("the code is another (SHA-256 ")
+    assert why[0].startswith("the code differs (SHA-256 ")
     assert why[1:] == [
         "this version cannot read the run's configuration",
         "unknown key trainer.foresight",

@@ -81,7 +81,7 @@ def test_killed_and_resumed_it_comes_to_the_same_bits(trained):
     (trained / "elsewhere" / "mine.py").write_text((trained / "mine.py").read_text().replace("1e-37", "1e-36"))
     changed = ("--plugin", "elsewhere/mine.py", *RUN[2:], "run.name=two", "resume=two")
     told = command(trained, *changed, code=2)
-    assert "resume: runs/two cannot go on: the plug-in mine.py is another (SHA-256 " in told
+    assert "resume: runs/two cannot go on: the plug-in mine.py differs (SHA-256 " in told
     command(trained, *RUN, "run.name=two", "resume=two")
     one, two = (open_folder(trained / "runs" / name) for name in ("one", "two"))
     assert len(two.of(Resume)) == 1
@@ -144,7 +144,7 @@ def test_one_character_more_and_nothing_is_reproduced(trained):
     edited = ("--plugin", "edited/mine.py")
     out = command(trained, *edited, *verify, code=4)
     assert out.startswith("CANNOT")
-    assert "the plug-in mine.py is another (SHA-256 " in out
+    assert "the plug-in mine.py differs (SHA-256 " in out
     assert "the run keeps its text as plugins/mine.py" in out
     (trained / "edited" / "mine.py").write_text(text.replace("(1 - beta2) * g", "(2 - beta2) * g"))
     out = command(trained, *edited, *verify, "verify.any_code=true", code=3)

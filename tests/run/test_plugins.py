@@ -306,7 +306,7 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch)
     nets = installed / "outside" / "nets.py"
     nets.write_text(nets.read_text().replace("ReLU", "Tanh"))
     out = command(tmp_path, *verify, code=4, **environment)
-    assert "the plug-in outside is another (SHA-256 " in out
+    assert "the plug-in outside differs (SHA-256 " in out
     assert "the run's version of the package" in out
     nets.write_text("import nowhere\n")
     told = command(tmp_path, *QUICK, "model=tiny", code=2, **environment)

@@ -86,7 +86,7 @@ def test_the_printed_configuration_has_none(capfd):
 
 def test_a_masked_address_is_told_apart_from_a_real_one(mistake):
     (line,) = mistake(*SHORT, "tracking.uri=http://maria:***@host")
-    assert line == "tracking.uri: *** stands for a password, which no run keeps; write the password itself"
+    assert line == "tracking.uri: *** is a masked password, which is not kept; write the password itself"
 
 
 def everything_in(folder: Path) -> bytes:

@@ -77,7 +77,7 @@ def test_evaluate_and_verify_set_keys_of_the_runs_own_data(tmp_path, capsys):
     assert "no run 'smal'" in capsys.readouterr().err
     assert cli.main(["task=verify", "run_id=small", f"data.root={tmp_path / 'a'}", *short]) == 0
     assert cli.main(["task=verify", "run_id=small", f"data.root={tmp_path / 'b'}", *short]) == 4
-    assert "the data is another" in capsys.readouterr().out
+    assert "the data differs" in capsys.readouterr().out
 
 
 def test_evaluate_asks_nothing_of_a_class_without_images(trained):

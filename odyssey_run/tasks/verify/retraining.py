@@ -84,7 +84,7 @@ def train_again(
     span = f"{end:,} steps" if whole else f"the first {end:,} of {last:,} steps"
     lines = [f"{len(expected)} metrics{with_weights} over {span}, {bits}"]
     if cut or budget:
-        lines.append(f"that it ended after step {last:,} is only stated: a signal, a fault or a clock decided it")
+        lines.append(f"its last step, {last:,}, is stated and not verified: a signal, error or time limit ended it")
     compared: dict[str, str] = {}
     if whole:
         names = [f"metrics/{name}" for _, name in expected]

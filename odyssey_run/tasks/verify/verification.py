@@ -142,7 +142,7 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
     assembly = assemble(again)
     if evidence.tags.get(Tag.DATA_DIGEST) != assembly.dataset.digest:
         now, was = assembly.dataset.digest[:12], _short(evidence, Tag.DATA_DIGEST)
-        line = f"the data is another (SHA-256 {now}, the run's {was})"
+        line = f"the data differs (SHA-256 {now}, the run's {was})"
         raise DataError(f"{line}; data.root= may name the folder with the right files")
     if evidence.tags.get(Tag.START_DIGEST) != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")
@@ -181,7 +181,7 @@ def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
     if evidence.tags.get(Tag.CODE_DIGEST) == code:
         return ""
     line = "; ".join(plugins.unlike(plugins.recorded(evidence.tags), now))
-    return line or f"the code is another (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
+    return line or f"the code differs (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
 
 
 def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, 
         for rerun in (True, False):  # trained, and found to be done
             found, out, _ = sweep(*points, expect, f"sweep.name={name}", f"sweep.rerun={rerun}")
             assert found == code
-            assert f"{len(missed)} of 2 miss what is expected" in out
+            assert f"{len(missed)} of 2 points missed a claim" in out
         rows = rows_of(tmp_path / "runs" / name / "leaderboard.csv")
         assert [means[row["optim.lr"]] for row in rows if row["claims"] == "missed"] == missed
         assert len(rows) == 2
