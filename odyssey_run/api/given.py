@@ -88,11 +88,7 @@ def _with_hooks(found: Given, hooks: Any) -> Given:
 
 
 def _options(hook: Hook, path: str) -> dict[str, Any]:
-    """The options that an object was made with, which it must have kept under their names.
-
-    Raises:
-        ConfigError: it has not, or one of them is no plain value.
-    """
+    """The options that an object was made with. Raises ConfigError: it has not kept one, or one is no plain value."""
     options = {}
     for name in inspect.signature(type(hook)).parameters:
         if name not in vars(hook):

@@ -173,11 +173,7 @@ class ConfigFiles:
         return options
 
     def compose(self, groups: Sequence[str]) -> dict[str, Any]:
-        """The configuration with these options, as plain values; interpolations are still text.
-
-        Raises:
-            ConfigError: files that do not fit together, or that set what Hydra would do.
-        """
+        """The configuration with these options, interpolations as text. Raises ConfigError: files do not fit."""
         chosen = [text for text in groups if text not in {f"{group}=null" for group in EMPTY_GROUPS}]
         config = self._load(chosen)
         if not isinstance(task := config.get("task"), dict) or "name" not in task:  # all else rests on it
@@ -255,11 +251,7 @@ def _check_folder(own: Path) -> None:
 
 
 def set_value(config: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a key in a composed configuration; a mapping is merged into one that is there.
-
-    Raises:
-        ConfigError: a key below something that has no keys.
-    """
+    """Sets a key in a configuration, or merges a mapping. Raises ConfigError below what has no keys of its own."""
     *parents, last = key.split(".")
     for depth, name in enumerate(parents, 1):
         if config.get(name) is None:

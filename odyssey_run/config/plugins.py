@@ -97,11 +97,7 @@ def _instead(place: Path) -> str:
 
 
 def adopt(name: str, text: bytes, path: Path) -> Plugin:
-    """Runs a plug-in's text, unless it is what was loaded last under its name.
-
-    Raises:
-        ConfigError: see `load`.
-    """
+    """Runs a plug-in's text, unless it is what was loaded last under its name. Raises ConfigError as `load` does."""
     plugin = Plugin(name, {name: text}, path)
     with _lock:
         before = _loaded.get(name)
@@ -308,11 +304,7 @@ def packed(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
 
 
 def unpacked(given: Iterable[Mapping[str, str]]) -> tuple[Plugin, ...]:
-    """The same plug-ins in this process.
-
-    Raises:
-        ConfigError: a package that is not installed here, or in another version.
-    """
+    """The same plug-ins in this process. Raises ConfigError: a package is not installed here, or in another version."""
     files = tuple(adopt(p["name"], p["text"].encode(), Path(p["path"])) for p in given if "text" in p)
     packages = {p["name"]: p["digest"] for p in given if "text" not in p}
     if wrong := unlike(packages, ()):

@@ -53,11 +53,7 @@ class Component:
     makes: str | None = None
 
     def build(self, **provided: Any) -> Any:
-        """Calls the constructor.
-
-        Raises:
-            OdysseyError: whatever it finds wrong with its arguments.
-        """
+        """Calls the constructor. Raises OdysseyError: whatever it finds wrong with its arguments."""
         made = self.target(**provided, **self.arguments)
         if self.makes and not isinstance(made, resolved(self.makes)):
             expected = self.makes.replace(":", ".")

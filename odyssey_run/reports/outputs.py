@@ -25,11 +25,7 @@ def replaceable(path: Path) -> bool:
 
 
 def check_writable(path: Path) -> None:
-    """Makes the folder of a file that is to be written.
-
-    Raises:
-        OSError: no file can be made there.
-    """
+    """Makes the folder of a file that is to be written. Raises OSError where no file can be made there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass

@@ -204,20 +204,12 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
 
 
 def begun(folder: Path) -> bool:
-    """Whether a run has written at least its first line there.
-
-    Raises:
-        DataError: a first line that this program did not write.
-    """
+    """Whether a run has written at least its first line there. Raises DataError: this program did not write it."""
     return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
 
 
 def open_run(folder: Path) -> RecordedRun:
-    """The run in a folder, without its weights.
-
-    Raises:
-        DataError: a journal that is damaged, or that this program did not write.
-    """
+    """The run in a folder, without its weights. Raises DataError: its journal is damaged, or not this program's."""
     return RecordedRun(load(folder / FILE_NAME).records, folder)
 
 
@@ -246,11 +238,7 @@ def passing_over() -> Iterator[None]:
 
 
 def open_folder(folder: Path) -> RecordedRun:
-    """The run in a folder.
-
-    Raises:
-        DataError: a journal without a beginning, or weights that are damaged.
-    """
+    """The run in a folder. Raises DataError: its journal has no beginning, or its weights are damaged."""
     return _read(folder, folder.absolute())
 
 
@@ -265,11 +253,7 @@ def _read(folder: Path, kept: Path | None) -> RecordedRun:
 
 
 def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
-    """What is read of a run that has ended is what it stated, and what ``task=verify`` held.
-
-    Raises:
-        DataError: something is not.
-    """
+    """Raises DataError where what is read of a run that has ended is not what it stated, and ``task=verify`` held."""
     listed, journal = folder / statements.FILE, folder / FILE_NAME
     if not listed.exists():
         raise DataError(f"{folder}: has no {statements.FILE}; the run was not made with this version of the program")

@@ -112,11 +112,7 @@ def encode(stated: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes, where: str) -> dict[str, Any]:
-    """What `encode` wrote.
-
-    Raises:
-        DataError: it is no such file.
-    """
+    """What `encode` wrote. Raises DataError for any other content."""
     try:
         stated: dict[str, Any] = json.loads(content)
         if encode(stated) == content:

@@ -89,11 +89,7 @@ class _Worker:
         self.terminate, self.kill = self._child.terminate, self._child.kill
 
     def run(self, job: Job, follow: Follow, report: Report) -> None:
-        """Gives it a job and waits for the end.
-
-        Raises:
-            WorkerDied: it ended first.
-        """
+        """Gives it a job and waits for the end. Raises WorkerDied where the process ends first."""
         self._child.say(job)
         while (said := self._child.hear()) is not None:
             if said["kind"] == "done":

@@ -54,11 +54,7 @@ def compare(request: Request, runs: str | list[str], out: str) -> int:
 
 
 def _runs(request: Request, named: str | list[str]) -> "Iterator[RecordedRun]":
-    """Those that are meant; a sweep, or a run of several seeds, stands for the runs under it.
-
-    Raises:
-        Faults: of all that are not there or cannot be read.
-    """
+    """Those that are meant; a sweep, or a run of several seeds, stands for its parts. Raises Faults of all missing."""
     from odyssey_run.runs import recorded
     from odyssey_run.tracking.journal import FILE_NAME
 
@@ -80,11 +76,7 @@ def _runs(request: Request, named: str | list[str]) -> "Iterator[RecordedRun]":
 
 
 def _search(request: Request, condition: str) -> list[str]:
-    """MLflow's ids of the runs of this program that fit a filter.
-
-    Raises:
-        ConfigError: no store, or a filter that MLflow does not take.
-    """
+    """MLflow's ids of the runs that fit a filter. Raises ConfigError: no store, no such run, a rejected filter."""
     from odyssey_run.tracking.client import every_run, fault_of, reach
     from odyssey_run.tracking.location import resolve
     from odyssey_run.tracking.names import Tag

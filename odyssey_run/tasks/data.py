@@ -6,11 +6,7 @@ from odyssey_run.config.request import Request
 
 
 def data(request: Request, out: str | None) -> int:
-    """Prints what the data are and writes the picture.
-
-    Raises:
-        OdysseyError: data that cannot be had or read.
-    """
+    """Prints what the data are and writes the picture. Raises OdysseyError where they cannot be had or read."""
     from odyssey_core.data.dataset import listed
     from odyssey_core.places import expanded
     from odyssey_run.reports import style, summary

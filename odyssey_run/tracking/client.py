@@ -78,11 +78,7 @@ def make_client(store: Store) -> Any:
 
 
 def reach(store: Store) -> Any:
-    """MLflow's client for a store that must be there and answer.
-
-    Raises:
-        ConfigError: it does not.
-    """
+    """MLflow's client for a store. Raises ConfigError where that does not answer."""
     check_driver(store)
     with answering(store):
         client = make_client(store)
@@ -102,11 +98,7 @@ def every_run(client: Any, experiments: Sequence[str], condition: str, order: Se
 
 @contextlib.contextmanager
 def answering(store: Store) -> Iterator[None]:
-    """A block in which MLflow is asked for several things.
-
-    Raises:
-        ConfigError: it does not answer.
-    """
+    """A block in which MLflow is asked for several things. Raises ConfigError where it does not answer."""
     try:
         yield
     except Exception as error:  # whatever a database or a server answers with

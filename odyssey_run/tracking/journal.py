@@ -94,20 +94,12 @@ def now() -> int:
 
 
 def load(path: Path) -> RunRecords:
-    """A run's journal.
-
-    Raises:
-        DataError: a line that is no record, or a journal that does not begin with a run's start.
-    """
+    """A run's journal. Raises DataError: a line is no record, or the first is not a run's start."""
     return whole(read(path)[0], path)
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
-    """The complete records from a byte offset on, and the offset behind the last of them.
-
-    Raises:
-        DataError: a line that ends but is no record.
-    """
+    """The whole records from a byte offset on, and the offset behind them. Raises DataError: a whole line is no record."""
     with open(path, "rb") as file:
         file.seek(offset)
         content = file.read()
@@ -127,11 +119,7 @@ def first_record(path: Path) -> Start | None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file or folder that a journal names in its run's folder.
-
-    Raises:
-        DataError: it lies elsewhere.
-    """
+    """The file or folder that a journal names in its run's folder. Raises DataError where it lies elsewhere."""
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{folder / FILE_NAME}: names {name[:200]!r}, which is outside {folder}")

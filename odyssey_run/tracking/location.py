@@ -117,11 +117,7 @@ def resolve(config: TrackingConfig, data: str, environment: Mapping[str, str] = 
 
 
 def check_driver(store: Store) -> None:
-    """Fails where the package that a database is reached by is not installed.
-
-    Raises:
-        ConfigError: says how to install it.
-    """
+    """Raises ConfigError where the package that reaches a database is not installed, and says how to install it."""
     if store.database or urlsplit(store.uri).scheme.partition("+")[0] not in DATABASES:
         return
     from sqlalchemy.engine import make_url

@@ -254,22 +254,14 @@ class RunRecords:
 
 
 def whole(records: Sequence[Record], path: Path) -> RunRecords:
-    """The records as those of a run.
-
-    Raises:
-        DataError: they do not begin with a run's start.
-    """
+    """The records as those of a run. Raises DataError where they do not begin with its start."""
     if not records or not isinstance(records[0], Start):
         raise DataError(f"{path}: does not say how the run began")
     return RunRecords(records)
 
 
 def parse(content: bytes, path: Path, offset: int = 0) -> list[Record]:
-    """The records in a journal's lines.
-
-    Raises:
-        DataError: a line that is no record.
-    """
+    """The records in a journal's lines. Raises DataError: a line is no record."""
     records = []
     for number, line in enumerate(content.splitlines(), 1):
         where = f"{path}: line {number} from byte {offset}"

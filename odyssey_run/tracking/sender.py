@@ -148,11 +148,7 @@ class Sender:
             self.refused.append(f"{what} of {self.journal.path.parent.name}: {reason}")
 
     def _offer(self, what: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
-        """Calls MLflow; a refusal is noted.
-
-        Raises:
-            _Gone: it refuses because the run is no more.
-        """
+        """Calls MLflow and notes a refusal. Raises _Gone where it refuses because the run is no more."""
         try:
             call(*arguments, **named)
         except Exception as error:

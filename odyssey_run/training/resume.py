@@ -41,11 +41,7 @@ class Checkpoint:
     damaged: str | None
 
     def give(self, trainer: Trainer) -> None:
-        """Takes a trainer to where it was saved.
-
-        Raises:
-            DataError: it is of another model.
-        """
+        """Takes a trainer to where it was saved. Raises DataError: it is of another model."""
         trainer.learner.load_state(self.learner)
         trainer.state = State(**self.state)
         vars(trainer.clock).update(self.clock)

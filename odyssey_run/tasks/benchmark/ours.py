@@ -77,11 +77,7 @@ class Ours:
         }
 
     def in_onnx(self) -> dict[str, str]:
-        """The model's file in ONNX, as text.
-
-        Raises:
-            ConfigError: the package onnx is not installed, or an operation has no counterpart there.
-        """
+        """The model's file in ONNX, as text. Raises ConfigError where `onnx_graph.serialized` does."""
         return {"model": base64.b64encode(onnx_graph.serialized(self._classifier(1), self._about)).decode()}
 
     def _classifier(self, threads: int) -> Classifier:

@@ -34,11 +34,7 @@ class Peer:
         self.close = self._child.close
 
     def measure(self, case: Case, mode: str, seconds: float) -> float:
-        """Images/s.
-
-        Raises:
-            PeerFault: it cannot do this.
-        """
+        """Images/s. Raises PeerFault where it cannot do this."""
         question = {"kind": case.kind, "batch": case.batch, "mode": mode, "seconds": seconds}
         self._child.say(question)
         if (answer := self._child.hear()) is None:

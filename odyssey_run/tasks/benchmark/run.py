@@ -14,14 +14,7 @@ EXPERIMENT = "benchmark"
 
 
 def run(request: Request, config: BenchmarkConfig) -> int:
-    """Measures, prints, and leaves a run with tables, chart and numbers.
-
-    Returns:
-        0.
-
-    Raises:
-        OdysseyError: a mistake in what was asked for; nothing has been written then.
-    """
+    """Measures, prints, and leaves a run with tables, chart and numbers. Raises OdysseyError before it writes any."""
     if request.backend.name != "numba":
         raise ConfigError(f"task=benchmark: measures backend=numba, got backend={request.backend.name}")
     check_places(request)

@@ -65,11 +65,7 @@ class Evidence:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What was asked for, from config.yaml.
-
-        Raises:
-            DataError: it is not what the journal says.
-        """
+        """What was asked for, from config.yaml. Raises DataError where the journal says something else."""
         path = self.folder / CONFIG
         try:
             config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -95,20 +91,12 @@ class InFolder:
         return [InFolder(path.parent) for path in sorted(self.folder.glob(f"*/{FILE_NAME}"))]
 
     def gather(self, place: Path) -> Evidence:
-        """Reads it where it lies.
-
-        Raises:
-            DataError: it has not ended, or was not made by this program.
-        """
+        """Reads it where it lies. Raises DataError: it has not ended, or was not made by this program."""
         return _evidence(self.folder, lambda key, stated: (statements.ended_below(self.folder, key), {}, []))
 
 
 class InMLflow:
-    """A run that MLflow has.
-
-    Raises:
-        ConfigError: there is no such run.
-    """
+    """A run that MLflow has. Raises ConfigError where there is no such run."""
 
     def __init__(self, client: Any, run_id: str):
         self.client, self.run_id = client, run_id

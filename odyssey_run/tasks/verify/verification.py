@@ -289,11 +289,7 @@ def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str
 
 
 def _same(request: Request, config: dict[str, Any]) -> Request:
-    """The run's own request, but for where its data lies and how many threads train it.
-
-    Raises:
-        Faults: the configuration is not one of this program's any more.
-    """
+    """The run's own request, but for its data's place and its threads. Raises Faults: this program cannot read it."""
     config = {group: dict(value) if isinstance(value, dict) else value for group, value in config.items()}
     threads, root = request.config["backend"].get("threads"), request.config["data"].get("root")
     if "threads" in config["backend"]:
