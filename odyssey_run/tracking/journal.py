@@ -99,7 +99,7 @@ def load(path: Path) -> RunRecords:
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[Record], int]:
-    """The whole records from a byte offset on, and the offset behind them. Raises DataError: a whole line is no record."""
+    """The whole records from a byte offset on, and the offset behind them. Raises DataError: a line is no record."""
     with open(path, "rb") as file:
         file.seek(offset)
         content = file.read()
