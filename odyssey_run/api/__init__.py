@@ -61,14 +61,7 @@ def compose(
 ) -> Request:
     """The checked request that ``odyssey-run`` would run: ``compose("data=emnist", "optim.lr=0.1").config``.
 
-    Args:
-        overrides: as on the command line.
-        model, data, hooks: see `train`.
-        config_dir: a folder with configuration files of your own, as ``--config-dir`` takes it.
-        plugins: files as ``--plugin`` takes them.
-
-    Raises:
-        OdysseyError: everything that is wrong, at once.
+    Arguments are as `train` takes them. Raises OdysseyError: everything that is wrong, at once.
     """
     return _compose("compose", overrides, model, data, hooks, config_dir, plugins)
 

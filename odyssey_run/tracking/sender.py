@@ -12,7 +12,6 @@ a failure that may pass is tried again beside the rest; where there is no answer
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ class Sender:
         self._offset = 0
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
-        self._later: list[Portion] = []
+        self._later: list[list[Record]] = []
         self._models: dict[str, Any] = {}  # MLflow's, by path
         self._told: set[str] = set()  # those whose metrics were sent with the run's
         self._look = True  # whether MLflow may have a model of an earlier attempt
@@ -100,7 +99,7 @@ class Sender:
         failed: Exception | None = None
         try:
             for portion in [*later, *_portions(records)]:
-                if stuck and portion.is_file:
+                if stuck and _is_file(portion):
                     self._later.append(portion)
                     continue
                 try:
@@ -108,7 +107,7 @@ class Sender:
                 except _Gone:
                     raise
                 except Exception as error:
-                    if isinstance(portion.records[0], Start) or (silent(error) and not portion.is_file):
+                    if isinstance(portion[0], Start) or (silent(error) and not _is_file(portion)):
                         self._later = later  # what is new comes again, with the same offset
                         raise
                     self._later.append(portion)
@@ -119,8 +118,8 @@ class Sender:
             self._ended = self._ended or any(isinstance(record, End) for record in records)
         return failed
 
-    def _deliver(self, portion: "Portion") -> None:
-        first = portion.records[0]
+    def _deliver(self, portion: list[Record]) -> None:
+        first = portion[0]
         if isinstance(first, Resume):
             self._ended = False
             if not self._gone:
@@ -133,13 +132,13 @@ class Sender:
             return
         elif isinstance(first, Artifact):
             self._send_artifact(first)
-        elif portion.is_file and isinstance(first, Model):
+        elif isinstance(first, Model) and _is_file(portion):
             if folder := self._own(first):
                 self._offer(first.path, self._log_model, folder, first)
         elif isinstance(first, Start):
-            self._send_start(first, portion.records)
+            self._send_start(first, portion)
         else:
-            self._send_values(portion.records)
+            self._send_values(portion)
 
     def _set_aside(self, what: str, reason: str) -> None:
         if what not in self._known:
@@ -295,34 +294,26 @@ class Sender:
                 return str(known.experiment_id)
 
 
-@dataclass(frozen=True)
-class Portion:
-    """Records that are sent in one go, at least one.
-
-    Args:
-        records: a start, metrics, tags and models; or a single record of another kind.
-        is_file: whether it is an artifact or a model's folder, which are sent elsewhere and fail by themselves.
-    """
-
-    records: list[Record]
-    is_file: bool = False
-
-
-def _portions(records: list[Record]) -> Iterator[Portion]:
-    """Up to each end and each resume all values, then each file; the journal before the end."""
+def _portions(records: list[Record]) -> Iterator[list[Record]]:
+    """Records that are sent in one go: up to each end and each resume all values, then each file, last the journal."""
     stretch: list[Record] = []
     for record in records:
         if isinstance(record, End | Resume):
             yield from _stretch([*stretch, OWN] if isinstance(record, End) else stretch)
-            yield Portion([record])
+            yield [record]
             stretch = []
         else:
             stretch.append(record)
     yield from _stretch(stretch)
 
 
-def _stretch(records: list[Record]) -> Iterator[Portion]:
+def _stretch(records: list[Record]) -> Iterator[list[Record]]:
     values: list[Record] = [record for record in records if isinstance(record, Start | Metrics | Tags | Model)]
     if not all(isinstance(record, Model) for record in values):
-        yield Portion(values)
-    yield from (Portion([record], is_file=True) for record in records if isinstance(record, Artifact | Model))
+        yield values
+    yield from ([record] for record in records if isinstance(record, Artifact | Model))
+
+
+def _is_file(portion: list[Record]) -> bool:
+    """Whether it is an artifact or a model's folder, which are sent elsewhere and fail by themselves."""
+    return len(portion) == 1 and isinstance(portion[0], Artifact | Model)
