@@ -311,7 +311,9 @@ def _stretch(records: list[Record]) -> Iterator[list[Record]]:
     values: list[Record] = [record for record in records if isinstance(record, Start | Metrics | Tags | Model)]
     if not all(isinstance(record, Model) for record in values):
         yield values
-    yield from ([record] for record in records if isinstance(record, Artifact | Model))
+    for record in records:
+        if isinstance(record, Artifact | Model):
+            yield [record]
 
 
 def _is_file(portion: list[Record]) -> bool:
