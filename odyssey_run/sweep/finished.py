@@ -76,8 +76,9 @@ class FinishedRuns:
         key = (provenance.identity(point.request.config), sources.digest(point.request.plugins))
         for folder, run in readable(self._known.get(key, ())):
             over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
-            if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
-                return self.result(point, folder)
+            with passing_over():  # the data may be damaged
+                if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
+                    return self.result(point, folder)
         return None
 
     def result(self, point: Point, folder: Path) -> Result:

@@ -167,17 +167,14 @@ class RunRecords:
     records: Sequence[Record] = field(repr=False)
 
     def of(self, kind: type[Kind]) -> list[Kind]:
-        """The records of one kind."""
         return [record for record in self.records if isinstance(record, kind)]
 
     @cached_property
     def start(self) -> Start:
-        """The first record."""
         return self.of(Start)[0]
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed configuration."""
         return self.start.config
 
     @property
@@ -227,7 +224,6 @@ class RunRecords:
 
     @property
     def reason(self) -> str | None:
-        """Why the run did not finish."""
         return self.end.reason if self.end else None
 
     @property
@@ -237,7 +233,6 @@ class RunRecords:
 
     @property
     def run_id(self) -> str | None:
-        """The run's id in MLflow."""
         return self.created.run_id if self.created else None
 
     @property

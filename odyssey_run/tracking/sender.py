@@ -212,7 +212,6 @@ class Sender:
                 self._offer(record.path, self._client.log_artifact, self.run_id, str(path), record.folder or None)
 
     def _model(self, record: Model) -> Any:
-        """MLflow's model for a record, made where there is none."""
         path = record.path
         if path not in self._models:
             look, self._look = self._look, True

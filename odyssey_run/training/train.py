@@ -187,14 +187,11 @@ def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Liste
 
 
 def _check_data(found: Path, assembly: Assembly) -> None:
-    """A run that was continued with other data or from other weights would be the truth about neither."""
+    """Raises DataError where a run would be continued with other data or from other first weights."""
     tags = open_run(found).start.tags
-    for what, tag, now in (
-        ("data", Tag.DATA_DIGEST, assembly.dataset.digest),
-        ("first weights", Tag.START_DIGEST, assembly.start),
-    ):
-        was = tags.get(tag)
-        if was != now:
+    data = "data", Tag.DATA_DIGEST, assembly.dataset.digest
+    for what, tag, now in (data, ("first weights", Tag.START_DIGEST, assembly.start)):
+        if (was := tags.get(tag)) != now:
             made = f"{what} of SHA-256 {str(was)[:12]}"
             raise DataError(f"resume: {found} was made with {made}, got {str(now)[:12]}; begin a new run")
 

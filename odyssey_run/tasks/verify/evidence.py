@@ -87,7 +87,6 @@ class InFolder:
             self.key = start.run if start else None
 
     def children(self) -> list["InFolder"]:
-        """The runs in its folder."""
         return [InFolder(path.parent) for path in sorted(self.folder.glob(f"*/{FILE_NAME}"))]
 
     def gather(self, place: Path) -> Evidence:
@@ -185,7 +184,6 @@ class InMLflow:
 
 
 def stated_digest(stated: Mapping[str, Any]) -> str:
-    """The run digest of a list."""
     return statements.sha256(statements.encode(stated))
 
 
