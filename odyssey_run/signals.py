@@ -1,4 +1,4 @@
-"""The signals that ask a run to stop, as a question that the trainer asks between calls."""
+"""The signals that ask a run to stop; the trainer looks for one between calls."""
 
 import signal
 import threading

@@ -62,7 +62,7 @@ def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Itera
 
 
 def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Callable[[], Any]]) -> Iterator[str]:
-    """What is found wrong when things are made whose parts are all there."""
+    """The faults of constructors whose parts are all there."""
     for needed, construct in steps:
         try:
             if all(parts.get(name) for name in needed):
@@ -104,7 +104,7 @@ def _check_claims(parameters: Mapping[str, Tensor], trainer: TrainerConfig, root
 
 
 def _of_values(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
-    """What is right by itself and wrong together."""
+    """Values that are valid alone and not together."""
     trainer, task = parts.get("trainer"), parts.get("task")
     if trainer and trainer.validation_size == 0:
         for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
@@ -117,7 +117,7 @@ def _of_values(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[st
 
 
 def _unused_settings(parts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Variables that MLflow knows and a run here would not go by, unless a key says the same in another way."""
+    """MLflow's environment variables that have no effect here, unless a key says the same."""
     for name, key, given in (
         ("MLFLOW_RUN_NAME", "run.name=NAME", "run" in parts and parts["run"].name),
         ("MLFLOW_RUN_ID", "resume=RUN to go on with a run", False),

@@ -246,7 +246,7 @@ def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
 
 
 def hydra_hint(key: str) -> str:
-    """What does here what a setting of Hydra's would do."""
+    """What to use here in place of a setting of Hydra's."""
     setting = ".".join(key.replace("/", ".").split(".")[:2])
     near = HYDRA.get(setting) or HYDRA.get(next(iter(get_close_matches(setting, HYDRA, n=1, cutoff=0.9)), ""))
     return f"; {near}" if near else ""

@@ -202,7 +202,7 @@ class ConfigFiles:
 
 @contextmanager
 def _hydra_as_it_was() -> Iterator[None]:
-    """A block that may set up the process's Hydra; afterwards it is what it was."""
+    """A block that may change the process's Hydra, which is restored after it."""
     whole, base = GlobalHydra.instance(), version.VersionBase.instance()
     hydra, before = whole.hydra, base.getbase()
     whole.clear()

@@ -35,7 +35,7 @@ def load() -> None:
 
 @contextmanager
 def harmless(screen: "Screen") -> Iterator[None]:
-    """Where a run is shown: what fails here costs a warning, and does not decide what becomes of the run."""
+    """A block that shows a run: an error costs a warning and does not change how the run ends."""
     try:
         yield
     except Exception as error:  # of whatever draws or writes

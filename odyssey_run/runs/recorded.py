@@ -181,7 +181,7 @@ def locate(run_id: str) -> Path | None:
 
 
 def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
-    """The data that a command means which names none but sets keys of it, as ``data.root=``: those of the run.
+    """The data of the run, for a command that sets keys such as ``data.root=`` and names no data.
 
     Args:
         config: as composed, before what was typed is set in it.
@@ -230,7 +230,7 @@ def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:
 
 @contextmanager
 def passing_over() -> Iterator[None]:
-    """Where several runs are looked through: one whose journal is damaged costs a line and stops nothing else."""
+    """A block that reads one of several runs: a damaged journal costs a line and stops nothing else."""
     try:
         yield
     except DataError as error:

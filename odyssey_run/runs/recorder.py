@@ -223,7 +223,7 @@ class RunRecorder(Listener):
         self.journal.append(Model(path=name, step=step, register=self.plan.request.tracking.register))
 
     def end(self, status: Status, reason: str | None = None) -> None:
-        """Records how the run ended and what it states; nothing is recorded after it, in the log neither."""
+        """Records how the run ended and what it states; nothing is recorded after it, not even in the log."""
         digest = conclude(self.journal, status, reason)
         self.status = status
         self.screen.field("digest", digest, "of all that the run states", log=False)
@@ -237,7 +237,7 @@ class RunRecorder(Listener):
         return command.onward(self.start, self.path) if stopped or any(self.path.rglob(CHECKPOINTS)) else None
 
     def code(self, code: int) -> int:
-        """The exit code of the process: what came of the run, and where that is well whether MLflow has it."""
+        """The exit code of the process: the run's own or, where that is 0, 5 for an incomplete upload."""
         return code or (UNSENT if self.unsent else 0)
 
     def part(self, request: Request, path: Path, *, tags: Mapping[str, str] | None = None) -> RunPlan:

@@ -95,12 +95,12 @@ def sha256(content: bytes) -> str:
 
 
 def _pending(page: bytes) -> bytes:
-    """A report with noughts in place of its run digest."""
+    """A report with zeros in place of its run digest."""
     return _SHOWN.sub(MARK + PENDING, page, count=1)
 
 
 def shows(page: bytes, digest: str) -> bool:
-    """Whether a report shows this run digest and no other; noughts, where it was sent before the run's end."""
+    """Whether a report shows this run digest and no other; zeros, where it was sent before the run's end."""
     found = [shown.decode() for shown in _SHOWN.findall(page)]
     return page.count(MARK) == 1 and found in ([digest], ["0" * 64])
 

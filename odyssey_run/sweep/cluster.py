@@ -199,7 +199,7 @@ def _run(job: Job, code: str, client: str, asks: bool) -> str | None:
 
 
 def _topic(client: str) -> str:
-    """Where a sweep's runs ask; Dask writes its own events to the one of the client's id."""
+    """The topic on which a sweep's runs ask; that of the client's id is for Dask's own events."""
     return f"odyssey-{client}"
 
 

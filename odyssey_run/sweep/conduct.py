@@ -117,7 +117,7 @@ def _store(config: SweepConfig, request: Request) -> Store | None:
 
 
 def _folder(name: str, fresh: bool) -> Path:
-    """The sweep's; where it is to be a fresh one, the first that is free."""
+    """The sweep's folder; for ``sweep.rerun=true`` the first that is free."""
     folder, count = RUNS / name, 1
     while fresh and begun(folder):
         count += 1
@@ -132,7 +132,7 @@ def _folder(name: str, fresh: bool) -> Path:
 def _nothing_left(
     config: SweepConfig, folder: Path, trials: list[Trial], finished: FinishedRuns, store: Store | None
 ) -> list[Row]:
-    """What came of a list of points, shown, where all are done and sent and the sweep has said so; else nothing."""
+    """Shows and returns the rows of a list of points that are all done and uploaded; otherwise returns none."""
     run = opened(folder)
     if config.strategy == "tpe" or run is None or run.status != Status.FINISHED:
         return []

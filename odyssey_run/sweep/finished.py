@@ -72,7 +72,7 @@ class FinishedRuns:
                     self._known.setdefault(key, []).append(path.parent)
 
     def find(self, point: Point) -> Result | None:
-        """What the point came to where it, or the same run under another name, is over."""
+        """The result of a point that is done already, perhaps under another name."""
         key = (provenance.identity(point.request.config), sources.digest(point.request.plugins))
         for folder, run in readable(self._known.get(key, ())):
             over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
@@ -134,7 +134,7 @@ def place(sweep: Path, point: Point) -> Path:
 
 
 def unsent_in(sweep: Path, store: Store) -> list[Path]:
-    """The journals of a sweep and its runs that have ended, and that a store has not all of though they name it."""
+    """The journals of a sweep and its runs that have ended and are not all uploaded to the store, which they name."""
     runs = readable([sweep, *(path.parent for path in sorted(sweep.glob(f"*/{FILE_NAME}")))])
     own = ((folder, run) for folder, run in runs if run.store and run.store["uri"] == store.named_in(folder))
     return [folder / FILE_NAME for folder, run in own if run.unsent]

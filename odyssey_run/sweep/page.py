@@ -51,7 +51,7 @@ def _reasons(rows: list[Row]) -> str:
 
 
 def _ending(row: Row) -> str:
-    """How a point ended that is not all that was hoped for; empty for any other."""
+    """How a point ended that did not finish or missed a claim; empty for any other."""
     if row.status == PointStatus.FINISHED:
         return "missed a claim" if row.missed else ""
     return row.status.lower()

@@ -152,7 +152,7 @@ class Composer:
         return trials
 
     def _typed(self, assignment: Assignment, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The command of one run, without what some groups say."""
+        """The overrides of one run, without those of some groups."""
         own, left_out = dict(assignment), {"sweep", *without}
         fixed = [text.lstrip("+") for text in self._fixed]
         kept = [t for t in fixed if (key := t.partition("=")[0]) not in own and key.partition(".")[0] not in left_out]
@@ -181,7 +181,7 @@ class Composer:
 
 
 def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
-    """The sweep's own, or one that the same command makes again: ``lenet5-lr-momentum-1f0c``."""
+    """The name that was given, or one that the same command makes again: ``lenet5-lr-momentum-1f0c``."""
     if sweep.name:
         return sweep.name
     fixed = json.loads(json.dumps(first.config))
@@ -209,7 +209,7 @@ def _place(config: Config, axis: Axis) -> tuple[Config, str]:
 
 
 def parent_request(first: Request, expect: Mapping[str, Any], sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
-    """What the sweep's own run is recorded as: the configuration with, for what varies, all its values."""
+    """The request of the sweep's own run: its configuration, where a key that varies has all its values."""
     config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep), "expect": expect}
     for axis in axes:
         inside, last = _place(config, axis)

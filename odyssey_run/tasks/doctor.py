@@ -68,7 +68,7 @@ def _end_dead(folders: set[Path]) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Where one run is looked at: whatever is odd about it costs a line and keeps no other from being mended."""
+    """A block that looks at one run: an error costs a line, and the other runs are looked at all the same."""
     try:
         yield
     except Exception as error:  # of whatever wrote or changed its files
@@ -143,7 +143,7 @@ def _may_live(tags: Mapping[str, str]) -> bool:
 
 
 def _send(folders: set[Path], store: Store | None) -> int:
-    """Sends every journal that has an end which MLflow has not got, to the store that the command names alone."""
+    """Sends the runs that have ended and are not all uploaded, to the store that the command names and no other."""
     own: dict[str, list[Path]] = {}  # by experiment
     others: Counter[str] = Counter()
     for folder in sorted(folders):

@@ -162,7 +162,7 @@ def is_deleted(client: Any, run_id: str) -> bool:
 
 
 def silent(error: BaseException) -> bool:
-    """Whether nothing else would get through now: there is no answer, or none but to those who may ask."""
+    """Whether nothing can be sent now: MLflow does not answer, or denies access."""
     code = getattr(error, "error_code", None)
     return code in DENIALS or code == "TEMPORARILY_UNAVAILABLE" or isinstance(error, OSError | ImportError)
 

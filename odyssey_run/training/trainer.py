@@ -211,7 +211,7 @@ class Trainer:
         return loss, accuracy
 
     def _conclude(self, train_accuracy: float, loss: float | None, accuracy: float | None) -> Row:
-        """What is known of an epoch; hooks hear of it, and it may be the last."""
+        """Records an epoch and calls the hooks, which may make it the last."""
         state = self.state
         train_loss = math.fsum(state.losses) / len(state.losses)
         values = (state.epoch + 1, state.step, train_loss, train_accuracy, loss, accuracy, state.lr)
@@ -227,7 +227,7 @@ class Trainer:
         return row
 
     def _ask_hooks(self, rows: Sequence[Row]) -> EpochEnd:
-        """What the hooks make of the last of some epochs, of which nothing of theirs is known yet."""
+        """Calls the hooks for the last of some epochs, which holds nothing yet that they log."""
         end = EpochEnd([*rows[:-1], {name: rows[-1][name] for name in ROW}], self._epochs)
         for hook in self.hooks:
             hook.on_epoch_end(end)
@@ -242,7 +242,7 @@ class Trainer:
         return patience is not None and bool(history) and len(history) - 1 - history.index(min(history)) >= patience
 
     def _go_on(self) -> None:
-        """Takes the hooks through the epochs that were finished before this process; a run that is over stays so."""
+        """Calls the hooks for the epochs that were finished before this process; a run that is over stays so."""
         rows = self.state.rows
         ends = [self._ask_hooks(rows[: i + 1]) for i in range(len(rows))]
         if ends and not self.state.losses and self._is_over(ends[-1]):

@@ -219,7 +219,7 @@ def _evidence(folder: Path, look: Look) -> Evidence:
 
 
 def _behind(content: bytes, end: End, stated: Mapping[str, Any]) -> list[str]:
-    """What is wrong behind the part of a journal that its list covers: there are the list, its digest and the end."""
+    """What is wrong in a journal after the part that its list covers: the list, its digest and the end follow."""
     notes = (Creating, Created, Registered, Refused, Sent)  # of the process that sends
     found = [record for record in parse(content, Path(FILE_NAME)) if not isinstance(record, notes)]
     expected: list[Record] = [

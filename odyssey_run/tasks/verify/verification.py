@@ -176,7 +176,7 @@ def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Requ
 
 
 def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
-    """In what the code or the plug-ins are not those of the run; empty where they are."""
+    """How the code or the plug-ins differ from the run's; empty where they do not."""
     code = sources.digest(now)
     if evidence.tags.get(Tag.CODE_DIGEST) == code:
         return ""
