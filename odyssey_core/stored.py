@@ -21,7 +21,7 @@ MOST = 2**31  # numbers in one array
 
 
 def encode(model: Module, loss: Loss, input_shape: Shape) -> str | None:
-    """The text; None where an operation is none of `ops`, or has an argument that JSON does not hold.
+    """The text; None where an operation is not one of `ops`, or has an argument that JSON does not hold.
 
     Args:
         model: takes (N, C, H, W).
@@ -76,7 +76,7 @@ def _of_this_program() -> Iterator[None]:
     except OdysseyError:
         raise
     except Exception as error:
-        raise DataError(f"weights file: its graph is none of this program ({error!r})") from None
+        raise DataError(f"weights file: its graph was not written by this program ({error!r})") from None
 
 
 class StoredModel(Module):

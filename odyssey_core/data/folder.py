@@ -86,7 +86,7 @@ def _pictures(place: Path, left_out: list[str]) -> Iterator[tuple[str, str, str 
     if "train" not in split or len(split) < 2:
         yield from _of_classes(place, place, folders, None, left_out)
         return
-    left_out += [f"{name}: is none of {', '.join(NAMES)}" for name in folders if name not in split]
+    left_out += [f"{name}: is not one of {', '.join(NAMES)}" for name in folders if name not in split]
     known = _folders(place / "train", place, [])
     for name in split:
         classes = _folders(place / name, place, left_out)

@@ -330,7 +330,7 @@ def average(p: Any, ema: Any, *, ema_decay: Any) -> Any:
 
 
 def synchronize(p: Any, g: Any, slow: Any, *, slow_share: Any, slow_kept: Any) -> Any:
-    """See `Lookahead`; a step that is none of its own leaves both: slow_share is 0 and slow_kept 1.
+    """See `Lookahead`; in every other step both stay as they are: slow_share is 0 and slow_kept 1.
 
     It takes the gradient since rules without one leave the parameter.
     """

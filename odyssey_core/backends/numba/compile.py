@@ -12,9 +12,7 @@ Whoever can write to the folder can run code.
 import hashlib
 import itertools
 import logging
-import os
 import platform
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -38,6 +36,7 @@ from odyssey_core.backends.numba.environment import cache_folders, mark_used, pr
 from odyssey_core.backends.numba.instruction import Constant, Fixed, Kernel, Step
 from odyssey_core.backends.numba.step_feed import FEED, step_value
 from odyssey_core.backends.numba.traced import F32, FLOAT, I32, I64, INTEGER, MEMORY, Pointer, compiled_as
+from odyssey_core.files import atomic_file
 
 _foreign = itertools.count(1)
 log = logging.getLogger(__name__)
@@ -289,14 +288,8 @@ def _write(name: str, symbol: str, code: bytes) -> None:
     for folder in cache_folders():
         with suppress(OSError):
             _pruned(folder)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(payload).digest() + payload)
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, folder / name)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            with atomic_file(folder / name, durable=False) as file:
+                file.write(hashlib.sha256(payload).digest() + payload)
             return
 
 
