@@ -43,7 +43,15 @@ NETS = {
     "mlp": (lambda: MODELS["mlp"](input_shape=COLOUR, classes=17), COLOUR, True),
     "linear": (lambda: MODELS["linear"](input_shape=GRAY, classes=5), GRAY, True),
     "resnet8": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=3), COLOUR, True),
-    "winograd": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=16), COLOUR, False),
+    "winograd": (lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=16), COLOUR, True),
+    "winograd, odd numbers": (
+        lambda: _sequential(
+            Conv2d(3, 17, 3), ReLU(), Conv2d(17, 33, 3, padding=(1, 2)), ReLU(), Flatten(), Linear(33 * 7 * 10, 4)
+        ), COLOUR, True,
+    ),
+    "concat": (
+        lambda: MODELS["resnet8"](input_shape=COLOUR, classes=10, width=3, shortcut="identity"), COLOUR, True,
+    ),
     "layers": (lambda: MODELS["layers"](input_shape=GRAY, classes=3, layers=LAYERS), GRAY, True),
     "branches": (_Branches, COLOUR, True),
     "groups": (

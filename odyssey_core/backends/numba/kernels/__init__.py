@@ -17,6 +17,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     single,
     single_conv,
     single_pool,
+    single_winograd,
     sparse_conv,
     update,
     weight_product,

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import groupby
 
 import numpy as np
+from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.elementary import exp
 from odyssey_core.backends.numba.instruction import Constant, Index, instruction
@@ -22,6 +23,7 @@ from odyssey_core.backends.numba.vector import fma, splat
 from odyssey_core.tensor import Tensor
 
 ZERO = np.float32(0)
+_pitch = register_jitable(pitch)
 lowers_single = partial(lowers, rules=SINGLE_RULES)
 
 # Whatever computes an element from those in the same place does not ask what lies beside it.
@@ -94,6 +96,29 @@ def softmax_single(memory, x, y, classes):
         store(memory, y + v, load(memory, y + v) / summed)
 
 
+@register_jitable
+def copy(memory, source, target, count):
+    """So many elements in another place."""
+    for i in range(0, count - LANES + 1, LANES):
+        store(memory, target + i, load(memory, source + i))
+    for i in range(count // LANES * LANES, count):
+        memory[target + i] = memory[source + i]
+
+
+def _concat_shapes(d):
+    if d["first"] + d["channels"] > d["total"]:
+        raise ValueError(f"channels {d['first']} to {d['first'] + d['channels']} of {d['total']}")
+    return {"part": (extent(d["channels"], d["pixels"]),), "whole": (extent(d["total"], d["pixels"]),)}
+
+
+@instruction(reads="part", writes="whole", shapes=_concat_shapes)
+def concat_single(memory, part, whole, pixels, channels, total, first: Index):
+    """Channels of the whole from ``first`` on = those of the part; ``total`` is how many the whole has."""
+    here, there = _pitch(channels, pixels), _pitch(total, pixels)
+    for i in range(pixels):
+        copy(memory, part + i * here, whole + first + i * there, channels)
+
+
 @lowers_single("images")
 def _lower_images(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
     channels, pixels = low.sizes(node)
@@ -124,6 +149,17 @@ def _lower_softmax(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
     (x,) = node.inputs
     y = low.made(outer)
     low.row(softmax_single, x=low.value(x), y=y, classes=node.shape[1])
+
+
+@lowers_single("concat")
+def _lower_concat(low: SingleLowering, node: Tensor, outer: Tensor) -> None:
+    (total, pixels), whole, first = low.sizes(node), low.made(outer), 0
+    for x in node.inputs:
+        channels, _ = low.sizes(x)
+        low.row(
+            concat_single, part=low.value(x), whole=whole, pixels=pixels, channels=channels, total=total, first=first
+        )
+        first += channels
 
 
 @lowers_single("reshape", when=lambda low, node, outer: _flat(node))

@@ -7,10 +7,10 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels import conv, winograd
-from odyssey_core.backends.numba.kernels.single import add_exchange, lowers_single
+from odyssey_core.backends.numba.kernels.single import add_exchange, copy, lowers_single
 from odyssey_core.backends.numba.lower import Fusion
 from odyssey_core.backends.numba.lower_single import SingleLowering, extent, pitch
-from odyssey_core.backends.numba.memory import load, store
+from odyssey_core.backends.numba.memory import store
 from odyssey_core.backends.numba.operands import Operand, Stage, padded, stored_shape
 from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_store
 from odyssey_core.backends.numba.traced import LANES
@@ -19,14 +19,6 @@ from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 _pitch, _padded = register_jitable(pitch), register_jitable(padded)
-
-
-@register_jitable
-def _copy(memory, source, target, count):
-    for i in range(0, count - LANES + 1, LANES):
-        store(memory, target + i, load(memory, source + i))
-    for i in range(count // LANES * LANES, count):
-        memory[target + i] = memory[source + i]
 
 
 def _bordered(d) -> tuple[int, int]:
@@ -49,7 +41,7 @@ def pad_single(memory, x, y, channels, height, width, pad_height: Index, pad_wid
         store(memory, y + i, splat(ZERO))
     for i in range(height):
         target = y + ((i + pad_height) * wide + pad_width) * each
-        _copy(memory, x + i * width * each, target, width * each)
+        copy(memory, x + i * width * each, target, width * each)
 
 
 def check_tile(d, across: int) -> None:
