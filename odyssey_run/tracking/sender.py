@@ -32,6 +32,7 @@ from odyssey_run.tracking.records import (
     Refused,
     Registered,
     Resume,
+    RunRecords,
     Sent,
     Start,
     Tags,
@@ -62,6 +63,7 @@ class Sender:
         self.refused: list[str] = []
         self._client = client
         self._offset = 0
+        self._before: list[Record] = []  # those up to there
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
         self._later: list[list[Record]] = []
@@ -81,6 +83,7 @@ class Sender:
             Exception: whatever MLflow raises, where something has not arrived that still may; to be called again.
         """
         records, offset = read(self.journal.path, self._offset)
+        self._all = [*self._before, *records]
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
             self._tried = self._tried or isinstance(record, Creating | Created)
@@ -89,7 +92,7 @@ class Sender:
             elif isinstance(record, Refused):
                 self._known.add(record.what)
         failed = self._deliver_all(records)
-        self._offset = offset
+        self._offset, self._before = offset, self._all
         if failed:
             raise failed
 
@@ -220,18 +223,19 @@ class Sender:
 
     def _points_of(self, record: Model) -> dict[models.Point, str]:
         """The metrics of a model's page, and the model's id with each."""
-        return dict.fromkeys(models.shown_points(read(self.journal.path)[0]), self._model(record).model_id)
+        return dict.fromkeys(models.shown_points(self._all), self._model(record).model_id)
 
     def _log_model(self, folder: Path, record: Model) -> None:
         from mlflow.entities import Metric
 
-        path, before = record.path, load(self.journal.path)
+        path = record.path
         if path not in self._told:
             found = self._points_of(record).items()
             self._client.log_batch(self.run_id, [Metric(*point, model_id=model) for point, model in found])
         model = self._models[path] = models.finish(self._client, self.run_id, self._model(record), folder, record.step)
         if (name := record.register) is None:
             return
+        before = load(self.journal.path)
         version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
         if not any((each.registered, each.version) == (name, version) for each in before.of(Registered)):
             self.journal.append(Registered(registered=name, version=version))
@@ -240,15 +244,16 @@ class Sender:
         """The file or folder that a record names; None, noted, where any of it lies outside the run's folder."""
         folder = self.journal.path.parent.resolve()
         path = folder / record.path
-        inside = [path, *(path.rglob("*") if path.is_dir() else ())]
-        if all(each.resolve().is_relative_to(folder) for each in inside):
+        leading = [path, *(each for each in path.rglob("*") if each.is_symlink())]
+        if all(each.resolve().is_relative_to(folder) for each in leading):
             return path
         self._set_aside(record.path[:200], "it is outside the run's folder")
         return None
 
     def note_sent(self) -> None:
         """Writes to the journal that MLflow has everything, once."""
-        if load(self.journal.path).unsent:
+        since, _ = read(self.journal.path, self._offset)
+        if RunRecords([*self._before, *since]).unsent:
             self.journal.append(Sent())
 
     def _open_run(self, start: Start) -> None:
