@@ -11,14 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from odyssey_core.errors import OdysseyError
-    from odyssey_run.api import UnfinishedRun, compose, load, train
-    from odyssey_run.config.request import Request
-    from odyssey_run.runs.recorded import RecordedRun
-    from odyssey_run.training.hooks import EpochEnd, Hook
+    from odyssey_run.api import EpochEnd, Hook, OdysseyError, RecordedRun, Request, UnfinishedRun, compose, load, train
 
 __all__ = ["EpochEnd", "Hook", "OdysseyError", "RecordedRun", "Request", "UnfinishedRun", "compose", "load", "train"]
-_HOMES = ("api", "training.hooks", "runs.recorded", "config.request")
 
 
 def __getattr__(name: str) -> Any:
@@ -27,8 +22,7 @@ def __getattr__(name: str) -> Any:
         return import_module("odyssey_run.cli").version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    homes = (vars(import_module(f"odyssey_run.{home}")) for home in _HOMES)
-    return next(home[name] for home in homes if name in home)
+    return getattr(import_module("odyssey_run.api"), name)
 
 
 def __dir__() -> list[str]:

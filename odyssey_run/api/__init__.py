@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from odyssey_core.errors import ConfigError, OdysseyError, shortened
+from odyssey_core.errors import ConfigError, shortened
+from odyssey_core.errors import OdysseyError as OdysseyError
 from odyssey_core.nn import Module
 from odyssey_run import cli
 from odyssey_run.api.given import given
-from odyssey_run.config.request import Request
+from odyssey_run.config.request import Request as Request
 from odyssey_run.runs import recorded
-from odyssey_run.runs.recorded import RecordedRun
+from odyssey_run.runs.recorded import RecordedRun as RecordedRun
 from odyssey_run.tracking.names import Status
-from odyssey_run.training.hooks import Hook
+from odyssey_run.training.hooks import EpochEnd as EpochEnd
+from odyssey_run.training.hooks import Hook as Hook
 from odyssey_run.training.train import run as run_training
 
 Function = TypeVar("Function", bound=Callable[..., Any])
