@@ -5,7 +5,6 @@ points. Their digests are part of the digest of the run's code, and whatever wor
 """
 
 import ast
-import hashlib
 import importlib.util
 import json
 import os
@@ -13,51 +12,21 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odyssey_core import register
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.registry import NAME, Registry, loading, resolved
 from odyssey_run.config.sources import PACKAGES
-
-if TYPE_CHECKING:
-    from odyssey_core.data import Dataset
-    from odyssey_run.config.request import Request
+from odyssey_run.config.sources import Plugin as Plugin
 
 FLAG, VARIABLE = "--plugin", "ODYSSEY_PLUGINS"
 FOLDER, TAG = "plugins", "odyssey.plugin."  # of a run's files; in front of the tags that hold digests
 _lock = threading.RLock()
-_loaded: dict[str, "Plugin"] = {}  # files, by name
+_loaded: dict[str, Plugin] = {}  # files, by name
 _kernels: dict[str, list[tuple[str, Any]]] = {}  # the rules of lowering that a file added, each with its operation
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A file, or an installed package.
-
-    Args:
-        name: ``mine.py``, or the package's.
-        path: of the file or of the package's folder.
-    """
-
-    name: str
-    files: Mapping[str, bytes] = field(repr=False, hash=False)
-    path: Path
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256: of a file as ``sha256sum`` gives it, of a package over the names and digests of its files."""
-        each = {name: hashlib.sha256(text).hexdigest() for name, text in sorted(self.files.items())}
-        return each[self.name] if self.is_file else hashlib.sha256(repr(each).encode()).hexdigest()
-
-    @property
-    def is_file(self) -> bool:
-        """Whether a command names it; a package is found where it is installed."""
-        return self.name.endswith(".py")
 
 
 def of_environment() -> list[str]:
@@ -258,21 +227,6 @@ def _how(name: str) -> str:
     if name.endswith(".py"):
         return f"give {FLAG} FILE; the run keeps its text as {FOLDER}/{name}"
     return "install the run's version of the package"
-
-
-def metadata(request: "Request", dataset: "Dataset") -> dict[str, str]:
-    """What a weights file says of a model that plug-ins have a part in: all of it, or which they are."""
-    from odyssey_core.stored import encode
-
-    of_models = [resolved(register.REGISTRIES[kind]) for kind in ("model", "layer", "loss")]
-    makers = {source for registry in of_models for source in registry.added.values()}
-    parts = {plugin.name: plugin.digest for plugin in request.plugins if plugin.name in makers}
-    if not parts:
-        return {}
-    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
-    if graph := encode(model, request.loss.build(), dataset.input_shape):
-        return {"graph": graph}
-    return {"plugins": json.dumps(parts)}
 
 
 def require(was: Mapping[str, str], what: str) -> None:

@@ -2,15 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import odyssey_core
-
-if TYPE_CHECKING:
-    from odyssey_run.config.plugins import Plugin
 
 PACKAGES = {
     "odyssey_core": Path(odyssey_core.__file__).resolve().parent,
@@ -26,7 +23,32 @@ _COMMENT = re.compile(r"#[^\n]*")
 _WORD = re.compile(r"[\w.]+")
 
 
-def digest(plugins: Sequence["Plugin"] = ()) -> str:
+@dataclass(frozen=True)
+class Plugin:
+    """A file, or an installed package.
+
+    Args:
+        name: ``mine.py``, or the package's.
+        path: of the file or of the package's folder.
+    """
+
+    name: str
+    files: Mapping[str, bytes] = field(repr=False, hash=False)
+    path: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256: of a file as ``sha256sum`` gives it, of a package over the names and digests of its files."""
+        each = {name: hashlib.sha256(text).hexdigest() for name, text in sorted(self.files.items())}
+        return each[self.name] if self.is_file else hashlib.sha256(repr(each).encode()).hexdigest()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a command names it; a package is found where it is installed."""
+        return self.name.endswith(".py")
+
+
+def digest(plugins: Sequence[Plugin] = ()) -> str:
     """SHA-256 over the names and the text of all of them, and of the plug-ins of the run.
 
     Args:

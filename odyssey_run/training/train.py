@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from odyssey_core import register
 from odyssey_core.checkpoint import artifact_names, digest, save_weights
 from odyssey_core.data import Dataset
 from odyssey_core.data.preparation import written
 from odyssey_core.errors import DataError
-from odyssey_run.config import changes, claims, plugins
+from odyssey_core.registry import resolved
+from odyssey_core.stored import encode
+from odyssey_run.config import changes, claims
 from odyssey_run.config.request import Request
 from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
@@ -302,8 +305,21 @@ def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
         **({"tta": request.trainer.tta} if request.trainer.tta else {}),
         "class_names": json.dumps(dataset.class_names),
         "input_shape": json.dumps(dataset.input_shape),
-        **plugins.metadata(request, dataset),
+        **_of_plugins(request, dataset),
     }
+
+
+def _of_plugins(request: Request, dataset: Dataset) -> dict[str, str]:
+    """What a weights file says of a model that plug-ins have a part in: all of it, or which they are."""
+    of_models = [resolved(register.REGISTRIES[kind]) for kind in ("model", "layer", "loss")]
+    makers = {source for registry in of_models for source in registry.added.values()}
+    parts = {plugin.name: plugin.digest for plugin in request.plugins if plugin.name in makers}
+    if not parts:
+        return {}
+    model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
+    if graph := encode(model, request.loss.build(), dataset.input_shape):
+        return {"graph": graph}
+    return {"plugins": json.dumps(parts)}
 
 
 def _conclude(
