@@ -1,11 +1,12 @@
 """Digits: scikit-learn's bundled 1,797 handwritten digits, enlarged to 28×28. Needs no network."""
 
+from __future__ import annotations
+
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from odyssey_characters.preparations import PREPARATIONS
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images, of_shape
 from odyssey_core.data.options import pixel_options

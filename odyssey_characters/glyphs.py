@@ -1,16 +1,16 @@
 """Glyphs: 47 classes in EMNIST's order drawn from matplotlib's bundled fonts, distorted at random. Needs no network."""
 
+from __future__ import annotations
+
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_characters.outlines import GRID, draw
 from odyssey_characters.preparations import PREPARATIONS
+from odyssey_core import lazy_numpy as np
 from odyssey_core import random
 from odyssey_core.data.cache import cached
 from odyssey_core.data.dataset import Dataset, Images, of_shape
@@ -89,6 +89,8 @@ def render(atlas: np.ndarray, count: int, stream: str) -> Images:
         ink >>= 8
         np.clip(ink, 0, grey, out=ink)
         pixels[items, 0] = ink.reshape(-1, SIZE, SIZE)
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(part, range(0, count, CHUNK)))

@@ -1,10 +1,12 @@
 """Glyph outlines drawn on a fine grid, from font units, by our own arithmetic: no font library decides a pixel."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from odyssey_core import lazy_numpy as np
 
 GRID = 128  # cells a side
 BOX = 80  # cells of a glyph's longer side

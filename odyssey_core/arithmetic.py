@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+from odyssey_core import lazy_numpy as np
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:

@@ -1,8 +1,10 @@
 """Eigenvalues of small symmetric matrices, with the same bits on every machine."""
 
+from __future__ import annotations
+
 import math
 
-import numpy as np
+from odyssey_core import lazy_numpy as np
 
 SWEEPS = 60  # far more than any matrix needs: convergence is quadratic
 

@@ -3,11 +3,12 @@
 Only integer arithmetic, exact conversions and single roundings are used, so that every machine draws the same bits.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.random import uniform, words
 from odyssey_core.tensor import Shape
 from odyssey_core.whitening import Whitening

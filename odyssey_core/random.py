@@ -6,15 +6,17 @@ Only integer arithmetic and exact float32 scaling are used: the same bits on eve
 Source: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3.
 """
 
+from __future__ import annotations
+
 import zlib
 from typing import Any
 
-import numpy as np
+from odyssey_core import lazy_numpy as np
 
 MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
-_LOW = np.uint64(0xFFFFFFFF)
+LOW = 0xFFFFFFFF
 
 
 def philox(counter: tuple[Any, ...], seed: int) -> np.ndarray:
@@ -28,17 +30,17 @@ def philox(counter: tuple[Any, ...], seed: int) -> np.ndarray:
         (4, ...) uint32, the leading axis over the four words of a block.
     """
     words = np.broadcast_arrays(*(np.asarray(c, np.int64) for c in counter))
-    c0, c1, c2, c3 = (w.astype(np.uint64) & _LOW for w in words)
-    k0, k1 = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+    c0, c1, c2, c3 = (w.astype(np.uint64) & np.uint64(LOW) for w in words)
+    k0, k1 = seed & LOW, seed >> 32 & LOW
     for _ in range(ROUNDS):
         p0, p1 = np.uint64(MULTIPLIER_0) * c0, np.uint64(MULTIPLIER_1) * c2
         c0, c1, c2, c3 = (
             (p1 >> np.uint64(32)) ^ c1 ^ np.uint64(k0),
-            p1 & _LOW,
+            p1 & np.uint64(LOW),
             (p0 >> np.uint64(32)) ^ c3 ^ np.uint64(k1),
-            p0 & _LOW,
+            p0 & np.uint64(LOW),
         )
-        k0, k1 = (k0 + WEYL_0) & 0xFFFFFFFF, (k1 + WEYL_1) & 0xFFFFFFFF
+        k0, k1 = (k0 + WEYL_0) & LOW, (k1 + WEYL_1) & LOW
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 

@@ -1,10 +1,11 @@
 """Filters that make the patches of images uncorrelated: first weights that follow from the data."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.eigen import eigen
 from odyssey_core.tensor import Shape
 

@@ -11,10 +11,7 @@ from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import hydra
 import yaml
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.machine import installed_version
@@ -300,7 +297,7 @@ def _faults_of_places(values: dict[str, Any]) -> list[str]:
     """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
     from odyssey_run.config.combinations import RECORDING
     from odyssey_run.config.schema import FolderConfig, TrackingConfig
-    from odyssey_run.runs.recorder import place_faults
+    from odyssey_run.runs.places import place_faults
 
     groups = [values.get(name) for name in ("run", "tracking", "data")]
     if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):
@@ -315,6 +312,8 @@ def _faults_of_places(values: dict[str, Any]) -> list[str]:
 
 def _show(config: dict[str, Any], args: Namespace) -> int:
     """``--cfg job``: the configuration as YAML."""
+    from omegaconf import OmegaConf
+
     node = OmegaConf.create(resolved(config)[0] if args.resolve else config)
     if args.package:
         keys = [str(key) for key in config]
@@ -329,6 +328,9 @@ def _show(config: dict[str, Any], args: Namespace) -> int:
 
 def _hydra(argv: list[str]) -> int:
     """What Hydra does itself: ``--info``, ``--hydra-help`` and shell completion."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
     saved = sys.argv
     sys.argv = [saved[0], *argv]
     said = StringIO()

@@ -1,20 +1,19 @@
 """What every backend offers, and what a step is fed with."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.ops import OPS, leaves
 from odyssey_core.optim import PLAIN, StepRule, Update
 from odyssey_core.tensor import Tensor, topological
 
-NO_IMAGES = np.zeros((0, 0), np.uint8)
-NO_LABELS = np.zeros(0, np.int64)
 NO_BUFFERS: Mapping[str, Tensor] = MappingProxyType({})
 HELD = (leaves.PARAMETER, leaves.BUFFER, leaves.INPUT)  # whose values an executable is given
 
@@ -34,8 +33,8 @@ class Feed:
     """
 
     order: np.ndarray
-    pixels: np.ndarray = field(default_factory=lambda: NO_IMAGES)
-    labels: np.ndarray = field(default_factory=lambda: NO_LABELS)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     scalars: Mapping[str, np.ndarray] = field(default_factory=dict)
     inputs: np.ndarray | None = None
     seed: int = 0
@@ -138,7 +137,7 @@ class FeedBounds:
     inputs: int
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update], rule: StepRule) -> "FeedBounds":
+    def of(cls, outputs: Sequence[Tensor], updates: Sequence[Update], rule: StepRule) -> FeedBounds:
         """The bounds of a graph."""
         nodes = topological([*outputs, *(u.grad for u in updates)])
         pixels = {math.prod(x.shape[1:]) for x in nodes if x.op is leaves.IMAGES}

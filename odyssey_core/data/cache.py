@@ -5,6 +5,8 @@ and of test. It is only believed when its key is the one asked for and its conte
 would fill more than half of the memory stay in the file, of which the system holds in memory what is being used.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
@@ -16,8 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.dataset import Images, digest_of
 from odyssey_core.errors import DataError
 from odyssey_core.files import atomic_file

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import room
 from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published

@@ -1,12 +1,13 @@
 """What every dataset is once loaded, and the checks that make its indices and labels safe to use unchecked."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.preparation import PHOTOGRAPHS, Preparation
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
@@ -163,7 +164,7 @@ def of_shape(shape: Shape | Callable[..., Shape | None]) -> Callable[[Constructo
     return decorate
 
 
-def shape_before_loading(constructor: Callable[..., "Dataset"], arguments: Mapping[str, Any]) -> Shape | None:
+def shape_before_loading(constructor: Callable[..., Dataset], arguments: Mapping[str, Any]) -> Shape | None:
     """The (C, H, W) of a data set's images, as `of_shape` states it; None where it is only known once they are loaded.
 
     Arguments that the data set will refuse give None too: to say so is left to the constructor.

@@ -5,14 +5,15 @@ is an interpreter of its own that is told paths in a line of JSON and answers wi
 This process decodes from the first moment on, so that a small folder never waits for a worker to start.
 """
 
+from __future__ import annotations
+
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.child_process import Child, Parent, encoded
 from odyssey_core.data.pictures import Mode, read
 from odyssey_core.errors import DataError
@@ -80,7 +81,7 @@ class _Queue:
             self._next = min(start + size, self._length)
         return slice(start, self._next) if start < self._length else None
 
-    def done(self, part: slice, faults: "Faults") -> None:
+    def done(self, part: slice, faults: Faults) -> None:
         """Notes the faults of a stretch, by their places in it."""
         self.faults.broken.update({part.start + i: fault for i, fault in faults.broken.items()})
         self.faults.other_size.update({part.start + i: size for i, size in faults.other_size.items()})

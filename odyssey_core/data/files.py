@@ -1,13 +1,14 @@
 """Published data sets: where their files are, and what is read from them."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.archives import recorded, unpack
 from odyssey_core.data.cache import cache_folder, cached
 from odyssey_core.data.dataset import Dataset, Images

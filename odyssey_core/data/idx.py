@@ -5,6 +5,8 @@ rank, one big-endian uint32 a dimension, then the elements in row-major order. A
 after the other, which together are the content (RFC 1952, section 2.2).
 """
 
+from __future__ import annotations
+
 import math
 import struct
 import zlib
@@ -12,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.errors import DataError
 
 ELEMENTS = {"uint8": 0x08, "int32": 0x0C}

@@ -3,7 +3,7 @@
 from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Source, published
 from odyssey_core.data.options import pixel_options
-from odyssey_core.data.preparation import Preparation
+from odyssey_core.data.preparation import DIGITS
 
 MNIST = Source(
     {
@@ -14,10 +14,6 @@ MNIST = Source(
     },
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
     digest="1181f68a4abdeb7a95c490660bfad715f80ad9de90bb6d412a959a9d559ad2be",
-)
-# LeCun, Bottou, Bengio, Haffner 1998, section III-A: a 20-pixel box, the centre of mass in the middle of 28 pixels.
-PREPARATION = Preparation(
-    "handwriting", {"polarity": "light on dark", "box": 20 / 28, "centre": "mass", "stroke": 2.6 / 28}
 )
 
 
@@ -34,4 +30,4 @@ def mnist(root: str | None = None) -> Dataset:
 
     Source: LeCun, Bottou, Bengio, Haffner 1998, section III-A.
     """
-    return published("mnist", root, MNIST, tuple("0123456789"), preparation=PREPARATION)
+    return published("mnist", root, MNIST, tuple("0123456789"), preparation=DIGITS)

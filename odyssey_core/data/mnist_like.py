@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
 from odyssey_core.data.idx import read_idx
-from odyssey_core.data.mnist import PREPARATION
 from odyssey_core.data.npy import read_npy
 from odyssey_core.data.options import pixel_options
-from odyssey_core.data.preparation import Preparation
+from odyssey_core.data.preparation import DIGITS, Preparation
 from odyssey_core.errors import DataError
 
 IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
@@ -128,7 +126,7 @@ def qmnist(root: str | None = None) -> Dataset:
     Source: Yadav, Bottou, "Cold Case: The Lost MNIST Digits", 2019.
     """
     return published(
-        "qmnist", root, QMNIST, tuple("0123456789"), "BSD 3-clause, Facebook", preparation=PREPARATION,
+        "qmnist", root, QMNIST, tuple("0123456789"), "BSD 3-clause, Facebook", preparation=DIGITS,
         read=_of_qmnist,
     )  # fmt: skip
 

@@ -1,7 +1,6 @@
 """Random images, to measure a model's speed with: as many, as large and of as many classes as one likes."""
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.dataset import Dataset, Images, of_shape
 from odyssey_core.data.options import pixel_options
 from odyssey_core.random import words

@@ -1,5 +1,7 @@
 """Arrays in NumPy's files, read a stretch at a time: no object is ever made of what they say."""
 
+from __future__ import annotations
+
 import math
 import zipfile
 import zlib
@@ -8,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.errors import DataError
 
 CHUNK = 1 << 22  # bytes

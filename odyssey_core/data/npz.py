@@ -1,13 +1,14 @@
 """Images and labels in one NPZ file, as Keras, MedMNIST and `numpy.savez` name them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape, of_shape
 from odyssey_core.data.files import identity

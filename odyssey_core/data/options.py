@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Literal
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.augment import Augment
 from odyssey_core.data.dataset import Dataset, PerChannel
 from odyssey_core.errors import ConfigError, DataError
@@ -61,7 +60,7 @@ def pixel_options(constructor: Callable[..., Dataset]) -> Callable[..., Dataset]
     return loaded
 
 
-def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(pixels: "np.ndarray") -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each channel of (N, C, H, W) uint8, of pixels in [0, 1]: exact sums, rounded once.
 
     Raises:

@@ -1,11 +1,12 @@
 """What sets that people bring have in common: parts, classes, names."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.dataset import Images
 from odyssey_core.data.split import stratified_split
 from odyssey_core.errors import ConfigError, DataError

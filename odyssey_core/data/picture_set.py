@@ -1,5 +1,7 @@
 """From listed picture files to a data set: decoded once, kept in the cache, what is broken named."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -8,8 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import Reading, cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape
 from odyssey_core.data.decoding import Faults, decode

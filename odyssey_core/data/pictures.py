@@ -3,14 +3,16 @@
 A data set made of files and a prediction on a new file go through the same functions, so both see the same pixels.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.preparation import Looked, Seen
 from odyssey_core.errors import DataError
 

@@ -1,7 +1,8 @@
 """Which image is used when: the validation split, and the order of an epoch."""
 
-import numpy as np
+from __future__ import annotations
 
+from odyssey_core import lazy_numpy as np
 from odyssey_core.errors import ConfigError
 from odyssey_core.random import permutation
 

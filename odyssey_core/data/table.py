@@ -1,5 +1,7 @@
 """Images that a table lists: paths of picture files with their classes, or the pixels themselves in columns."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import math
@@ -7,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape, of_shape
 from odyssey_core.data.files import identity

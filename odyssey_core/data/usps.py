@@ -1,11 +1,12 @@
 """USPS: handwritten digits from envelopes, 16×16, grey, from LIBSVM's text files."""
 
+from __future__ import annotations
+
 import bz2
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.data.dataset import Dataset, of_shape
 from odyssey_core.data.files import Part, Source, published
 from odyssey_core.data.options import pixel_options

@@ -1,9 +1,8 @@
 """Nodes without inputs: parameters, buffers, what a step is fed with, and the seed of the backward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.errors import ShapeError
 from odyssey_core.initial import Initial, Uniform
 from odyssey_core.tensor import Emit, Op, Shape, Tensor
@@ -101,7 +100,7 @@ def images(
 
 
 def _of_channels(name: str, values: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
-    found = tuple(map(float, np.ravel(values)))
+    found = tuple(map(float, values if isinstance(values, Iterable) else (values,)))
     if len(found) not in (1, channels):
         raise ShapeError(f"images: {name} must be one number or one for each of {channels} channels, got {values}")
     return found if len(found) == channels else found * channels

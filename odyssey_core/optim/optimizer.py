@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.groups import Groups, assigned, read
@@ -284,7 +283,7 @@ class StepRule:
 
     def numbers(
         self, optimizer: Optimizer, first_step: int, rates: Sequence[float], *, epoch: int = 0, steps: int = 1
-    ) -> dict[str, np.ndarray]:
+    ) -> "dict[str, np.ndarray]":
         """The numbers of an optimizer and of what goes around it, by name (steps,) float32, for `Feed.scalars`.
 
         Args:

@@ -4,7 +4,6 @@ import json
 import math
 import operator
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -113,6 +112,8 @@ class ClaimRow(TypedDict):
 def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a claim on several runs is held against: the mean of each metric that all have and, of two runs or more,
     the standard deviation as ``NAME_std``."""
+    import statistics  # with fractions and decimals
+
     found: dict[str, float] = {}
     for name in sorted(set.intersection(*map(set, runs))):
         values = [run[name] for run in runs]

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from odyssey_core.errors import shortened
 from odyssey_core.registry import Registry, resolved, unknown
 from odyssey_run.config.masking import masked
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
 # Those whose options are registered: with the program, by plug-ins, or by installed packages.
@@ -39,6 +40,12 @@ HYDRA = {
 }
 
 
+# Text that the grammar reads as it stands, numbers, and names that it reads as other values whatever their case.
+WORD, INTEGER = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII), re.compile(r"-?(0|[1-9][0-9]*)")
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e-?[0-9]+)?")
+NO_WORDS = {"true": True, "false": False, "null": None, "nan": float("nan"), "inf": float("inf")}
+
+
 @dataclass
 class CommandLine:
     """What a command line asks for.
@@ -56,7 +63,7 @@ class CommandLine:
     groups: tuple[str, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    axes: list[Override] = field(default_factory=list)
+    axes: "list[Override]" = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
@@ -105,11 +112,11 @@ class _Reader:
             self.line.faults.append(f"{_said(text)} is for sweeps: add -m")
         elif override is None:
             self._refuse(group, _unreadable(text, group))
-        elif override.is_sweep_override() and not override.is_choice_sweep():
+        elif varies(override) and not override.is_choice_sweep():
             self._refuse(group, f"{group}: expected the name of an option ({', '.join(self.options[group])})")
         elif wrong := list(self._wrong_options(override)):
             self._refuse(group, *wrong)
-        elif override.is_sweep_override():
+        elif varies(override):
             self._axis(override, text)
         else:
             chosen = [option for option in _options(override) if option != "null"]
@@ -121,10 +128,10 @@ class _Reader:
         self.line.faults += faults
         self.line.silent.add(group)
 
-    def _wrong_options(self, override: Override) -> Iterable[str]:
+    def _wrong_options(self, override: "Override | Plain") -> Iterable[str]:
         group = override.key_or_group
         known, empty = self.options[group], group in EMPTY_GROUPS
-        value = None if override.is_sweep_override() else override.value()
+        value = None if varies(override) else override.value()
         if isinstance(value, dict) or (isinstance(value, list) and not empty):
             got = "values" if isinstance(value, dict) else "a list"
             names = ", ".join(known)
@@ -145,17 +152,17 @@ class _Reader:
 
     def _value(self, key: str, value: str, text: str) -> None:
         override = self._parse(key, value)
-        if override is not None and override.is_sweep_override() and self.sweeps:
+        if varies(override) and self.sweeps:
             self._axis(override, text)
             return
         self.line.texts[key] = value
         if override is None:
             self.line.unread[key] = _unreadable(text, key)
-        elif override.is_sweep_override():
+        elif varies(override):
             self.line.unread[key] = _several(key, value, override)
         self.line.values[key] = value if override is None or key in self.line.unread else override.value()
 
-    def _axis(self, override: Override, text: str) -> None:
+    def _axis(self, override: "Override", text: str) -> None:
         if not self.sweeps:
             self._refuse(override.key_or_group, f"{_said(text)} has several values: sweep them with -m")
         else:
@@ -172,21 +179,56 @@ class _Groups:
         return self.options.get(group, [])
 
 
-def parser_for(options: Mapping[str, list[str]]) -> Callable[[str, str], Override | None]:
-    """Hydra's parser of a key's value, which knows the groups; it gives None for what it cannot read."""
-    parser, groups = OverridesParser.create(), _Groups(options)
+@dataclass(frozen=True)
+class Plain:
+    """One value that no grammar is needed to read: Hydra's takes a quarter of a second to import.
 
-    def parse(key: str, value: str) -> Override | None:
-        if len(value) > LONGEST or _depth(value) > DEEPEST:
-            return None
-        try:
-            override = parser.parse_override(f"key={value}")
-        except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
-            return None
-        override.key_or_group, override.input_line, override.config_loader = key, f"{key}={value}", groups
-        return override
+    Args:
+        key_or_group: what it is given to.
+        read: the value.
+    """
 
-    return parse
+    key_or_group: str
+    read: Any
+
+    def value(self) -> Any:
+        """As `Override` has it."""
+        return self.read
+
+
+def parser_for(options: Mapping[str, list[str]]) -> "Callable[[str, str], Override | Plain | None]":
+    """What reads a key's value and knows the groups; it gives None for what it cannot read."""
+    return lambda key, value: plain(key, value) or parsed(key, value, options)
+
+
+def plain(key: str, value: str) -> Plain | None:
+    """The value as Hydra's grammar has it, without the grammar; None where there is more to it."""
+    if len(value) > LONGEST:
+        return None
+    if INTEGER.fullmatch(value):
+        return Plain(key, int(value))
+    if DECIMAL.fullmatch(value):
+        return Plain(key, float(value))
+    return Plain(key, NO_WORDS.get(value.lower(), value)) if WORD.fullmatch(value) else None
+
+
+def varies(read: "Override | Plain | None") -> "TypeGuard[Override]":
+    """Whether what was read has several values."""
+    return not isinstance(read, Plain | NoneType) and bool(read.is_sweep_override())
+
+
+def parsed(key: str, value: str, options: Mapping[str, list[str]]) -> "Override | None":
+    """What Hydra's parser makes of a value."""
+    if len(value) > LONGEST or _depth(value) > DEEPEST:
+        return None
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        override = OverridesParser.create().parse_override(f"key={value}")
+    except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
+        return None
+    override.key_or_group, override.input_line, override.config_loader = key, f"{key}={value}", _Groups(options)
+    return override
 
 
 def registry_of(group: str) -> Registry:
@@ -217,8 +259,8 @@ def _joined(overrides: list[str]) -> list[str]:
     return joined
 
 
-def _options(override: Override) -> list[str]:
-    if override.is_sweep_override():
+def _options(override: "Override | Plain") -> list[str]:
+    if varies(override):
         names: list[Any] = list(override.sweep_string_iterator())
     else:
         value = override.value()
@@ -252,7 +294,7 @@ def hydra_hint(key: str) -> str:
     return f"; {near}" if near else ""
 
 
-def _several(key: str, value: str, override: Override) -> str:
+def _several(key: str, value: str, override: "Override") -> str:
     """The fault of several values where one is expected."""
     said = _said(f"{key}={value}")
     parts = value.split(",")

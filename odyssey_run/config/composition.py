@@ -1,140 +1,33 @@
 """From options of groups to one configuration, which Hydra composes.
 
-Hydra is one for a process: whoever else uses it there finds it as it was.
+What it made of the files that are shipped is kept for the next command, which then imports no Hydra.
 """
 
 import copy
-import os
+import hashlib
+import json
 import re
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from importlib.resources import files
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-from hydra import compose, initialize_config_module, version
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
-
-from odyssey_core.errors import ConfigError, OdysseyError, shortened
-from odyssey_run.config.binding import Faults
-from odyssey_run.config.command_line import EMPTY_GROUPS, GROUPS, group_options, hydra_hint, registry_of
+from odyssey_core.errors import ConfigError, shortened
+from odyssey_core.files import atomic_file
+from odyssey_core.machine import installed_version
+from odyssey_core.places import cache_home
+from odyssey_run.config.command_line import EMPTY_GROUPS, GROUPS, group_options, registry_of
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from odyssey_run.config.plugins import Plugin
 
 CONFIG_MODULE = "odyssey_run.conf"
-HOUSE = Path(str(files(CONFIG_MODULE)))
-# YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
-MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-_composing = threading.RLock()
-# The folders of the user's own files while `ConfigFiles` composes; None while anybody else does.
-_folders: ContextVar[Sequence[Path] | None] = ContextVar("_folders", default=None)
-
-
-class _OwnFiles(ConfigSource):
-    """A folder of a user's own configuration files; what is wrong with one is told with its name."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "own"
-
-    def _file(self, config_path: str) -> Path:
-        name: str = self._normalize_file_name(config_path)
-        return Path(self.path) / name
-
-    def available(self) -> bool:
-        return True
-
-    def is_group(self, config_path: str) -> bool:
-        return (Path(self.path) / config_path).is_dir()
-
-    def is_config(self, config_path: str) -> bool:
-        return self._file(config_path).is_file()
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return sorted(path.stem for path in (Path(self.path) / config_path).glob("*.yaml"))
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        path = self._file(config_path)
-        shown = os.path.relpath(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            _check_numbers(shown, text)
-            config: Any = OmegaConf.create(text) if text.strip() else OmegaConf.create()
-            if not OmegaConf.is_dict(config):
-                raise ConfigError(f"{shown}: expected keys with values, got a list or text")
-            header = self._get_header_dict(text)
-        except ConfigError:
-            raise
-        except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
-            raise ConfigError(f"{shown}: {one_line(error)}") from None
-        if header["package"] == "_global_" and "hydra" in config:
-            keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
-            unused = "Hydra's own settings are not used here"
-            raise Faults([f"{self.provider}: {key}: {unused}{hydra_hint(key)}" for key in keys])
-        return ConfigResult(self.provider, self.full_path(), config, header)
-
-
-def _check_numbers(path: str, text: str) -> None:
-    """Refuses whole numbers that YAML 1.1 reads as others than a person does, as the command line does."""
-    if not MISREAD.search(text):
-        return
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        plain = isinstance(token, yaml.ScalarToken) and token.plain
-        if plain and MISREAD.fullmatch(token.value):
-            meant = yaml.safe_load(token.value)
-            if isinstance(meant, int | float):
-                raise ConfigError(
-                    f"{path}: line {token.start_mark.line + 1}: YAML reads {token.value} as {meant}; "
-                    "write the number without a zero in front, or text in quotes"
-                )
-
-
-class _Registered(ConfigSource):
-    """What plug-ins registered and no file configures: its name; the rest is in its signature."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "registered"
-
-    def available(self) -> bool:
-        return True
-
-    def is_group(self, config_path: str) -> bool:
-        return config_path in GROUPS
-
-    def is_config(self, config_path: str) -> bool:
-        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        return group in GROUPS and name in registry_of(group)
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        values, package = ({"task": {"name": name}}, "_global_") if group == "task" else ({"name": name}, None)
-        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(values), {"package": package})
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return sorted(registry_of(config_path)) if self.is_group(config_path) else []
-
-
-class _OwnPlaces(SearchPathPlugin):
-    """Has Hydra look for files of the user's own, and for what plug-ins registered, while `ConfigFiles` composes."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if (folders := _folders.get()) is None:
-            return
-        for folder in folders:
-            search_path.append(str(folder), f"{_OwnFiles.scheme()}://{folder.absolute()}")
-        search_path.append("plug-ins", f"{_Registered.scheme()}://")
+HOUSE = Path(str(import_module(CONFIG_MODULE).__file__)).parent
+KEPT = 1000  # compositions, of three kilobytes each
 
 
 class ConfigFiles:
@@ -185,32 +78,47 @@ class ConfigFiles:
         return " or ".join(map(str, self.own)) or HOUSE.name
 
     def _load(self, groups: list[str]) -> dict[str, Any]:
-        with _composing, _hydra_as_it_was():
-            for plugin in (_OwnFiles, _Registered, _OwnPlaces):
-                Plugins.instance().register(plugin)
-            token = _folders.set(self.own)
-            try:
-                with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-                    return _plain(compose("config", groups), resolve=False)
-            except OdysseyError:
-                raise
-            except Exception as error:  # whatever Hydra makes of files that do not fit together
-                raise ConfigError(f"{self._where}: {one_line(error)}") from None
-            finally:
-                _folders.reset(token)
+        kept = None if self.own else _place(groups)
+        if kept and (config := _read(kept)):
+            return config
+        from odyssey_run.config.hydra_composition import composed
+
+        config = composed(groups, self.own, self._where)
+        if kept:
+            _keep(kept, config)
+        return config
 
 
-@contextmanager
-def _hydra_as_it_was() -> Iterator[None]:
-    """A block that may change the process's Hydra, which is restored after it."""
-    whole, base = GlobalHydra.instance(), version.VersionBase.instance()
-    hydra, before = whole.hydra, base.getbase()
-    whole.clear()
-    try:
-        yield
-    finally:
-        GlobalHydra.set_instance(whole)  # Hydra itself brings back a copy
-        whole.hydra, base.version_base = hydra, before
+def _place(groups: list[str]) -> Path | None:
+    """The file that keeps what Hydra makes of shipped options; None where an option has no file there."""
+    chosen = [(group, name) for group, _, names in (t.partition("=") for t in groups) for name in _names(names)]
+    if not all((HOUSE / group / f"{name}.yaml").is_file() for group, name in chosen):
+        return None
+    digest = hashlib.sha256(json.dumps([groups, installed_version("hydra-core")]).encode())
+    for file in (HOUSE / "config.yaml", *sorted(HOUSE.glob("*/**/*.yaml"))):
+        digest.update(f"{file.relative_to(HOUSE)}\0".encode() + file.read_bytes())
+    return cache_home() / "configurations" / f"{digest.hexdigest()}.json"
+
+
+def _names(option: str) -> list[str]:
+    """``a`` and ``[a,b]`` as lists."""
+    return option.removeprefix("[").removesuffix("]").split(",")
+
+
+def _read(kept: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        config = json.loads(kept.read_bytes())
+        return config if isinstance(config, dict) else None
+    return None
+
+
+def _keep(kept: Path, config: dict[str, Any]) -> None:
+    with suppress(OSError):  # a full disk, a cache that cannot be written: composed again then
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(kept, durable=False) as file:
+            file.write(json.dumps(config).encode())
+        for old in sorted(kept.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
+            old.unlink()
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -270,7 +178,10 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
         config[last] = copy.deepcopy(value)
 
 
-def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
+def plain(config: "DictConfig", resolve: bool) -> dict[str, Any]:
+    """OmegaConf's mapping as plain values."""
+    from omegaconf import OmegaConf
+
     return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=resolve))
 
 
@@ -279,9 +190,11 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     faults: dict[str, str] = {}
     if "${" not in str(config):
         return config, faults
+    from omegaconf import OmegaConf
+
     while True:
         try:
-            return _plain(OmegaConf.create(config), resolve=True), faults
+            return plain(OmegaConf.create(config), resolve=True), faults
         except Exception as error:  # of OmegaConf's, or of a resolver
             key = getattr(error, "full_key", None)
             if not key or key in faults:
@@ -297,11 +210,3 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
                 how = f"name a key that has one, such as ${{{other}}}"
                 faults[key] = f"{key}: ${{...}} refers to no value; {how}"
             set_value(config, key, None)
-
-
-def one_line(error: BaseException) -> str:
-    """The message of another package's error without its layout, and with its cause."""
-    parts = [line.strip() for line in str(error).splitlines() if line.strip()]
-    own = [part for part in parts if not re.match(r"(full_key|object_type|reference_type)[:=]", part)]
-    text = " ".join(own) or type(error).__name__
-    return f"{text}: {one_line(error.__cause__)}" if error.__cause__ else text

@@ -134,7 +134,7 @@ def check(
     # Looking a backend up imports it. What is as its file has it is right, since a test binds every file: it comes
     # last, and not at all where something else is already wrong.
     for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
-        if faults and group in UNBUILT and _as_shipped(group, root.get(group, {})):
+        if (faults or silent) and group in UNBUILT and _as_shipped(group, root.get(group, {})):
             continue
         component, wrong = _component(group, registry, root.get(group, {}), paths)
         faults += wrong if group in heard else ()

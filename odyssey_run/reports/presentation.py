@@ -15,8 +15,8 @@ from odyssey_run.config.request import Request
 from odyssey_run.reports import summary
 from odyssey_run.reports.outputs import csv_of
 from odyssey_run.reports.scores import Scores
+from odyssey_run.runs.folder import REPORT
 from odyssey_run.runs.recorder import RunRecorder
-from odyssey_run.runs.statements import REPORT
 from odyssey_run.tracking import model_folder
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import RunRecords

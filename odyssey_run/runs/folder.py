@@ -10,10 +10,10 @@ from odyssey_core.errors import ConfigError
 from odyssey_core.files import stray_files
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig
-from odyssey_run.runs.recorded import RUNS
-from odyssey_run.runs.statements import CONFIG, LOG
 from odyssey_run.tracking.journal import FILE_NAME
 
+RUNS = Path("runs")  # in the working directory
+CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
 

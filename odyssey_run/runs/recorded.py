@@ -21,12 +21,11 @@ from odyssey_core.registry import unknown
 from odyssey_run.config import plugins
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import statements
+from odyssey_run.runs.folder import RUNS
 from odyssey_run.tracking.journal import FILE_NAME, first_record, load
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import RunRecords
-
-RUNS = Path("runs")  # in the working directory
 
 
 class _Metrics(dict[str, list[tuple[int, float]]]):

@@ -12,18 +12,17 @@ import yaml
 
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_core.files import write_atomic
-from odyssey_run.config.binding import Faults
 from odyssey_run.config.masking import masked
 from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
-from odyssey_run.config.schema import FolderConfig, TrackingConfig
 from odyssey_run.runs import command, folder, provenance
 from odyssey_run.runs.events import Listener
-from odyssey_run.runs.statements import CONFIG, LOG, conclude
+from odyssey_run.runs.folder import CONFIG, LOG
+from odyssey_run.runs.places import check_places
+from odyssey_run.runs.statements import conclude
 from odyssey_run.signals import StopRequest
-from odyssey_run.tracking import names
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load
-from odyssey_run.tracking.location import Store, check_driver, resolve
+from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import Artifact, Metrics, Model, Registered, Resume, RunRecords, Start, Tags
 from odyssey_run.tracking.uploader import SharedUploader, Uploader
@@ -291,56 +290,11 @@ def doctor(request: Request, store: Store) -> str:
     return command.line(["task=doctor", *named])
 
 
-def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
-    """Where a run goes in MLflow, None for nowhere; writes nothing.
-
-    Args:
-        resuming: the folder is there already.
-        experiment: where the request names none; by default the data's name.
-
-    Raises:
-        Faults: a store or a folder that could not be used.
-    """
-    store, faults = place_faults(request.run, request.tracking, experiment or request.data.name, resuming)
-    if faults:
-        raise Faults(faults)
-    return store
-
-
-def place_faults(
-    run: FolderConfig, tracking: TrackingConfig, experiment: str, resuming: bool
-) -> tuple[Store | None, list[str]]:
-    """The store that a run goes to, and a line for each thing that is wrong with it or with the run's folder.
-
-    Args:
-        experiment: where ``tracking`` names none.
-        resuming: the folder is there already.
-    """
-    faults: list[str] = []
-    store = None
-    try:
-        store = resolve(tracking, experiment)
-        if store:
-            if fault := names.experiment_fault(store.experiment):
-                faults.append(f"tracking.experiment: {fault}, got {store.experiment[:60]!r}")
-            if tracking.register is not None and (fault := names.model_fault(tracking.register)):
-                faults.append(f"tracking.register: {fault}, got {tracking.register[:60]!r}")
-            check_driver(store)
-    except ConfigError as error:
-        faults.append(str(error))
-    try:
-        if not resuming:
-            folder.check_writable(run)
-    except ConfigError as error:
-        faults.append(str(error))
-    return store, faults
-
-
 @contextmanager
 def plan_run(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[RunPlan]:
     """The plan of a run with an uploader of its own, which starts while the caller assembles what the run needs.
 
-    Arguments and what is raised are as in `check_places`; nothing has been written then.
+    Arguments and what is raised are as in `places.check_places`; nothing has been written then.
     """
     store = check_places(request, resuming, experiment)
     _show_notices()

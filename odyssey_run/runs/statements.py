@@ -16,13 +16,13 @@ from typing import Any
 from odyssey_core.errors import DataError
 from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
+from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT
 from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import FILE_NAME, Journal, inside, load, now
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import MAX_PARAM, Artifact, End, Metrics, Model, Resume, Start, Tags, parse, whole
 
 FILE = "statements.json"
-CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 _SHOWN = re.compile(MARK + rb">([0-9a-f]{64})<")

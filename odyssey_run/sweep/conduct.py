@@ -17,7 +17,8 @@ from odyssey_run.config.plugins import FLAG, packed
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, SweepConfig
 from odyssey_run.runs import command
-from odyssey_run.runs.recorded import RUNS, begun, open_run, opened
+from odyssey_run.runs.folder import RUNS
+from odyssey_run.runs.recorded import begun, open_run, opened
 from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import conclude
 from odyssey_run.sweep import plan, space

@@ -10,7 +10,8 @@ from pathlib import Path
 from odyssey_run.config import sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
-from odyssey_run.runs.recorded import RUNS, opened, passing_over, readable
+from odyssey_run.runs.folder import RUNS
+from odyssey_run.runs.recorded import opened, passing_over, readable
 from odyssey_run.sweep.plan import Point
 from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store

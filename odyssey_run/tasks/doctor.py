@@ -18,7 +18,8 @@ from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import HIDDEN
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, provenance
-from odyssey_run.runs.recorded import RUNS, opened, passing_over
+from odyssey_run.runs.folder import RUNS
+from odyssey_run.runs.recorded import opened, passing_over
 from odyssey_run.runs.recorder import UNSENT
 from odyssey_run.runs.statements import conclude
 from odyssey_run.tracking.client import answering, every_run, reach

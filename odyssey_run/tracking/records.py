@@ -6,7 +6,7 @@ Each class derived from `Record` is a kind of line, ``{"kind": "metrics", "time"
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -157,7 +157,12 @@ class Sent(Record, kind="sent"):
 
 
 NAMES = {made: made.kind for made in Record.__subclasses__()}  # what MLflow answers comes in three forms of one kind
-_ANNOTATIONS = {made: get_type_hints(made) for made in NAMES}
+
+
+@cache
+def _annotations() -> dict[type[Record], dict[str, Any]]:
+    """The type of each field, by kind."""
+    return {made: get_type_hints(made) for made in NAMES}
 
 
 @dataclass(frozen=True)
@@ -282,14 +287,14 @@ def _record(kind: object, values: dict[str, Any]) -> Record:
     forms = [made for made, name in NAMES.items() if name == kind]
     if not forms:
         raise _NoRecord("there is no such kind")
-    made = next((form for form in forms if values.keys() <= _ANNOTATIONS[form].keys()), forms[0])
-    if extra := values.keys() - _ANNOTATIONS[made].keys():
+    made = next((form for form in forms if values.keys() <= _annotations()[form].keys()), forms[0])
+    if extra := values.keys() - _annotations()[made].keys():
         raise _NoRecord(f"{min(extra)} has no place in it")
     required = {"time", *(each.name for each in fields(made) if each.default is MISSING)}
     if lost := sorted(required - values.keys()):
         raise _NoRecord(f"{lost[0]} is missing")
     for name, value in values.items():
-        if not _fits(value, _ANNOTATIONS[made][name]):
+        if not _fits(value, _annotations()[made][name]):
             raise _NoRecord(f"{name} is {str(value)[:40]!r}")
     for group in _GROUPS if made is Start else ():
         found = values["config"].get(group)

@@ -15,8 +15,8 @@ from odyssey_run.config import plugins, sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Clock
-from odyssey_run.runs.recorded import RUNS, RecordedRun, readable
-from odyssey_run.runs.statements import CHECKPOINT
+from odyssey_run.runs.folder import CHECKPOINT, RUNS
+from odyssey_run.runs.recorded import RecordedRun, readable
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.training.trainer import NOT_FINITE, State, Trainer

@@ -24,9 +24,9 @@ from odyssey_run.config.request import Request
 from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Epoch, Listener, Outcome
+from odyssey_run.runs.folder import CHECKPOINT
 from odyssey_run.runs.recorded import RecordedRun, begun, open_run, opened, weights_file
 from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
-from odyssey_run.runs.statements import CHECKPOINT
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.training import resume

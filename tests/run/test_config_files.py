@@ -1,6 +1,7 @@
 """A folder with configuration files of a user's own: found, used, and its mistakes told with the file's name."""
 
 import os
+import sys
 import threading
 import warnings
 
@@ -190,3 +191,25 @@ def test_the_printed_configuration_is_the_composed_one(capsys):
     assert yaml.safe_load(out)["train_size"] == 32
     assert cli.main(["--cfg", "job", "-p", "trainre"]) == cli.MISTAKE
     assert "did you mean 'trainer'?" in capsys.readouterr().err
+
+
+def test_a_composition_of_shipped_files_is_kept(tmp_path, monkeypatch, own):
+    monkeypatch.setenv("ODYSSEY_CACHE", str(tmp_path / "cache"))
+    choices = ["model=mlp", "experiment=lenet5_emnist"], ["model=lenet5", "optim=adam"], ["debug=overfit"]
+    made = [ConfigFiles().compose(each) for each in choices]
+    kept = sorted((tmp_path / "cache" / "configurations").iterdir())
+    assert len(kept) == 3
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "odyssey_run.config.hydra_composition", None)  # its import fails
+        assert [ConfigFiles().compose(each) for each in choices] == made
+    kept[0].write_bytes(b"{")
+    assert [ConfigFiles().compose(each) for each in choices] == made
+    own("experiment/mine.yaml", "# @package _global_\nseed: 3\n")
+    assert ConfigFiles(str(tmp_path / "own")).compose(["experiment=mine"])["seed"] == 3
+    assert sorted((tmp_path / "cache" / "configurations").iterdir()) == kept
+
+
+def test_where_nothing_can_be_kept_hydra_composes_each_time(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("ODYSSEY_CACHE", str(tmp_path / "cache"))
+    assert ConfigFiles().compose([])["model"]["name"] == "lenet5"

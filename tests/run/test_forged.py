@@ -12,7 +12,8 @@ from odyssey_core.checkpoint import load_weights, save_weights
 from odyssey_run import cli
 from odyssey_run.reports import summary
 from odyssey_run.runs import provenance, recorded
-from odyssey_run.runs.statements import FILE, REPORT, conclude, decode, encode, sha256
+from odyssey_run.runs.folder import REPORT
+from odyssey_run.runs.statements import FILE, conclude, decode, encode, sha256
 from odyssey_run.tracking.journal import Journal, load
 from odyssey_run.tracking.names import Status
 

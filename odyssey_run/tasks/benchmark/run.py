@@ -5,7 +5,8 @@ import sys
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
-from odyssey_run.runs.recorder import check_places, plan_run
+from odyssey_run.runs.places import check_places
+from odyssey_run.runs.recorder import plan_run
 from odyssey_run.tasks.benchmark import BenchmarkConfig, report
 from odyssey_run.tasks.benchmark.measure import measure
 from odyssey_run.tracking.names import Status, Tag

@@ -12,7 +12,8 @@ import yaml
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import statements
-from odyssey_run.runs.statements import CONFIG, FILE
+from odyssey_run.runs.folder import CONFIG, REPORT
+from odyssey_run.runs.statements import FILE
 from odyssey_run.tracking.client import every_run, fault_of
 from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
 from odyssey_run.tracking.names import KEPT_HERE, Tag
@@ -208,9 +209,9 @@ def _evidence(folder: Path, look: Look) -> Evidence:
     # Left behind in MLflow by an earlier process: files, and nothing else.
     made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
     wrong += _behind(content[size:], end, stated)
-    report = folder / statements.REPORT
+    report = folder / REPORT
     if report.is_file() and not statements.shows(report.read_bytes(), stated_digest(stated)):
-        wrong.append(f"files/{statements.REPORT}: does not show the digest of {FILE}")
+        wrong.append(f"files/{REPORT}: does not show the digest of {FILE}")
     wrong += differences(stated, made, "its journal and files say")
     if shown:
         own = {k: v for k, v in stated.items() if _is_shown(k, v) and (k in shown or not k.startswith(_NOT_SENT))}

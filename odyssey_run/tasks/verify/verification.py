@@ -22,8 +22,8 @@ from odyssey_run.config.schema import VerifyConfig
 from odyssey_run.reports import summary
 from odyssey_run.reports.outputs import writing
 from odyssey_run.runs import provenance, recorded, statements
-from odyssey_run.runs.recorded import RUNS
-from odyssey_run.runs.statements import COMPARED, DERIVED, REPORT
+from odyssey_run.runs.folder import REPORT, RUNS
+from odyssey_run.runs.statements import COMPARED, DERIVED
 from odyssey_run.tasks.verify.evidence import Evidence, InFolder, InMLflow, differences
 from odyssey_run.tasks.verify.retraining import train_again
 from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file

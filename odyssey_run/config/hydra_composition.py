@@ -1,0 +1,178 @@
+"""Hydra's composition of options of groups to one configuration.
+
+Nothing else that the answer to a mistake needs imports Hydra, which takes a fifth of a second with what it imports.
+Hydra is one for a process: whoever else uses it there finds it as it was.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module, version
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from odyssey_core.errors import ConfigError, OdysseyError
+from odyssey_run.config.binding import Faults
+from odyssey_run.config.command_line import GROUPS, hydra_hint, registry_of
+from odyssey_run.config.composition import CONFIG_MODULE, plain
+
+# YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
+MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_composing = threading.RLock()
+# The folders of the user's own files while `composed` is at work; None while anybody else has Hydra compose.
+_folders: ContextVar[Sequence[Path] | None] = ContextVar("_folders", default=None)
+
+
+def composed(groups: list[str], own: Sequence[Path], where: str) -> dict[str, Any]:
+    """The configuration with these options, as plain values.
+
+    Args:
+        groups: ``group=option`` for each that is chosen.
+        own: folders with files of the user's own.
+        where: the files are, for messages.
+
+    Raises:
+        ConfigError: files that do not fit together, or that set what Hydra would do.
+    """
+    with _composing, _hydra_as_it_was():
+        for plugin in (_OwnFiles, _Registered, _OwnPlaces):
+            Plugins.instance().register(plugin)
+        token = _folders.set(own)
+        try:
+            with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+                return plain(compose("config", groups), resolve=False)
+        except OdysseyError:
+            raise
+        except Exception as error:  # whatever Hydra makes of files that do not fit together
+            raise ConfigError(f"{where}: {one_line(error)}") from None
+        finally:
+            _folders.reset(token)
+
+
+@contextmanager
+def _hydra_as_it_was() -> Iterator[None]:
+    """A block that may change the process's Hydra, which is restored after it."""
+    whole, base = GlobalHydra.instance(), version.VersionBase.instance()
+    hydra, before = whole.hydra, base.getbase()
+    whole.clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.set_instance(whole)  # Hydra itself brings back a copy
+        whole.hydra, base.version_base = hydra, before
+
+
+class _OwnFiles(ConfigSource):
+    """A folder of a user's own configuration files; what is wrong with one is told with its name."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "own"
+
+    def _file(self, config_path: str) -> Path:
+        name: str = self._normalize_file_name(config_path)
+        return Path(self.path) / name
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return (Path(self.path) / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path).is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return sorted(path.stem for path in (Path(self.path) / config_path).glob("*.yaml"))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = self._file(config_path)
+        shown = os.path.relpath(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            _check_numbers(shown, text)
+            config: Any = OmegaConf.create(text) if text.strip() else OmegaConf.create()
+            if not OmegaConf.is_dict(config):
+                raise ConfigError(f"{shown}: expected keys with values, got a list or text")
+            header = self._get_header_dict(text)
+        except ConfigError:
+            raise
+        except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
+            raise ConfigError(f"{shown}: {one_line(error)}") from None
+        if header["package"] == "_global_" and "hydra" in config:
+            keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
+            unused = "Hydra's own settings are not used here"
+            raise Faults([f"{self.provider}: {key}: {unused}{hydra_hint(key)}" for key in keys])
+        return ConfigResult(self.provider, self.full_path(), config, header)
+
+
+def _check_numbers(path: str, text: str) -> None:
+    """Refuses whole numbers that YAML 1.1 reads as others than a person does, as the command line does."""
+    if not MISREAD.search(text):
+        return
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        plain = isinstance(token, yaml.ScalarToken) and token.plain
+        if plain and MISREAD.fullmatch(token.value):
+            meant = yaml.safe_load(token.value)
+            if isinstance(meant, int | float):
+                raise ConfigError(
+                    f"{path}: line {token.start_mark.line + 1}: YAML reads {token.value} as {meant}; "
+                    "write the number without a zero in front, or text in quotes"
+                )
+
+
+class _Registered(ConfigSource):
+    """What plug-ins registered and no file configures: its name; the rest is in its signature."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "registered"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in GROUPS
+
+    def is_config(self, config_path: str) -> bool:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        return group in GROUPS and name in registry_of(group)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        values, package = ({"task": {"name": name}}, "_global_") if group == "task" else ({"name": name}, None)
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(values), {"package": package})
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return sorted(registry_of(config_path)) if self.is_group(config_path) else []
+
+
+class _OwnPlaces(SearchPathPlugin):
+    """Has Hydra look for files of the user's own, and for what plug-ins registered, while `composed` is at work."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if (folders := _folders.get()) is None:
+            return
+        for folder in folders:
+            search_path.append(str(folder), f"{_OwnFiles.scheme()}://{folder.absolute()}")
+        search_path.append("plug-ins", f"{_Registered.scheme()}://")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of another package's error without its layout, and with its cause."""
+    parts = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [part for part in parts if not re.match(r"(full_key|object_type|reference_type)[:=]", part)]
+    text = " ".join(own) or type(error).__name__
+    return f"{text}: {one_line(error.__cause__)}" if error.__cause__ else text
