@@ -4,8 +4,8 @@ For every row: the opcode exists; its integers lie in their ranges and agree wit
 that the lowering set aside, with exactly the shape that the integers demand and inside memory, for every block that the
 row runs for; parameters are written by updates alone. For every phase: what one group writes no other group touches,
 unless it is scratch of the worker who runs both, so that no result depends on which thread is first; and the groups
-share out the blocks, all of which are named by a row that takes several at once. What only a run can tell is bounded by
-`Executable.run`: indices, labels, and the widths of inputs and outputs.
+share out the blocks, and a row that takes several at once takes those that its group names. What only a run can tell is
+bounded by `Executable.run`: indices, labels, and the widths of inputs and outputs.
 """
 
 import math
@@ -37,10 +37,10 @@ def check(program: Program) -> None:
         for (first, body, end, block, last), own, head in zip(groups.tolist(), touched, heads, strict=True):
             if not 0 <= first <= body <= end <= len(program.table):
                 raise ProgramError(f"instruction table: phase names rows {first}-{body}-{end} of {len(program.table)}")
-            if first < body and not 0 <= block < last <= program.blocks:
+            if (first < body or block or last) and not 0 <= block < last <= program.blocks:
                 raise ProgramError(f"instruction table: a group names blocks {block} to {last} of {program.blocks}")
             covered[first:end] += 1
-            at_once = {"blocks": last - block if first < body else program.blocks, "block_stride": program.apart}
+            at_once = {"blocks": last - block, "block_stride": program.apart}
             for r in range(first, end):
                 blocks, several = (range(block, last), ONE_BLOCK) if r < body else (None, at_once)
                 _check_row(program, known, r, (own, touched[head]), {"first_block": block, **several}, blocks)
@@ -53,18 +53,18 @@ def check(program: Program) -> None:
 
 
 def _check_blocks(program: Program, groups: np.ndarray) -> None:
-    """The groups that have rows for blocks share out all blocks, in order; the others name none."""
+    """The groups that have rows for each block share out all blocks, in order."""
     following, idle = 0, False
     for first, body, end, block, last in groups.tolist():
         if idle and first < end:
             raise ProgramError(f"instruction table: rows {first} to {end} stand behind a group without rows or blocks")
         idle = first == end
-        expected = following if first < body else 0
-        if block != expected or (last <= block if first < body else last != block):
-            raise ProgramError(
-                f"instruction table: a group names blocks {block} to {last}, expected from {expected} on"
-            )
-        following = last if first < body else following
+        if first < body:
+            if block != following:
+                raise ProgramError(
+                    f"instruction table: a group names blocks {block} to {last}, expected from {following} on"
+                )
+            following = last
     if following not in (0, program.blocks):
         raise ProgramError(f"instruction table: groups cover {following} blocks of {program.blocks}")
 

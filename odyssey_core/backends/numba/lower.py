@@ -9,7 +9,8 @@ to it. So rows are sorted by level: those of level 0 need no such sum, those of 
 computed. Each level is a walk over all blocks; between two the groups' sums are added, in order of group.
 
 The gradient of a large weight has no part for each group. Slices of it are summed over all blocks when a level's walk
-is done, straight into the one place where it lies; what they read is kept for all blocks until then.
+is done, straight into the one place where it lies; what they read is kept for all blocks until then. In the same way
+values are computed for several blocks at once, where a load of a weight is to serve them all; later levels read them.
 """
 
 import math
@@ -20,12 +21,15 @@ from typing import Any, NamedTuple, NoReturn
 from odyssey_core.backends.base import input_nodes
 from odyssey_core.backends.numba.instruction import INSTRUCTIONS, Instruction, Kernel
 from odyssey_core.backends.numba.operands import (
+    Combined,
     Operand,
     Place,
     Row,
     Scratch,
     Stage,
+    Task,
     padded,
+    parts_for,
     share,
     stored_shape,
     stored_size,
@@ -83,7 +87,7 @@ def lowers(
         fuses: operations that it can compute in its store.
         when: ``(lowering, node, outer) -> bool``: a rule for special cases, which goes before the one without.
         in_place: the value lies where that of the first operand does.
-        sliced: the value is summed over all blocks by rows of `Stage.SLICE`, which read this operand.
+        sliced: the value is what rows of `Stage.SLICE` compute, which read this operand.
         rules: where it is entered: those of blocks of sixteen images, or those of single ones.
     """
 
@@ -93,18 +97,6 @@ def lowers(
         return emit
 
     return decorate
-
-
-class Combined(NamedTuple):
-    """What blocks read in a later level of a sum over the batch: where the groups' parts lie, and where their sum goes.
-
-    The instruction makes the one of the others, as `sum_groups` does.
-    """
-
-    level: int
-    parts: Place
-    total: Place
-    instruction: Instruction
 
 
 class Lowering:
@@ -152,7 +144,8 @@ class Lowering:
         self.combined_by: dict[Tensor, Instruction] = {}
         self.scratch, self.kept = Scratch(), Scratch()
         self.pixels: int | None = None
-        self.parameter_size = self.gradient_size = self.shared_size = self._task = 0
+        self.parameter_size = self.gradient_size = self.shared_size = 0
+        self._task = Task(0, None)
         for node in held.values():
             self.places[node] = Place("parameter", self.parameter_size, stored_size(node.shape))
             self.parameter_size += self.places[node].size
@@ -164,7 +157,9 @@ class Lowering:
         self.uses.update(wanted)
         self._plans: dict[Callable, Any] = {}
         self.fused = self._fusions()
-        self._sliced = self._summed_in_slices()
+        self._sliced = self._in_slices()
+        ends = (node for node in self.order if node.batched and node not in self.fused)
+        self._late = {node for node in ends if self._first.get(node, node) in self._sliced}
         self.gradients: dict[Tensor, Place] = {}
         for u in sorted(updates, key=lambda u: self.places[u.parameter].offset):
             self.gradients[u.grad] = self._of_batch(u.grad, self.places[u.parameter].size)
@@ -218,8 +213,8 @@ class Lowering:
                 return rule
         return self.refuse(node)
 
-    def _summed_in_slices(self) -> dict[Tensor, Tensor]:
-        """For each node that is, the operand that the slices read."""
+    def _in_slices(self) -> dict[Tensor, Tensor]:
+        """For each node that rows of `Stage.SLICE` compute, the operand that they read."""
         found = {}
         for node in self.order:
             if any(rule.sliced is not None for rule in self.rules.get(node.op.name, ())):
@@ -229,13 +224,13 @@ class Lowering:
         return found
 
     def _levels(self) -> dict[Tensor, int]:
-        """The walk over all blocks that computes each node: one later than any sum over the batch that it reads."""
+        """The walk over all blocks that computes each node: one later than what it reads and a walk leaves behind."""
         levels = dict.fromkeys(self._held, 0)
         for node in self.order:
             if node not in levels:
                 walks = node.batched or node.op.reduces
-                after = [levels[x] + (walks and not x.batched and x not in self._held) for x in node.inputs]
-                levels[node] = max(after, default=0)
+                summed = {x for x in node.inputs if walks and not x.batched and x not in self._held}
+                levels[node] = max((levels[x] + (x in summed | self._late) for x in node.inputs), default=0)
         return levels
 
     def _walk(self) -> None:
@@ -258,7 +253,7 @@ class Lowering:
                 del alive[place]
         column = 0
         for node in self.outputs:
-            self.level, size = levels[node], math.prod(node.shape[1:])
+            self.level, size = levels[node] + (node in self._late), math.prod(node.shape[1:])
             self.emit(node, size, column)
             column += size
         self.output_columns = column
@@ -266,21 +261,21 @@ class Lowering:
     def _lifetimes(self, steps, levels) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
         """For each node the step, and the level, after which its memory may hold something else."""
         last_use, last_level = {}, {}
-        for i in range(len(steps) - 1, -1, -1):
-            node = steps[i]
+        for i, node in reversed([*enumerate(steps)]):
             end = len(steps) if node in self.outputs else i
             last_use[node] = max(last_use.get(node, i), end)
-            last_level[node] = max(last_level.get(node, 0), levels[node])
+            last_level[node] = max(last_level.get(node, 0), levels[node] + (node in self._late))
             shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
-            if node in self._sliced:
-                read = self._sliced[node]
-                last_use[read] = max(last_use.get(read, 0), self._level_end[levels[node]] + 1)  # slices run after it
-                last_level[read] = max(last_level.get(read, 0), levels[node] + 1)
-            chain = self.chain(node)
+            inner, *others = chain = self.chain(node)
+            read = {self._sliced.get(inner), *(x for each in others for x in each.inputs)}
             for x in (x for each in chain for x in each.inputs if x not in chain):
-                held_on = shared and x is node.inputs[0]
-                last_use[x] = max(last_use.get(x, 0), last_use[node] if held_on else i)
-                last_level[x] = max(last_level.get(x, 0), last_level[node] if held_on else levels[node])
+                end, level = i, levels[node]
+                if inner in self._sliced and x in read:  # slices run when the walk is done
+                    end, level = self._level_end[level] + 1, level + 1
+                elif shared and x is node.inputs[0]:
+                    end, level = last_use[node], last_level[node]
+                last_use[x] = max(last_use.get(x, 0), end)
+                last_level[x] = max(last_level.get(x, 0), level)
         return last_use, last_level
 
     def _emit(self, node: Tensor, outer: Tensor) -> None:
@@ -368,11 +363,18 @@ class Lowering:
         after the other, on one worker.
         """
         vectors = padded(out) // LANES
-        parts = min(vectors, -(-vectors // (SLICE_VECTORS * self.workers)) * self.workers)
+        parts = parts_for(vectors, SLICE_VECTORS, self.workers)
         for part in range(parts):
-            self._task += 1
+            self._task = Task(self._task.number + 1, None)
             first, end = share(vectors, parts, part)
             yield first * LANES, min(end * LANES, out)
+
+    def together(self, blocks: int, sets: int) -> Iterator[int]:
+        """How many of a batch's blocks there are in each set of them; the rows that take them are those of a slice."""
+        for part in range(sets):
+            first, end = share(blocks, sets, part)
+            self._task = Task(self._task.number + 1, (first, end))
+            yield end - first
 
     def temporary(self, size: int) -> Place:
         """Memory for rows of one node alone, until it is released."""
@@ -387,7 +389,7 @@ class Lowering:
         """Adds a row: the kernel's arguments by name.
 
         ``first_block`` is filled in for each group. A kernel that takes several ``blocks``, ``block_stride`` apart,
-        gets all of them in a slice, those of the group behind its blocks, and else one.
+        gets those of its task in a slice, those of the group behind its blocks, and else one.
         """
         kinds = instruction.kinds
         arguments |= {name: value for name, value in FILLED_IN.items() if name in kinds}

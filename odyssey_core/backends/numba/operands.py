@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import Enum
 from math import prod
+from typing import NamedTuple
 
-from odyssey_core.backends.numba.instruction import Kernel
+from odyssey_core.backends.numba.instruction import Instruction, Kernel
 from odyssey_core.backends.numba.traced import LANES
 
 
@@ -41,12 +42,36 @@ class Operand:
     shape: tuple[int, ...]
 
 
+class Combined(NamedTuple):
+    """What blocks read in a later level of a sum over the batch: where the groups' parts lie, and where their sum goes.
+
+    The instruction makes the one of the others, as `sum_groups` does.
+    """
+
+    level: int
+    parts: Place
+    total: Place
+    instruction: Instruction
+
+
 class Stage(Enum):
-    """When a row runs: for each block, for each group when its blocks are done, for a slice when all blocks of its
-    level are, once when all levels are, or once for all steps when parameters are written.
+    """When a row runs: for each block, for each group when its blocks are done, for several blocks at once when all of
+    its level are, once when all levels are, or once for all steps when parameters are written.
     """
 
     BLOCK, GROUP, SLICE, STEP, WRITTEN = range(5)
+
+
+class Task(NamedTuple):
+    """Rows of `Stage.SLICE` that run one after the other, on one worker.
+
+    Attributes:
+        number: tells them from others.
+        blocks: first and end of those that they take; None for all.
+    """
+
+    number: int
+    blocks: tuple[int, int] | None
 
 
 @dataclass
@@ -57,7 +82,7 @@ class Row:
         kernel, operands, numbers: what it computes; an operand may be absent.
         level: which of the walks over all blocks it belongs to.
         stage: how often it runs in that.
-        task: of the rows of slices, those of one number run one after the other, on one worker.
+        task: that a row of `Stage.SLICE` belongs to.
     """
 
     kernel: Kernel
@@ -65,7 +90,7 @@ class Row:
     numbers: dict[str, float]
     level: int
     stage: "Stage"
-    task: int
+    task: Task
 
 
 @dataclass
@@ -103,6 +128,11 @@ def padded(count: int) -> int:
 def share(count: int, parts: int, part: int) -> tuple[int, int]:
     """First and end of one part's run of ``count`` things, cut into parts as equal as they can be."""
     return part * count // parts, (part + 1) * count // parts
+
+
+def parts_for(count: int, most: int, workers: int) -> int:
+    """Into how many parts to cut ``count`` things: none of more than ``most``, and each worker gets as many parts."""
+    return min(count, -(-count // (most * workers)) * workers)
 
 
 def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

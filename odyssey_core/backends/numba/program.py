@@ -32,8 +32,8 @@ class Program:
         kernels: by opcode.
         table: (rows, ROW_WIDTH) int64.
         phases: (phases, groups, 5) int64: first row, end of the rows run for each block, end of the rows run once
-            after the blocks, first block, end of the blocks. A barrier stands between phases. Groups without rows
-            stand last.
+            after the blocks, first block, end of the blocks, both 0 where no row is about blocks. A barrier stands
+            between phases. Groups without rows stand last.
         buffers: every stretch that a row may name.
         memory_size: float32 elements.
         memory: how many of these each use takes, by its name.
@@ -106,7 +106,7 @@ class _Writer:
         self.rows.append(kernel.instruction.encode(opcode, operands, numbers))
 
     def add_row(self, row: Row, group: int = 0, worker: int = 0, blocks: range = range(1)) -> None:
-        """A lowered row, for the blocks of a group or, of a slice, for all."""
+        """A lowered row, for the blocks of a group or of a task."""
         filled_in = {"first_block": blocks.start}
         operands = {name: self._operand(x, group, worker) for name, x in row.operands.items()}
         if row.stage is not Stage.BLOCK:
@@ -230,7 +230,7 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
 
 
 def _levels(lowering: Lowering) -> list[int]:
-    return sorted({row.level for row in lowering.rows if row.stage in (Stage.BLOCK, Stage.GROUP)})
+    return sorted({row.level for row in lowering.rows if row.stage in (Stage.BLOCK, Stage.GROUP, Stage.SLICE)})
 
 
 def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
@@ -245,7 +245,8 @@ def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
             for row in (*body, *tail):
                 writer.add_row(row, g, worker, range(first, last))
             phase.append((start, start + len(body), len(writer.rows), first, last))
-    yield phase
+    if body or tail:
+        yield phase
     if sliced := [row for row in own if row.stage is Stage.SLICE]:
         yield _slices(writer, sliced)
     sums = [c for c in layout.lowering.combined.values() if c.level == level]
@@ -254,16 +255,16 @@ def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
 
 
 def _slices(writer: _Writer, rows: list[Row]) -> list[tuple]:
-    """A group of rows for each slice. Workers take turns, so that none gets all of what is larger."""
+    """A group of rows for each task. Workers take turns, so that none gets all of what is larger."""
     layout, phase = writer.layout, []
     tasks = [list(of_task) for _, of_task in groupby(rows, lambda row: row.task)]
     tasks = [task for worker in range(layout.workers) for task in tasks[worker :: layout.workers]]
     for worker in range(layout.workers):
         for task in tasks[slice(*share(len(tasks), layout.workers, worker))]:
-            start = len(writer.rows)
+            start, (first, last) = len(writer.rows), task[0].task.blocks or (0, layout.blocks)
             for row in task:
-                writer.add_row(row, worker=worker, blocks=range(layout.blocks))
-            phase.append((start, start, len(writer.rows), 0, 0))
+                writer.add_row(row, worker=worker, blocks=range(first, last))
+            phase.append((start, start, len(writer.rows), first, last))
     return phase
 
 

@@ -161,7 +161,9 @@ def separable() -> Trained:
 
 
 def winograd() -> Trained:
-    """Two convolutions by Winograd's algorithm, channels that fill no vector, tiles cut by the border."""
+    """Two convolutions by Winograd's algorithm, channels that fill no vector, tiles cut by the border; two blocks that
+    share a strip.
+    """
     layers = {
         "conv1": Conv2d(2, 17, 1), "relu1": ReLU(), "conv2": Conv2d(17, 16, 3, padding=1), "relu2": ReLU(),
         "conv3": Conv2d(16, 18, 3), "flatten": Flatten(), "fc": Linear(18 * 4 * 1, 3),

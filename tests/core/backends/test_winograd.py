@@ -8,6 +8,7 @@ from odyssey_core import ops
 from odyssey_core.backends.numba import NumbaBackend
 from odyssey_core.backends.numba.kernels import winograd
 from odyssey_core.backends.numba.lower import Lowering
+from odyssey_core.backends.numba.operands import Stage
 from odyssey_core.backends.numba.winograd_tile import (
     SCALES,
     winograd_input,
@@ -34,6 +35,15 @@ def _conv(n, channels=16, out=16, size=(6, 7), padding=1, bias=True, activation=
     return Graph(classify(ops.global_avg_pool2d(y * y)), {"w": w, "b": b} if bias else {"w": w}, {"x": x}, [y])
 
 
+def _in_a_row(n, size=(4, 3)):
+    """Three convolutions of one tile each, the second of what the first gives, the third gated and added."""
+    x = ops.input_("x", (n, 16, *size))
+    w = {name: ops.parameter(name, (16, 16, 3, 3)) for name in "abc"}
+    h = ops.conv2d(ops.conv2d(x, w["a"], padding=1), w["b"], padding=1)
+    y = ops.conv2d(ops.relu(h), w["c"], padding=1) + h
+    return Graph(classify(ops.global_avg_pool2d(y * y)), w, {"x": x}, [y, h])
+
+
 def _errors(graph, backend, alive):
     """For each value the (largest, rms) error, over the expected value's rms."""
     parameters, inputs = graph.values(seed=5)
@@ -49,10 +59,13 @@ def _errors(graph, backend, alive):
     return found
 
 
-def _kernels(graph) -> set[str]:
+def _rows(graph, workers=1):
     wanted = [graph.losses, *graph.differentiated()[1].values()]
-    low = Lowering(wanted, graph.parameters, [], {}, numba_backend().tiles, 1)
-    return {row.kernel.instruction.name for row in low.rows}
+    return Lowering(wanted, graph.parameters, [], {}, numba_backend().tiles, workers).rows
+
+
+def _kernels(graph) -> set[str]:
+    return {row.kernel.instruction.name for row in _rows(graph)}
 
 
 CASES = {
@@ -66,6 +79,8 @@ CASES = {
     "channels of no whole vector": lambda n: _conv(n, channels=17, out=35, size=(4, 8)),
     "relu": lambda n: _conv(n, activation=ops.relu, size=(7, 7)),
     "gated": lambda n: _conv(n, gated=True, size=(7, 8), activation=ops.relu),
+    "one tile, gated": lambda n: _conv(n, gated=True, size=(4, 4), activation=ops.relu),
+    "one behind the other": _in_a_row,
 }
 
 
@@ -111,6 +126,33 @@ def test_strips_and_tiles_never_change_a_bit(strip, tiles, monkeypatch):
     monkeypatch.setattr(winograd, "STRIP", strip)
     for name, value in _bits(graph, numba_backend(8, tiles), 33).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("batch", "size", "sets"), [
+    (16, (4, 4), {1: [], 2: []}),
+    (80, (4, 4), {1: [2, 3], 2: [2, 3]}),
+    (144, (3, 4), {1: [3, 3, 3], 2: [2, 2, 2, 3]}),
+    (64, (8, 4), {1: [2, 2], 2: [2, 2]}),
+    (48, (8, 8), {1: [], 2: []}),
+    (32, (4, 4), {1: [2], 2: []}),
+])  # fmt: skip
+def test_blocks_of_few_tiles_share_a_strip(batch, size, sets, workers):
+    """As many as have four tiles, and fewer where workers would get unlike numbers of sets."""
+    tasks = [row.task.blocks for row in _rows(_conv(batch, size=size), workers) if row.stage is Stage.SLICE]
+    found = [last - first for first, last in tasks]
+    assert found == 2 * sets[workers]  # forward, and the input's gradient
+
+
+@pytest.mark.parametrize("graph", [_in_a_row(80), _conv(80, 17, 35, (3, 4), activation=ops.relu, gated=True)])
+def test_blocks_that_share_a_strip_never_change_a_bit(graph, monkeypatch):
+    found = [_bits(graph, backend, 79) for backend in (numba_backend(), NumbaBackend(threads=2), numba_backend(2))]
+    monkeypatch.setattr(winograd, "STRIP", 1)
+    assert not any(row.stage is Stage.SLICE for row in _rows(graph))
+    alone = _bits(graph, numba_backend(), 79), _bits(graph, numba_backend(2), 79)
+    for got, expected in zip(found, (alone[0], *alone), strict=True):
+        for name, value in got.items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
 def test_threads_never_change_a_bit():

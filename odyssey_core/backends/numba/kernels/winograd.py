@@ -7,17 +7,22 @@ what they give is transformed back. That takes 36 multiply-adds where a direct c
 - transformed weight (groups of sixteen rows, position, channel, 16), written whenever the parameters are;
 - v (position, channel, tile of the strip, 16 images) and m (position, row, tile of the strip, 16 images).
 
+Where a block of images has few tiles, a strip takes those of several blocks: the transformed weight of 512 x 512
+channels is 38 MB, which each strip reads from memory.
+
 Sums run over channels in order, in one chain of multiply-adds, so neither strips nor register tiles change a bit. The
 gradient of the input is the same with the weight turned round and its channels exchanged.
 """
 
+import math
+
 import numpy as np
 from numba.extending import register_jitable
 
-from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
+from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, Repeated, instruction
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
-from odyssey_core.backends.numba.operands import Operand, Stage, padded
+from odyssey_core.backends.numba.operands import Operand, Stage, padded, parts_for
 from odyssey_core.backends.numba.register_tile import (
     tile_expect,
     tile_gather,
@@ -57,12 +62,16 @@ def _shapes(d):
     high, wide = (d[f"{side}"] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
     if high < 1 or wide < 1:
         raise ValueError(f"no output of {d['height']}x{d['width']} pixels")
-    tiles = tiles_of(high, wide)
+    tiles = d["blocks"] * tiles_of(high, wide)
     if d["columns"] > tiles // -(-tiles // d["strip"]) or LANES % d["rows"] or LANES % d["lanes"]:
         raise ValueError(f"tile of {d['rows']} x {d['columns']} over {tiles} in strips of {d['strip']}")
-    y, rows = (d["out"], high, wide, LANES), padded(d["out"])
+    x, y = (
+        Repeated((channels, *sides, LANES), d["blocks"], d["block_stride"])
+        for channels, *sides in ((d["channels"], d["height"], d["width"]), (d["out"], high, wide))
+    )
+    rows = padded(d["out"])
     return {
-        "x": (d["channels"], d["height"], d["width"], LANES), "y": y, "gate": y, "bias": (rows,),
+        "x": x, "y": y, "gate": y, "bias": (rows,),
         "weight": (rows // LANES, POSITIONS, d["channels"], LANES),
         "v": (POSITIONS, d["strip"] * d["channels"] + PAD, LANES), "m": (POSITIONS, d["strip"] * rows + PAD, LANES),
     }  # fmt: skip
@@ -70,26 +79,27 @@ def _shapes(d):
 
 def _multiply_adds(d) -> int:
     """Those of the direct convolution, by which kernels are compared."""
-    _, high, wide, _ = _shapes(d)["y"]
-    return KERNEL * d["channels"] * d["out"] * high * wide
+    return d["blocks"] * KERNEL * d["channels"] * math.prod(_shapes(d)["y"].shape[:3])
 
 
 @register_jitable
-def _corner(tile, across):
-    """The first row and column of a tile's output, where ``across`` tiles stand in a row."""
-    return tile // across * STEP, tile % across * STEP
+def _corner(tile, down, across):
+    """The block of a tile, of down x across each, and the first row and column of its output."""
+    return tile // (down * across), tile // across % down * STEP, tile % across * STEP
 
 
 @register_jitable
-def _following(i, j, wide):
-    """The corner of the next tile of an output ``wide`` pixels wide: a division for each took a tenth of the time."""
-    return (i, j + STEP) if j + STEP < wide else (i + STEP, 0)
+def _following(b, i, j, high, wide):
+    """Those of the next tile, of outputs of high x wide pixels: a division for each took a tenth of the time."""
+    if j + STEP < wide:
+        return b, i, j + STEP
+    return (b, i + STEP, 0) if i + STEP < high else (b + 1, 0, 0)
 
 
 @instruction(reads="x weight bias? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
 def winograd(
-    memory, x, weight, bias, gate, y, v, m, channels, height, width, out, pad_height: Index, pad_width: Index,
-    relu: Flag, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
+    memory, x, weight, bias, gate, y, v, m, channels, height, width, out, blocks, block_stride: Index,
+    pad_height: Index, pad_width: Index, relu: Flag, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
 ):  # fmt: skip
     """y = relu?(bias + weight * x), or 0 where the gate is closed: register tiles of ``rows`` x ``columns`` tiles.
 
@@ -97,18 +107,18 @@ def winograd(
     """
     low, no_floor = splat(ZERO if relu else NO_FLOOR), splat(NO_FLOOR)
     high, wide = height + 2 * pad_height - 2, width + 2 * pad_width - 2
-    across = (wide + STEP - 1) // STEP
-    tiles = (high + STEP - 1) // STEP * across
+    down, across = (high + STEP - 1) // STEP, (wide + STEP - 1) // STEP
+    tiles = blocks * down * across
     parts = (tiles + strip - 1) // strip
     plane_v = (strip * channels + PAD) * LANES
     plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
     for part in range(parts):
         first, end = part * tiles // parts, (part + 1) * tiles // parts
-        (row, column), line = _corner(first, across), (end - first) * LANES
+        (start, row, column), line = _corner(first, down, across), (end - first) * LANES
         for c in range(channels):
-            i, j = row, column
+            b, i, j = start, row, column
             for t in range(0, line, LANES):
-                at = x + ((c * height + i - pad_height) * width + j - pad_width) * LANES
+                at = x + b * block_stride + ((c * height + i - pad_height) * width + j - pad_width) * LANES
                 to = v + c * line + t
                 top, bottom = max(0, pad_height - i), min(PATCH, height + pad_height - i)
                 left, right = max(0, pad_width - j), min(PATCH, width + pad_width - j)
@@ -117,7 +127,7 @@ def winograd(
                         PATCH, PATCH, lanes, memory, at + lane, width * LANES, LANES, top, bottom, left, right
                     )
                     tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
-                i, j = _following(i, j, wide)
+                b, i, j = _following(b, i, j, high, wide)
         for p in range(POSITIONS):
             for t0 in range(0, line, columns * LANES):
                 t = min(t0, line - columns * LANES)
@@ -131,9 +141,9 @@ def winograd(
                         q += LANES
                     tile_store(acc, memory, m + p * plane_m + o * line + t, line, LANES, no_floor)
         for o in range(out):
-            i, j = row, column
+            b, i, j = start, row, column
             for product in range(m + o * line, m + (o + 1) * line, LANES):
-                at = ((o * high + i) * wide + j) * LANES
+                at = b * block_stride + ((o * high + i) * wide + j) * LANES
                 tile_expect(STEP, STEP, memory, y + at + high * wide * LANES, wide * LANES, LANES)  # the next channel's
                 for lane in range(at, at + LANES, lanes):
                     positions = tile_patch(
@@ -144,7 +154,7 @@ def winograd(
                         tile_store_where(pixels, memory, y + lane, wide * LANES, LANES, gate + lane, high - i, wide - j)
                     else:
                         tile_store(pixels, memory, y + lane, wide * LANES, LANES, low, high - i, wide - j)
-                i, j = _following(i, j, wide)
+                b, i, j = _following(b, i, j, high, wide)
 
 
 def _weight_shapes(d):
@@ -188,46 +198,57 @@ def _weight(low: Lowering, weight: Tensor, turned: bool) -> Operand:
     return known[weight, turned]
 
 
+def _sets(low: Lowering, node: Tensor) -> tuple[int, int]:
+    """How many blocks there are, and sets of them that share a strip: fewer than blocks where these have few tiles."""
+    blocks = -(-node.shape[0] // low.images)
+    return blocks, parts_for(blocks, max(1, STRIP // tiles_of(*node.shape[2:])), low.workers)
+
+
 def _add(
     low: Lowering, x: Tensor, node: Tensor, outer: Tensor, weight: Operand, padding: tuple[int, int],
     bias: Operand | None = None, gate: Operand | None = None, relu: bool = False,
 ) -> None:  # fmt: skip
-    """The row that computes ``outer``, in memory between that no other row needs."""
+    """The rows that compute ``outer``, in memory between that no other row needs."""
     _, channels, height, width = x.shape
-    tiles = tiles_of(*node.shape[2:])
-    strip = min(tiles, STRIP)
-    rows, columns, lanes = low.tiles.product(tiles // -(-tiles // strip))
     sizes = {
         "channels": channels, "height": height, "width": width, "out": node.shape[1], "pad_height": padding[0],
-        "pad_width": padding[1], "strip": strip, "rows": rows, "columns": columns, "lanes": lanes,
+        "pad_width": padding[1],
     }  # fmt: skip
-    shapes = _shapes(sizes)
-    v, m = (low.temporary(POSITIONS * shapes[name][1] * LANES) for name in ("v", "m"))
-    low.row(
-        winograd, x=low.laned(x), weight=weight, bias=bias, gate=gate, y=low.result(outer).shaped(shapes["y"]),
-        v=v.shaped(shapes["v"]), m=m.shaped(shapes["m"]), relu=relu, **sizes,
-    )  # fmt: skip
-    low.release(m)
-    low.release(v)
+    given = {"x": low.laned(x), "weight": weight, "bias": bias, "gate": gate, "relu": relu}
+    y, (all_blocks, sets) = low.result(outer).shaped((*node.shape[1:], LANES)), _sets(low, node)
+    stage = Stage.SLICE if sets < all_blocks else Stage.BLOCK
+    for blocks in low.together(all_blocks, sets) if stage is Stage.SLICE else (1,):
+        tiles = blocks * tiles_of(*node.shape[2:])
+        strip = min(tiles, STRIP)
+        rows, columns, lanes = low.tiles.product(tiles // -(-tiles // strip))
+        of_set = {**sizes, "strip": strip, "rows": rows, "columns": columns, "lanes": lanes}
+        shapes = _shapes({**of_set, "blocks": blocks, "block_stride": 0})
+        v, m = (low.temporary(POSITIONS * shapes[name][1] * LANES) for name in ("v", "m"))
+        low.row(winograd, **given, y=y, v=v.shaped(shapes["v"]), m=m.shaped(shapes["m"]), **of_set, stage=stage)
+        low.release(m)
+        low.release(v)
 
 
-@lowers(
-    "conv2d", fuses=[Fusion("relu")],
-    when=lambda low, node, outer: takes(node.shape, node.inputs[1].shape, node.attrs),
-)  # fmt: skip
+def _takes(low: Lowering, node: Tensor, outer: Tensor) -> bool:
+    """Whether the shapes suit, and what is convolved is not a gradient of which there are lists."""
+    return takes(node.shape, node.inputs[1].shape, node.attrs) and node.inputs[0] not in low.once(sparse_gradients)
+
+
+def _takes_together(low: Lowering, node: Tensor, outer: Tensor) -> bool:
+    blocks, sets = _sets(low, node)
+    return _takes(low, node, outer) and sets < blocks
+
+
+@lowers("conv2d", fuses=[Fusion("relu")], when=_takes_together, sliced=0)
+@lowers("conv2d", fuses=[Fusion("relu")], when=_takes)
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     given = low.places[bias[0]].shaped((padded(node.shape[1]),)) if bias else None
     _add(low, x, node, outer, _weight(low, weight, False), node.attrs["padding"], given, relu=outer is not node)
 
 
-@lowers(
-    "conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)],
-    when=lambda low, node, outer: (
-        takes(node.shape, node.inputs[1].shape, node.attrs)
-        and node.inputs[0] not in low.once(sparse_gradients)
-    ),
-)  # fmt: skip
+@lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)], when=_takes_together, sliced=0)
+@lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)], when=_takes)
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
     padding = tuple(TAPS - 1 - p for p in node.attrs["padding"])
