@@ -147,7 +147,9 @@ class FeedBounds:
             batch_size=next(x.shape[0] for x in nodes if x.batched),
             pixels=pixels.pop() if pixels else None,
             classes=min(classes) if classes else None,
-            scalars=frozenset(name for u in updates for name in rule.around(u.optimizer, u.group).columns.values()),
+            scalars=frozenset(
+                name for u in updates for stage in rule.stages(u.optimizer, u.group) for name in stage.columns.values()
+            ),
             inputs=sum(math.prod(x.shape[1:]) for x in input_nodes(outputs, updates)),
         )
 

@@ -3,8 +3,10 @@
 from odyssey_core.optim.adagrad import Adagrad
 from odyssey_core.optim.adaptive import Adam, AdamW, RMSprop
 from odyssey_core.optim.groups import Group
+from odyssey_core.optim.lamb import LAMB
 from odyssey_core.optim.lars import LARS
 from odyssey_core.optim.lion import Lion
+from odyssey_core.optim.muon import Muon
 from odyssey_core.optim.nadam import NAdam
 from odyssey_core.optim.optimizer import PLAIN, Lookahead, Optimizer, StepRule, Update, WholeRule
 from odyssey_core.optim.schedules import (
@@ -26,6 +28,7 @@ from odyssey_core.registry import Registry
 
 __all__ = [
     "CONSTANT",
+    "LAMB",
     "LARS",
     "OPTIMIZERS",
     "PLAIN",
@@ -38,6 +41,7 @@ __all__ = [
     "Group",
     "Lion",
     "Lookahead",
+    "Muon",
     "NAdam",
     "Optimizer",
     "Plan",
@@ -60,6 +64,8 @@ OPTIMIZERS = Registry(
         "adagrad": Adagrad,
         "lion": Lion,
         "lars": LARS,
+        "lamb": LAMB,
+        "muon": Muon,
     },
     "optimizers",
     base="odyssey_core.optim:Optimizer",

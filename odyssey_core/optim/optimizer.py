@@ -4,13 +4,16 @@ A rule is a function ``rule(p, g, slot..., *, number...) -> (p, slot...)`` of a 
 and as many values as the rule keeps for each. It uses operators, `fma`, and NumPy's sqrt, minimum and maximum. The
 names in its signature are a contract: of slots, as a checkpoint keeps them; of numbers, each of which is a field of
 the optimizer, one that `Optimizer.constants` or `Optimizer.step_values` gives, or one of `NORMS`.
+
+An optimizer may have a second function, ``direction(p, g, slot..., *, number...) -> (g, slot...)``, which comes first
+and gives what the rule takes for the gradient: whose norm is wanted, or which is to be made orthogonal.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
@@ -33,11 +36,13 @@ class Optimizer:
         lr: learning rate at the start of a run; schedules scale it step by step.
         groups: of parameters that are trained in another way, see `groups.Group`; the first whose pattern a name
             matches has the parameter.
+        orthogonal: whether the direction of each matrix is made orthogonal, see `muon.orthogonalized`.
 
     Raises:
         ConfigError: a number outside its range, or a group that is none.
     """
 
+    orthogonal: ClassVar[bool] = False
     lr: Size
     groups: Groups = field(default=(), kw_only=True)
 
@@ -78,6 +83,11 @@ class Optimizer:
         """The function that is applied to each parameter."""
         raise ConfigError(f"optimizer {type(self).__name__}: define the property rule, a function (p, g, ..., *, lr)")
 
+    @property
+    def direction(self) -> Callable[..., Any] | None:
+        """The function that is applied before it, and makes the gradient that it takes; None where there is none."""
+        return None
+
     def constants(self) -> dict[str, float]:
         """The numbers that stay the same over a run, by name."""
         return {name: value for name, value in vars(self).items() if name not in ("lr", "groups")}
@@ -100,7 +110,7 @@ class Optimizer:
 
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept for each parameter, all zero at the start."""
-        return _slots(self.rule)
+        return tuple(slot for part in (self.direction, self.rule) if part for slot in _slots(part))
 
 
 @cache  # NumPy's steps ask each time, and reading a signature costs more than most rules
@@ -137,6 +147,11 @@ class Update:
     optimizer: Optimizer
     group: int = 0
 
+    @property
+    def orthogonal(self) -> bool:
+        """Whether its direction is made orthogonal."""
+        return self.optimizer.orthogonal and len(self.parameter.shape) > 1
+
 
 @dataclass(frozen=True)
 class WholeRule:
@@ -146,11 +161,13 @@ class WholeRule:
         parts: the rules. One without p leaves the parameter, one with slots keeps them.
         constants: the numbers of a run, by name.
         group: number of the optimizer's group whose numbers of a step it takes.
+        gives: what they change beside slots: "p", the parameter, or "g", the gradient.
     """
 
     parts: tuple[Callable[..., Any], ...]
     constants: Mapping[str, float] = field(hash=False)
     group: int = 0
+    gives: Literal["p", "g"] = "p"
 
     @property
     def name(self) -> str:
@@ -177,29 +194,28 @@ class WholeRule:
         return {name: _column(name, self.group) for name in self.values}
 
     def __call__(self, p: Any, g: Any, slots: tuple[Any, ...], numbers: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The parameter's elements, and those of the slots, after the step."""
+        """The elements of what it gives, and those of the slots, after the step."""
         values = {"p": p, "g": g, **dict(zip(self.slots, slots, strict=True))}
         for part in self.parts:
             takes = _arrays(part)
             result = part(*[values[name] for name in takes], **{name: numbers[name] for name in _numbers(part)})
             # A rule of gradients alone gives a gradient; others give what they are given, without the gradient.
-            gives = takes if takes == ("g",) else [name for name in takes if name not in _read_only(part)]
+            gives = takes if takes == ("g",) else [name for name in takes if name not in self._read_only(part)]
             results = result if isinstance(result, tuple) else (result,)
             if len(results) != len(gives):
                 counts = f"expected {len(gives)} values ({', '.join(gives)}), got {len(results)}"
                 raise ConfigError(f"rule {part.__name__}: {counts}")
             values |= dict(zip(gives, results, strict=True))
-        return values["p"], *[values[slot] for slot in self.slots]
+        return values[self.gives], *[values[slot] for slot in self.slots]
+
+    def _read_only(self, part: Callable[..., Any]) -> tuple[str, ...]:
+        """What a rule is given and does not change: the gradient; the parameter where there is no gradient."""
+        return ("g",) if self.gives == "p" and "g" in _arrays(part) else ("p",)
 
 
 def _column(name: str, group: int) -> str:
     """What `Feed.scalars` calls a number that belongs to a step of one group."""
     return f"{name} of group {group}" if group else name
-
-
-def _read_only(part: Callable[..., Any]) -> tuple[str, ...]:
-    """What a rule is given and does not change: the gradient; the parameter too where there is no gradient."""
-    return ("g",) if "g" in _arrays(part) else ("p",)
 
 
 @dataclass(frozen=True)
@@ -302,20 +318,30 @@ class StepRule:
             found |= {_column(name, number): np.array([x[name] for x in values], np.float32) for name in names}
         return found
 
-    def around(self, optimizer: Optimizer, group: int = 0) -> WholeRule:
-        """All that is done to a parameter of one of the optimizer's groups, or of none.
+    def stages(self, optimizer: Optimizer, group: int = 0) -> tuple[WholeRule, ...]:
+        """All that is done to a parameter of one of the optimizer's groups, or of none: what makes the direction, if
+        the optimizer has one, and what changes the parameter. The norms of the second are those of the direction.
 
         Raises:
             ConfigError: the optimizer's rule names a number that nothing gives.
         """
         optimizer = optimizer.of_group(group)
         before = () if self.clip_norm is None else (clip,)
-        constants, numbers = optimizer.constants(), _numbers(optimizer.rule)
-        if missing := {*numbers} - {*constants, *optimizer.step_values(0, 0.0), *NORMS}:
+        if optimizer.direction is None:
+            return (self._whole(optimizer, (*before, optimizer.rule, *self._after), group),)
+        direction = self._whole(optimizer, (*before, optimizer.direction), group)
+        return replace(direction, gives="g"), self._whole(optimizer, (optimizer.rule, *self._after), group)
+
+    def _whole(self, optimizer: Optimizer, parts: tuple[Callable[..., Any], ...], group: int) -> WholeRule:
+        constants = optimizer.constants() | ({} if self.clip_norm is None else {"clip_norm": self.clip_norm})
+        numbers = dict.fromkeys(name for part in reversed(parts) for name in _numbers(part))
+        if missing := {*numbers} - {*constants, *optimizer.step_values(0, 0.0), *self.step_values(0), *NORMS}:
             raise ConfigError(f"optimizer {type(optimizer).__name__}: nothing gives {', '.join(sorted(missing))}")
-        kept = {name: float(constants[name]) for name in numbers if name in constants}
-        kept |= {} if self.clip_norm is None else {"clip_norm": self.clip_norm}
-        return WholeRule((*before, optimizer.rule, *self._after), kept, group)
+        return WholeRule(parts, {name: float(constants[name]) for name in numbers if name in constants}, group)
+
+    def all_slots(self, update: "Update") -> tuple[str, ...]:
+        """Names of the arrays kept for a parameter: of its optimizer, and those of `slots`."""
+        return tuple(slot for stage in self.stages(update.optimizer, update.group) for slot in stage.slots)
 
 
 def clip(g: Any, *, clip_norm: Any, all_gradients_norm: Any) -> Any:

@@ -138,7 +138,7 @@ def _check_row(
             if roles is None:
                 fail(f"{name}: no buffer of shape {shape} starts at {at}")
             written = name in instruction.writes
-            if written and instruction.updates != bool(roles & {"parameter", "slot"}):
+            if written and (name in instruction.updates) != bool(roles & {"parameter", "slot"}):
                 fail(f"{name}: may not write {sorted(roles)}")
             owner = touched[roles == {"scratch"}]
             (owner.writes if written else owner.reads)[at, at + math.prod(shape)] = r

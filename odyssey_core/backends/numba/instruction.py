@@ -47,7 +47,8 @@ class Instruction:
         reads, writes: names of the operands; one in ``optional`` may be absent.
         shapes: ``(its integers by name) -> shapes of the operands``; raises ValueError, with the reason, for integers
             that do not fit together or that the kernel cannot take.
-        updates: writes parameters and slots, where every other instruction writes activations and gradients alone.
+        updates: names of the operands that are parameters, buffers or slots and are written; all others that are
+            written are activations and gradients.
         bounds: ``(program, its integers by name)`` -> why a row would read or write outside the feed, else "".
         multiply_adds: ``(its integers by name) -> number`` of multiply-adds of a lane; None where they are few.
         bundles: arguments that are tuples, each with the names and the annotations of what is in it.
@@ -59,7 +60,7 @@ class Instruction:
     writes: tuple[str, ...]
     shapes: Callable[[Mapping[str, int]], Shapes]
     optional: frozenset[str] = frozenset()
-    updates: bool = False
+    updates: frozenset[str] = frozenset()
     bounds: Callable[[Any, Mapping[str, int]], str] = lambda program, numbers: ""
     multiply_adds: Callable[[Mapping[str, int]], int] | None = None
     bundles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ the values that cross a phase, and for every worker, who runs one group after th
 just used is still in the core's cache (a tenth of LeNet-5's step where one thread runs two groups).
 """
 
+import math
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from odyssey_core.backends.numba.kernels.orthogonal import scratch
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import Place, padded
 from odyssey_core.backends.numba.tile_sizes import TileSizes
@@ -56,6 +58,7 @@ class Layout:
     workers: int
     blocks: int
     pieces: int
+    matrices: int
     memory: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,10 +74,12 @@ class Layout:
             "values that cross phases": self.blocks * self.kept_stride,
             "scratch": self.workers * self.scratch_stride,
             "squares and norms": (2 * self.pieces + 3 * UPDATE_GROUPS) * LANES,
+            "matrices made orthogonal": self.matrices,
         }
         starts = [0, *np.cumsum(list(self.memory.values())).tolist()]
         self.size = starts[-1]
-        self.slot_start, self.shared, self.gradients, self.kept, self.scratch, self.squares = starts[1:-1]
+        self.slot_start, self.shared, self.gradients, self.kept = starts[1:5]
+        self.scratch, self.squares, self.orthogonal = starts[5:-1]
 
     def slot(self, name: str) -> int:
         """Where a slot of all parameters begins."""
@@ -121,12 +126,13 @@ def plan(
     """
     lowering = lowered(outputs, parameters, updates, buffers, tiles, min(workers, groups))
     batch = next(x.shape[0] for x in lowering.order if x.batched)
-    rules = [rule.around(u.optimizer, u.group) for u in updates]
-    pieces = sum(map(len, cut_into_stretches(lowering, updates, rules)))
-    slots = tuple(sorted({slot for each in rules for slot in each.slots}))
+    stages = list(zip(*[rule.stages(u.optimizer, u.group) for u in updates], strict=True))
+    pieces = max((sum(map(len, cut_into_stretches(lowering, updates, rules))) for rules in stages), default=0)
+    slots = tuple(sorted({slot for u in updates for slot in rule.all_slots(u)}))
+    matrices = sum(math.prod(shape) for u in updates if u.orthogonal for shape in scratch(*matrix(u)).values())
 
     def of(blocks: int) -> Layout:
-        return Layout(lowering, slots, min(groups, blocks), min(workers, groups, blocks), blocks, pieces)
+        return Layout(lowering, slots, min(groups, blocks), min(workers, groups, blocks), blocks, pieces, matrices)
 
     layout, most = of(-(-batch // lowering.images)), usable_memory()
     if 4 * layout.size > most:
@@ -137,6 +143,11 @@ def plan(
             f"the machine has {most / 2**30:.1f}; {smaller}"
         )
     return layout
+
+
+def matrix(update: Update) -> tuple[int, int]:
+    """Rows and columns of a parameter whose axes behind the first are taken together."""
+    return update.parameter.shape[0], math.prod(update.parameter.shape[1:])
 
 
 def cut_into_stretches(lowering: Lowering, updates: Sequence[Update], rules: Sequence[WholeRule]) -> list[list[Piece]]:

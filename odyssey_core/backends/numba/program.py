@@ -1,19 +1,23 @@
 """From the rows of one block to the whole program: groups, addresses, phases, updates."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import ABSENT, ROW_WIDTH, Kernel
+from odyssey_core.backends.numba.kernels.orthogonal import orthogonalize, scratch
 from odyssey_core.backends.numba.kernels.update import norm_of, squares_of, sum_squares, update_of
-from odyssey_core.backends.numba.layout import UPDATE_GROUPS, Layout, Piece, cut_into_stretches
+from odyssey_core.backends.numba.layout import UPDATE_GROUPS, Layout, Piece, cut_into_stretches, matrix
 from odyssey_core.backends.numba.lower import Combined, Lowering
-from odyssey_core.backends.numba.operands import Operand, Row, Stage, padded, share
+from odyssey_core.backends.numba.operands import Operand, Row, Stage, padded, share, stored_shape
 from odyssey_core.backends.numba.traced import LANES
-from odyssey_core.optim import StepRule, Update
+from odyssey_core.optim import StepRule, Update, WholeRule
+from odyssey_core.optim.muon import scale
 
 
 class Buffer(NamedTuple):
@@ -153,9 +157,9 @@ class _Writer:
         space, behind = piece.gradient
         return self.gradients(space, piece.start + behind, piece.length, summed=summed)
 
-    def add_squares(self, piece: Piece) -> None:
+    def add_squares(self, piece: Piece, *, summed: bool) -> None:
         """Sums the groups' gradients into those of the first group, and their squares into the piece's own vector."""
-        operands, numbers = self._of_piece(piece)
+        operands, numbers = self._of_piece(piece, summed=summed)
         squares = self._squares(piece.number)
         self.add(Kernel(sum_squares, ()), {**operands, "summed": operands["grads"], "squares": squares}, numbers)
         if "parameter_norm" in piece.rule.norms:
@@ -172,10 +176,10 @@ class _Writer:
         self.add(Kernel(norm_of, ()), {"squares": squares, "norm": norm}, {"parts": len(own)})
         return norm
 
-    def add_update(self, piece: Piece, pieces: Sequence[Piece], group: int) -> None:
-        """All that a step does to a piece."""
+    def add_update(self, piece: Piece, pieces: Sequence[Piece], group: int, *, summed: bool) -> None:
+        """All that a stage of a step does to a piece."""
         rule = piece.rule
-        operands, numbers = self._of_piece(piece, summed=bool(rule.norms))
+        operands, numbers = self._of_piece(piece, summed=summed or bool(rule.norms))
         for which, name in enumerate(rule.norms):
             operands[name] = self._norm(name, piece, pieces, group, which)
         operands["parameter"] = self.buffer(piece.start, (piece.length,), "parameter")
@@ -184,14 +188,25 @@ class _Writer:
         columns = {name: self.values.index(column) for name, column in rule.columns.items()}
         self.add(Kernel(update_of(rule), ()), operands, numbers | dict(rule.constants) | columns)
 
+    def add_orthogonal(self, update: Update, at: int) -> None:
+        """Makes the direction of a matrix orthogonal, with what that takes from ``at`` on."""
+        (out, inputs), place = matrix(update), self.layout.lowering.gradients[update.grad]
+        pitch = math.prod(stored_shape(update.parameter.shape)[1:])
+        begin, _ = self.layout.gradient(place.space, place.offset)
+        grads = self.buffer(begin, (out * pitch,), place.space)
+        operands = {"grads": grads, "directed": grads}
+        for name, shape in scratch(out, inputs).items():
+            operands[name] = self.buffer(at, shape, "gradient")
+            at += math.prod(shape)
+        numbers = {"out": out, "inputs": inputs, "pitch": pitch, "scale": scale(out, inputs)}
+        self.add(Kernel(orthogonalize, ()), operands, numbers)
+
 
 def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Program:
     """The program of a planned step; ``updates`` and ``rule`` as `plan` took them."""
     lowering = layout.lowering
-    rules = [rule.around(u.optimizer, u.group) for u in updates]
-    stretches = cut_into_stretches(lowering, updates, rules)
-    pieces = [piece for stretch in stretches for piece in stretch]
-    values = tuple(sorted({column for each in rules for column in each.columns.values()}))
+    stages = list(zip(*[rule.stages(u.optimizer, u.group) for u in updates], strict=True))
+    values = tuple(sorted({column for rules in stages for each in rules for column in each.columns.values()}))
     writer = _Writer(layout, values)
     written = [row for row in lowering.rows if row.stage is Stage.WRITTEN]
     parts = [part for part in (written[i::UPDATE_GROUPS] for i in range(UPDATE_GROUPS)) if part]
@@ -199,14 +214,11 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
     first = 0 if updates else len(phases)
     phases += [phase for level in _levels(lowering) for phase in _walk(writer, level)]
     computing = len(phases)
-    if any(each.norms for each in rules):
-        phases.append(_once(writer, stretches, writer.add_squares))
-    of_group = [[(piece, group) for piece in stretch] for group, stretch in enumerate(stretches)]
-    last = _once(writer, of_group, lambda x: writer.add_update(x[0], pieces, x[1]))
+    for number, rules in enumerate(stages):
+        phases += _stage(writer, updates, rules, summed=number > 0)
     step = [row for row in lowering.rows if row.stage is Stage.STEP]
     if step:
-        last += _once(writer, [step], writer.add_row)
-    phases += [last] if last else []
+        phases += [[*(phases.pop() if stages else []), *_once(writer, [step], writer.add_row)]]
     width = max(len(p) for p in phases)
     idle = (len(writer.rows),) * 3 + (0, 0)
     return Program(
@@ -227,6 +239,33 @@ def lay_out(layout: Layout, updates: Sequence[Update], rule: StepRule) -> Progra
         outputs=lowering.output_columns,
         values=values,
     )
+
+
+def _stage(
+    writer: _Writer, updates: Sequence[Update], rules: Sequence[WholeRule], *, summed: bool
+) -> Iterator[list[tuple]]:
+    """The phases that apply a rule to each parameter: squares of all where one asks for norms, then the rules, then
+    what makes directions orthogonal. ``summed``: an earlier stage has summed the groups' gradients.
+    """
+    stretches = cut_into_stretches(writer.layout.lowering, updates, rules)
+    pieces = [piece for stretch in stretches for piece in stretch]
+    if any(each.norms for each in rules):
+        yield _once(writer, stretches, partial(writer.add_squares, summed=summed))
+    of_group = [[(piece, group) for piece in stretch] for group, stretch in enumerate(stretches)]
+    yield _once(writer, of_group, lambda x: writer.add_update(x[0], pieces, x[1], summed=summed))
+    matrices, at = [], writer.layout.orthogonal
+    for update, rule in zip(updates, rules, strict=True):
+        if rule.gives == "g" and update.orthogonal:
+            matrices.append((update, at))
+            at += sum(map(math.prod, scratch(*matrix(update)).values()))
+    if matrices:
+        matrices.sort(key=lambda x: -math.prod(x[0].parameter.shape))
+        yield _once(writer, [[x] for x in _in_turns(matrices, writer.layout)], lambda x: writer.add_orthogonal(*x))
+
+
+def _in_turns(tasks: list, layout: Layout) -> list:
+    """Workers, who each take a stretch of a list, get its members in turns, so that none gets all of what is larger."""
+    return [task for worker in range(layout.workers) for task in tasks[worker :: layout.workers]]
 
 
 def _levels(lowering: Lowering) -> list[int]:
@@ -255,10 +294,9 @@ def _walk(writer: _Writer, level: int) -> Iterable[list[tuple]]:
 
 
 def _slices(writer: _Writer, rows: list[Row]) -> list[tuple]:
-    """A group of rows for each task. Workers take turns, so that none gets all of what is larger."""
+    """A group of rows for each task."""
     layout, phase = writer.layout, []
-    tasks = [list(of_task) for _, of_task in groupby(rows, lambda row: row.task)]
-    tasks = [task for worker in range(layout.workers) for task in tasks[worker :: layout.workers]]
+    tasks = _in_turns([list(of_task) for _, of_task in groupby(rows, lambda row: row.task)], layout)
     for worker in range(layout.workers):
         for task in tasks[slice(*share(len(tasks), layout.workers, worker))]:
             start, (first, last) = len(writer.rows), task[0].task.blocks or (0, layout.blocks)

@@ -161,7 +161,7 @@ class NumbaExecutable:
         self._gradients: dict[str, tuple[list[int], Shape]] = {}
         for u in updates:
             start = lowering.places[u.parameter].offset
-            for slot in rule.around(u.optimizer, u.group).slots:
+            for slot in rule.all_slots(u):
                 self._stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
             place = lowering.gradients[u.grad]
             begin, parts = layout.gradient(place.space, place.offset)

@@ -12,7 +12,8 @@ from odyssey_core.backends.base import NO_BUFFERS, Feed, FeedBounds, input_nodes
 from odyssey_core.backends.numpy.functions import FUNCTIONS
 from odyssey_core.errors import ConfigError
 from odyssey_core.ops.leaves import IMAGES
-from odyssey_core.optim import PLAIN, StepRule, Update
+from odyssey_core.optim import PLAIN, StepRule, Update, WholeRule
+from odyssey_core.optim.muon import orthogonalized
 from odyssey_core.tensor import Tensor, topological
 
 
@@ -67,7 +68,7 @@ class NumpyBackend:
     ) -> dict[str, int]:
         """See `Backend.memory`; all values of a step are kept to its end."""
         nodes = topological([*outputs, *(u.grad for u in updates), *buffers.values()])
-        held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.around(u.optimizer, u.group).slots)]
+        held = [*parameters.values(), *(u.parameter for u in updates for _ in rule.all_slots(u))]
         sizes = {"parameters and slots": held, "values": [x for x in nodes if x not in parameters.values()]}
         return {name: self.dtype.itemsize * sum(int(np.prod(x.shape)) for x in each) for name, each in sizes.items()}
 
@@ -94,7 +95,7 @@ class Interpreter:
         self.bounds = FeedBounds.of(self.outputs, self.updates, self.rule)
         shapes = {name: p.shape for name, p in self.parameters.items()}
         for u in self.updates:
-            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self.rule.around(u.optimizer, u.group).slots}
+            shapes |= {f"{u.name}/{slot}": u.parameter.shape for slot in self.rule.all_slots(u)}
         self.state = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
 
     def read(self) -> dict[str, np.ndarray]:
@@ -119,17 +120,26 @@ class Interpreter:
 
     def _update(self, values: dict[Tensor, np.ndarray], numbers: dict[str, np.floating]) -> None:
         """Applies the rules to the gradients of a step."""
-        norms = {u.name: self._norm(values[u.grad]) for u in self.updates}
-        every = self._norm(np.array([*norms.values()], self.dtype))
+        norms = [self._norm(values[u.grad]) for u in self.updates]
+        given = numbers | {"all_gradients_norm": self._norm(np.array(norms, self.dtype))}
         for u in self.updates:
-            rule, keys = self.rule.around(u.optimizer, u.group), [u.name]
-            keys += [f"{u.name}/{slot}" for slot in rule.slots]
-            p, *slots = (self.state[key] for key in keys)
-            constants = {name: self.dtype.type(value) for name, value in rule.constants.items()}
-            asked = {"parameter_norm": self._norm(p), "gradient_norm": norms[u.name], "all_gradients_norm": every}
-            own = {name: numbers[column] for name, column in rule.columns.items()}
-            changed = rule(p, values[u.grad], tuple(slots), {**constants, **own, **asked})
-            self.state |= {key: value.astype(self.dtype) for key, value in zip(keys, changed, strict=True)}
+            g, (*before, last) = values[u.grad], self.rule.stages(u.optimizer, u.group)
+            for stage in before:
+                g = self._apply(stage, u, g, given)
+                g = orthogonalized(g) if u.orthogonal else g
+            self.state[u.name] = self._apply(last, u, g, given)
+
+    def _apply(self, rule: WholeRule, u: Update, g: np.ndarray, given: Mapping[str, np.floating]) -> np.ndarray:
+        """Changes the slots of a parameter, and returns what the rule gives."""
+        p, keys = self.state[u.name], [f"{u.name}/{slot}" for slot in rule.slots]
+        constants = {name: self.dtype.type(value) for name, value in rule.constants.items()}
+        own = {name: given[column] for name, column in rule.columns.items()}
+        asked = {"parameter_norm": self._norm(p), "gradient_norm": self._norm(g)}
+        slots = tuple(self.state[key] for key in keys)
+        result, *changed = rule(p, g, slots, {**given, **constants, **own, **asked})
+        self.state |= {key: value.astype(self.dtype) for key, value in zip(keys, changed, strict=True)}
+        found: np.ndarray = result.astype(self.dtype)
+        return found
 
     def _norm(self, values: np.ndarray) -> np.floating:
         norm: np.floating[Any] = np.sqrt(np.square(values).sum())

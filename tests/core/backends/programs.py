@@ -142,12 +142,14 @@ def residual(batch: int = 33, threads: int = 1) -> Trained:
 
 
 def wide() -> Trained:
-    """A convolution of whole vectors of channels behind another; one that sums gradients lane by lane."""
+    """A convolution of whole vectors of channels behind another; one that sums gradients lane by lane; steps
+    that are orthogonal matrices.
+    """
     layers = {
         "conv1": Conv2d(1, 16, 3, padding=1), "relu1": ReLU(), "conv2": Conv2d(16, 3, 3), "relu2": ReLU(),
         "flatten": Flatten(), "fc": Linear(12, 3),
     }  # fmt: skip
-    return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["adamw"](), 3, loss=ops.multi_margin)
+    return Trained(Sequential(layers), (1, 4, 4), 16, OPTIMIZERS["muon"](), 3, loss=ops.multi_margin)
 
 
 def separable() -> Trained:

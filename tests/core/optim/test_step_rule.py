@@ -54,7 +54,11 @@ def _train(learner, first=0, last=STEPS):
     return learner.train(DATA, ORDER[first:last], epoch=0, first_step=first).losses
 
 
-@pytest.mark.parametrize("optimizer", [("sgd", {"lr": 0.3, "momentum": 0.9}), ("adamw", {"lr": 0.01})], ids=str)
+@pytest.mark.parametrize(
+    "optimizer",
+    [("sgd", {"lr": 0.3, "momentum": 0.9}), ("adamw", {"lr": 0.01}), ("lamb", {"lr": 0.01}), ("muon", {"lr": 0.01})],
+    ids=str,
+)
 def test_both_backends_clip_and_average_alike(optimizer):
     """Three groups of blocks; five steps, before roundings have grown."""
     found = []
@@ -271,7 +275,7 @@ def test_a_rule_that_names_what_nothing_gives_is_refused():
             return lambda p, g, *, lr, speed: p
 
     with pytest.raises(ConfigError, match="optimizer Lost: nothing gives speed"):
-        StepRule().around(Lost())
+        StepRule().stages(Lost())
 
 
 @pytest.mark.parametrize(

@@ -181,14 +181,14 @@ def _buffer_shapes(d):
     return dict.fromkeys(("old", "mean", "variance", "y"), (d["channels"],))
 
 
-@instruction(reads="old mean", writes="y", shapes=_buffer_shapes, updates=True)
+@instruction(reads="old mean", writes="y", shapes=_buffer_shapes, updates=frozenset("y"))
 def running_mean(memory, old, mean, y, channels, momentum: Constant):
     """y = (1 - momentum) old + momentum mean."""
     for c in range(channels):
         memory[y + c] = (ONE - momentum) * memory[old + c] + momentum * memory[mean + c]
 
 
-@instruction(reads="old variance", writes="y", shapes=_buffer_shapes, updates=True)
+@instruction(reads="old variance", writes="y", shapes=_buffer_shapes, updates=frozenset("y"))
 def running_variance(memory, feed, step, old, variance, y, channels, pixels, momentum: Constant):
     """y = (1 - momentum) old + momentum variance n / (n - 1), n values of a channel in the step."""
     count = 0

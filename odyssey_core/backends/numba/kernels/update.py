@@ -68,23 +68,26 @@ def sum_groups(memory, grads, summed, length, groups, stride: Index):
 
 
 def update_of(rule: WholeRule) -> Instruction:
-    """The instruction that applies a rule: its operands and numbers are those that the rule's signature names."""
-    return _update_of(rule.parts, tuple(rule.constants))
+    """The instruction that applies a rule: its operands and numbers are those that the rule's signature names.
+
+    What a rule gives for the gradient goes in the place of the first group's.
+    """
+    return _update_of(rule.parts, tuple(rule.constants), rule.gives)
 
 
 @cache
-def _update_of(parts: tuple[Callable, ...], constants: tuple[str, ...]) -> Instruction:
-    rule = WholeRule(parts, dict.fromkeys(constants, 0.0))
+def _update_of(parts: tuple[Callable, ...], constants: tuple[str, ...], gives: str) -> Instruction:
+    rule = WholeRule(parts, dict.fromkeys(constants, 0.0), gives=gives)
     slots = dict.fromkeys(rule.slots)
     numbers = dict.fromkeys(rule.constants, Constant) | dict.fromkeys(rule.values, Step)
-    operands = ("parameter", *slots)
+    read, changed = ("grads", "parameter") if gives == "p" else ("parameter", "grads")
 
     @on_lanes
-    def apply(memory, at, g, parameter, kept, numbers_, norms):
+    def apply(memory, at, g, grads, parameter, kept, numbers_, norms):
         given = dict(zip(numbers, numbers_, strict=True))
         given |= {name: load(memory, place) for name, place in zip(rule.norms, norms, strict=True)}
-        places = (parameter, *kept)
-        p, *before = [load(memory, place + at) for place in places]
+        p, *before = [load(memory, place + at) for place in (parameter, *kept)]
+        places = parameter if gives == "p" else grads, *kept
         for place, after in zip(places, rule(p, g, tuple(before), given), strict=True):
             store(memory, place + at, after)
 
@@ -93,15 +96,15 @@ def _update_of(parts: tuple[Callable, ...], constants: tuple[str, ...]) -> Instr
             g = load(memory, grads + at)
             for k in range(1, groups):
                 g = g + load(memory, grads + k * stride + at)
-            apply(memory, at, g, parameter, kept, numbers, norms)
+            apply(memory, at, g, grads, parameter, kept, numbers, norms)
 
     def shapes(d: Mapping[str, int]):
-        return {**_stretches(d, *operands), **dict.fromkeys(rule.norms, (LANES,))}
+        return {**_stretches(d, "parameter", *slots), **dict.fromkeys(rule.norms, (LANES,))}
 
     update.__name__ = rule.name
     update.__module__ = next((p.__module__ for p in parts if not p.__module__.startswith("odyssey_core.")), __name__)
     update.__qualname__ = "/".join(f"{part.__module__}.{part.__qualname__}" for part in rule.parts)
     return Instruction(
-        update, ("grads", *rule.norms), operands, shapes, updates=True,
+        update, (read, *rule.norms), (changed, *slots), shapes, updates=frozenset(("parameter", *slots)),
         bundles={"kept": slots, "numbers": numbers, "norms": dict.fromkeys(rule.norms)},
     )  # fmt: skip
