@@ -40,8 +40,10 @@ LENET5 = 'MODELS["lenet5"](input_shape=SHAPE, classes=47, dropout=0.25)'
 assert LENET5 in TRAIN
 # Statistics of the whole batch in mid-step; running averages are part of the state.
 RESNET8 = TRAIN.replace(LENET5, 'MODELS["resnet8"](input_shape=SHAPE, classes=47)').replace("96, 30", "96, 8")
-# Weights' gradients summed in slices, over the blocks of the whole batch.
+# Weights' gradients summed in slices, over the blocks of the whole batch; steps that are orthogonal matrices.
 SLICED = "from odyssey_core.backends.numba.kernels import weight_slices as s; s.LARGE = 1\n" + RESNET8
+SLICED = SLICED.replace('OPTIMIZERS["sgd"](lr=0.05, momentum=0.9)', 'OPTIMIZERS["muon"]()')
+assert "muon" in SLICED
 SCRIPTS = {"lenet5": TRAIN, "resnet8": RESNET8, "sliced resnet8": SLICED}
 FOUR = {"NUMBA_NUM_THREADS": "4"}
 # All four are needed: the name alone still emits AVX-512, and NumPy and OpenBLAS choose their loops by themselves.
