@@ -1,5 +1,5 @@
 import pytest
-from programs import PROGRAMS, resnet8
+from programs import PROGRAMS, resnet8, resnet20
 
 
 @pytest.fixture(scope="session")
@@ -9,7 +9,7 @@ def trained():
 
     def get(name):
         if name not in made:
-            made[name] = (PROGRAMS | {"resnet8": resnet8})[name]()
+            made[name] = (PROGRAMS | {"resnet8": resnet8, "resnet20": resnet20})[name]()
         return made[name]
 
     return get

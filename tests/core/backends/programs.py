@@ -179,6 +179,12 @@ def resnet8() -> Trained:
     return Trained(model, (1, 8, 8), 32, OPTIMIZERS["sgd"](momentum=0.9), 10)
 
 
+def resnet20() -> Trained:
+    """The net of CIFAR-10, two blocks of images."""
+    model = MODELS["resnet20"](input_shape=(3, 32, 32), classes=10)
+    return Trained(model, (3, 32, 32), 32, OPTIMIZERS["sgd"](momentum=0.9, nesterov=True), 10)
+
+
 class _Tiles(Module):
     """Weights' gradients summed by tiles of two convolutions, by taps of one; a sum over the batch before them."""
 

@@ -1,6 +1,7 @@
 """The check of instruction tables: thousands of corruptions, none of which writes outside memory."""
 
 import copy
+import os
 import re
 
 import numpy as np
@@ -112,6 +113,7 @@ def _fuzz(trained, count, seed):
         pytest.param("lenet5", 5000, 5, marks=pytest.mark.slow),
         pytest.param("resnet8", 5000, 6, marks=pytest.mark.slow),
         pytest.param("residual", 5000, 7, marks=pytest.mark.slow),
+        pytest.param("resnet20", int(os.environ.get("CORRUPTIONS", "200")), 11, marks=pytest.mark.slow),
     ],
 )
 def test_corruptions_are_rejected_or_harmless(name, count, seed, trained):
