@@ -25,7 +25,6 @@ from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import Sender
 
 INTERVAL = 1.0  # seconds between batches
-GARBAGE = 50_000  # more objects made than gone, after which they are looked through
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
 UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
 
@@ -80,7 +79,6 @@ class Outbox:
     def _send(self) -> None:
         if self.client is None:
             self.client = make_client(self.store)
-            spare_memory_checks()
         while self.waiting:
             path = self.waiting[0]
             if path not in self._open:  # a run that another worker goes on with is told of again
@@ -126,7 +124,6 @@ def serve(settings: dict[str, Any]) -> None:
         _import_lightly(store)
         if store.database is None or store.database.exists():
             outbox.client = make_client(store)
-            spare_memory_checks()
     while (question := questions.get()) is not None:
         parent.say({"kind": "asked", **_answer(store, outbox.client, question["run_id"])})
     if outbox.waiting:
@@ -182,14 +179,5 @@ def _import_lightly(store: Store) -> None:
         for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:
             del sys.modules[name]
     finally:
+        gc.freeze()  # it all stays: looking through it once takes a quarter of a second
         gc.enable()
-
-
-def spare_memory_checks() -> None:
-    """Has Python look for garbage more seldom, and not at all in what is there: MLflow and its tables stay.
-
-    To look through them once takes a quarter of a second, and to do so as often as Python does by itself takes a fifth
-    of the time in which a sweep's runs are sent.
-    """
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
