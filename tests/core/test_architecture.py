@@ -14,8 +14,8 @@ ROOT = Path(odyssey_core.__file__).parent
 RUNNER_ONLY = {"hydra", "omegaconf", "mlflow", "odyssey_run"}
 # What each part of the core may import of the others; a part not named may import nothing above the foundations.
 FOUNDATIONS = {
-    "errors", "fitting", "machine", "places", "ranges", "registry", "random", "arithmetic", "tensor", "initial",
-    "whitening",
+    "errors", "fitting", "lazy_numpy", "machine", "places", "ranges", "registry", "random", "arithmetic", "tensor",
+    "initial", "whitening",
 }  # fmt: skip
 ALLOWED = {
     "errors": set(),
@@ -27,11 +27,12 @@ ALLOWED = {
     "files": set(),
     "child_process": set(),
     "machine": set(),
-    "random": set(),
-    "arithmetic": set(),
-    "eigen": set(),
-    "whitening": {"eigen", "tensor"},
-    "initial": {"random", "tensor", "whitening"},
+    "lazy_numpy": set(),
+    "random": {"lazy_numpy"},
+    "arithmetic": {"lazy_numpy"},
+    "eigen": {"lazy_numpy"},
+    "whitening": {"eigen", "lazy_numpy", "tensor"},
+    "initial": {"lazy_numpy", "random", "tensor", "whitening"},
     "tensor": {"errors", "ops"},  # Tensor's operators import ops when they are used
     "checkpoint": {"errors", "files"},
     "ops": FOUNDATIONS,
@@ -44,8 +45,9 @@ ALLOWED = {
     "stored": FOUNDATIONS | {"nn", "ops", "losses"},
     "models": FOUNDATIONS | {"nn", "ops"},
     "views": {"ops", "tensor"},
-    "backends": FOUNDATIONS | {"ops", "optim", "backends"},
-    "data": {"errors", "machine", "places", "ranges", "registry", "random", "checkpoint", "files", "child_process"},
+    "backends": FOUNDATIONS | {"ops", "optim", "backends", "files"},
+    "data": FOUNDATIONS - {"arithmetic", "fitting", "initial", "tensor", "whitening"}
+    | {"checkpoint", "files", "child_process"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn", "views"},
     "classifier": FOUNDATIONS | {"losses", "inference", "backends", "checkpoint", "data", "models", "stored", "views"},
     "testing": FOUNDATIONS | {"losses", "learner", "ops", "autodiff", "backends", "data", "nn", "optim", "checkpoint"},

@@ -10,8 +10,7 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.single import lowers_single
-from odyssey_core.backends.numba.kernels.winograd import BIAS_AT
-from odyssey_core.backends.numba.kernels.winograd import _weight as transformed_weight
+from odyssey_core.backends.numba.kernels.winograd import BIAS_AT, transformed_weight
 from odyssey_core.backends.numba.lower import Fusion
 from odyssey_core.backends.numba.lower_single import SingleLowering, extent
 from odyssey_core.backends.numba.operands import padded

@@ -182,7 +182,8 @@ def _transformed(low: Lowering) -> dict[tuple[Tensor, bool], Operand]:
     return {}
 
 
-def _weight(low: Lowering, weight: Tensor, turned: bool) -> Operand:
+def transformed_weight(low: Lowering, weight: Tensor, turned: bool) -> Operand:
+    """Transformed, once for all that use it: its kernels, or ``turned`` round with input and output exchanged."""
     known = low.once(_transformed)
     if (weight, turned) not in known:
         out, channels = weight.shape[:2]
@@ -244,7 +245,8 @@ def _takes_together(low: Lowering, node: Tensor, outer: Tensor) -> bool:
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     given = low.places[bias[0]].shaped((padded(node.shape[1]),)) if bias else None
-    _add(low, x, node, outer, _weight(low, weight, False), node.attrs["padding"], given, relu=outer is not node)
+    kernels = transformed_weight(low, weight, turned=False)
+    _add(low, x, node, outer, kernels, node.attrs["padding"], given, relu=outer is not node)
 
 
 @lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)], when=_takes_together, sliced=0)
@@ -253,4 +255,4 @@ def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
     padding = tuple(TAPS - 1 - p for p in node.attrs["padding"])
     gate = low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None
-    _add(low, grad, node, outer, _weight(low, weight, True), padding, gate=gate)
+    _add(low, grad, node, outer, transformed_weight(low, weight, turned=True), padding, gate=gate)
