@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
 from odyssey_core.optim.adaptive import Adam
 from odyssey_core.optim.optimizer import power

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
+from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
 from odyssey_core.optim.optimizer import Optimizer
 from odyssey_core.ranges import Share, Size
@@ -59,7 +58,7 @@ def muon(p: Any, g: Any, *, lr: Any, weight_decay: Any) -> Any:
     return fma(-lr, fma(weight_decay, p, g), p)
 
 
-def orthogonalized(values: np.ndarray) -> np.ndarray:
+def orthogonalized(values: "np.ndarray") -> "np.ndarray":
     """sqrt(max(1, rows / columns)) times a matrix with the singular vectors of the given one, whose singular values lie
     between 0.7 and 1.2 where those were not much smaller than the largest: five Newton-Schulz iterations,
 

@@ -230,7 +230,7 @@ FAULTS = {
         "unknown key optim.momentum; optim has lr, betas, eps, weight_decay, groups (with optim=adam)",
     ],
     ("optim.lr=interval(0.1,1)",): [
-        "optim.lr: an interval has no end of points; choose sweep=random or sweep=tpe",
+        "optim.lr: a grid needs single values, got an interval; choose sweep=random or sweep=tpe",
     ],
     ("sweep=random", "optim.lr=interval(1,0.1)"): [
         "optim.lr: expected an interval with low < high, got 'optim.lr=interval(1,0.1)'",
