@@ -19,8 +19,8 @@ from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults, bind, defaults
-from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.composition import CONFIG_MODULE, HOUSE, ConfigFiles, resolved, set_value
+from odyssey_run.config.command_line import CONFIG_MODULE, CommandLine
+from odyssey_run.config.composition import HOUSE, ConfigFiles, resolved, set_value
 from odyssey_run.config.masking import masked
 from odyssey_run.config.origin import told
 from odyssey_run.runs.streams import lasting

@@ -19,6 +19,7 @@ from odyssey_run.config.masking import masked
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+CONFIG_MODULE = "odyssey_run.conf"  # the files that are shipped
 EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
 # Those whose options are registered: with the program, by plug-ins, or by installed packages.
 GROUPS = {"model": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule", "loss": "loss"}

@@ -18,14 +18,11 @@ from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.files import atomic_file
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
-from odyssey_run.config.command_line import EMPTY_GROUPS, GROUPS, group_options, registry_of
+from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, GROUPS, group_options, registry_of
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from odyssey_run.config.plugins import Plugin
 
-CONFIG_MODULE = "odyssey_run.conf"
 HOUSE = Path(str(import_module(CONFIG_MODULE).__file__)).parent
 KEPT = 1000  # compositions, of three kilobytes each
 
@@ -178,13 +175,6 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
         config[last] = copy.deepcopy(value)
 
 
-def plain(config: "DictConfig", resolve: bool) -> dict[str, Any]:
-    """OmegaConf's mapping as plain values."""
-    from omegaconf import OmegaConf
-
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=resolve))
-
-
 def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """A configuration with its interpolations replaced, and the fault of each key where that failed, by key."""
     faults: dict[str, str] = {}
@@ -194,7 +184,7 @@ def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
     while True:
         try:
-            return plain(OmegaConf.create(config), resolve=True), faults
+            return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(config), resolve=True)), faults
         except Exception as error:  # of OmegaConf's, or of a resolver
             key = getattr(error, "full_key", None)
             if not key or key in faults:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_module, version
@@ -25,8 +25,7 @@ from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run.config.binding import Faults
-from odyssey_run.config.command_line import GROUPS, hydra_hint, registry_of
-from odyssey_run.config.composition import CONFIG_MODULE, plain
+from odyssey_run.config.command_line import CONFIG_MODULE, GROUPS, hydra_hint, registry_of
 
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
 MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -52,7 +51,7 @@ def composed(groups: list[str], own: Sequence[Path], where: str) -> dict[str, An
         token = _folders.set(own)
         try:
             with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-                return plain(compose("config", groups), resolve=False)
+                return cast("dict[str, Any]", OmegaConf.to_container(compose("config", groups), resolve=False))
         except OdysseyError:
             raise
         except Exception as error:  # whatever Hydra makes of files that do not fit together
