@@ -174,6 +174,8 @@ def _value(metric: str, mean: float | None, std: float | None = None) -> str:
     if metric.endswith("/accuracy"):
         return f"{mean:.2%}" + (f" ± {100 * std:.2f}" if std is not None else "")
     form, unit = {"time/train_s": (".1f", " s"), "time/images_per_s": (",.0f", "")}.get(metric, (".4f", ""))
+    if metric == "time/train_s" and mean >= 600:
+        mean, std, unit = mean / 60, None if std is None else std / 60, " min"
     return f"{mean:{form}}" + (f" ± {std:{form}}" if std is not None else "") + unit
 
 
