@@ -1,5 +1,6 @@
 """A model, an optimizer and a backend made ready to learn: the one door from the runner into the core."""
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -134,7 +135,8 @@ class Learner:
         (self.losses,), self._updates = step.outputs, step.updates
         self._trained = {update.name for update in step.updates}
         _check_whitening(self.losses)
-        self._inference = Inference(model, backend, input_shape, mean, std, self.weights, loss, tta)
+        own = weakref.proxy(self)  # in a circle of references a learner's memory would outlive its last user
+        self._inference = Inference(model, backend, input_shape, mean, std, lambda: own.weights(), loss, tta)
         # What is run only after the first epoch is refused now, if the backend cannot run it.
         backend.require([*step.nodes(), *self._inference.graph(1)])
         self._train = backend.compile(step.outputs, step.values, step.updates, self._rule, step.buffers)

@@ -8,7 +8,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from functools import partial
-from io import StringIO
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
@@ -19,7 +18,7 @@ from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults, bind, defaults
-from odyssey_run.config.command_line import CONFIG_MODULE, CommandLine
+from odyssey_run.config.command_line import CommandLine
 from odyssey_run.config.composition import HOUSE, ConfigFiles, resolved, set_value
 from odyssey_run.config.masking import masked
 from odyssey_run.config.origin import told
@@ -143,7 +142,7 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
         print(f"odyssey-run {version()}")
         return OK
     if args.hydra_help or args.shell_completion:
-        return _hydra(argv)
+        return _of_hydra(argv)
     named = [*_of_environment(), *(args.plugin or ())]
     files = ConfigFiles(args.config_dir, named)
     if args.help:
@@ -159,7 +158,7 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     if args.info:
         if line.faults:
             raise Faults(line.faults)
-        return _hydra(
+        return _of_hydra(
             ["--info", args.info, *(f"--config-dir={args.config_dir}" for _ in files.folders[1:]), *line.groups]
         )
     config, line = _compose(files, line)
@@ -326,24 +325,10 @@ def _show(config: dict[str, Any], args: Namespace) -> int:
     return OK
 
 
-def _hydra(argv: list[str]) -> int:
-    """What Hydra does itself: ``--info``, ``--hydra-help`` and shell completion."""
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
+def _of_hydra(argv: list[str]) -> int:
+    from odyssey_run.config.hydra_composition import answer
 
-    saved = sys.argv
-    sys.argv = [saved[0], *argv]
-    said = StringIO()
-    try:
-        with redirect_stdout(said):
-            hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(print)()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        print(masked(said.getvalue()), end="")
-        sys.argv = saved
-        GlobalHydra.instance().clear()
-    return OK
+    return answer(argv)
 
 
 def _help(args: Namespace, files: ConfigFiles) -> int:

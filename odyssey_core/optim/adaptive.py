@@ -87,6 +87,11 @@ class RMSprop(Optimizer):
         return {**super().constants(), "rest": 1 - self.alpha}
 
 
+def averages(g: Any, mean: Any, square: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any) -> tuple[Any, Any]:
+    """Those of the gradient and of its square, as `Adam` moves them."""
+    return fma(beta1, mean, rest1 * g), fma(beta2, square, rest2 * g * g)
+
+
 def _adapted(
     p: Any,
     g: Any,
@@ -100,8 +105,7 @@ def _adapted(
     step_size: Any,
     correction: Any,
 ) -> Any:
-    mean = fma(beta1, mean, rest1 * g)
-    square = fma(beta2, square, rest2 * g * g)
+    mean, square = averages(g, mean, square, beta1, rest1, beta2, rest2)
     return p - step_size * mean / fma(np.sqrt(square), correction, eps), mean, square
 
 

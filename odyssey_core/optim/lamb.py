@@ -6,7 +6,7 @@ from typing import Any
 
 from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
-from odyssey_core.optim.adaptive import Adam
+from odyssey_core.optim.adaptive import Adam, averages
 from odyssey_core.optim.optimizer import power
 from odyssey_core.ranges import PositiveSize
 
@@ -62,8 +62,7 @@ def lamb_direction(
     correction: Any,
 ) -> Any:
     """See `LAMB`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
-    mean = fma(beta1, mean, rest1 * g)
-    square = fma(beta2, square, rest2 * g * g)
+    mean, square = averages(g, mean, square, beta1, rest1, beta2, rest2)
     return fma(weight_decay, p, of_mean * mean / fma(np.sqrt(square), correction, eps)), mean, square
 
 

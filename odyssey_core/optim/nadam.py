@@ -7,7 +7,7 @@ from typing import Any
 
 from odyssey_core import lazy_numpy as np
 from odyssey_core.arithmetic import fma
-from odyssey_core.optim.adaptive import Adam
+from odyssey_core.optim.adaptive import Adam, averages
 from odyssey_core.optim.optimizer import power
 
 
@@ -50,6 +50,5 @@ def nadam(
 ) -> Any:
     """See `NAdam`; ``rest1`` and ``rest2`` are 1 - b1 and 1 - b2, each rounded once."""
     g = fma(weight_decay, p, g)
-    mean = fma(beta1, mean, rest1 * g)
-    square = fma(beta2, square, rest2 * g * g)
+    mean, square = averages(g, mean, square, beta1, rest1, beta2, rest2)
     return p - fma(of_mean, mean, of_gradient * g) / fma(np.sqrt(square), correction, eps), mean, square

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -17,6 +18,7 @@ from odyssey_core.registry import Registry, resolved, unknown
 from odyssey_run.config.masking import masked
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
 CONFIG_MODULE = "odyssey_run.conf"  # the files that are shipped
@@ -222,14 +224,19 @@ def parsed(key: str, value: str, options: Mapping[str, list[str]]) -> "Override 
     """What Hydra's parser makes of a value."""
     if len(value) > LONGEST or _depth(value) > DEEPEST:
         return None
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     try:
-        override = OverridesParser.create().parse_override(f"key={value}")
+        override = _grammar().parse_override(f"key={value}")
     except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
         return None
     override.key_or_group, override.input_line, override.config_loader = key, f"{key}={value}", _Groups(options)
     return override
+
+
+@cache
+def _grammar() -> "OverridesParser":
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
 
 
 def registry_of(group: str) -> Registry:

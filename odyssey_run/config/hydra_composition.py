@@ -1,4 +1,4 @@
-"""Hydra's composition of options of groups to one configuration.
+"""Hydra's composition of options of groups to one configuration, and what else Hydra answers itself.
 
 Nothing else that the answer to a mistake needs imports Hydra, which takes a fifth of a second with what it imports.
 Hydra is one for a process: whoever else uses it there finds it as it was.
@@ -6,15 +6,17 @@ Hydra is one for a process: whoever else uses it there finds it as it was.
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from hydra import compose, initialize_config_module, version
+from hydra import compose, initialize_config_module, main, version
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -26,6 +28,7 @@ from omegaconf import OmegaConf
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.command_line import CONFIG_MODULE, GROUPS, hydra_hint, registry_of
+from odyssey_run.config.masking import masked
 
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
 MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -58,6 +61,23 @@ def composed(groups: list[str], own: Sequence[Path], where: str) -> dict[str, An
             raise ConfigError(f"{where}: {one_line(error)}") from None
         finally:
             _folders.reset(token)
+
+
+def answer(argv: list[str]) -> int:
+    """Prints Hydra's own answer to ``--info``, ``--hydra-help`` and shell completion; returns its exit code."""
+    saved = sys.argv
+    sys.argv = [saved[0], *argv]
+    said = StringIO()
+    try:
+        with redirect_stdout(said):
+            main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")(print)()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        print(masked(said.getvalue()), end="")
+        sys.argv = saved
+        GlobalHydra.instance().clear()
+    return 0
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Training as a whole: against PyTorch on digits, one backend against the other, and what a learner refuses."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -283,6 +285,20 @@ def test_updates_without_their_numbers_are_refused():
     with pytest.raises(DataError, match=r"scalars correction: expected shape \(1,\), got None"):
         pixels = np.zeros((8, 20), np.uint8)
         learner._train.run(Feed(order=np.arange(8)[None], pixels=pixels, labels=np.zeros(8, np.int64)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_its_memory_goes_with_its_last_user(backend):
+    """Not only when the garbage collector looks, which megabytes of arrays do not hasten."""
+    gc.disable()
+    try:
+        learner = _learner(backend)
+        learner.evaluate(_data(), np.arange(3))
+        gone = weakref.ref(learner)
+        del learner
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_batch_size_must_be_positive():

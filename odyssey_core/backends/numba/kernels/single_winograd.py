@@ -10,7 +10,7 @@ from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.single import lowers_single
-from odyssey_core.backends.numba.kernels.winograd import BIAS_AT, transformed_weight
+from odyssey_core.backends.numba.kernels.winograd import BIAS_AT, output_sides, transformed_weight
 from odyssey_core.backends.numba.lower import Fusion
 from odyssey_core.backends.numba.lower_single import SingleLowering, extent
 from odyssey_core.backends.numba.operands import padded
@@ -22,7 +22,6 @@ from odyssey_core.backends.numba.winograd_tile import (
     PATCH,
     POSITIONS,
     STEP,
-    TAPS,
     takes,
     tiles_of,
     winograd_input,
@@ -34,12 +33,8 @@ ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
 _padded = register_jitable(padded)
 
 
-def _sides(d) -> tuple[int, ...]:
-    return tuple(d[side] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
-
-
 def _shapes(d):
-    high, wide = _sides(d)
+    high, wide = output_sides(d)
     if high < 1 or wide < 1 or min(d["channels"], d["out"]) < LANES:
         raise ValueError(f"{d['channels']} to {d['out']} channels, an output of {high} x {wide} pixels")
     tiles, here, there = tiles_of(high, wide), padded(d["channels"]), padded(d["out"])
@@ -54,7 +49,7 @@ def _shapes(d):
 
 @instruction(
     reads="x weight bias?", writes="y v m", shapes=_shapes,
-    multiply_adds=lambda d: KERNEL * d["channels"] * d["out"] * math.prod(_sides(d)),
+    multiply_adds=lambda d: KERNEL * d["channels"] * d["out"] * math.prod(output_sides(d)),
 )  # fmt: skip
 def winograd_single(
     memory, x, weight, bias, y, v, m, channels, height, width, out, pad_height: Index, pad_width: Index, relu: Flag,

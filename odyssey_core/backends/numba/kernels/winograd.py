@@ -58,8 +58,14 @@ STRIP = 4
 PAD = 1  # vectors between planes of v and m: planes a power of two apart fall into one set of the cache
 
 
+def output_sides(d) -> tuple[int, int]:
+    """Height and width of the output, from a row's integers."""
+    high, wide = (d[side] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
+    return high, wide
+
+
 def _shapes(d):
-    high, wide = (d[f"{side}"] + 2 * d[f"pad_{side}"] - TAPS + 1 for side in ("height", "width"))
+    high, wide = output_sides(d)
     if high < 1 or wide < 1:
         raise ValueError(f"no output of {d['height']}x{d['width']} pixels")
     tiles = d["blocks"] * tiles_of(high, wide)
