@@ -1,17 +1,19 @@
 """Runs in stores of their own, which tests change as somebody could who may write to them."""
 
+import io
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import chdir, closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from journals import lines
 
+from odyssey_run import cli
 from odyssey_run.runs import statements
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Tag
@@ -43,6 +45,14 @@ def command(folder: Path, *arguments: str, code: int = 0, **environment: str) ->
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def here(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The same in this process, which has imported all that it needs; returns the exit code, too."""
+    said = io.StringIO()
+    with chdir(folder), redirect_stdout(said), redirect_stderr(said):
+        code = cli.main(arguments)
+    return code, said.getvalue()
 
 
 def runs(folder: Path) -> tuple[Any, list[Any]]:

@@ -29,7 +29,7 @@ def tracked(tmp_path_factory):
         yield f"sqlite:///{folder / 'mlflow.db'}", recorded.find("one", TrackingConfig("none", None, None, None))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mlflow(tracked):
     import mlflow
 
@@ -37,6 +37,12 @@ def mlflow(tracked):
     mlflow.set_tracking_uri(tracked[0])
     yield mlflow
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def served(tracked, mlflow):
+    """The model as a server has it."""
+    return mlflow.pyfunc.load_model(f"runs:/{tracked[1].run_id}/model", model_config={"backend": "numpy"})
 
 
 def test_mlflow_loads_it_from_the_run_and_from_the_registry(tracked, mlflow):
@@ -100,13 +106,12 @@ def _with(value):
         ({}, 400, "must be a dictionary with 'inputs' key"),
     ],
 )
-def test_a_server_answers_with_a_reason(tracked, mlflow, body, status, says):
+def test_a_server_answers_with_a_reason(served, body, status, says):
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc.scoring_server import invocations
 
-    model = mlflow.pyfunc.load_model(f"runs:/{tracked[1].run_id}/model", model_config={"backend": "numpy"})
     try:
-        answer = invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
+        answer = invocations(json.dumps(body), "application/json", served, served.metadata.get_input_schema())
         found, text = answer.status, answer.response
     except MlflowException as error:  # which the server turns into its answer
         found, text = error.get_http_status_code(), error.message

@@ -1,8 +1,4 @@
-"""A net with batch norm through the runner: resumed, exported, served; what its backend cannot do is said first."""
-
-import subprocess
-import sys
-import time
+"""A net with batch norm through the runner: exported, served, verified, shown."""
 
 import numpy as np
 import pytest
@@ -14,7 +10,6 @@ from odyssey_core.data import DATASETS
 from odyssey_run import cli
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import recorded
-from odyssey_run.training.resume import CHECKPOINT
 
 NONE = TrackingConfig("none", None, None, None)
 RESNET = (*QUICK, "model=resnet8", "model.width=2", "trainer.batch_size=8")
@@ -39,19 +34,6 @@ def test_buffers_are_in_the_weights_and_in_the_export(trained, tmp_path):
         np.testing.assert_array_equal(exported[name], value)
 
 
-def test_export_for_onnx_answers_as_the_run_does(trained, tmp_path):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    assert cli.main(["task=export", "run_id=net", "format=onnx", "tracking=none"]) == 0
-    pixels = DATASETS["digits"]().test.pixels[:50]
-    (logits,) = runtime.InferenceSession(tmp_path / "net.onnx").run(None, {"pixels": pixels})
-    classifier = trained.classifier(BACKENDS["numpy"]())
-    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
-    np.testing.assert_allclose(
-        classifier.probabilities(pixels), expected / expected.sum(axis=1, keepdims=True), atol=1e-5
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, and of what it imports
 def test_the_served_model_runs_on_the_backend_of_the_run(trained):
@@ -63,23 +45,6 @@ def test_the_served_model_runs_on_the_backend_of_the_run(trained):
     found = model.predict(pixels[:, 0])
     expected = trained.classifier(BACKENDS["numpy"]()).probabilities(pixels)
     np.testing.assert_array_equal(found["probabilities"], expected)
-
-
-@pytest.mark.slow
-def test_killed_it_resumes_to_the_same_bits(tmp_path):
-    command = [*RESNET, "trainer.max_steps=80", "trainer.checkpoint_s=0"]
-    assert cli.main([*command, "run.name=whole"]) == 0
-    process = subprocess.Popen([sys.executable, "-m", "odyssey_run.cli", *command, "run.name=cut"], cwd=tmp_path)
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "runs" / "cut" / CHECKPOINT).exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() < 0, "it was killed before its end"
-    assert cli.main([*command, "run.name=cut", "resume=auto"]) == 0
-    whole, cut = (recorded.find(name, NONE).about["sha256"] for name in ("whole", "cut"))
-    assert cut == whole
 
 
 def test_verify_reproduces_it(trained, capsys):

@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from stored import here
 
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.files import stray_files
 from odyssey_run.runs.recorded import open_folder
+from odyssey_run.tracking.records import Resume
+from odyssey_run.training.resume import BEFORE
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 RUN = ("plots.enabled=false", "data=digits", "trainer.validation_size=100", "trainer.epochs=40", "trainer.log_every=10")
@@ -90,3 +93,46 @@ def test_kill_9_at_any_moment(tmp_path, whole, moment):
         "config.yaml", "environment.json", "journal.jsonl", "lenet5_weights", "model", "statements.json", "train.log",
     }  # fmt: skip
     assert not list(stray_files(place))
+
+
+ALONE = ("plots.enabled=false", "tracking=none", "trainer.checkpoint_s=0", "run.dir=run")
+NETS = {
+    "batch norm and an average": (
+        "model=resnet8", "model.width=2", "data=digits", "backend=numpy", "trainer.batch_size=8",
+        "trainer.validation_size=100", "trainer.train_size=80", "trainer.epochs=10", "trainer.ema=0.9",
+    ),
+    # The whitening filters are made of the images once; the slow weights lie between two steps of lookahead.
+    "airbench": (
+        "model=airbench", "model.size=93", "model.width=4", "data=noise", "data.count=250", "data.shape=[3,25,25]",
+        "data.augment={flip: alternating, crop: 2, border: reflect}", "loss.label_smoothing=0.2", "optim.lr=0.1",
+        "optim.momentum=0.85", "optim.nesterov=true", "scheduler=triangular", "trainer.batch_size=16",
+        "optim.groups=[{match: '*.norm?.bias', lr: 8}, {match: whiten.bias, epochs: 3}]",
+        "trainer.lookahead={every: 5, decay: 0.77, power: 3}", "trainer.tta=mirror", "trainer.epochs=40",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", NETS)
+def test_kill_9_in_the_middle_of_training(tmp_path, net):
+    """After two checkpoints, and before the last step."""
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    arguments = (*ALONE, *NETS[net])
+    code, out = here(tmp_path / "whole", *arguments)
+    assert code == 0, out
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path / "cut", stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "cut" / "run" / BEFORE).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() < 0, "it was killed before its end"
+    code, out = here(tmp_path / "cut", *arguments, "resume=auto")
+    assert code == 0, out
+    whole, cut = (open_folder(tmp_path / name / "run") for name in ("whole", "cut"))
+    assert len(cut.of(Resume)) == 1
+    assert 0 < int(out.partition("resumed at step ")[2].split()[0]) < int(whole.tags["odyssey.step"])
+    assert cut.tags["odyssey.weights.sha256"] == whole.tags["odyssey.weights.sha256"]
+    assert points(cut.metrics) == points(whole.metrics)

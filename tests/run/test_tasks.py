@@ -1,6 +1,7 @@
 """What can be done with a run, and with a model or a data set before there is one."""
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 from idx_files import small_files
 from quick import QUICK
 from safetensors.numpy import load_file
+from stored import here
 
 import odyssey_run
 from odyssey_core.backends import BACKENDS
@@ -22,10 +24,19 @@ from odyssey_run.tasks.evaluate import fitted
 NONE = TrackingConfig("none", None, None, None)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a run on digits."""
+    folder = tmp_path_factory.mktemp("made")
+    code, said = here(folder, *QUICK, "run.name=one")
+    assert code == 0, said
+    return folder / "runs"
+
+
 @pytest.fixture
-def trained():
-    """The name of a run on digits."""
-    assert cli.main([*QUICK, "run.name=one"]) == 0
+def trained(tmp_path, made):
+    """A copy of it, where the test runs; the run's name."""
+    shutil.copytree(made, tmp_path / "runs")
     return "one"
 
 
