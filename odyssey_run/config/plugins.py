@@ -225,7 +225,7 @@ def _installed(name: str) -> Plugin | None:
 
 def _how(name: str) -> str:
     if name.endswith(".py"):
-        return f"give {FLAG} FILE; the run keeps its text as {FOLDER}/{name}"
+        return f"give {FLAG} FILE; the run, or its parent, keeps its text as {FOLDER}/{name}"
     return "install the run's version of the package"
 
 

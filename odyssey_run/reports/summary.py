@@ -42,5 +42,7 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
     if report:
         lines += ["", "The whole story is in the artifact `report.html`."]
+    if run.start.parent:
+        lines += ["", "Versions of packages and the text of plug-ins are among the artifacts of its parent run."]
     lines += ["", f"`{tags.get(Tag.COMMAND, '')}`"]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from odyssey_run.tracking.names import Tag
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
 NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
 NO_PARAMETERS = ("backend.threads", "trainer.checkpoint_s", "trainer.log_every")  # change no result
+COMMIT = "mlflow.source.git.commit"
 MOST_DIFF = 1_000_000  # characters
 
 
@@ -66,8 +67,7 @@ def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
 
 def tags(request: Request) -> dict[str, str]:
     """The program, the machine and the command behind a run, as MLflow tags."""
-    folder, commit = _repository()
-    values: dict[str, str] = {
+    return {
         "mlflow.source.name": "odyssey-run",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
@@ -78,10 +78,13 @@ def tags(request: Request) -> dict[str, str]:
         **{f"odyssey.process.{name}": str(value) for name, value in process().items()},
         **environment_tags(),
     }
-    if commit:
-        values["mlflow.source.git.commit"] = commit
-        values[Tag.DIRTY] = str(bool(_git(folder, "status", "--porcelain"))).lower()
-    return values
+
+
+def commit_tags() -> dict[str, str]:
+    """The commit of the code and whether it was changed since, as tags; empty where the code is in no repository."""
+    folder, commit = _repository()
+    changed = commit and _git(folder, "status", "--porcelain")
+    return {COMMIT: commit, Tag.DIRTY: str(bool(changed)).lower()} if commit else {}
 
 
 def uncommitted() -> bytes | None:
@@ -114,6 +117,7 @@ def machine_tags() -> dict[str, str]:
     }
 
 
+@cache
 def environment_tags() -> dict[str, str]:
     """The machine and the packages."""
     versions = {f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))}

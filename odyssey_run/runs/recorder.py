@@ -46,7 +46,8 @@ class RunPlan:
         parent: key of the run that this one is nested under.
         tags: for MLflow, beside those that `begin` is given.
         folder: the run's, where the request does not decide it.
-        part: whether it is one run of several that another process or run tells of and sends.
+        part: whether it is one run of several that another process or run tells of and sends; its tags are to have
+            `RunRecorder.shared_tags` then.
         quiet: whether the terminal is left alone; train.log is written all the same.
         asked: notes the signal that asked to stop.
     """
@@ -78,13 +79,14 @@ class RunPlan:
             write_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
             process = provenance.process()
             own = {Tag.FOLDER.value: str(path.absolute()), **tags, **self.tags}
+            commit = {} if self.part else provenance.commit_tags()  # git takes longer than a small part of a sweep
             start = Start(
                 run=f"{name}-{process['pid']}-{path.stat().st_ctime_ns}",
                 parent=self.parent,
                 name=name,
                 config=config,
                 params=provenance.parameters(config),
-                tags={**provenance.tags(self.request), **own},
+                tags={**provenance.tags(self.request), **commit, **own},
                 process=process,
                 store=self._named_store(path),
             )
@@ -140,7 +142,12 @@ class RunPlan:
             )
 
     def _keep_code(self, recorder: "RunRecorder") -> None:
-        """Keeps the versions of packages, what the code differs in from its commit, and the text of plug-ins."""
+        """Keeps the versions of packages, what the code differs in from its commit, and the text of plug-ins.
+
+        What is the same for the parts of a run is kept once, with the run above them.
+        """
+        if self.part:
+            return
         if not self.parent:
             recorder.write(ENVIRONMENT, provenance.environment())
             if diff := provenance.uncommitted():
@@ -239,10 +246,15 @@ class RunRecorder(Listener):
         """The exit code of the process: the run's own or, where that is 0, 5 for an incomplete upload."""
         return code or (UNSENT if self.unsent else 0)
 
+    @property
+    def shared_tags(self) -> dict[str, str]:
+        """Those that the runs nested under this one have too: of the code's commit."""
+        return {name: value for name, value in self.start.tags.items() if name in (provenance.COMMIT, Tag.DIRTY)}
+
     def part(self, request: Request, path: Path, *, tags: Mapping[str, str] | None = None) -> RunPlan:
         """The plan of a run nested under this one, which this one's uploader sends."""
         uploader = self.plan.uploader and SharedUploader(self.plan.uploader.store, self.plan.uploader.follow)
-        return RunPlan(request, uploader, self.key, tags or {}, path, part=True)
+        return RunPlan(request, uploader, self.key, {**self.shared_tags, **(tags or {})}, path, part=True)
 
     def _fail(self, error: BaseException) -> None:
         if not self.status:

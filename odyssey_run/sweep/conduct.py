@@ -228,7 +228,7 @@ class SweepRunner:
             "name": slug(point.label),
             "folder": str(path),
             "parent": self.recorder.key,
-            "sweep": self.folder.name,
+            "tags": {Tag.SWEEP.value: self.folder.name, **self.recorder.shared_tags},
             "store": vars(uploader.store) if uploader else None,
             "metric": self.config.metric,
         }

@@ -16,6 +16,7 @@ class Job(TypedDict):
         config: of the run, as composed.
         plugins: as `plugins.packed` gives them.
         parent: key of the sweep's own run.
+        tags: for MLflow.
         store: settings of the MLflow store; None for a run that is not sent.
     """
 
@@ -25,7 +26,7 @@ class Job(TypedDict):
     name: str
     folder: str
     parent: str
-    sweep: str
+    tags: dict[str, str]
     store: dict[str, Any] | None
     metric: str
 

@@ -24,7 +24,6 @@ from odyssey_run.runs.recorder import RunPlan
 from odyssey_run.signals import StopRequest
 from odyssey_run.sweep.job import Follow, Job, Report
 from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.uploader import SharedUploader
 from odyssey_run.training.train import done_before, prepare_part, train_one
 
@@ -62,7 +61,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
         own,
         SharedUploader(Store(**job["store"]), follow) if job["store"] else None,
         parent=job["parent"],
-        tags={Tag.SWEEP.value: job["sweep"]},
+        tags=job["tags"],
         folder=folder,
         part=True,
         quiet=True,

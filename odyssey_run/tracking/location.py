@@ -132,6 +132,14 @@ def check_driver(store: Store) -> None:
         raise ConfigError(f"tracking.uri: {store.shown}: {masked(str(error).splitlines()[0])}") from None
 
 
+def local_path(location: str) -> Path | None:
+    """The folder on this machine that a location of artifacts names; None for any other location."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme else location).absolute()
+
+
 def _parts(uri: str) -> tuple[str, str]:
     """Scheme and host of an address; both empty for none."""
     try:

@@ -8,6 +8,7 @@ import json
 import platform
 import uuid
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
     "serving_input_example.json",
 )
 REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
+_version = cache(installed_version)
 
 
 def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes: int, backend: str) -> Path:
@@ -36,19 +38,9 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
     """
     model = folder / FOLDER
     served = as_served(example).tolist()
-    pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := installed_version(name))]
-    requirements = "".join(f"{pin}\n" for pin in pins)
-    dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
-    python = {
-        "python": platform.python_version(),
-        "build_dependencies": ["pip"],
-        "dependencies": ["-r requirements.txt"],
-    }
     contents = {
         WEIGHTS: weights.read_bytes(),
-        "requirements.txt": requirements.encode(),
-        "python_env.yaml": yaml.safe_dump(python, sort_keys=False).encode(),
-        "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
+        **_environment(),
         EXAMPLE: json.dumps(served).encode(),
         SERVING_EXAMPLE: json.dumps({"inputs": served}).encode(),
     }
@@ -64,6 +56,23 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
 def as_served(pixels: np.ndarray) -> np.ndarray:
     """(N, 1, H, W) as (N, H, W); images of several channels stay as they are."""
     return pixels[:, 0] if pixels.shape[1] == 1 else pixels
+
+
+@cache  # a sweep asks for every point
+def _environment() -> dict[str, bytes]:
+    """The files from which MLflow makes an environment that the model can be loaded in."""
+    pins = [f"{name}=={found}" for name in REQUIREMENTS if (found := _version(name))]
+    dependencies = [f"python={platform.python_version()}", "pip", {"pip": pins}]
+    python = {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip"],
+        "dependencies": ["-r requirements.txt"],
+    }
+    return {
+        "requirements.txt": "".join(f"{pin}\n" for pin in pins).encode(),
+        "python_env.yaml": yaml.safe_dump(python, sort_keys=False).encode(),
+        "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
+    }
 
 
 def _description(shape: tuple[int, ...], images: str, classes: int, backend: str, weights: str) -> dict[str, Any]:
@@ -94,7 +103,7 @@ def _description(shape: tuple[int, ...], images: str, classes: int, backend: str
             "type": "ndarray",
         },
         "metadata": {"images": f"{images}, whole numbers from 0 to 255"},
-        "mlflow_version": installed_version("mlflow"),
+        "mlflow_version": _version("mlflow"),
         "model_uuid": uuid.uuid4().hex,
         "utc_time_created": f"{datetime.now(UTC).replace(tzinfo=None)}",
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from odyssey_run.tracking.artifacts import put
 from odyssey_run.tracking.client import repeated
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import Metrics, Record, RunRecords
@@ -23,7 +24,7 @@ def begin(client: Any, run_id: str, experiment_id: str, name: str, look: bool) -
     return known[0] if known else client.create_logged_model(experiment_id, name, run_id)
 
 
-def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any:
+def finish(client: Any, uri: str, run_id: str, model: Any, folder: Path, step: int) -> Any:
     """Gives MLflow's model the files of a folder, as the output of its run after so many optimizer steps.
 
     Does nothing twice. Returns the model.
@@ -32,7 +33,7 @@ def finish(client: Any, run_id: str, model: Any, folder: Path, step: int) -> Any
 
     if model.status == "READY":
         return model
-    client.log_model_artifacts(model.model_id, str(folder))
+    put(folder, "", model.artifact_location, uri)
     try:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
     except Exception as error:

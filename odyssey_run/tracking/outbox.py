@@ -19,12 +19,13 @@ from odyssey_core.child_process import Parent
 from odyssey_core.files import locked
 from odyssey_run.signals import SIGNALS
 from odyssey_run.tracking import preflight
-from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, make_client, refuses
+from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, make_client, refuses, transaction
 from odyssey_run.tracking.journal import Journal
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import Sender
 
 INTERVAL = 1.0  # seconds between batches
+TOGETHER = 20  # journals in one transaction, which keeps other processes from writing for a second
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
 UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
 
@@ -90,19 +91,44 @@ class Outbox:
                     sender = Sender(journal, self.store, self.client, self._ids)
                     self._open[path] = sender, stack.pop_all()
             self.waiting.pop(0)
-        failed = None
-        for path, (sender, _) in list(self._open.items()):
-            try:
-                sender.send()
-            except Exception as error:  # one run's fault is not its neighbours'
-                failed = error
-            self.refused += sender.refused
-            sender.refused = []
-            if sender.done:
-                sender.note_sent()
-                self._let_go(path)
+        failed, paths = None, list(self._open)
+        for begin in range(0, len(paths), TOGETHER):
+            together = paths[begin : begin + TOGETHER]
+            sent = self.store.database is not None and self._send_together(together)
+            for path in together:
+                try:
+                    self._send_journal(path, sent)
+                except Exception as error:  # one run's fault is not its neighbours'
+                    failed = error
         if failed:
             raise failed
+
+    def _send_together(self, paths: list[Path]) -> bool:
+        """Sends what is new in some journals in one transaction; returns whether that is done, else MLflow has none."""
+        try:
+            with transaction(self.client):
+                for path in paths:
+                    self._open[path][0].send(at_once=True)
+        except Exception:  # what it is comes to light when they are sent one by one
+            self._ids.clear()
+            for path in paths:
+                sender, stack = self._open[path]
+                self._open[path] = Sender(sender.journal, self.store, self.client, self._ids), stack
+            return False
+        return True
+
+    def _send_journal(self, path: Path, sent: bool) -> None:
+        """Sends what is new in a journal, unless that is ``sent``, and notes what came of it."""
+        sender, _ = self._open[path]
+        try:
+            if not sent:
+                sender.send()
+        finally:
+            sender.note()
+            self.refused += sender.refused
+            sender.refused = []
+        if sender.done:
+            self._let_go(path)
 
     def _let_go(self, path: Path) -> None:
         self._open.pop(path)[1].close()

@@ -1,14 +1,10 @@
 """What MLflow would say to a run, asked before anything is trained."""
 
 import os
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from odyssey_run.tracking.client import fault_of, is_deleted
-from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store
-
-LOCAL = ("", "file")
+from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, local_path
 
 
 def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
@@ -43,9 +39,7 @@ def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
 
 def _out_of_reach(location: str, store: Store) -> str | None:
     """Why this machine cannot write files to a place, such as a path on the server's own disk."""
-    parts = urlsplit(location)
-    if parts.scheme in LOCAL:
-        place = Path(unquote(parts.path) if parts.scheme else location).absolute()
+    if place := local_path(location):
         while not place.exists():
             place = place.parent
         if place.is_dir() and os.access(place, os.W_OK):

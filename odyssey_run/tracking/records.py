@@ -4,7 +4,7 @@ Each class derived from `Record` is a kind of line, ``{"kind": "metrics", "time"
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -294,7 +294,7 @@ def _record(kind: object, values: dict[str, Any]) -> Record:
     if lost := sorted(required - values.keys()):
         raise _NoRecord(f"{lost[0]} is missing")
     for name, value in values.items():
-        if not _fits(value, _annotations()[made][name]):
+        if not _fit(_annotations()[made][name])(value):
             raise _NoRecord(f"{name} is {str(value)[:40]!r}")
     for group in _GROUPS if made is Start else ():
         found = values["config"].get(group)
@@ -307,14 +307,17 @@ def _record(kind: object, values: dict[str, Any]) -> Record:
     return made(**values)
 
 
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a JSON value is of a type."""
+@cache
+def _fit(annotation: Any) -> Callable[[Any], bool]:
+    """Tells whether a JSON value is of a type."""
     if get_origin(annotation) in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(annotation))
+        kinds = [_fit(each) for each in get_args(annotation)]
+        return lambda value: any(fits(value) for fits in kinds)
     if get_origin(annotation) is dict:
-        return isinstance(value, dict) and all(_fits(each, get_args(annotation)[1]) for each in value.values())
+        inner = _fit(get_args(annotation)[1])
+        return lambda value: isinstance(value, dict) and all(map(inner, value.values()))
     if annotation is Status:
-        return isinstance(value, str) and value in set(Status)
+        return lambda value: isinstance(value, str) and value in set(Status)
     if annotation in (int, float):
-        return isinstance(value, int | annotation) and not isinstance(value, bool)
-    return annotation is Any or isinstance(value, annotation)
+        return lambda value: isinstance(value, int | annotation) and not isinstance(value, bool)
+    return lambda value: annotation is Any or isinstance(value, annotation)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_run.tracking import models, names
+from odyssey_run.tracking.artifacts import put
 from odyssey_run.tracking.client import alone, fault_of, is_deleted, refuses, silent
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
-from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.location import Store, local_path
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import (
     MAX_PARAM,
@@ -45,6 +46,10 @@ OWN = Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
 class _Gone(Exception): ...
 
 
+class _NotAtOnce(Exception):
+    """Something that is not to be done while a transaction keeps others from writing."""
+
+
 class Sender:
     """Follows a journal and sends what it says; what MLflow answers is written to it.
 
@@ -53,6 +58,7 @@ class Sender:
 
     Attributes:
         refused: what MLflow will never take, and why; a line each, those alone that were not known before.
+        notes: what MLflow answered, for the journal.
     """
 
     def __init__(self, journal: Journal, store: Store, client: Any, shared: dict[str, str] | None = None):
@@ -60,8 +66,11 @@ class Sender:
         self._shared = {} if shared is None else shared
         self.run_id = ""  # until MLflow has the run
         self.experiment_id = ""
+        self._location = ""  # of its artifacts, until something is sent there
         self.refused: list[str] = []
+        self.notes: list[Record] = []
         self._client = client
+        self._folder = journal.path.parent.resolve()
         self._offset = 0
         self._before: list[Record] = []  # those up to there
         self._tried = self._ended = self._gone = False
@@ -76,14 +85,18 @@ class Sender:
         """Whether MLflow has everything that it will ever take, up to the end of the run."""
         return self._ended and not self._later
 
-    def send(self) -> None:
+    def send(self, at_once: bool = False) -> None:
         """Sends what the journal holds beyond what was sent.
 
+        Args:
+            at_once: whether it is in a `client.transaction`.
+
         Raises:
-            Exception: whatever MLflow raises, where something has not arrived that still may; to be called again.
+            Exception: whatever MLflow raises, where something has not arrived that still may, and also what is not to
+                be sent at once; to be called again.
         """
         records, offset = read(self.journal.path, self._offset)
-        self._all = [*self._before, *records]
+        self._all, self._at_once = [*self._before, *records], at_once
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
             self._tried = self._tried or isinstance(record, Creating | Created)
@@ -146,7 +159,7 @@ class Sender:
     def _set_aside(self, what: str, reason: str) -> None:
         if what not in self._known:
             self._known.add(what)
-            self.journal.append(Refused(what=what, reason=reason))
+            self.notes.append(Refused(what=what, reason=reason))
             self.refused.append(f"{what} of {self.journal.path.parent.name}: {reason}")
 
     def _offer(self, what: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
@@ -208,11 +221,17 @@ class Sender:
         self._told |= {record.path for record in made} & set(self._models)
 
     def _send_artifact(self, record: Artifact) -> None:
-        if path := self._own(record):
-            if path.is_dir():
-                self._offer(record.path, self._client.log_artifacts, self.run_id, str(path), record.path)
-            elif path.exists():  # else a checkpoint that a resumed run has left behind
-                self._offer(record.path, self._client.log_artifact, self.run_id, str(path), record.folder or None)
+        path = self._own(record)
+        if path and path.exists():  # else a checkpoint that a resumed run has left behind
+            folder = record.path if path.is_dir() else record.folder
+            self._offer(record.path, self._put, path, folder)
+
+    def _put(self, path: Path, folder: str) -> None:
+        if not self._location:  # another process made the run
+            self._location = self._client.get_run(self.run_id).info.artifact_uri
+        if self._at_once and local_path(self._location) is None:
+            raise _NotAtOnce
+        put(path, folder, self._location, self.store.uri)
 
     def _model(self, record: Model) -> Any:
         path = record.path
@@ -232,36 +251,45 @@ class Sender:
         if path not in self._told:
             found = self._points_of(record).items()
             self._client.log_batch(self.run_id, [Metric(*point, model_id=model) for point, model in found])
-        model = self._models[path] = models.finish(self._client, self.run_id, self._model(record), folder, record.step)
+        model = self._models[path] = models.finish(
+            self._client, self.store.uri, self.run_id, self._model(record), folder, record.step
+        )
         if (name := record.register) is None:
             return
+        if self._at_once:
+            raise _NotAtOnce
         before = load(self.journal.path)
         version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
         if not any((each.registered, each.version) == (name, version) for each in before.of(Registered)):
-            self.journal.append(Registered(registered=name, version=version))
+            self.notes.append(Registered(registered=name, version=version))
 
     def _own(self, record: Artifact | Model) -> Path | None:
         """The file or folder that a record names; None, noted, where any of it lies outside the run's folder."""
-        folder = self.journal.path.parent.resolve()
-        path = folder / record.path
+        path = self._folder / record.path
         leading = [path, *(each for each in path.rglob("*") if each.is_symlink())]
-        if all(each.resolve().is_relative_to(folder) for each in leading):
+        if all(each.resolve().is_relative_to(self._folder) for each in leading):
             return path
         self._set_aside(record.path[:200], "it is outside the run's folder")
         return None
 
-    def note_sent(self) -> None:
-        """Writes to the journal that MLflow has everything, once."""
-        since, _ = read(self.journal.path, self._offset)
-        if RunRecords([*self._before, *since]).unsent:
-            self.journal.append(Sent())
+    def note(self) -> None:
+        """Writes to the journal what MLflow answered and, once, that it has everything."""
+        for record in self.notes:
+            self.journal.append(record)
+        self.notes = []
+        if self.done:
+            since, _ = read(self.journal.path, self._offset)
+            if RunRecords([*self._before, *since]).unsent:
+                self.journal.append(Sent())
 
     def _open_run(self, start: Start) -> None:
         if not self.run_id:
+            if self._at_once and EXPERIMENT not in self._shared:
+                raise _NotAtOnce
             self.experiment_id = self._shared[EXPERIMENT] = self._shared.get(EXPERIMENT) or self._find_experiment()
             # An attempt may have ended between making the run and noting its id.
             self.run_id = (self._find(start.run) if self._tried else None) or self._create(start)
-            self.journal.append(Created(run_id=self.run_id, experiment_id=self.experiment_id))
+            self.notes.append(Created(run_id=self.run_id, experiment_id=self.experiment_id))
         self._shared[start.run] = self.run_id
 
     def _find(self, key: str) -> str | None:
@@ -275,10 +303,12 @@ class Sender:
         if (above := start.parent) and (parent := self._shared.get(above) or self._find(above)):
             tags[Tag.PARENT.value] = self._shared[above] = parent
         try:
-            return str(self._client.create_run(self.experiment_id, start.time, tags, start.name).info.run_id)
+            made = self._client.create_run(self.experiment_id, start.time, tags, start.name).info
         except Exception:
             self._shared.clear()  # somebody may have deleted what is remembered
             raise
+        self._location = made.artifact_uri
+        return str(made.run_id)
 
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException

@@ -103,6 +103,8 @@ def test_swept_over_its_own_options_killed_and_gone_on_with(trained):
     process.wait()
     out = command(trained, *sweep)
     assert f"odyssey-run --plugin mine.py --config-dir {folder.relative_to(trained)} experiment=best" in out
+    kept = [path.relative_to(folder).as_posix() for path in folder.rglob("mine.py")]
+    assert kept == ["plugins/mine.py"]  # once for all points
     out = command(trained, *PLUGIN, "task=verify", "run_id=wide", "tracking=none")
     assert out.count("REPRODUCED") == 5
     assert "the plug-in mine.py" in command(trained, "task=verify", "run_id=wide", "tracking=none", code=4)
@@ -145,7 +147,7 @@ def test_one_character_more_and_nothing_is_reproduced(trained):
     out = command(trained, *edited, *verify, code=4)
     assert out.startswith("CANNOT")
     assert "the plug-in mine.py differs (SHA-256 " in out
-    assert "the run keeps its text as plugins/mine.py" in out
+    assert "the run, or its parent, keeps its text as plugins/mine.py" in out
     (trained / "edited" / "mine.py").write_text(text.replace("(1 - beta2) * g", "(2 - beta2) * g"))
     out = command(trained, *edited, *verify, "verify.any_code=true", code=3)
     assert "trained again" in out

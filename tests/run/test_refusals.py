@@ -75,21 +75,25 @@ def failures():
     from mlflow.exceptions import MlflowException
 
     return {
-        "log_artifact": OSError("no space left on the artifact store"),
+        "put": OSError("no space left on the artifact store"),
         "log_batch": MlflowException("an error of the server's own"),
     }
 
 
-@pytest.mark.parametrize("call", ["log_artifact", "log_batch"])
-def test_what_may_come_later_holds_up_nothing_and_comes_later(tmp_path, store, call):
+@pytest.mark.parametrize("call", ["put", "log_batch"])
+def test_what_may_come_later_holds_up_nothing_and_comes_later(tmp_path, store, call, monkeypatch):
     journal = write_run(tmp_path / "run")
     end(journal)
-    outbox = outbox_of(journal, store, Faulty(make_client(store), call, failures()[call]))
+    faulty = Faulty(make_client(store), call, failures()[call])
+    with monkeypatch.context() as patched:
+        if call == "put":
+            patched.setattr("odyssey_run.tracking.sender.put", faulty.put)
+        outbox = outbox_of(journal, store, faulty)
     assert not outbox.complete
     assert outbox.fault == str(failures()[call])
     client, (run,) = runs(store)
-    assert run.info.status == ("FINISHED" if call == "log_artifact" else "RUNNING")
-    assert len(history(client, run.info.run_id)) == (5 if call == "log_artifact" else 0)
+    assert run.info.status == ("FINISHED" if call == "put" else "RUNNING")
+    assert len(history(client, run.info.run_id)) == (5 if call == "put" else 0)
     assert send_all(journal, store)
     client, (run,) = runs(store)
     assert run.info.status == "FINISHED"
@@ -103,15 +107,17 @@ def test_a_run_that_was_deleted_in_mlflow_is_noted_once_and_left_out(tmp_path, s
     client = make_client(store)
     sender = Sender(journal, store, client)
     sender.send()
+    sender.note()
     client.delete_run(sender.run_id)
     append(journal, "metrics", step=6, values={"train/loss": 0.1})
     sender.send()
+    sender.note()
     assert refusals(journal) == {"the run": "it was deleted in MLflow"}
     assert sender.refused == ["the run of run: it was deleted in MLflow"]
     end(journal)
     sender.send()
     assert sender.done
-    sender.note_sent()
+    sender.note()
     assert lines(journal.path)[-1]["kind"] == "sent"
     again = outbox_of(journal, store)
     assert (again.complete, again.refused, len(refusals(journal))) == (True, [], 1)

@@ -1,15 +1,18 @@
 """The journal's way into a real MLflow store: once, twice, after a crash, without an answer."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from journals import append, lines
 from sending import end, history, ids, runs, send_all, store_in, write_run
 
+from odyssey_run.tracking.artifacts import put
 from odyssey_run.tracking.client import make_client
 from odyssey_run.tracking.journal import Journal
 from odyssey_run.tracking.location import Store
@@ -58,7 +61,9 @@ def test_sent_twice_it_is_there_once(tmp_path, store):
 
 def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     journal = write_run(tmp_path / "run")
-    Sender(journal, store, make_client(store)).send()
+    sender = Sender(journal, store, make_client(store))
+    sender.send()
+    sender.note()
     first = ids(journal)["run_id"]
     whole = journal.path.read_bytes()
     journal.close()
@@ -75,10 +80,19 @@ def test_a_crash_between_making_the_run_and_noting_it(tmp_path, store):
     assert len(history(client, run.info.run_id)) == 5
 
 
-@pytest.mark.parametrize("call", ["create_run", "log_batch", "log_artifact", "set_terminated"])
+@pytest.mark.parametrize("call", ["create_run", "log_batch", "put", "set_terminated"])
 def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
     monkeypatch.setattr("odyssey_run.tracking.outbox.INTERVAL", 0.01)
     failures = iter([True, True])
+
+    def flaky(method):
+        def answer_lost(*args, **kwargs):
+            result = method(*args, **kwargs)
+            if next(failures, False):
+                raise ConnectionError("the answer was lost")
+            return result
+
+        return answer_lost
 
     class Flaky:
         def __init__(self, client):
@@ -86,15 +100,10 @@ def test_a_failure_anywhere_is_repeated(tmp_path, store, call, monkeypatch):
 
         def __getattr__(self, name):
             method = getattr(self._client, name)
+            return flaky(method) if name == call else method
 
-            def answer_lost(*args, **kwargs):
-                result = method(*args, **kwargs)
-                if name == call and next(failures, False):
-                    raise ConnectionError("the answer was lost")
-                return result
-
-            return answer_lost
-
+    if call == "put":
+        monkeypatch.setattr("odyssey_run.tracking.sender.put", flaky(put))
     journal = write_run(tmp_path / "run")
     end(journal)
     assert send_all(journal, store, Flaky(make_client(store)))
@@ -204,6 +213,27 @@ def test_tables_are_made_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
+def test_tables_are_kept_for_the_next_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("ODYSSEY_CACHE", str(tmp_path / "cache"))
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        store = store_in(folder)
+        (default,) = make_client(store).search_experiments()
+        assert default.artifact_location == str(folder / "mlruns/0")
+        journal = write_run(folder / "run")
+        end(journal)
+        assert send_all(journal, store)
+        assert [run.info.status for run in runs(store)[1]] == ["FINISHED"]
+        (kept,) = (tmp_path / "cache/mlflow").iterdir()
+        with closing(sqlite3.connect(kept)) as connection, connection:
+            assert connection.execute("SELECT * FROM experiments").fetchall() == []
+            connection.execute("CREATE TABLE IF NOT EXISTS mark (x)")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'mark'").fetchall() == [("mark",)]
+
+
 def test_one_process_sends_parent_and_children(tmp_path, store):
     parent = write_run(tmp_path / "parent")
     uploader = Uploader(store)
@@ -231,6 +261,7 @@ def test_a_run_that_goes_on_is_running_again_until_it_ends(tmp_path, store):
     append(journal, "resume", process={})
     sender = Sender(journal, store, make_client(store))
     sender.send()
+    sender.note()
     client, (run,) = runs(store)
     assert (run.info.status, sender.done) == ("RUNNING", False)
     append(journal, "metrics", step=6, values={"train/loss": 0.5})

@@ -332,6 +332,7 @@ def _record(run: InMLflow, request: Request, verdicts: Sequence[Verdict]) -> Non
         Tag.VERIFIES: run.run_id,
         Tag.VERIFIED: verdicts[-1].title,
         **provenance.tags(request),
+        **provenance.commit_tags(),
     }
     made = run.client.create_run(run.experiment, tags=sent(tags), run_name=f"verify {run.name}")
     for verdict in verdicts:

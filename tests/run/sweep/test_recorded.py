@@ -30,7 +30,7 @@ MODEL = {
 SWEPT = {f"sweep.{key}" for key in ("strategy", "metric", "seed", "prune", "jobs", "executor", "dry_run", "rerun")}
 BOARD = {"leaderboard.csv", "leaderboard.html", "experiment/best.yaml", "environment.json"}
 POINT = {"mlflow.parentRunId", "odyssey.sweep", "odyssey.weights.sha256"}
-# By name of the run: params, metrics, tags, artifacts.
+# By name of the run: params, metrics, tags, artifacts. What is the same for all points is with the sweep alone.
 EXPECTED = {
     "alone": (PARAMS, METRICS, TAGS | {"odyssey.weights.sha256"}, FILES | WEIGHTS | {"environment.json"}),
     "optim.lr=0.1": (PARAMS, METRICS, TAGS | POINT, FILES | WEIGHTS),
@@ -61,6 +61,17 @@ def test_nothing_is_missing_in_mlflow(made, name):
     there = (*map(set, (run.data.params, run.data.metrics, run.data.tags)), set(_files(client, run.info.run_id)))
     assert [expected - held for expected, held in zip(EXPECTED[name], there, strict=True)] == [set()] * 4
     assert run.info.status == "FINISHED"
+
+
+def test_a_point_says_where_the_rest_is_and_has_the_commit_of_its_sweep(made):
+    _, found = runs(made)
+    by_name = {run.info.run_name: run for run in found}
+    sweep, points = by_name["sweep:two"], [by_name[f"optim.lr={lr}"] for lr in (0.1, 0.2)]
+    for run in points:
+        assert run.data.tags["mlflow.parentRunId"] == sweep.info.run_id
+        assert "are among the artifacts of its parent run" in run.data.tags["mlflow.note.content"]
+    commits = [run.data.tags.get("mlflow.source.git.commit") for run in (sweep, *points)]
+    assert len(set(commits)) == 1
 
 
 @pytest.mark.parametrize("name", ["alone", "optim.lr=0.1"])
