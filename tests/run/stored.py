@@ -80,6 +80,26 @@ def copied(made: Path, place: Path) -> Path:
     return place
 
 
+def kept(made: Path, place: Path) -> Callable[[], None]:
+    """Keeps a copy of a folder with a store in it; returns what makes the folder what it was.
+
+    MLflow, which takes its time over a store that it has not opened yet, has this one open all the while.
+    """
+    shutil.copytree(made, place)
+
+    def restore() -> None:
+        for path in made.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "mlflow.db":
+                path.unlink()
+        shutil.copytree(place, made, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlflow.db"))
+        with closing(sqlite3.connect(place / "mlflow.db")) as old, closing(sqlite3.connect(made / "mlflow.db")) as now:
+            old.backup(now)
+
+    return restore
+
+
 def artifact(folder: Path, run_id: str, name: str) -> Path:
     """An artifact of a run where the store has it; of its model, ``model/NAME``."""
     own = folder / "mlartifacts" / run_id / "artifacts" / name

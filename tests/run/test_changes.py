@@ -1,17 +1,14 @@
 """Whatever is changed of what a store holds of a run, ``task=verify`` does not call it REPRODUCED."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stored import RUN, artifact, command, copied, restate, runs, sql
+from stored import RUN, artifact, command, here, kept, restate, runs, sql
 
-from odyssey_run import api
-from odyssey_run.tasks.verify import verification
-from odyssey_run.tasks.verify.verdict import REPRODUCED
+from odyssey_run.tasks.verify.verdict import EXIT_CODES, REPRODUCED
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -258,8 +255,10 @@ CLAIM = 'expect={test/accuracy: ">= 0.1"}'
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict[str, tuple[Path, str]]:
-    """A single run with pictures, a run of two seeds, and a point of a sweep: the folder and the run's id of each."""
+def made(tmp_path_factory) -> dict[str, tuple[Path, str, Callable[[], None]]]:
+    """A single run with pictures, a run of two seeds, and a point of a sweep: the folder, the run's id, and what undoes
+    a change of it.
+    """
     found = {}
     for kind, more in {
         "run": ("plots.enabled=true", CLAIM),
@@ -275,21 +274,26 @@ def made(tmp_path_factory) -> dict[str, tuple[Path, str]]:
             (chosen,) = [run for run in listed if "odyssey.seeds" in run.data.tags]
         else:
             chosen = [run for run in listed if run.data.params["optim.lr"] in ("0.002",)][-1]
-        found[kind] = folder, chosen.info.run_id
+        found[kind] = folder, chosen.info.run_id, kept(folder, tmp_path_factory.mktemp("kept") / kind)
     return found
 
 
-def word(folder: Path, run_id: str) -> str:
-    """The verdict, in this process."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        request = api.compose("task=verify", f"run_id={run_id}")
-        config = request.task.arguments["verify"]
-        code = verification.verify(request, run_id, config)
-    finally:
-        os.chdir(before)
-    return next(word for word, c in verification.EXIT_CODES.items() if c == code)
+@pytest.fixture
+def place(made):
+    """place("run") is the folder of a run and its id, as it was before any change."""
+
+    def restored(kind: str) -> tuple[Path, str]:
+        folder, run_id, restore = made[kind]
+        restore()
+        return folder, run_id
+
+    return restored
+
+
+def verdict(folder: Path, run_id: str) -> tuple[str, str]:
+    """Its word, and what was said."""
+    code, said = here(folder, "task=verify", f"run_id={run_id}")
+    return next(word for word, c in EXIT_CODES.items() if c == code), said
 
 
 def cases() -> Iterator:
@@ -299,25 +303,28 @@ def cases() -> Iterator:
 
 
 @pytest.mark.parametrize("kind", ["run", "seeds", "point"])
-def test_what_was_not_changed_is_reproduced(made, tmp_path, kind):
-    assert word(copied(made[kind][0], tmp_path), made[kind][1]) == REPRODUCED
+def test_what_was_not_changed_is_reproduced(place, kind):
+    word, said = verdict(*place(kind))
+    assert word == REPRODUCED, said
 
 
 @pytest.mark.parametrize(("kind", "change"), list(cases()))
-def test_what_was_changed_is_not(made, tmp_path, kind, change, capsys):
-    folder, run_id = made[kind]
-    change(copied(folder, tmp_path), run_id)
-    assert word(tmp_path, run_id) != REPRODUCED, capsys.readouterr().out
+def test_what_was_changed_is_not(place, kind, change):
+    folder, run_id = place(kind)
+    change(folder, run_id)
+    word, said = verdict(folder, run_id)
+    assert word != REPRODUCED, said
 
 
-def test_a_parent_that_was_made_up(made, tmp_path):
+def test_a_parent_that_was_made_up(place):
     """A run without any training that is given the tag of a run of seeds, over one that is honest."""
-    folder, run_id = made["run"]
-    client, _ = runs(copied(folder, tmp_path))
+    folder, run_id = place("run")
+    client, _ = runs(folder)
     parent = client.create_run(client.get_run(run_id).info.experiment_id, tags={"odyssey.seeds": "1"})
     client.log_metric(parent.info.run_id, "test/accuracy", 1.0)
     client.set_tag(run_id, "mlflow.parentRunId", parent.info.run_id)
-    assert word(tmp_path, parent.info.run_id) != REPRODUCED
+    word, said = verdict(folder, parent.info.run_id)
+    assert word != REPRODUCED, said
 
 
 def test_there_are_eighty_changes_and_more():
