@@ -6,8 +6,7 @@ import sys
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from functools import partial
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
@@ -19,9 +18,8 @@ from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults, bind, defaults
 from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.composition import HOUSE, ConfigFiles, resolved, set_value
+from odyssey_run.config.composition import HOUSE, ConfigFiles, resolved, set_value, with_file
 from odyssey_run.config.masking import masked
-from odyssey_run.config.origin import told
 from odyssey_run.runs.streams import lasting
 
 if TYPE_CHECKING:
@@ -67,14 +65,7 @@ REFUSED = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what the command line asks for.
-
-    Args:
-        argv: without the program's name; ``sys.argv[1:]`` by default.
-
-    Returns:
-        The exit code, as `HELP` lists them.
-    """
+    """Runs what the command line asks for, by default ``sys.argv[1:]``; returns the exit code, as `HELP` lists them."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with lasting():
         try:
@@ -131,10 +122,8 @@ def _cut(line: str) -> str:
 
 def _run(argv: list[str]) -> int:
     args, unknown_flags = _arguments(argv)
-    if args.quiet:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            return _answer(argv, args, unknown_flags)
-    return _answer(argv, args, unknown_flags)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere) if args.quiet else nullcontext():
+        return _answer(argv, args, unknown_flags)
 
 
 def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
@@ -143,24 +132,22 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
         return OK
     if args.hydra_help or args.shell_completion:
         return _of_hydra(argv)
-    named = [*_of_environment(), *(args.plugin or ())]
-    files = ConfigFiles(args.config_dir, named)
+    files = ConfigFiles(args.config_dir, args.plugin or ())
     if args.help:
         return _help(args, files)
     line = command_line.read(args.overrides, files.options, args.multirun).with_faults(unknown_flags)
-    typed = (*_flags(args.config_dir, named), *args.overrides)
+    typed = (*files.flags, *args.overrides)
     if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep import sweep
 
-        return sweep(line, typed, files.options, files.compose, partial(check_config, files=files))
+        return sweep(line, typed, files, check_config)
     if args.multirun:
         raise ConfigError("--cfg and --info show one configuration: leave -m out, or use -m sweep.dry_run=true")
     if args.info:
         if line.faults:
             raise Faults(line.faults)
-        return _of_hydra(
-            ["--info", args.info, *(f"--config-dir={args.config_dir}" for _ in files.folders[1:]), *line.groups]
-        )
+        own = [f"--config-dir={args.config_dir}"] if args.config_dir else []
+        return _of_hydra(["--info", args.info, *own, *line.groups])
     config, line = _compose(files, line)
     request = check_config(config, line, typed, files)
     if args.cfg:
@@ -170,11 +157,8 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
 
 
 def _arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
-    """The flags, the overrides between them, and a fault for each flag that does not exist.
-
-    Raises:
-        ConfigError: a flag with a wrong value, or one that would do nothing.
-    """
+    """The flags, the overrides between them, and a fault for each flag that does not exist. Raises ConfigError: a
+    flag with a wrong value, or one that would do nothing."""
     parser = ArgumentParser(prog="odyssey-run", add_help=False, allow_abbrev=False)
     parser.error = _misused  # type: ignore[method-assign]
     parser.add_argument("overrides", nargs="*")
@@ -197,58 +181,27 @@ def _arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
     if (args.resolve or args.package) and not args.cfg:
         raise ConfigError("--resolve and --package say how to print a configuration: add --cfg job")
     args.overrides += [text for text in others if not text.startswith("-")]
-    unknown_flags = [text for text in others if text.startswith("-")]
-    return args, [
-        f"{shortened(flag)}: there is no such flag; odyssey-run --help shows what there is" for flag in unknown_flags
-    ]
-
-
-def _of_environment() -> list[str]:
-    """The plug-ins that the environment names; where it names none, nothing is imported to read them."""
-    if not os.environ.get("ODYSSEY_PLUGINS"):
-        return []
-    from odyssey_run.config.plugins import of_environment
-
-    return of_environment()
+    why = "there is no such flag; odyssey-run --help shows what there is"
+    return args, [f"{shortened(text)}: {why}" for text in others if text.startswith("-")]
 
 
 def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
 
 
-def _flags(config_dir: str | None, plugins: Sequence["str | Plugin"]) -> tuple[str, ...]:
-    """As they would be typed."""
-    folder = ("--config-dir", config_dir) if config_dir else ()
-    return (*folder, *(word for path in plugins for word in ("--plugin", str(getattr(path, "path", path)))))
-
-
 def compose(
     overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence["str | Plugin"] = ()
 ) -> "Request":
-    """The checked request of a command line that holds only overrides.
-
-    Args:
-        overrides: as they would be typed.
-        config_dir: a folder with configuration files of the user's own.
-        plugins: plug-ins, or their files, beside those that the environment names.
-
-    Raises:
-        OdysseyError: everything that is wrong with it.
-    """
-    named = [*_of_environment(), *plugins]
-    files = ConfigFiles(config_dir, named)
-    line = command_line.read(overrides, files.options)
-    typed = (*_flags(config_dir, named), *overrides)
-    config, line = _compose(files, line)
-    return check_config(config, line, typed, files)
+    """The checked request of a command line that holds only overrides; plug-ins come beside those of the
+    environment. Raises OdysseyError: everything that is wrong with it."""
+    files = ConfigFiles(config_dir, plugins)
+    config, line = _compose(files, command_line.read(overrides, files.options))
+    return check_config(config, line, (*files.flags, *overrides), files)
 
 
 def _compose(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], CommandLine]:
     """The composed configuration with what was typed in it, and the command line with what is wrong with that.
-
-    Raises:
-        Faults: nothing can be composed.
-    """
+    Raises Faults: nothing can be composed."""
     if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
         raise Faults(line.faults)
     try:
@@ -270,10 +223,7 @@ def _compose(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], Com
 
 def check_config(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":
     """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
-
-    Raises:
-        Faults: of both, with the files that wrong values were set in.
-    """
+    Raises Faults: of both, with the files that wrong values were set in."""
     from odyssey_run.config.request import as_typed, check  # not for --help: it imports the core
 
     values, broken = resolved(config)
@@ -284,7 +234,7 @@ def check_config(config: dict[str, Any], line: CommandLine, typed: tuple[str, ..
         request = check(values, typed, line.silent, files.plugins)
     except Faults as faults:
         places = _faults_of_places(values)
-        lines = [told(each, typed, values, files.folders) for each in (*faults.lines, *places)]
+        lines = [with_file(each, typed, values, files.folders) for each in (*faults.lines, *places)]
         lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
         raise Faults([*line.faults, *wrong.values(), *lines]) from None
     if line.faults or wrong:
@@ -296,7 +246,7 @@ def _faults_of_places(values: dict[str, Any]) -> list[str]:
     """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
     from odyssey_run.config.combinations import RECORDING
     from odyssey_run.config.schema import FolderConfig, TrackingConfig
-    from odyssey_run.runs.places import place_faults
+    from odyssey_run.runs.folder import place_faults
 
     groups = [values.get(name) for name in ("run", "tracking", "data")]
     if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):

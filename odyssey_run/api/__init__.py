@@ -11,9 +11,9 @@ from odyssey_run import cli
 from odyssey_run.api.given import given
 from odyssey_run.config.request import Request as Request
 from odyssey_run.runs import recorded
+from odyssey_run.runs.events import EpochEnd as EpochEnd
 from odyssey_run.runs.recorded import RecordedRun as RecordedRun
 from odyssey_run.tracking.names import Status
-from odyssey_run.training.hooks import EpochEnd as EpochEnd
 from odyssey_run.training.hooks import Hook as Hook
 from odyssey_run.training.train import run as run_training
 
@@ -65,7 +65,7 @@ def compose(
 
     Arguments are as `train` takes them. Raises OdysseyError: everything that is wrong, at once.
     """
-    return _compose("compose", overrides, model, data, hooks, config_dir, plugins)
+    return _compose("compose", overrides, config_dir, plugins, model=model, data=data, hooks=hooks)
 
 
 @_plainly
@@ -97,7 +97,7 @@ def train(
         UnfinishedRun: the run failed or was stopped; it is in the exception's ``run``.
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    request = _compose("train", overrides, model, data, hooks, config_dir, plugins)
+    request = _compose("train", overrides, config_dir, plugins, model=model, data=data, hooks=hooks)
     if request.task.name != "train":
         name = request.task.name
         raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
@@ -123,17 +123,11 @@ def load(run_id: str, *overrides: str) -> RecordedRun:
 
 
 def _compose(
-    function: str,
-    overrides: Sequence[str],
-    model: Any,
-    data: Any,
-    hooks: Any,
-    config_dir: str | None,
-    plugins: Sequence[str],
+    function: str, overrides: Sequence[str], config_dir: str | None, plugins: Sequence[str], **objects: Any
 ) -> Request:
     _check_texts(function, overrides)
-    objects = given(overrides, model, data, hooks)
-    return cli.compose((*overrides, *objects.overrides), config_dir, (*plugins, *objects.plugins))
+    texts, own = given(overrides, **objects)
+    return cli.compose((*overrides, *texts), config_dir, (*plugins, *own))
 
 
 def _check_texts(function: str, arguments: Sequence[object]) -> None:
@@ -146,7 +140,5 @@ def _check_texts(function: str, arguments: Sequence[object]) -> None:
         if argument in ("-m", "--multirun"):
             raise ConfigError(f"{function}: makes one run; call it once for each value, or use odyssey-run -m ...")
         if argument.startswith("-"):
-            flag = shortened(argument)
-            raise ConfigError(
-                f"{function}: flags are for the command line, got {flag}; --config-dir is config_dir=FOLDER"
-            )
+            what = f"flags are for the command line, got {shortened(argument)}"
+            raise ConfigError(f"{function}: {what}; --config-dir is config_dir=FOLDER")

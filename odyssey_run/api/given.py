@@ -1,57 +1,60 @@
-"""What a notebook gives as objects, in the form in which a command would name it: overrides, and plug-ins."""
+"""What a notebook gives as objects, in the form in which a command would name it: overrides, and plug-ins.
 
+Arrays become a file that ``data=npz`` reads, in the cache under the digest of what it holds: the same arrays are
+the same file, so a run that was made with them is continued, verified and swept like any other, and giving them again
+brings a file back that was deleted.
+"""
+
+import hashlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from odyssey_core.errors import ConfigError, shortened
+import numpy as np
+
+from odyssey_core.data.dataset import Dataset, upright
+from odyssey_core.errors import ConfigError, DataError, shortened
+from odyssey_core.files import atomic_file
 from odyssey_core.nn import Module
-from odyssey_run.api.arrays import overrides_of
+from odyssey_core.places import cache_home
 from odyssey_run.api.written import plugin_of
 from odyssey_run.config.plugins import Plugin
 from odyssey_run.training.hooks import Hook
 
-
-@dataclass(frozen=True)
-class Given:
-    """What stands for objects in a command: overrides, and the plug-ins that they name."""
-
-    overrides: tuple[str, ...] = ()
-    plugins: tuple[Plugin, ...] = ()
+EXPECTED = "(images, labels), ((images, labels), (test images, test labels)), a Dataset, or a function that returns one"
+TEST_NAMES = "x_test", "y_test"
 
 
-def given(overrides: Sequence[str], model: Any, data: Any, hooks: Any) -> Given:
-    """Makes plug-ins of code, and a file of arrays.
+def given(overrides: Sequence[str], model: Any, data: Any, hooks: Any) -> tuple[list[str], list[Plugin]]:
+    """What stands for objects in a command: overrides, and the plug-ins that they name.
 
-    Args:
-        overrides: as they were typed; what an object gives cannot be typed too.
-        model: a class derived from `Module` or a function that returns one; None for none.
-        data: arrays, a data set or a function that returns one, see `arrays.overrides_of`; None for none.
-        hooks: classes derived from `Hook` or objects of such; None for none.
+    The objects are as `api.train` takes them, None for none; what one gives cannot be typed too.
 
     Raises:
         OdysseyError: something else, or an object whose source or whose options cannot be recorded.
     """
+    typed = {text.partition("=")[0] for text in overrides}
     for name, value in (("model", model), ("data", data), ("hooks", hooks)):
-        if value is not None and any(text.partition("=")[0] == name for text in overrides):
+        if value is not None and name in typed:
             raise ConfigError(f"{name} is given twice: as an argument and as an override; leave one of them out")
-    found = Given()
+    texts, plugins = list[str](), list[Plugin]()
     if model is not None:
         _check_model(model)
-        found = Given((f"model={model.__name__}",), (plugin_of("model", model),))
+        texts.append(f"model={model.__name__}")
+        plugins.append(plugin_of("model", model))
     if isinstance(data, FunctionType):
-        found = Given((*found.overrides, f"data={data.__name__}"), (*found.plugins, plugin_of("dataset", data)))
+        texts.append(f"data={data.__name__}")
+        plugins.append(plugin_of("dataset", data))
     elif data is not None:
-        values = [f"{key}={_written(value)}" for key, value in overrides_of(data).items()]
-        typed = {text.partition("=")[0] for text in overrides}
-        values = [text for text in values if text.partition("=")[0] not in typed]
-        found = Given((*found.overrides, "data=npz", *values), found.plugins)
+        values = _overrides_of(data)
+        texts += ["data=npz", *(f"{key}={_written(value)}" for key, value in values.items() if key not in typed)]
     if hooks is not None:
-        found = _with_hooks(found, hooks)
-    return found
+        options = _options_of_hooks(hooks)
+        texts.append(f"hooks=[{', '.join(_written({'name': kind.__name__, **own}) for kind, own in options)}]")
+        plugins += [plugin_of("hook", kind) for kind in dict.fromkeys(kind for kind, _ in options)]
+    return texts, plugins
 
 
 def _check_model(model: Any) -> None:
@@ -69,22 +72,18 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _with_hooks(found: Given, hooks: Any) -> Given:
+def _options_of_hooks(hooks: Any) -> list[tuple[type[Hook], dict[str, Any]]]:
+    """The class of each hook, and the options that it was made with."""
     if not isinstance(hooks, list | tuple):
         raise ConfigError(f"hooks: expected a list, got {shortened(repr(hooks))}; one alone is hooks=[...]")
-    plugins: dict[type, Plugin] = {}
-    texts = []
+    found = []
     for i, hook in enumerate(hooks):
         kind = hook if inspect.isclass(hook) else type(hook)
         if not issubclass(kind, Hook):
-            raise ConfigError(
-                f"hooks[{i}]: expected a class derived from odyssey_run.Hook or an object of one, got "
-                f"{shortened(repr(hook))}"
-            )
-        options = {} if inspect.isclass(hook) else _options(hook, f"hooks[{i}]")
-        texts.append(_written({"name": kind.__name__, **options}))
-        plugins[kind] = plugins.get(kind) or plugin_of("hook", kind)
-    return Given((*found.overrides, f"hooks=[{', '.join(texts)}]"), (*found.plugins, *plugins.values()))
+            expected = "a class derived from odyssey_run.Hook or an object of one"
+            raise ConfigError(f"hooks[{i}]: expected {expected}, got {shortened(repr(hook))}")
+        found.append((kind, {} if hook is kind else _options(hook, f"hooks[{i}]")))
+    return found
 
 
 def _options(hook: Hook, path: str) -> dict[str, Any]:
@@ -101,6 +100,72 @@ def _options(hook: Hook, path: str) -> dict[str, Any]:
         if not _is_plain(options[name]):
             raise ConfigError(f"{path}.{name}: expected a plain value, got {shortened(repr(options[name]))}")
     return options
+
+
+def _overrides_of(data: Any) -> dict[str, Any]:
+    """Values of overrides by key, which stand for arrays or for all of a `Dataset` but its preparation.
+
+    Raises:
+        DataError: something else, or arrays that are no images and labels.
+    """
+    if isinstance(data, Dataset):
+        cut = len(data.train) - data.validation
+        pixels, labels = upright(data.train.pixels, data.orientation), data.train.labels
+        arrays = {"x_train": pixels[:cut], "y_train": labels[:cut]}
+        arrays |= {"x_val": pixels[cut:], "y_val": labels[cut:]} if data.validation else {}
+        arrays |= dict(zip(TEST_NAMES, (data.upright_test.pixels, data.upright_test.labels), strict=True))
+        augment = None if data.augment is None else dict(vars(data.augment))
+        settings = {"classes": data.class_names, "mean": data.mean, "std": data.std, "augment": augment}
+        return {"data.file": _stored(arrays), **{f"data.{name}": value for name, value in settings.items()}}
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise DataError(f"data: expected {EXPECTED}, got {shortened(type(data).__name__)}")
+    parts = data if all(isinstance(part, tuple) and len(part) == 2 for part in data) else (data,)
+    arrays = {}
+    for names, part in zip((("x_train", "y_train"), TEST_NAMES), parts, strict=False):
+        arrays |= dict(zip(names, _checked(*part), strict=True))
+    return {"data.file": _stored(arrays)}
+
+
+def _checked(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 images and labels of a kind that a file holds."""
+    pixels, classes = np.asarray(images), np.asarray(labels)
+    if (
+        pixels.dtype.kind not in "iu"
+        or pixels.ndim not in (3, 4)
+        or (pixels.size and not 0 <= pixels.min() <= pixels.max() <= 255)
+    ):
+        raise DataError(
+            "data: images: expected whole numbers from 0 to 255, (N, H, W), (N, H, W, C) or (N, C, H, W), got "
+            f"{_kind(pixels)}; pixels from 0 to 1 are made of these by (255 * images).round().astype('uint8')"
+        )
+    if classes.ndim != 1 or classes.dtype.kind not in "iuU":
+        raise DataError(f"data: labels: expected whole numbers or names, (N,), got {_kind(classes)}")
+    if len(classes) != len(pixels) or not len(pixels):
+        raise DataError(f"data: expected one label an image, got {len(pixels)} images and {len(classes)} labels")
+    return pixels.astype(np.uint8), classes
+
+
+def _kind(array: np.ndarray) -> str:
+    values = f" from {array.min():g} to {array.max():g}" if array.size and array.dtype.kind in "iuf" else ""
+    return f"{array.dtype} of shape {array.shape}{values}"
+
+
+def _stored(arrays: Mapping[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name, array in arrays.items():
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).data)
+    path = cache_home() / "arrays" / f"arrays-{sha.hexdigest()[:16]}.npz"
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path, durable=False) as file:
+                np.savez(file, **dict[str, Any](arrays))
+        except OSError as error:
+            raise DataError(
+                f"data: cannot write {path} ({error.strerror or error}); set ODYSSEY_CACHE elsewhere"
+            ) from None
+    return str(path)
 
 
 def _is_plain(value: Any) -> bool:

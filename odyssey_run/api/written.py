@@ -22,26 +22,16 @@ PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def plugin_of(kind: str, entry: Callable[..., Any]) -> Plugin:
-    """Makes a plug-in of what was defined elsewhere, and loads it; it is registered under its own name.
-
-    Args:
-        kind: "model", "dataset", ...: a name in `odyssey_core.register`.
-        entry: a class or a function.
-
-    Raises:
-        ConfigError: its source cannot be found, or it rests on something that has none.
-    """
+    """Makes a plug-in of a class or a function that was defined elsewhere, and loads it; it is registered under its own
+    name as a "model", "dataset", ...: a name in `odyssey_core.register`. Raises ConfigError: its source cannot be
+    found, or it rests on something that has none."""
     text = "".join(f"{part}\n\n" for part in _Text(entry.__module__).of(entry))
     end = f"from odyssey_core import register\n\nregister.{kind}({entry.__name__})\n"
     return adopt(f"{entry.__name__}.py", (text + end).encode(), Path(f"{entry.__name__}.py"))
 
 
 class _Text:
-    """Collects definitions, each behind those that it rests on.
-
-    Args:
-        module: whose definitions are copied; what comes from others is imported.
-    """
+    """Collects definitions of a module, each behind those that it rests on; what is of other modules is imported."""
 
     def __init__(self, module: str):
         self.module, self.names = module, vars(sys.modules[module])
@@ -78,7 +68,9 @@ class _Text:
 
 def _source(entry: Any) -> str:
     """The text of a class or a function; Python itself does not find that of a class in a notebook."""
-    for function in _functions(entry):
+    values = [entry, *(vars(entry).values() if isinstance(entry, type) else ())]
+    functions = (getattr(value, "__func__", getattr(value, "fget", value)) for value in values)
+    for function in (each for each in functions if isinstance(each, FunctionType)):
         lines = linecache.getlines(function.__code__.co_filename)
         for node in ast.walk(ast.parse("".join(lines))) if lines else ():
             if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name != entry.__name__:
@@ -87,14 +79,6 @@ def _source(entry: Any) -> str:
             if first <= function.__code__.co_firstlineno <= last:
                 return textwrap.dedent("".join(lines[first - 1 : last]))
     raise ConfigError(f"{entry.__name__}: its source cannot be found; write it into a file, and give that as a plug-in")
-
-
-def _functions(entry: Any) -> Iterator[FunctionType]:
-    """Functions in the source of a definition."""
-    for value in [entry, *(vars(entry).values() if isinstance(entry, type) else ())]:
-        value = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(value, FunctionType):
-            yield value
 
 
 def _globals(source: str) -> set[str]:

@@ -129,7 +129,6 @@ def bind(
 
 
 def takes_text(annotation: Any) -> bool:
-    """Whether any text fits an annotation."""
     choices = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     return str in choices
 

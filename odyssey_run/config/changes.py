@@ -10,7 +10,7 @@ from odyssey_core.errors import shortened
 from odyssey_run.config.binding import parameters
 from odyssey_run.config.command_line import EMPTY_GROUPS
 from odyssey_run.config.composition import HOUSE
-from odyssey_run.config.request import GROUPS, REGISTRIES
+from odyssey_run.config.request import options
 from odyssey_run.config.schema import RunConfig
 
 NOT_TOLD = ("run", "task", "sweep", "resume")  # said elsewhere
@@ -29,16 +29,16 @@ def changed(config: Mapping[str, Any], typed: Iterable[str]) -> Iterator[str]:
         yield from (f"{key} {shortened(given[key])}" for key in sorted(told, key=lambda key: key not in EMPTY_GROUPS))
         return
     root = _file("config")
-    options = {group: name for each in root["defaults"] if isinstance(each, dict) for group, name in each.items()}
+    chosen = {group: name for each in root["defaults"] if isinstance(each, dict) for group, name in each.items()}
     for key, value in config.items():
         if key in NOT_TOLD:
             continue
-        if key not in options:
+        if key not in chosen:
             yield from _values("", {key: value}, root)
             continue
-        name = value.get("name", options[key])
-        if name != options[key]:
-            yield f"{key} {name} ({options[key]})"
+        name = value.get("name", chosen[key])
+        if name != chosen[key]:
+            yield f"{key} {name} ({chosen[key]})"
         yield from _values(f"{key}.", value, _file(f"{key}/{name}"))
 
 
@@ -49,12 +49,10 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     for group, values in whole.items():
         if not isinstance(values, Mapping):
             continue
-        registry, name = REGISTRIES.get(group), values.get("name", "default")
-        target = registry.get(name) if registry else GROUPS.get(group)
-        options = root.get(group) or _file(f"{group}/{name}")
-        for key, parameter in parameters(target, registry.provided if registry else ()).items() if target else ():
-            if key not in values and key in options and parameter.default is parameter.empty:
-                whole[group] = {**whole[group], key: options[key]}
+        shipped = root.get(group) or _file(f"{group}/{values.get('name', 'default')}")
+        for key, parameter in options(group, values.get("name")).items():
+            if key not in values and key in shipped and parameter.default is parameter.empty:
+                whole[group] = {**whole[group], key: shipped[key]}
     return whole
 
 

@@ -13,7 +13,7 @@ from odyssey_core.registry import nearest
 from odyssey_run.config.binding import Faults
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 OF_THE_MACHINE = ("time/", "system/")  # metrics that come out otherwise the next time
 OF_HOOKS = "own/"  # in front of the metrics that hooks log
 HELD, MISSED, UNDEFINED = "held", "missed", "undefined"
@@ -38,11 +38,8 @@ class Claim:
 
 
 def read(expect: Mapping[str, object]) -> list[Claim]:
-    """The claims of a configuration.
-
-    Raises:
-        Faults: conditions that are not a relation and a number, or on what the machine decides.
-    """
+    """The claims of a configuration. Raises Faults: conditions that are not a relation and a number, or on what the
+    machine decides."""
     claims, faults = [], []
     for metric, condition in expect.items():
         if str(metric).startswith(OF_THE_MACHINE):
@@ -52,12 +49,8 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
             )
             continue
         found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
-        try:
-            bound = float(found[2]) if found else math.nan
-        except ValueError:
-            bound = math.nan
-        if found and math.isfinite(bound):
-            claims.append(Claim(str(metric), found[1], bound))
+        if found and math.isfinite(float(found[2])):
+            claims.append(Claim(str(metric), found[1], float(found[2])))
         else:
             faults.append(
                 f"expect.{shortened(str(metric))}: expected a relation ({', '.join(OPERATORS)}) and a number, such as "
@@ -69,24 +62,15 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
 
 
 def metrics(weights: Iterable[str], validated: bool, seeds: int) -> list[str]:
-    """The metrics of training that a run records, which can be claimed.
-
-    Args:
-        weights: names of the model's arrays with more than one axis.
-        validated: whether there are validation images.
-        seeds: of how many runs the mean is taken; of two or more there is the standard deviation too.
-    """
+    """The metrics of training that a run records, which can be claimed: of these arrays of weights with more than one
+    axis, with validation or without, and as means and standard deviations of several seeds."""
     names = [*METRICS, *(f"{norm}/{name}" for name in weights for norm in NORMS)]
     names = [name for name in names if validated or not name.startswith("val/")]
     return [*names, *(f"{name}_std" for name in names if seeds > 1)]
 
 
 def unknown(expect: Mapping[str, object], known: Sequence[str], also: Sequence[str] = ()) -> list[str]:
-    """A fault for each claim on a metric that the run does not record.
-
-    Args:
-        also: beginnings of names of which nobody knows before.
-    """
+    """A fault for each claim on a metric that the run does not record, unless its name begins as one of `also`."""
     faults = []
     for name in expect:
         if str(name).startswith((*OF_THE_MACHINE, *also)):

@@ -14,10 +14,10 @@ from odyssey_core.tensor import Tensor
 from odyssey_run.config import claims
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.plugins import fault
+from odyssey_run.config.registries import OF_RUNS
 from odyssey_run.config.schema import SEEDS, TrainerConfig
 
 RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
-OF_RUNS = ("evaluate", "predict", "export", "verify", "compare", "doctor", "ui")  # whose model is that of a run
 MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 
@@ -25,8 +25,7 @@ def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | Non
     """One line a fault.
 
     Args:
-        parts: components and groups by name, bound; those that are wrong already are left out.
-        root: values that belong to no group, likewise.
+        parts, root: bound components and groups by name, and values of no group, without what is wrong already.
         shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
     """
     task = parts.get("task")
@@ -36,12 +35,7 @@ def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | Non
 
 
 def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) -> Iterator[str]:
-    """What is wrong with a model for images of (C, H, W), and with what rests on its weights; one line a fault.
-
-    Args:
-        parts, root: as `faults` takes them.
-        shape: of the data's images.
-    """
+    """What is wrong with a model for images (C, H, W) and what rests on its weights, with arguments as in `faults`."""
     return _constructing(
         parts,
         (("model",), lambda: _parameters(parts["model"], shape)),
@@ -62,7 +56,6 @@ def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Itera
 
 
 def _constructing(parts: Mapping[str, Any], *steps: tuple[tuple[str, ...], Callable[[], Any]]) -> Iterator[str]:
-    """The faults of constructors whose parts are all there."""
     for needed, construct in steps:
         try:
             if all(parts.get(name) for name in needed):

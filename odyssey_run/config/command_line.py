@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from odyssey_core.errors import shortened
@@ -51,24 +51,16 @@ NO_WORDS = {"true": True, "false": False, "null": None, "nan": float("nan"), "in
 
 @dataclass
 class CommandLine:
-    """What a command line asks for.
+    """What a command line asks for."""
 
-    Args:
-        groups: options of groups, for Hydra: ``model=mlp``.
-        values: what is set, by key, in the order typed.
-        texts: the same as typed: what stands after ``=``.
-        axes: what varies, for a sweep.
-        faults: one line each.
-        unread: the fault of each value that cannot be read; it is none where the key takes any text.
-        silent: groups whose option was wrong: what is said about their keys would rest on a guess.
-    """
-
-    groups: tuple[str, ...] = ()
-    values: dict[str, Any] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    axes: "list[Override]" = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    groups: tuple[str, ...] = ()  # options of groups, for Hydra: `model=mlp`
+    values: dict[str, Any] = field(default_factory=dict)  # what is set, by key, in the order typed
+    texts: dict[str, str] = field(default_factory=dict)  # the same as typed: what stands after `=`
+    axes: "list[Override]" = field(default_factory=list)  # what varies, for a sweep
+    faults: list[str] = field(default_factory=list)  # one line each
+    # The fault of each value that cannot be read; it is none where the key takes any text.
     unread: dict[str, str] = field(default_factory=dict)
+    # Groups whose option was wrong: what is said about their keys would rest on a guess.
     silent: set[str] = field(default_factory=set)
 
     def with_faults(self, faults: Iterable[str]) -> "CommandLine":
@@ -76,13 +68,8 @@ class CommandLine:
 
 
 def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False) -> CommandLine:
-    """Sorts overrides into what Hydra composes, what is set in it, and what is wrong.
-
-    Args:
-        overrides: as typed.
-        options: of every group: ``{"model": ["lenet5", ...], ...}``.
-        sweeps: whether a key may have several values.
-    """
+    """Sorts overrides into what Hydra composes, what is set in it, and what is wrong; the options are those of every
+    group, and a sweep may give a key several values."""
     return _Reader(options, sweeps).read(list(overrides))
 
 
@@ -172,27 +159,12 @@ class _Reader:
             self.line.axes.append(override)
 
 
-class _Groups:
-    """What Hydra's parser asks for ``glob()``."""
-
-    def __init__(self, options: Mapping[str, list[str]]):
-        self.options = options
-
-    def get_group_options(self, group: str, results_filter: object) -> list[str]:
-        return self.options.get(group, [])
-
-
 @dataclass(frozen=True)
 class Plain:
-    """One value that no grammar is needed to read: Hydra's takes a quarter of a second to import.
+    """One value that no grammar is needed to read: Hydra's takes a quarter of a second to import."""
 
-    Args:
-        key_or_group: what it is given to.
-        read: the value.
-    """
-
-    key_or_group: str
-    read: Any
+    key_or_group: str  # what it is given to
+    read: Any  # the value
 
     def value(self) -> Any:
         """As `Override` has it."""
@@ -216,19 +188,19 @@ def plain(key: str, value: str) -> Plain | None:
 
 
 def varies(read: "Override | Plain | None") -> "TypeGuard[Override]":
-    """Whether what was read has several values."""
     return not isinstance(read, Plain | NoneType) and bool(read.is_sweep_override())
 
 
 def parsed(key: str, value: str, options: Mapping[str, list[str]]) -> "Override | None":
-    """What Hydra's parser makes of a value."""
     if len(value) > LONGEST or _depth(value) > DEEPEST:
         return None
     try:
         override = _grammar().parse_override(f"key={value}")
     except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
         return None
-    override.key_or_group, override.input_line, override.config_loader = key, f"{key}={value}", _Groups(options)
+    override.key_or_group, override.input_line = key, f"{key}={value}"
+    # What it asks for ``glob()``.
+    override.config_loader = SimpleNamespace(get_group_options=lambda group, results_filter: options.get(group, []))
     return override
 
 
@@ -296,14 +268,12 @@ def _unfit(text: str, key: str, equals: str, value: str) -> str | None:
 
 
 def hydra_hint(key: str) -> str:
-    """What to use here in place of a setting of Hydra's."""
     setting = ".".join(key.replace("/", ".").split(".")[:2])
     near = HYDRA.get(setting) or HYDRA.get(next(iter(get_close_matches(setting, HYDRA, n=1, cutoff=0.9)), ""))
     return f"; {near}" if near else ""
 
 
 def _several(key: str, value: str, override: "Override") -> str:
-    """The fault of several values where one is expected."""
     said = _said(f"{key}={value}")
     parts = value.split(",")
     if len(parts) == 2 and all(part.lstrip("-").isdigit() for part in parts):
@@ -329,7 +299,6 @@ def _said(text: str) -> str:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at once, at most."""
     depth = deepest = 0
     for character in text:
         depth += (character in OPENING) - (character in CLOSING)

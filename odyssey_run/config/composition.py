@@ -6,13 +6,16 @@ What it made of the files that are shipped is kept for the next command, which t
 import copy
 import hashlib
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import yaml
 
 from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.files import atomic_file
@@ -25,17 +28,14 @@ if TYPE_CHECKING:
 
 HOUSE = Path(str(import_module(CONFIG_MODULE).__file__)).parent
 KEPT = 1000  # compositions, of three kilobytes each
+PRESETS = ("debug", "experiment")  # files that may set any key, the last word first
+_KEY = re.compile(r"(?:unknown key )?([A-Za-z_]\w*(?:\.\w+)*)[:;]")  # that a fault begins with
 
 
 class ConfigFiles:
     """The configuration files that are shipped and, beside them, those in folders of a user's own.
 
-    Args:
-        plugins: what is registered beside what is shipped; a folder ``conf`` beside a file counts too.
-
-    Attributes:
-        plugins: loaded.
-        folders: where files are looked for, in this order.
+    Plug-ins, and those that the environment names, are loaded; a folder ``conf`` beside such a file counts too.
 
     Raises:
         ConfigError: no such folder, or one with a file that a shipped one would hide; a plug-in that cannot be loaded.
@@ -44,13 +44,15 @@ class ConfigFiles:
     def __init__(self, folder: str | None = None, plugins: Sequence["str | Plugin"] = ()):
         self.own = [Path(folder)] if folder is not None else []
         self.plugins: tuple[Plugin, ...] = ()
-        if plugins:  # else nothing of the core is imported for the answer to a mistake
-            from odyssey_run.config.plugins import load
+        self.flags: tuple[str, ...] = ("--config-dir", folder) if folder else ()  # as they are typed
+        if plugins or os.environ.get("ODYSSEY_PLUGINS"):  # else a mistake is answered without the core
+            from odyssey_run.config.plugins import flags, load, of_environment
 
-            self.plugins = load(plugins)
+            self.plugins = load([*of_environment(), *plugins])
+            self.flags += flags(self.plugins)
             beside = [plugin.path.parent / "conf" for plugin in self.plugins]
             self.own = list(dict.fromkeys([*self.own, *filter(Path.is_dir, beside)]))
-        self.folders = [HOUSE, *self.own]
+        self.folders = [HOUSE, *self.own]  # the first that has a file counts
         for place in self.own:
             _check_folder(place)
 
@@ -76,8 +78,9 @@ class ConfigFiles:
 
     def _load(self, groups: list[str]) -> dict[str, Any]:
         kept = None if self.own else _place(groups)
-        if kept and (config := _read(kept)):
-            return config
+        with suppress(OSError, ValueError):
+            if kept and isinstance(known := json.loads(kept.read_bytes()), dict):
+                return known
         from odyssey_run.config.hydra_composition import composed
 
         config = composed(groups, self.own, self._where)
@@ -88,25 +91,14 @@ class ConfigFiles:
 
 def _place(groups: list[str]) -> Path | None:
     """The file that keeps what Hydra makes of shipped options; None where an option has no file there."""
-    chosen = [(group, name) for group, _, names in (t.partition("=") for t in groups) for name in _names(names)]
+    options = (text.partition("=")[::2] for text in groups)
+    chosen = [(group, name) for group, names in options for name in names.strip("[]").split(",")]
     if not all((HOUSE / group / f"{name}.yaml").is_file() for group, name in chosen):
         return None
     digest = hashlib.sha256(json.dumps([groups, installed_version("hydra-core")]).encode())
     for file in (HOUSE / "config.yaml", *sorted(HOUSE.glob("*/**/*.yaml"))):
         digest.update(f"{file.relative_to(HOUSE)}\0".encode() + file.read_bytes())
     return cache_home() / "configurations" / f"{digest.hexdigest()}.json"
-
-
-def _names(option: str) -> list[str]:
-    """``a`` and ``[a,b]`` as lists."""
-    return option.removeprefix("[").removesuffix("]").split(",")
-
-
-def _read(kept: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        config = json.loads(kept.read_bytes())
-        return config if isinstance(config, dict) else None
-    return None
 
 
 def _keep(kept: Path, config: dict[str, Any]) -> None:
@@ -173,6 +165,36 @@ def set_value(config: dict[str, Any], key: str, value: Any) -> None:
             set_value(config[last], name, inner) if "." not in name else config[last].update({name: inner})
     else:
         config[last] = copy.deepcopy(value)
+
+
+def value_at(config: Any, path: str, default: Any = None) -> Any:
+    for name in path.split("."):
+        if not isinstance(config, Mapping) or name not in config:
+            return default
+        config = config[name]
+    return config
+
+
+def with_file(line: str, typed: Iterable[str], config: Mapping[str, Any], folders: Sequence[Path]) -> str:
+    """A fault with the file that its key was set in, unless it was typed; the first folder that has it counts."""
+    found = _KEY.match(line)
+    if found is None:
+        return line
+    key = found[1]
+    choices = dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text)
+    if any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in choices):
+        return line
+    group, _, rest = key.partition(".")
+    places = [(f"{preset}/{choices[preset]}.yaml", key) for preset in PRESETS if preset in choices]
+    places.append((f"task/{config['task'].get('name')}.yaml", key))
+    if isinstance(config.get(group), Mapping):
+        places.append((f"{group}/{config[group].get('name')}.yaml", rest))
+    for file, path in [*places, ("config.yaml", key)]:
+        for folder in folders:
+            place = folder / file
+            if place.is_file() and value_at(yaml.safe_load(place.read_text()), path, ...) is not ...:
+                return f"{line} (set in {folder.name}/{file})"
+    return line
 
 
 def resolved(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

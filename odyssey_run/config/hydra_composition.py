@@ -4,25 +4,23 @@ Nothing else that the answer to a mistake needs imports Hydra, which takes a fif
 Hydra is one for a process: whoever else uses it there finds it as it was.
 """
 
+import json
 import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from contextvars import ContextVar
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_module, main, version
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError
@@ -33,34 +31,30 @@ from odyssey_run.config.masking import masked
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
 MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _composing = threading.RLock()
-# The folders of the user's own files while `composed` is at work; None while anybody else has Hydra compose.
-_folders: ContextVar[Sequence[Path] | None] = ContextVar("_folders", default=None)
 
 
 def composed(groups: list[str], own: Sequence[Path], where: str) -> dict[str, Any]:
-    """The configuration with these options, as plain values.
+    """The configuration with options such as ``model=mlp``, as plain values.
 
     Args:
-        groups: ``group=option`` for each that is chosen.
-        own: folders with files of the user's own.
-        where: the files are, for messages.
+        own, where: folders with files of the user's own beside those that are shipped, and what messages call them.
 
     Raises:
         ConfigError: files that do not fit together, or that set what Hydra would do.
     """
+    places = [*(f"{_OwnFiles.scheme()}://{folder.absolute()}" for folder in own), f"{_Registered.scheme()}://"]
+    search = f"hydra.searchpath={json.dumps(places, ensure_ascii=False)}"
     with _composing, _hydra_as_it_was():
-        for plugin in (_OwnFiles, _Registered, _OwnPlaces):
-            Plugins.instance().register(plugin)
-        token = _folders.set(own)
+        for source in (_OwnFiles, _Registered):
+            Plugins.instance().register(source)
         try:
             with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-                return cast("dict[str, Any]", OmegaConf.to_container(compose("config", groups), resolve=False))
+                found = compose("config", [*groups, search])
+                return cast("dict[str, Any]", OmegaConf.to_container(found, resolve=False))
         except OdysseyError:
             raise
         except Exception as error:  # whatever Hydra makes of files that do not fit together
             raise ConfigError(f"{where}: {one_line(error)}") from None
-        finally:
-            _folders.reset(token)
 
 
 def answer(argv: list[str]) -> int:
@@ -133,7 +127,7 @@ class _OwnFiles(ConfigSource):
         if header["package"] == "_global_" and "hydra" in config:
             keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
             unused = "Hydra's own settings are not used here"
-            raise Faults([f"{self.provider}: {key}: {unused}{hydra_hint(key)}" for key in keys])
+            raise Faults([f"{os.path.relpath(self.path)}: {key}: {unused}{hydra_hint(key)}" for key in keys])
         return ConfigResult(self.provider, self.full_path(), config, header)
 
 
@@ -176,17 +170,6 @@ class _Registered(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         return sorted(registry_of(config_path)) if self.is_group(config_path) else []
-
-
-class _OwnPlaces(SearchPathPlugin):
-    """Has Hydra look for files of the user's own, and for what plug-ins registered, while `composed` is at work."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if (folders := _folders.get()) is None:
-            return
-        for folder in folders:
-            search_path.append(str(folder), f"{_OwnFiles.scheme()}://{folder.absolute()}")
-        search_path.append("plug-ins", f"{_Registered.scheme()}://")
 
 
 def one_line(error: BaseException) -> str:

@@ -23,11 +23,8 @@ _QUERY = re.compile(
 
 
 def masked(value: Any) -> Any:
-    """The same value with ``***`` for every password or token in an address: ``http://maria:***@host``.
-
-    Args:
-        value: a text, or mappings and lists of them; other values stay as they are.
-    """
+    """The same text, or mapping or list of texts, with ``***`` for every password or token in an address:
+    ``http://maria:***@host``."""
     if isinstance(value, str):
         value = _PASSWORD.sub(rf"\1:{HIDDEN}@", value) if "@" in value else value
         value = _TOKEN.sub(rf"\1{HIDDEN}@", value) if "@" in value else value

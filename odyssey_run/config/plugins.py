@@ -33,11 +33,13 @@ def of_environment() -> list[str]:
     return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
-def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
-    """Runs plug-in files, each once for its text.
+def flags(plugins: Iterable[Plugin]) -> tuple[str, ...]:
+    """Those that are files, as a command names them."""
+    return tuple(word for plugin in plugins if plugin.is_file for word in (FLAG, str(plugin.path)))
 
-    Args:
-        paths: as they were named; one that is loaded stays as it is.
+
+def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
+    """Runs plug-in files, each once for its text; one that is loaded stays as it is.
 
     Raises:
         ConfigError: one that is no Python file, fails, or registers nothing or what is known already.
@@ -114,9 +116,7 @@ def _run(plugin: Plugin) -> None:
         tree = ast.parse(text, module.__file__)
         _check_imports(plugin, tree)
         exec(compile(tree, module.__file__, "exec"), vars(module))
-        added = [
-            (registry, each) for registry in _registries() for each in registry.added if registry.added[each] == name
-        ]
+        added = [(table, each) for table in _registries() for each, whose in table.added.items() if whose == name]
         for registry, each in added:
             parameters(registry[each], registry.provided)
     except Exception as error:
@@ -144,7 +144,6 @@ def _check_imports(plugin: Plugin, tree: ast.Module) -> None:
 
 
 def package(name: str) -> Plugin | None:
-    """An installed package; None where there is none."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return None
@@ -189,7 +188,6 @@ def fault(error: Exception) -> str:
 
 
 def tags(plugins: Iterable[Plugin]) -> dict[str, str]:
-    """What a run states of its plug-ins, as MLflow tags."""
     return {f"{TAG}{plugin.name}.sha256": plugin.digest for plugin in plugins}
 
 
@@ -230,14 +228,8 @@ def _how(name: str) -> str:
 
 
 def require(was: Mapping[str, str], what: str) -> None:
-    """Sees to it that the files are loaded and the packages installed that something needs.
-
-    Args:
-        what: needs them, for the message.
-
-    Raises:
-        ConfigError: one is missing or another.
-    """
+    """Sees to it that the files are loaded and the packages installed that something needs. Raises ConfigError: one is
+    missing or another."""
     if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
         raise ConfigError(f"{what}: {'; '.join(wrong)}")
 

@@ -8,22 +8,11 @@ from dataclasses import fields
 from odyssey_core.registry import Registry
 from odyssey_run.config.schema import RunConfig
 
+OF_RUNS = ("verify", "doctor", "evaluate", "predict", "export", "compare", "ui")  # whose model is that of a run
 HOOKS = Registry("hook", {}, "hooks", base="odyssey_run.training.hooks:Hook")
 TASKS = Registry(
     "task",
-    {
-        "train": "odyssey_run.tasks.train:train",
-        "verify": "odyssey_run.tasks.verify:verify",
-        "doctor": "odyssey_run.tasks.doctor:doctor",
-        "benchmark": "odyssey_run.tasks.benchmark:benchmark",
-        "evaluate": "odyssey_run.tasks.evaluate:evaluate",
-        "predict": "odyssey_run.tasks.predict:predict",
-        "show": "odyssey_run.tasks.show:show",
-        "ui": "odyssey_run.tasks.ui:ui",
-        "data": "odyssey_run.tasks.data:data",
-        "export": "odyssey_run.tasks.export:export",
-        "compare": "odyssey_run.tasks.compare:compare",
-    },
+    {name: f"odyssey_run.tasks.{name}:{name}" for name in ("train", "benchmark", "show", "data", *OF_RUNS)},
     "tasks",
     provided=("request",),
     reserved=("name", "sweep", "experiment", "debug", *(field.name for field in fields(RunConfig))),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from inspect import Parameter
 from typing import Any
 
 import yaml
@@ -21,7 +22,7 @@ from odyssey_core.registry import Registry, resolved
 from odyssey_run.config import combinations
 from odyssey_run.config.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
 from odyssey_run.config.command_line import EMPTY_GROUPS
-from odyssey_run.config.composition import HOUSE, set_value
+from odyssey_run.config.composition import HOUSE, set_value, value_at
 from odyssey_run.config.plugins import Plugin, behind
 from odyssey_run.config.registries import HOOKS, TASKS
 from odyssey_run.config.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
@@ -41,16 +42,12 @@ GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "
 
 @dataclass(frozen=True)
 class Component:
-    """A registered constructor with the arguments that its YAML sets.
-
-    Args:
-        makes: what a plug-in's constructor must give, as `Registry` has it.
-    """
+    """A registered constructor with the arguments that its YAML sets."""
 
     name: str
     target: Any
     arguments: dict[str, Any]
-    makes: str | None = None
+    makes: str | None = None  # what a plug-in's constructor must give, as `Registry` has it
 
     def build(self, **provided: Any) -> Any:
         """Calls the constructor. Raises OdysseyError: whatever it finds wrong with its arguments."""
@@ -157,30 +154,28 @@ def check(
 def _paths(config: Mapping[str, Any]) -> Iterator[str]:
     """Paths of all keys that there are, which an unknown one is compared with."""
     yield from (name for name in parameters(RunConfig) if name not in {**GROUPS, **REGISTRIES, "task": None})
-    for group, schema in GROUPS.items():
-        yield from (f"{group}.{name}" for name in parameters(schema))
-    for group, registry in REGISTRIES.items():
-        values = config.get(group)
-        name = values.get("name") if isinstance(values, Mapping) else None
-        signature = parameters(registry[str(name)], registry.provided) if name in registry else ()
-        yield from (f"{group}.{key}" for key in _shipped(group, str(name)) or signature)
+    for group in (*GROUPS, *REGISTRIES):
+        name = value_at(config, f"{group}.name")
+        known = _shipped(group, str(name)) if group in REGISTRIES else None  # which imports nothing
+        yield from (f"{group}.{key}" for key in known or options(group, name))
+
+
+def options(group: str, name: Any) -> Mapping[str, Parameter]:
+    """The parameters that a group's keys are for; none where there is no such group, or nothing of that name."""
+    if group in REGISTRIES:
+        target = REGISTRIES[group].get(name)
+        return parameters(target, REGISTRIES[group].provided) if target else {}
+    schema = {**GROUPS, "sweep": SweepConfig}.get(group)
+    return parameters(schema) if schema else {}
 
 
 def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
-    """Gives keys that take any text what was typed, where the grammar of values made something else of it or nothing:
-    a name of digits alone, a file name with brackets.
-
-    Args:
-        config: changed in place.
-        typed: text by key.
-        unread: fault by key, of values that could not be read.
-
-    Returns:
-        The faults of ``unread`` that stand, since their keys do not take any text.
-    """
+    """Gives keys that take any text what was typed, where the grammar of values made something else of it or nothing: a
+    name of digits alone, a file name with brackets. Returns the faults of unreadable values that stand, since their
+    keys do not take any text; all are by key."""
     standing = {}
     for key, text in typed.items():
-        value = _at(config, key)
+        value = value_at(config, key)
         if key in unread:
             annotation = _annotation(config, key)  # None for a key that configures nothing, which is told as such
             if annotation is not None and not takes_text(annotation):
@@ -192,13 +187,6 @@ def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[s
     return standing
 
 
-def _at(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
 def _annotation(config: Mapping[str, Any], path: str) -> Any:
     """What a key takes; None for a key that configures nothing."""
     group, _, key = path.partition(".")
@@ -206,13 +194,10 @@ def _annotation(config: Mapping[str, Any], path: str) -> Any:
         return str
     if not key:
         task = TASKS.get(config["task"].get("name"))
-        known: Mapping[str, Any] = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
+        known: Mapping[str, Parameter] = {**parameters(RunConfig), **(parameters(task, TASKS.provided) if task else {})}
         key = group
-    elif group in REGISTRIES:
-        target = REGISTRIES[group].get(_at(config, f"{group}.name"))
-        known = parameters(target, REGISTRIES[group].provided) if target else {}
     else:
-        known = parameters(schema) if (schema := {**GROUPS, "sweep": SweepConfig}.get(group)) else {}
+        known = options(group, value_at(config, f"{group}.name"))
     return known[key].annotation if key in known else None
 
 
@@ -248,7 +233,6 @@ def _begin(model: Mapping[str, Any]) -> tuple[str | None, bool, list[str]]:
 
 
 def _hooks(values: list[Any]) -> tuple[tuple[Component, ...], list[str]]:
-    """The hooks, and what is wrong with them."""
     hooks, faults = [], []
     for i, value in enumerate(values):
         value = {"name": value} if isinstance(value, str) else value

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import odyssey_core
 
-PACKAGES = {
-    "odyssey_core": Path(odyssey_core.__file__).resolve().parent,
-    "odyssey_run": Path(__file__).resolve().parents[1],
-}
+PACKAGES = {"odyssey_core": Path(odyssey_core.__file__).resolve().parent}
+PACKAGES["odyssey_run"] = Path(__file__).resolve().parents[1]
 ROOTS = ("odyssey_run.config.request", "odyssey_run.tasks.train")
 _NAME = r"(?:odyssey_core|odyssey_run)[\w.]*"
 # Read with expressions, since parsing takes a third of a second; a test holds them against the parser.
@@ -25,16 +23,11 @@ _WORD = re.compile(r"[\w.]+")
 
 @dataclass(frozen=True)
 class Plugin:
-    """A file, or an installed package.
+    """A file, or an installed package."""
 
-    Args:
-        name: ``mine.py``, or the package's.
-        path: of the file or of the package's folder.
-    """
-
-    name: str
+    name: str  # `mine.py`, or the package's
     files: Mapping[str, bytes] = field(repr=False, hash=False)
-    path: Path
+    path: Path  # of the file or of the package's folder
 
     @cached_property
     def digest(self) -> str:
@@ -49,11 +42,8 @@ class Plugin:
 
 
 def digest(plugins: Sequence[Plugin] = ()) -> str:
-    """SHA-256 over the names and the text of all of them, and of the plug-ins of the run.
-
-    Args:
-        plugins: their source counts, and what it imports of the program.
-    """
+    """SHA-256 over the names and the text of all of them; of a run's plug-ins too, and of what those import of the
+    program."""
     return _digest(tuple((f"plug-in {p.name}/{name}", text) for p in plugins for name, text in p.files.items()))
 
 
@@ -68,11 +58,7 @@ def _digest(own: tuple[tuple[str, bytes], ...]) -> str:
 
 
 def modules(also: Iterable[str] = ()) -> dict[str, bytes]:
-    """The text of each module, by name.
-
-    Args:
-        also: names to follow beside the program's own roots.
-    """
+    """The text of each module, by name: those that the program's roots import, and other names."""
     found: dict[str, bytes] = {}
     known = {*ROOTS, *also}
     waiting = list(known)

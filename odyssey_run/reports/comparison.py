@@ -13,6 +13,7 @@ from odyssey_run.reports import curves as of_run
 from odyssey_run.reports import style
 from odyssey_run.reports.page import page as html_page
 from odyssey_run.reports.page import picture, side_by_side, table
+from odyssey_run.reports.summary import number
 from odyssey_run.runs.provenance import NO_RESULT, flatten
 from odyssey_run.runs.recorded import RecordedRun
 from odyssey_run.tracking.names import Tag
@@ -20,6 +21,8 @@ from odyssey_run.tracking.names import Tag
 ABSENT = "–"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))  # of runs that have the same colour
 LETTERS, TOGETHER = 12, 100  # of a digest; and of a line on the terminal, from which runs are rows
+THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.6, "marker": "."}  # lines of training
+MARKED: dict[str, Any] = {"marker": "o", "markersize": 3}  # and of validation
 COLUMNS = 4  # runs beside each other on the page; more are below each other
 Runs = Sequence[RecordedRun]
 Rows = dict[str, list[str]]  # what each run has, by what it is
@@ -86,8 +89,7 @@ def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:
     points = {name: found for name, found in run.metrics.items() if found}
     for name in ("test/accuracy", "val/accuracy", "train/accuracy", "test/loss", "val/loss", "train/epoch_loss"):
         if name in points:
-            value = points[name][-1][1]
-            yield name, f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+            yield name, number(name, points[name][-1][1])
         if name == "val/accuracy" and name in points:
             yield "best val/accuracy", f"{max(value for _, value in points[name]):.2%}"
     yield "epochs", f"{of_run.epochs(points):,}"
@@ -116,7 +118,7 @@ def text(runs: Runs) -> str:
 
 def curves(runs: Runs) -> Figure:
     """Loss above accuracy by epochs: a colour for each run, validation as lines and training as thin ones."""
-    names = [style.plain(style.shortened(name, 60)) for name in labels(runs)]
+    shown = [style.plain(style.shortened(name, 60)) for name in labels(runs)]
     below = 0.65 + 0.17 * (len(runs) + 1)  # the legend
     drawn = style.figure(5.4 + below, left=0.7, bottom=below, hspace=0.25)
     loss, accuracy = drawn.subplots(2, 1, sharex=True)
@@ -127,33 +129,24 @@ def curves(runs: Runs) -> Figure:
     for run, look in zip(runs, looks, strict=True):
         ends = run.metrics.get("train/epoch_loss", ())
         steps = ends[0][0] if ends else 1
-        for axes, name, factor, thin in (
-            (loss, "train/epoch_loss", 1, True),
-            (loss, "val/loss", 1, False),
-            (accuracy, "train/accuracy", 100, True),
-            (accuracy, "val/accuracy", 100, False),
+        for axes, names, factor in (
+            (loss, ("train/epoch_loss", "val/loss"), 1),
+            (accuracy, ("train/accuracy", "val/accuracy"), 100),
         ):
-            points = run.metrics.get(name, ())
-            own: dict[str, Any] = (
-                {"linewidth": 0.8, "alpha": 0.6, "marker": "."} if thin else {"marker": "o", "markersize": 3}
-            )
-            axes.plot([step / steps for step, _ in points], [factor * value for _, value in points], **look, **own)
+            for name, own in zip(names, (THIN, MARKED), strict=True):
+                points = run.metrics.get(name, ())
+                axes.plot([step / steps for step, _ in points], [factor * value for _, value in points], **look, **own)
     loss.set(title="Loss", ylabel="loss")
     of_run.scale_loss(loss)
     accuracy.set(title="Accuracy", ylabel="accuracy (%)", xlabel="epoch")
     accuracy.xaxis.set_major_locator(of_run.whole_numbers())
-    shown = [*(Line2D([], [], **look) for look in looks), Line2D([], [], color=style.GREY, linewidth=0.8, marker=".")]
-    drawn.legend(shown, [*names, "thin: training"], loc="lower left", borderaxespad=0.3)
+    lines = [*(Line2D([], [], **look) for look in looks), Line2D([], [], color=style.GREY, linewidth=0.8, marker=".")]
+    drawn.legend(lines, [*shown, "thin: training"], loc="lower left", borderaxespad=0.3)
     return drawn
 
 
 def page(runs: Runs, drawn: Path) -> str:
-    """The same as a page, with the picture inside.
-
-    Args:
-        runs: to compare.
-        drawn: the PNG that `curves` made.
-    """
+    """The same as a page, with the picture inside that `curves` made."""
     names, parts = labels(runs), different(runs)
     same = [part for part, rows in parts.items() if not rows]
     shown = picture(drawn, "Lines: validation; thin lines: training. An epoch is a pass over a run's own images.")

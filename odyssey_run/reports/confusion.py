@@ -24,13 +24,8 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     ticks = range(classes)
-    axes.set(
-        xticks=ticks,
-        yticks=ticks,
-        xlabel="predicted class",
-        ylabel="true class",
-        title="Which class is taken for which",
-    )
+    axes.set(xticks=ticks, yticks=ticks, title="Which class is taken for which")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_xticklabels(labels, fontsize=size, rotation=90 if down == length else 0)
     axes.set_yticklabels(labels, fontsize=size)
     axes.tick_params(length=0, labeltop=large, labelright=large, pad=2)

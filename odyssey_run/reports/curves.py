@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import mul
 from typing import Any
 
 import matplotlib as mpl
@@ -15,10 +16,8 @@ from odyssey_run.reports import style
 Points = Sequence[tuple[int, float]]
 Series = Mapping[str, Points]
 
-TRAINING, VALIDATION = (
-    (style.BLUE, {"marker": ".", "markersize": 6}),
-    (style.VERMILLION, {"marker": "o", "markersize": 3}),
-)
+TRAINING: tuple[str, dict[str, Any]] = style.BLUE, {"marker": ".", "markersize": 6}
+VALIDATION: tuple[str, dict[str, Any]] = style.VERMILLION, {"marker": "o", "markersize": 3}
 FINER = 4  # times as many points as epochs make a line of their own
 COLUMNS = 4  # of a legend
 WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axis is logarithmic
@@ -35,11 +34,7 @@ def per_epoch(series: Series) -> int | None:
 
 
 def loss(series: Series, label: str) -> Figure | None:
-    """Training, validation and test; None where there are no two points of training.
-
-    Args:
-        label: what the loss is, with its unit.
-    """
+    """Training, validation and test, on an axis with this label; None where there are no two points of training."""
     steps, mean, fine = per_epoch(series), series.get("train/epoch_loss", ()), series.get("train/loss", ())
     if len(mean if steps else fine) < 2:
         return None
@@ -89,12 +84,8 @@ def learning_rate(series: Series) -> Figure | None:
 
 
 def norms(series: Series, kind: str, title: str) -> Figure | None:
-    """Euclidean norms per layer at the end of each epoch; None where there are none, and for a run of one epoch.
-
-    Args:
-        kind: the metrics before the layer's name: ``weight_norm`` or ``weight_grad_norm``.
-        title: of the picture.
-    """
+    """Euclidean norms per layer at the end of each epoch, from the metrics ``KIND/LAYER``; None where there are none,
+    and for a run of one epoch."""
     names, steps = [name for name in series if name.startswith(f"{kind}/")], per_epoch(series)
     if not names or steps is None:
         return None
@@ -135,7 +126,11 @@ def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> N
     axes.set(xlabel="optimizer step" if steps is None else "epoch")
     axes.xaxis.set_major_locator(whole_numbers())
     if steps is not None:
-        over_epochs(axes, steps)
+        above = axes.secondary_xaxis("top", functions=(partial(mul, steps), partial(mul, 1 / steps)))
+        above.xaxis.set_major_locator(whole_numbers())
+        above.tick_params(labelsize=7, length=2, pad=1, colors=style.GREY)
+        above.set_xlabel("optimizer step", fontsize=7, color=style.GREY, labelpad=2)
+        above.spines["top"].set_color(style.GREY)
     if legend and axes.get_legend_handles_labels()[0]:
         axes.legend()
 
@@ -150,17 +145,4 @@ def scale_loss(axes: Axes) -> None:
 
 
 def whole_numbers() -> MaxNLocator:
-    """Where an axis of epochs or steps has its ticks."""
     return MaxNLocator(6, integer=True)
-
-
-def over_epochs(axes: Axes, steps: int) -> None:
-    above = axes.secondary_xaxis("top", functions=(partial(_times, steps), partial(_times, 1 / steps)))
-    above.xaxis.set_major_locator(whole_numbers())
-    above.tick_params(labelsize=7, length=2, pad=1, colors=style.GREY)
-    above.set_xlabel("optimizer step", fontsize=7, color=style.GREY, labelpad=2)
-    above.spines["top"].set_color(style.GREY)
-
-
-def _times(factor: float, x: Any) -> Any:
-    return factor * x

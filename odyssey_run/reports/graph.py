@@ -19,19 +19,13 @@ ROUND = 0.08  # inches: of a corner
 
 @dataclass(eq=False)
 class Box:
-    """Operations that are drawn as one.
+    """Operations that are drawn as one."""
 
-    Attributes:
-        layers: rows of `tasks.show.layers`; all but the first keep the shape and have no weights but one a channel.
-        sources: the boxes whose results it takes; None for the images.
-        column: 0 for the longest way through the model; 1, 2, ... for what lies beside it.
-        y: of its middle, inches from the top.
-    """
-
+    # Rows of `tasks.show.layers`; all but the first keep the shape and have no weights but one a channel.
     layers: list[Any]
-    sources: list["Box | None"]
-    column: int = 0
-    y: float = 0.0
+    sources: list["Box | None"]  # the boxes whose results it takes; None for the images
+    column: int = 0  # 0 for the longest way through the model; 1, 2, ... for what lies beside it
+    y: float = 0.0  # of its middle, inches from the top
 
     @property
     def bottom(self) -> float:
@@ -53,7 +47,6 @@ class Way:
 
 
 def graph(layers: Sequence[Any], input_shape: tuple[int, int, int]) -> Figure:
-    """Draws a model."""
     boxes = _boxes(layers)
     main = _longest(boxes)
     for i, box in enumerate(main):
@@ -192,10 +185,8 @@ def _frames(axes: Axes, boxes: Sequence[Box], ways: Sequence[Way]) -> None:
         top = min(box.y for box in inside) - HEIGHT / 2 - 0.055
         bottom = max(box.y for box in inside) + HEIGHT / 2 + 0.055
         _rounded(axes, left, top, right - left, bottom - top, facecolor="#eef0f3", edgecolor="none", zorder=0)
-        axes.text(
-            left - 0.03, (top + bottom) / 2, style.plain(name), rotation=90, ha="right", va="center",
-            color=style.GREY, fontsize=7,
-        )  # fmt: skip
+        look: dict[str, Any] = {"ha": "right", "va": "center", "color": style.GREY, "fontsize": 7}
+        axes.text(left - 0.03, (top + bottom) / 2, style.plain(name), rotation=90, **look)
 
 
 def _rounded(axes: Axes, x: float, y: float, width: float, height: float, **look: Any) -> None:
@@ -212,10 +203,8 @@ def _draw(axes: Axes, box: Box) -> None:
     operations = [_operation(layer.node), *(x.node.op.name for x in box.layers[1:])]
     details = " · ".join(operations[operations[0] == inside :])
     axes.text(left + 0.1, box.y + 0.075, style.plain(details), va="center", color=style.GREY, fontsize=7, zorder=4)
-    axes.text(
-        box.x + BOX / 2 - 0.1, box.y - 0.065, "×".join(map(str, layer.shape)), ha="right", va="center", fontsize=8,
-        zorder=4,
-    )  # fmt: skip
+    shape = "×".join(map(str, layer.shape))
+    axes.text(box.x + BOX / 2 - 0.1, box.y - 0.065, shape, ha="right", va="center", fontsize=8, zorder=4)
 
 
 def _weights(node: Any) -> list[Any]:

@@ -86,13 +86,9 @@ def _beside(axes: Axes, at: tuple[float, float], points: tuple[float, float], te
 
 
 def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
-    """What the first layer looks for and, where it is a convolution, how it answers to an image.
+    """What the first layer looks for and, where it is a convolution, how it answers to upright pixels (C, H, W) uint8.
 
     None where the first weights are no kernels or rows of pixels; scales and shifts before them are passed over.
-
-    Args:
-        classifier: of which the first weights are drawn, at most ``FILTERS`` of them.
-        pixels: (C, H, W) uint8, upright.
     """
     weights = ((name, value) for name, value in classifier.parameters.items() if value.ndim in (2, 4))
     name, weight = next(weights, ("", np.empty((0, 0))))
@@ -211,10 +207,8 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     """The first training images of each class in a row, with the class's name and how many there are."""
     names = [style.plain(style.shortened(name)) for name in dataset.class_names[:MOST_CLASSES]]
     images, labels = dataset.train.pixels, dataset.train.labels
-    h, w = (
-        max(1, round(n * min(1, TILE / max(images.shape[2:]))))
-        for n in upright(images[:1], dataset.orientation).shape[2:]
-    )
+    scale = min(1, TILE / max(images.shape[2:]))
+    h, w = (max(1, round(n * scale)) for n in upright(images[:1], dataset.orientation).shape[2:])
     tiles = np.full((len(names), SAMPLES, h, w, 3), 255, np.uint8)
     for label, row in enumerate(tiles):
         found = upright(images[np.flatnonzero(labels == label)[:SAMPLES]], dataset.orientation)

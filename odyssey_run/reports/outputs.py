@@ -33,11 +33,8 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block in which ``path`` is written, refused where it would replace what this program did not make.
-
-    Raises:
-        ConfigError: that, or a place that cannot be written to.
-    """
+    """A block in which ``path`` is written, refused where it would replace what this program did not make. Raises
+    ConfigError: that, or a place that cannot be written to."""
     try:
         if not replaceable(path):
             what = "is a folder" if path.is_dir() else "exists and was not made by this program"

@@ -20,11 +20,7 @@ def page(title: str, *body: str) -> str:
 
 
 def picture(path: Path, caption: str, whole: bool = False) -> str:
-    """A figure, with the PNG inside.
-
-    Args:
-        whole: across the page and never too small to read, for a picture that grows with what it shows.
-    """
+    """A figure, with the PNG inside; as a whole it is across the page, and never too small to read."""
     png = path.read_bytes()
     data, width = base64.b64encode(png).decode(), int.from_bytes(png[16:20])  # as PNG's head states it
     least = f' style="min-width: {round(width * LEGIBLE)}px"' if whole else ""

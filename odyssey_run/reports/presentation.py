@@ -57,25 +57,14 @@ def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: 
         with recorder.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())
             scores = Scores.of(classifier, dataset.upright_test, dataset)
-            draw(recorder, run, classifier, scores, dataset, rows)
+            draw(recorder, run, classifier, scores, rows)
 
 
 def draw(
-    recorder: RunRecorder,
-    run: RunRecords,
-    classifier: Classifier,
-    scores: Scores,
-    dataset: Dataset,
-    rows: Sequence[ClaimRow] = (),
+    recorder: RunRecorder, run: RunRecords, classifier: Classifier, scores: Scores, rows: Sequence[ClaimRow] = ()
 ) -> None:
-    """Draws what there is to see of a run, and records it: the folder of pictures and tables, and the report.
-
-    Args:
-        recorder: of the run that shows it.
-        run: the journal of the training.
-        dataset: whose first test image the first layer's answers are shown to.
-        rows: of ``claims.report``.
-    """
+    """Draws what there is to see of a training, and records it: the folder of pictures and tables, and the report with
+    the rows of ``claims.report``."""
     from odyssey_run.reports import confusion, curves, images, report, style
 
     points, names, folder = run.metrics, scores.class_names, recorder.path / PLOTS
@@ -89,7 +78,7 @@ def draw(
             "confusion": confusion.matrix(scores.confusion, names),
             "classes": confusion.classes(scores.confusion, names),
             "mistakes": images.mistakes(scores),
-            "first_layer": images.first_layer(classifier, dataset.upright_test.pixels[0]),
+            "first_layer": images.first_layer(classifier, scores.pixels[0]),
         }
         files = {name: style.save(drawn, folder / f"{name}.png") for name, drawn in pictures.items() if drawn}
     write_atomic(folder / "classes.csv", csv_of(report.rows_of_classes(scores)))

@@ -50,7 +50,6 @@ def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
 
 
 def page(run: RunRecords, scores: Scores, claims: Sequence[ClaimRow], pictures: Mapping[str, Path]) -> str:
-    """The whole page, as HTML."""
     points = run.metrics
     whole = len(scores.class_names) > WIDE
     shown = {name: picture(path, CAPTIONS[name], name == "confusion" and whole) for name, path in pictures.items()}

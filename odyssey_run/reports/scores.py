@@ -12,25 +12,16 @@ from odyssey_core.data.dataset import Alike
 
 @dataclass(frozen=True)
 class Scores:
-    """A classifier's answers on labelled images.
+    """A classifier's answers on labelled images."""
 
-    Args:
-        pixels: (N, C, H, W) uint8, upright.
-        labels: (N,) int64, the truth.
-        logits: (N, K) float32.
-        losses: (N,) float32, as evaluation reports them.
-        alike: which of its classes a person, too, takes for each other.
-        light_on_dark: whether its images are negatives, light ink on dark paper.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    losses: np.ndarray
+    pixels: np.ndarray  # (N, C, H, W) uint8, upright
+    labels: np.ndarray  # (N,) int64, the truth
+    logits: np.ndarray  # (N, K) float32
+    losses: np.ndarray  # (N,) float32, as evaluation reports them
     class_names: tuple[str, ...]
     data: str
-    alike: Alike | None
-    light_on_dark: bool
+    alike: Alike | None  # which of its classes a person, too, takes for each other
+    light_on_dark: bool  # whether its images are negatives, light ink on dark paper
 
     @classmethod
     def of(cls, classifier: Classifier, images: Images, dataset: Dataset) -> "Scores":

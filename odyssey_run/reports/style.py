@@ -57,10 +57,8 @@ def figure(
 
 def styled() -> AbstractContextManager[None]:
     """A context in which figures are made in the house style, whatever a matplotlibrc on this machine asks for."""
-    defaults: dict[Any, Any] = {
-        name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")
-    }
-    return mpl.rc_context(defaults | SETTINGS)
+    own: dict[Any, Any] = {k: value for k, value in mpl.rcParamsDefault.items() if not k.startswith("backend")}
+    return mpl.rc_context(own | SETTINGS)
 
 
 def plain(text: str) -> str:

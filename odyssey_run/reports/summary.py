@@ -8,14 +8,15 @@ from odyssey_run.tracking.records import RunRecords
 
 
 def official(told: str, after: str = "") -> str:
-    """Whether a data set's files are the published ones, for people; "" where none are published.
-
-    Args:
-        told: what its tag says: true or false.
-        after: what stands before it in a sentence.
-    """
+    """Whether a data set's files are the published ones, as its tag has it (true or false), for people; "" where none
+    are published."""
     what = {"true": "the official files", "false": "not the official files"}.get(told.lower())
     return f"{after}{what}" if what else ""
+
+
+def number(metric: str, value: float | None) -> str:
+    """A value of an accuracy or a loss, as a table has it."""
+    return "" if value is None else f"{value:.2%}" if metric.endswith("accuracy") else f"{value:.4f}"
 
 
 def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
@@ -31,12 +32,8 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
         "| metric | value |",
         "|---|---|",
     ]
-    for name in ("test/accuracy", "val/accuracy"):
-        if name in last:
-            lines.append(f"| {name} | {last[name]:.2%} |")
-    for name in ("test/loss", "val/loss", "train/loss"):
-        if name in last:
-            lines.append(f"| {name} | {last[name]:.4f} |")
+    names = ("test/accuracy", "val/accuracy", "test/loss", "val/loss", "train/loss")
+    lines += [f"| {name} | {number(name, last[name])} |" for name in names if name in last]
     if "time/images_per_s" in last:
         lines.append(f"| training | {last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s |")
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]

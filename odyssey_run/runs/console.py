@@ -14,22 +14,13 @@ from rich.text import Text
 
 from odyssey_run.config.claims import ClaimRow
 from odyssey_run.config.masking import masked
-from odyssey_run.runs import events
-from odyssey_run.runs.events import Listener, Outcome
+from odyssey_run.runs.events import EpochEnd, Listener, Outcome
 from odyssey_run.runs.streams import Lasting
 from odyssey_run.tracking.names import Status
 
 MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
-COLUMNS = (
-    ("epoch", 9),
-    ("train loss", 12),
-    ("val loss", 10),
-    ("train acc", 11),
-    ("val acc", 9),
-    ("lr", 9),
-    ("train s", 9),
-    ("images/s", 10),
-)
+COLUMNS = {"epoch": 9, "train loss": 12, "val loss": 10, "train acc": 11, "val acc": 9}  # of the table, and widths
+COLUMNS |= {"lr": 9, "train s": 9, "images/s": 10}
 
 
 class Screen(Listener):
@@ -70,7 +61,6 @@ class Screen(Listener):
             at += len(part)
 
     def _wrapped(self, text: str) -> list[str]:
-        """The lines of a text behind a name."""
         if not (self.console.is_terminal and text):
             return [text]
         return textwrap.wrap(
@@ -84,13 +74,11 @@ class Screen(Listener):
             self._log.write(masked(text) + "\n")
 
     def trace(self, error: BaseException) -> None:
-        """Where an exception came from, in the log alone."""
         self.log("".join(traceback.format_exception(error)))
 
     def begin(self, steps: int) -> None:
-        """The head of the table, and the bar where there is a terminal."""
         self.say()
-        self.say("".join(f"{name:>{width}}" for name, width in COLUMNS), "bold")
+        self.say("".join(f"{name:>{width}}" for name, width in COLUMNS.items()), "bold")
         if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -103,33 +91,26 @@ class Screen(Listener):
             self._bar.start()
             self._bar.add_task("starting", total=steps, figures="")
 
-    def progress(self, progress: events.Progress) -> None:
+    def progress(self, step: int, epoch: int, loss: float, images_per_s: float, seconds_left: float | None) -> None:
         if self._bar is None:
             return
-        figures = f"loss {progress.loss:.3f}"
-        if progress.images_per_s:
-            figures += f" · {progress.images_per_s:,.0f} images/s"
-        if progress.seconds_left is not None:
-            figures += f" · {duration(progress.seconds_left)} left"
-        task = self._bar.tasks[0].id
-        self._bar.update(task, completed=progress.step, description=f"epoch {progress.epoch}", figures=figures)
+        figures = f"loss {loss:.3f}"
+        if images_per_s:
+            figures += f" · {images_per_s:,.0f} images/s"
+        if seconds_left is not None:
+            figures += f" · {duration(seconds_left)} left"
+        self._bar.update(self._bar.tasks[0].id, completed=step, description=f"epoch {epoch}", figures=figures)
 
     def evaluating(self, what: str) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.tasks[0].id, description=what, figures="")
 
-    def epoch(self, epoch: events.Epoch) -> None:
-        cells = (
-            f"{epoch.epoch}/{epoch.epochs}",
-            f"{epoch.train_loss:.4f}",
-            "-" if epoch.val_loss is None else f"{epoch.val_loss:.4f}",
-            f"{epoch.train_accuracy:.2%}",
-            "-" if epoch.val_accuracy is None else f"{epoch.val_accuracy:.2%}",
-            f"{epoch.lr:.4g}",
-            f"{epoch.train_s:.2f}",
-            f"{epoch.images_per_s:,.0f}",
-        )
-        line = "".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+    def epoch(self, epoch: EpochEnd, train_s: float, images_per_s: float) -> None:
+        losses = ("-" if loss is None else f"{loss:.4f}" for loss in (epoch.train_loss, epoch.val_loss))
+        shares = ("-" if share is None else f"{share:.2%}" for share in (epoch.train_accuracy, epoch.val_accuracy))
+        rest = f"{epoch.lr:.4g}", f"{train_s:.2f}", f"{images_per_s:,.0f}"
+        cells = f"{epoch.epoch}/{epoch.epochs}", *losses, *shares, *rest
+        line = "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True))
         every = -(-epoch.epochs // MOST_ROWS)
         if epoch.epoch % every == 0 or epoch.epoch in (1, epoch.epochs):
             self.say(line)
@@ -157,7 +138,6 @@ class Screen(Listener):
         self.field("weights", str(weights))
 
     def claims(self, rows: Sequence[ClaimRow]) -> None:
-        """A line for each thing that was expected, with what was found."""
         for row in rows:
             found = "not recorded" if row["value"] is None else f"{row['value']:.6g}"
             style = "green" if row["verdict"] == "held" else "bold red"

@@ -1,16 +1,21 @@
-"""The folder of a run, the first thing that is made and the last place that anything is lost from."""
+"""Where a run goes, its folder and its store in MLflow: decided and checked before anything is written."""
 
 import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.files import stray_files
+from odyssey_run.config.binding import Faults
 from odyssey_run.config.request import Request
-from odyssey_run.config.schema import FolderConfig
+from odyssey_run.config.schema import FolderConfig, TrackingConfig
+from odyssey_run.tracking import names
 from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.location import Store, check_driver, resolve
 
 RUNS = Path("runs")  # in the working directory
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
@@ -18,12 +23,46 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
 
 
-def check_writable(run: FolderConfig) -> None:
-    """Fails before anything is loaded where the run's folder could not be made; leaves nothing behind.
+def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
+    """Where a run goes in MLflow, None for nowhere; writes nothing. Raises Faults: it could not be stored.
 
-    Raises:
-        ConfigError: a bad name, a folder that cannot be written or already holds a run.
+    Args:
+        resuming: the folder is there already.
+        experiment: where the request names none; by default the data's name.
     """
+    store, faults = place_faults(request.run, request.tracking, experiment or request.data.name, resuming)
+    if faults:
+        raise Faults(faults)
+    return store
+
+
+def place_faults(
+    run: FolderConfig, tracking: TrackingConfig, experiment: str, resuming: bool
+) -> tuple[Store | None, list[str]]:
+    """The store of a run, and what is wrong with it or with the run's folder, with arguments as in `check_places`."""
+    faults: list[str] = []
+    store = None
+    try:
+        store = resolve(tracking, experiment)
+        if store:
+            if fault := names.experiment_fault(store.experiment):
+                faults.append(f"tracking.experiment: {fault}, got {store.experiment[:60]!r}")
+            if tracking.register is not None and (fault := names.model_fault(tracking.register)):
+                faults.append(f"tracking.register: {fault}, got {tracking.register[:60]!r}")
+            check_driver(store)
+    except ConfigError as error:
+        faults.append(str(error))
+    try:
+        if not resuming:
+            check_writable(run)
+    except ConfigError as error:
+        faults.append(str(error))
+    return store, faults
+
+
+def check_writable(run: FolderConfig) -> None:
+    """Fails before anything is loaded where the run's folder could not be made; leaves nothing behind. Raises
+    ConfigError: a bad name, a folder that cannot be written or already holds a run."""
     name, wanted = run.name, run.dir
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"run.name: expected letters, digits and ._+- only, got {name!r}")
@@ -50,23 +89,16 @@ def _holds(target: Path) -> str | None:
     """What is in a folder that a run would mix with; a run that was killed before its first line left nothing."""
     if not target.is_dir():
         return None
-    names = {path.name for path in target.iterdir()} - {path.name for path in stray_files(target)}
-    if FILE_NAME in names and (target / FILE_NAME).stat().st_size:
+    there = {path.name for path in target.iterdir()} - {path.name for path in stray_files(target)}
+    if FILE_NAME in there and (target / FILE_NAME).stat().st_size:
         return "a run"
-    others = sorted(names - {FILE_NAME, CONFIG, LOG}) if FILE_NAME in names else sorted(names)
+    others = sorted(there - {FILE_NAME, CONFIG, LOG}) if FILE_NAME in there else sorted(there)
     return f"other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else None
 
 
 def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path, str]:
-    """Makes the folder; returns it and the run's name, ``<base>-<4 hex>`` unless it is given.
-
-    Args:
-        base: says what differs: ``lenet5-sgd-lr0.01-s0``.
-        wanted: the folder, where the request does not decide it.
-
-    Raises:
-        ConfigError: the folder cannot be made.
-    """
+    """Makes the folder; returns it and the run's name: a base such as ``lenet5-sgd-lr0.01-s0`` and four letters, unless
+    it is given. Raises ConfigError: the folder cannot be made."""
     given = wanted or (request.run.dir and Path(request.run.dir))
     for _ in range(100):
         name = request.run.name or f"{base}-{secrets.token_hex(2)}"
@@ -80,3 +112,9 @@ def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path,
         except OSError as error:
             raise ConfigError(f"run.dir: cannot make {path}: {os.strerror(error.errno or 0)}") from None
     raise ConfigError(f"run.name: 100 names like {name} exist already; set run.name")
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """``run``, ``run-2``, ``run-3``, ... without end."""
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))

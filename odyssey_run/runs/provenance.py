@@ -50,9 +50,8 @@ def identity(config: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in config.items() if key not in NO_RESULT}
     backend = {key: value for key, value in config["backend"].items() if key != "threads"}
     trainer = {key: value for key, value in config["trainer"].items() if key != "checkpoint_s"}
-    return hashlib.sha256(
-        json.dumps(kept | {"backend": backend, "trainer": trainer}, sort_keys=True).encode()
-    ).hexdigest()
+    text = json.dumps(kept | {"backend": backend, "trainer": trainer}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def data_tags(dataset: Dataset, backend: str) -> dict[str, str]:
@@ -109,7 +108,6 @@ def environment() -> bytes:
 
 @cache
 def machine_tags() -> dict[str, str]:
-    """Tags that every run has."""
     return {
         "odyssey.python": platform.python_version(),
         "odyssey.machine": f"{platform.system()} {platform.machine()}",
@@ -119,7 +117,6 @@ def machine_tags() -> dict[str, str]:
 
 @cache
 def environment_tags() -> dict[str, str]:
-    """The machine and the packages."""
     versions = {f"odyssey.version.{name}": found for name in PACKAGES if (found := installed_version(name))}
     return machine_tags() | versions
 

@@ -143,7 +143,6 @@ class RecordedRun(RunRecords):
 
 
 def weights_file(model: str) -> Path:
-    """In a run's folder and among its artifacts."""
     return Path(f"{model}_weights") / f"{model}.safetensors"
 
 
@@ -180,15 +179,8 @@ def locate(run_id: str) -> Path | None:
 
 
 def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
-    """The data of the run, for a command that sets keys such as ``data.root=`` and names no data.
-
-    Args:
-        config: as composed, before what was typed is set in it.
-        typed: the values, by key.
-
-    Raises:
-        OdysseyError: no such run.
-    """
+    """The data of the run, for a command that sets keys such as ``data.root=`` and names no data: those of the run that
+    was typed, or as composed. Raises OdysseyError: no such run."""
     if not any(key.startswith("data.") for key in typed) or not isinstance(run_id := typed.get("run_id"), str):
         return config["data"]
     tracking = config["tracking"] if isinstance(config["tracking"], dict) else {}
@@ -273,20 +265,19 @@ def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
 def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
     from odyssey_run.tracking.client import fault_of, make_client
 
+    where = f"{run_id} in {store.shown}"
     try:
         client = make_client(store)
         artifacts = {item.path for item in client.list_artifacts(run_id)}
     except Exception as error:  # whatever a store or a server answers with
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.shown}: {fault_of(error)}") from None
     if FILE_NAME not in artifacts:
-        raise DataError(
-            f"run_id: {run_id} in {store.shown} has no {FILE_NAME}; it is unfinished, or not of this program"
-        )
+        raise DataError(f"run_id: {where} has no {FILE_NAME}; it is unfinished, or not of this program")
     with tempfile.TemporaryDirectory() as place:
         for path in artifacts:
             if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
                 client.download_artifacts(run_id, path, place)
         run = _read(Path(place), None)
         if run.tags.get(Tag.RUN_DIGEST) != client.get_run(run_id).data.tags.get(Tag.RUN_DIGEST):
-            raise DataError(f"run_id: {run_id} in {store.shown} has another run digest than its {FILE_NAME} states")
+            raise DataError(f"run_id: {where} has another run digest than its {FILE_NAME} states")
         return run

@@ -17,8 +17,7 @@ from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, folder, provenance
 from odyssey_run.runs.events import Listener
-from odyssey_run.runs.folder import CONFIG, LOG
-from odyssey_run.runs.places import check_places
+from odyssey_run.runs.folder import CONFIG, LOG, check_places
 from odyssey_run.runs.statements import conclude
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load
@@ -39,39 +38,23 @@ PATIENCE = 5.0  # seconds to send a run that failed or was stopped
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that has not begun: nothing is written yet, so that a mistake leaves nothing behind.
-
-    Args:
-        uploader: what sends the journal to MLflow; None for a run that is not sent.
-        parent: key of the run that this one is nested under.
-        tags: for MLflow, beside those that `begin` is given.
-        folder: the run's, where the request does not decide it.
-        part: whether it is one run of several that another process or run tells of and sends; its tags are to have
-            `RunRecorder.shared_tags` then.
-        quiet: whether the terminal is left alone; train.log is written all the same.
-        asked: notes the signal that asked to stop.
-    """
+    """A run that has not begun: nothing is written yet, so that a mistake leaves nothing behind."""
 
     request: Request
-    uploader: Uploader | SharedUploader | None = None
-    parent: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
+    uploader: Uploader | SharedUploader | None = None  # sends the journal to MLflow; None where it is not sent
+    parent: str | None = None  # key of the run that this one is nested under
+    tags: Mapping[str, str] = field(default_factory=dict)  # for MLflow, beside those that `begin` is given
+    folder: Path | None = None  # the run's, where the request does not decide it
+    # Whether it is one run of several that another process or run tells of and sends; its tags are to have
+    # `RunRecorder.shared_tags` then.
     part: bool = False
-    quiet: bool = False
-    asked: StopRequest = field(default_factory=StopRequest)
+    quiet: bool = False  # whether the terminal is left alone; train.log is written all the same
+    asked: StopRequest = field(default_factory=StopRequest)  # notes the signal that asked to stop
 
     @contextmanager
     def begin(self, base: str, tags: Mapping[str, str]) -> Iterator["RunRecorder"]:
-        """Makes the folder and writes the journal's first line.
-
-        Args:
-            base: the run's name up to the four letters that make it unique, where the request gives none.
-            tags: for MLflow, beside those of the program and the machine.
-
-        Raises:
-            ConfigError: the folder cannot be made, or MLflow will not take the run.
-        """
+        """Makes the folder, see `folder.make`, and writes the journal's first line, with tags beside those of the
+        program and the machine. Raises ConfigError: the folder cannot be made, or MLflow will not take the run."""
         silent = self._ask(None)
         path, name = folder.make(self.request, base, self.folder)
         with self._open(path, silent) as (journal, screen):
@@ -97,11 +80,8 @@ class RunPlan:
 
     @contextmanager
     def resume(self, path: Path) -> Iterator["RunRecorder"]:
-        """Continues the run in a folder, which did not finish.
-
-        Raises:
-            ConfigError: another process is still writing it, or MLflow will not take the rest of it.
-        """
+        """Continues the run in a folder, which did not finish. Raises ConfigError: another process is still writing
+        it, or MLflow will not take the rest of it."""
         records = load(path / FILE_NAME)
         self._check_store(path, records)
         with self._open(path, self._ask(records.run_id)) as (journal, screen):
@@ -158,28 +138,17 @@ class RunPlan:
 
 
 class RunRecorder(Listener):
-    """A run that has begun.
-
-    Args:
-        start: the journal's first record, which is written.
-        known: (step, name) of metrics that the journal has already.
-
-    Attributes:
-        path: the run's folder.
-        key: tells the run from all others, in the journal and as a tag in MLflow.
-        asked: notes the signal that asked to stop.
-        status: how it ended; None before.
-        unsent: whether the upload to MLflow is incomplete.
-    """
+    """A run that has begun: the start is written, and what is known of its metrics is in the journal already."""
 
     def __init__(
         self, plan: RunPlan, start: Start, journal: Journal, screen: "Screen", known: Iterable[tuple[int, str]] = ()
     ):
         self.plan, self.start, self.journal, self.screen = plan, start, journal, screen
-        self._known = frozenset(known)
-        self.path, self.key, self.asked = journal.path.parent, start.run, plan.asked
-        self.status: Status | None = None
-        self.unsent = False
+        self._known = frozenset(known)  # (step, name)
+        self.path, self.asked = journal.path.parent, plan.asked
+        self.key = start.run  # tells the run from all others, in the journal and as a tag in MLflow
+        self.status: Status | None = None  # how it ended; None before
+        self.unsent = False  # whether the upload to MLflow is incomplete
 
     @contextmanager
     def recording(self) -> Iterator["RunRecorder"]:
@@ -252,7 +221,6 @@ class RunRecorder(Listener):
         return {name: value for name, value in self.start.tags.items() if name in (provenance.COMMIT, Tag.DIRTY)}
 
     def part(self, request: Request, path: Path, *, tags: Mapping[str, str] | None = None) -> RunPlan:
-        """The plan of a run nested under this one, which this one's uploader sends."""
         uploader = self.plan.uploader and SharedUploader(self.plan.uploader.store, self.plan.uploader.follow)
         return RunPlan(request, uploader, self.key, {**self.shared_tags, **(tags or {})}, path, part=True)
 
@@ -284,16 +252,11 @@ class RunRecorder(Listener):
         for made in records.of(Registered):
             screen.field("model", f"version {made.version} of {made.registered}", "in MLflow's registry")
         if records.created:
-            _show_page(screen, uploader.store, records.created.experiment_id, records.created.run_id)
-
-
-def _show_page(screen: "Screen", store: Store, experiment_id: str, run_id: str) -> None:
-    address = store.address(experiment_id, run_id)
-    if how := store.command():
-        screen.field("mlflow", how, "run this command in this folder, then open the page of the run:", log=False)
-        screen.field("", address, log=False)
-    else:
-        screen.field("mlflow", address, "is the page of the run", log=False)
+            address = uploader.store.address(records.created.experiment_id, records.created.run_id)
+            if shown_by := uploader.store.command():
+                what = "run this command in this folder, then open the page of the run:"
+                screen.field("mlflow", shown_by, what, log=False)
+            screen.field("" if shown_by else "mlflow", address, "" if shown_by else "is the page of the run", log=False)
 
 
 def doctor(request: Request, store: Store) -> str:
@@ -306,22 +269,17 @@ def doctor(request: Request, store: Store) -> str:
 def plan_run(request: Request, resuming: bool = False, experiment: str | None = None) -> Iterator[RunPlan]:
     """The plan of a run with an uploader of its own, which starts while the caller assembles what the run needs.
 
-    Arguments and what is raised are as in `places.check_places`; nothing has been written then.
+    Arguments and what is raised are as in `folder.check_places`; nothing has been written then.
     """
     store = check_places(request, resuming, experiment)
-    _show_notices()
+    core = logging.getLogger("odyssey_core")
+    if not core.handlers:  # until there is a screen, what it says goes to stderr: that kernels are being compiled
+        core.addHandler(logging.StreamHandler())
+        core.setLevel(logging.INFO)
+        core.propagate = False
     uploader = Uploader(store) if store else None
     try:
         yield RunPlan(request, uploader)
     finally:
         if uploader:
             uploader.abandon()
-
-
-def _show_notices() -> None:
-    """What the core has to say before there is a screen, that kernels are being compiled, goes to stderr."""
-    core = logging.getLogger("odyssey_core")
-    if not core.handlers:
-        core.addHandler(logging.StreamHandler())
-        core.setLevel(logging.INFO)
-        core.propagate = False

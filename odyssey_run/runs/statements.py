@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from odyssey_core.errors import DataError
+from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT
 from odyssey_run.tracking import models
-from odyssey_run.tracking.journal import FILE_NAME, Journal, inside, load, now
+from odyssey_run.tracking.journal import FILE_NAME, Journal, inherit, inside, load, now
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import MAX_PARAM, Artifact, End, Metrics, Model, Resume, Start, Tags, parse, whole
 
@@ -32,16 +32,11 @@ HELD = (TRAINED, DERIVED, COMPARED)
 
 
 def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) -> dict[str, Any]:
-    """The list.
+    """The list of a run in a folder, from its journal up to its last end. Raises DataError: a journal that is none.
 
     Args:
-        folder: holds the files that the journal names.
-        content: the journal up to its last end.
         end: that record.
         children: the runs under it, run digest by key.
-
-    Raises:
-        DataError: a journal that is none.
     """
     run = whole(parse(content, folder / FILE_NAME), folder / FILE_NAME)
     start = run.start
@@ -148,6 +143,17 @@ def conclude(journal: Journal, status: Status, reason: str | None) -> str:
     journal.append(Tags(values={Tag.RUN_DIGEST.value: digest}))
     journal.append(end)
     return digest
+
+
+def end_dead(folder: Path, status: Status, reason: str, patience: float = 0.0) -> bool:
+    """Writes the end that the process of a run could not; False where it still has the journal after these seconds."""
+    try:
+        journal = inherit(folder / FILE_NAME, patience)
+    except ConfigError:
+        return False
+    conclude(journal, status, reason)
+    journal.close()
+    return True
 
 
 def ended_below(folder: Path, key: str) -> dict[str, str]:

@@ -13,10 +13,7 @@ from typing import Any, TextIO
 class Lasting:
     """A stream that can always be written to; once that fails, what is written goes nowhere.
 
-    Characters that its encoding does not have are written as ``\\u2192``.
-
-    Args:
-        stream: to write to; everything but writing is its own.
+    Characters that its encoding does not have are written as ``\\u2192``. Everything but writing is the stream's own.
     """
 
     def __init__(self, stream: TextIO):

@@ -20,10 +20,10 @@ from typing import Any
 from odyssey_core.errors import ConfigError
 from odyssey_core.files import write_atomic
 from odyssey_run.config import sources
-from odyssey_run.runs.recorded import begun
+from odyssey_run.runs.recorded import begun, opened
 from odyssey_run.signals import StopRequest
-from odyssey_run.sweep.job import Follow, Job, Report
-from odyssey_run.tracking.journal import FILE_NAME, first_record, inherit
+from odyssey_run.sweep.pool import Follow, Job, Report
+from odyssey_run.tracking.journal import FILE_NAME, inherit
 from odyssey_run.tracking.location import Store
 
 PATIENCE = 10  # seconds for the scheduler to answer
@@ -51,14 +51,8 @@ class Sealed(dict[str, Any]):
 
 
 class Cluster:
-    """The Executor idea on Dask distributed: submit a job, get a future.
-
-    Args:
-        jobs: runs at once; None for as many as the cluster has threads.
-        prune: whether runs ask after each epoch if they should be pruned.
-
-    Attributes:
-        remote: the workers send their runs to MLflow themselves.
+    """The methods of `pool.Pool` on Dask distributed, as many jobs as it has threads by default; with `prune` runs ask
+    after each epoch whether to go on.
 
     Raises:
         ConfigError: no scheduler there, no workers, or Dask is not installed.
@@ -91,15 +85,9 @@ class Cluster:
         self._client.subscribe_topic(topic, lambda event: self._answering.submit(self._answer, *event[1]))
 
     def submit(self, job: Job, follow: Follow, report: Report) -> "Future[None]":
-        """A future that is done when the run is and its journal lies here, or when it was cancelled.
-
-        Args:
-            follow: not called: the worker sends the run.
-            report: asked after each epoch, in another thread, where there is pruning.
-
-        Raises:
-            SchedulerLost: the scheduler is gone; so does the future, where it goes later.
-        """
+        """A future that is done when the run is and its journal lies here, or when it was cancelled; the worker sends
+        the run, and another thread asks `report` where there is pruning. Raises SchedulerLost, as the future does where
+        it goes later."""
         if self._client.status != "running":
             raise SchedulerLost
         done: Future[None] = Future()
@@ -192,10 +180,9 @@ def _run(job: Job, code: str, client: str, asks: bool) -> str | None:
             worker.run(job, follow, report, asked)
     finally:
         del _running[client, job["folder"]]
-    sweep, journal = folder.parent, folder / FILE_NAME
-    above = first_record(sweep / FILE_NAME) if begun(sweep) else None
-    shared = above is not None and above.run == job["parent"]
-    return None if shared or not begun(folder) else journal.read_text()
+    above = opened(folder.parent)
+    shared = above is not None and above.key == job["parent"]
+    return None if shared or not begun(folder) else (folder / FILE_NAME).read_text()
 
 
 def _topic(client: str) -> str:

@@ -4,59 +4,52 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from odyssey_core.errors import ConfigError
+from odyssey_core.machine import usable_cores
 from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.plugins import FLAG, packed
+from odyssey_run.config.composition import ConfigFiles
+from odyssey_run.config.plugins import flags, packed
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, SweepConfig
 from odyssey_run.runs import command
-from odyssey_run.runs.folder import RUNS
+from odyssey_run.runs.folder import RUNS, numbered
 from odyssey_run.runs.recorded import begun, open_run, opened
 from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
-from odyssey_run.runs.statements import conclude
+from odyssey_run.runs.statements import end_dead
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
-from odyssey_run.sweep.finished import FinishedRuns, PointStatus, Result, place, slug, unsent_in
-from odyssey_run.sweep.job import Executor, Follow, Job
-from odyssey_run.sweep.plan import Check, Compose, Composer, Point, Trial
+from odyssey_run.sweep.plan import Check, Composer, Point, Trial
+from odyssey_run.sweep.pool import Follow, Job, Pool
 from odyssey_run.sweep.proposals import Proposals, Tpe
-from odyssey_run.sweep.ranking import Row, ranked
-from odyssey_run.sweep.report import PAGE, note, publish
+from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, place, ranked, slug, unsent_in
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import record_startup_failure
 from odyssey_run.tracking.client import end_orphans
-from odyssey_run.tracking.journal import FILE_NAME, inherit
+from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import Sent
 from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
-POLL, PATIENCE = 0.2, 60.0  # seconds
+POLL, PATIENCE, HOLDS = 0.2, 60.0, 5.0  # seconds; in the last a dead worker lets go of its journal
 
 
-def sweep(
-    line: CommandLine, typed: tuple[str, ...], options: Mapping[str, list[str]], compose: Compose, check: Check
-) -> int:
-    """Runs all points that a command means and that are not done yet; arguments as `Composer` takes them.
-
-    Returns:
-        The exit code: 0, 1 where a run failed, 3 where a claim was missed, 5 where the upload to MLflow is incomplete,
-        128 + the signal's number when stopped.
-
-    Raises:
-        Faults: a mistake in what was asked for; nothing has run then.
-    """
-    composer = Composer(compose, check, line, typed, options)
+def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles, check: Check) -> int:
+    """Runs all points that a command means and that are not done yet; returns the exit code, as `cli.HELP` lists
+    them. Raises Faults: a mistake in what was asked for; nothing has run then."""
+    composer = Composer(line, typed, files, check)
     config = composer.sweep()
-    executor = None if config.dry_run else _executor(config)
+    executor: Pool | Cluster | None = None
+    if not config.dry_run and config.executor == "dask":
+        executor = Cluster(config.address or "", config.jobs, config.prune)
+    elif not config.dry_run:
+        executor = Pool(config.jobs or usable_cores())
     try:
         trials = _trials(config, composer)
         first = replace(trials[0].points[0].request, overrides=("-m", *typed))
@@ -85,15 +78,6 @@ def sweep(
             executor.close()
 
 
-def _executor(config: SweepConfig) -> Executor:
-    if config.executor == "dask":
-        return Cluster(config.address or "", config.jobs, config.prune)
-    from odyssey_core.machine import usable_cores
-    from odyssey_run.sweep.pool import Pool
-
-    return Pool(config.jobs or usable_cores())
-
-
 def _trials(config: SweepConfig, composer: Composer) -> list[Trial]:
     """The points of a grid or a draw; for TPE those that show whether what it may propose can be configured."""
     if config.strategy == "grid":
@@ -119,10 +103,7 @@ def _store(config: SweepConfig, request: Request) -> Store | None:
 
 def _folder(name: str, fresh: bool) -> Path:
     """The sweep's folder; for ``sweep.rerun=true`` the first that is free."""
-    folder, count = RUNS / name, 1
-    while fresh and begun(folder):
-        count += 1
-        folder = RUNS / f"{name}-{count}"
+    folder = next(folder for folder in numbered(RUNS / name) if not (fresh and begun(folder)))
     if (run := opened(folder)) is None:
         (folder / FILE_NAME).unlink(missing_ok=True)  # killed before its first line
     elif "sweep" not in run.config:
@@ -156,7 +137,7 @@ class SweepRunner:
         self,
         config: SweepConfig,
         recorder: RunRecorder,
-        executor: Executor,
+        executor: Pool | Cluster,
         proposals: Proposals,
         finished: FinishedRuns,
     ):
@@ -180,9 +161,8 @@ class SweepRunner:
         with LiveTable(screen, self.config, self.proposals.total) as table:
             self._fill()
             while self._running:
-                table.update(
-                    self.results.values(), self._found, [point.label for _, point, _ in self._running.values()]
-                )
+                running = [point.label for _, point, _ in self._running.values()]
+                table.update(self.results.values(), self._found, running)
                 done, _ = wait(self._running, POLL, FIRST_COMPLETED)
                 for future in done:
                     table.line(self._finish(future))
@@ -266,13 +246,9 @@ class SweepRunner:
         record_startup_failure(replace(plan, quiet=True), path, error)
 
     def _end(self, path: Path, status: Status, reason: str) -> None:
-        """Writes the end that a dead worker could not."""
-        with suppress(ConfigError):  # its process lives after all, and will say how it ends
-            journal = inherit(path / FILE_NAME)
-            conclude(journal, status, reason)
-            journal.close()
-            if self.uploader:  # a dead worker's own is gone with it
-                self.uploader.follow(path / FILE_NAME)
+        """Writes the end that a dead worker could not; one that lives after all will say itself how it ends."""
+        if end_dead(path, status, reason, HOLDS) and self.uploader:  # a dead worker's own is gone with it
+            self.uploader.follow(path / FILE_NAME)
 
     def _tell(self, trial: Trial) -> None:
         if row := Row.of(trial, self.results):
@@ -318,6 +294,8 @@ class SweepRunner:
         return []
 
     def _conclude(self) -> int:
+        from odyssey_run.sweep import report  # beside Matplotlib's import
+
         recorder, screen = self.recorder, self.recorder.screen
         rows = ranked(self.trials, self.results, self.config.maximizes)
         stopped = () if self._stopping else (PointStatus.KILLED,)  # by somebody else
@@ -328,13 +306,13 @@ class SweepRunner:
         if (different := len({trial.assignment for trial in self.trials})) < len(self.trials):
             screen.say(f"{len(self.trials)} points were proposed, {different} of them different; each was run once")
         if best:
-            for path in publish(self.folder, rows, self.config):
+            for path in report.publish(self.folder, rows, self.config):
                 recorder.artifact(path)
             if best.value is not None:
                 recorder.metrics(len(rows), {f"best/{self.config.metric}": best.value})
             recorder.tags({Tag.BEST.value: best.label})
-            screen.field("report", str(self.folder / PAGE))
-            named = [word for p in recorder.plan.request.plugins if p.is_file for word in (FLAG, str(p.path))]
+            screen.field("report", str(self.folder / report.PAGE))
+            named = flags(recorder.plan.request.plugins)
             screen.field("best", command.line([*named, "--config-dir", str(self.folder), "experiment=best"]))
         for result in failed:
             line = f"{result.point.label}: {result.reason}; see {result.folder}"
@@ -344,7 +322,7 @@ class SweepRunner:
         for fault in faults:
             print(f"odyssey-run: the upload of the runs to MLflow is incomplete: {fault}", file=sys.stderr)
         if rows:  # with links to runs in MLflow, which has them now
-            recorder.tags({Tag.NOTE.value: note(rows, self.config)})
+            recorder.tags({Tag.NOTE.value: report.note(rows, self.config)})
         number = recorder.asked.signum
         if number is not None:
             recorder.end(Status.KILLED, f"stopped by {signal.Signals(number).name}")

@@ -15,7 +15,7 @@ from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
 from odyssey_run.config.binding import Faults, bind
 from odyssey_run.config.command_line import CommandLine, parser_for
-from odyssey_run.config.composition import resolved, set_value
+from odyssey_run.config.composition import ConfigFiles, resolved, set_value
 from odyssey_run.config.request import Request, as_typed
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs import folder, provenance
@@ -23,38 +23,27 @@ from odyssey_run.sweep import space
 from odyssey_run.sweep.space import Assignment, Axis
 
 Config = dict[str, Any]
-Compose = Callable[[Sequence[str]], Config]
-Check = Callable[[Config, CommandLine, tuple[str, ...]], Request]
+Check = Callable[[Config, CommandLine, tuple[str, ...], ConfigFiles], Request]
 NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep.
+    """One run of a sweep."""
 
-    Args:
-        label: what tells it from the others, as it would be typed.
-        identity: SHA-256, in hex, of the configuration and the code that decide its results.
-    """
-
-    label: str
+    label: str  # what tells it from the others, as it would be typed
     request: Request = field(repr=False)
-    identity: str
+    identity: str  # SHA-256, in hex, of the configuration and the code that decide its results
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An assignment and its runs: one, or one for each of several seeds.
-
-    Args:
-        number: Optuna's, of a proposal.
-        expect: what the mean of its runs is to reach.
-    """
+    """An assignment and its runs: one, or one for each of several seeds."""
 
     assignment: Assignment
     points: tuple[Point, ...] = field(repr=False)
-    number: int | None = None
-    expect: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    number: int | None = None  # Optuna's, of a proposal
+    expect: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what the mean of its runs is to reach
 
     @property
     def label(self) -> str:
@@ -67,36 +56,24 @@ def label(assignment: Assignment) -> str:
 
 
 class Composer:
-    """Makes trials. Hydra composes once for each combination of groups; values are set in what it made.
+    """Makes trials. Hydra composes once for each combination of groups; values are set in what it made."""
 
-    Args:
-        compose: Hydra's, of options of groups.
-        typed: the same as typed.
-        options: of every group.
-
-    Attributes:
-        axes: what varies.
-        faults: what is wrong with the axes.
-    """
-
-    def __init__(
-        self, compose: Compose, check: Check, line: CommandLine, typed: Sequence[str], options: Mapping[str, list[str]]
-    ):
-        self._compose, self._check, self.line = compose, check, line
-        self._parse = parser_for(options)
-        self.faults: list[str] = []
-        self.axes = tuple(axis for override in line.axes if (axis := self._axis(override, options)))
+    def __init__(self, line: CommandLine, typed: Sequence[str], files: ConfigFiles, check: Check):
+        self.line, self._files, self._check = line, files, check
+        self._parse = parser_for(files.options)
+        self.faults: list[str] = []  # of the axes
+        self.axes = tuple(axis for override in line.axes if (axis := self._axis(override)))
         swept = {override.key_or_group for override in line.axes}
         self._fixed = [text for text in typed if text.lstrip("+").partition("=")[0] not in swept]
         self._composed: dict[Assignment, Config] = {}
         self._values: dict[tuple[str, str], Any] = {}
         self._metric = ""
 
-    def _axis(self, override: Override, options: Mapping[str, list[str]]) -> Axis | None:
+    def _axis(self, override: Override) -> Axis | None:
         try:
             if override.key_or_group.partition(".")[0] in ("sweep", "tracking", "run"):
                 raise ConfigError(f"{override.key_or_group}: is the same for all runs of a sweep; give one value")
-            return space.axis(override, override.key_or_group in options)
+            return space.axis(override, override.key_or_group in self._files.options)
         except ConfigError as error:
             self.faults.append(str(error))
             return None
@@ -120,7 +97,7 @@ class Composer:
     def trial(self, assignment: Assignment, number: int | None = None) -> Trial:
         """The runs of an assignment. Raises Faults where it cannot be configured."""
         config = self._config(assignment)
-        request = self._check(config, self.line, self._typed(assignment))
+        request = self._check(config, self.line, self._typed(assignment), self._files)
         faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
         if faults:
             raise Faults(faults)
@@ -132,7 +109,7 @@ class Composer:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 typed = self._typed((*own, ("seeds", "1")), without=("expect",))
                 # What is expected is expected of their mean.
-                request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed)
+                request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed, self._files)
             both = f"{provenance.identity(request.config)} {sources.digest(request.plugins)}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
         return Trial(assignment, tuple(points), number, expect)
@@ -163,7 +140,7 @@ class Composer:
         groups = {axis.key for axis in self.axes if axis.group}
         chosen = tuple(item for item in assignment if item[0] in groups)
         if chosen not in self._composed:
-            config = self._compose([*self.line.groups, *(f"{key}={text}" for key, text in chosen)])
+            config = self._files.compose([*self.line.groups, *(f"{key}={text}" for key, text in chosen)])
             for key, value in self.line.values.items():
                 set_value(config, key, value)
             self._composed[chosen] = config
@@ -186,11 +163,10 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
         return sweep.name
     fixed = json.loads(json.dumps(first.config))
     for axis in axes:  # what varies is no part of it, and a group is whatever its name makes of it
-        inside, last = _place(fixed, axis)
-        if "." in axis.key:
-            inside.pop(last, None)
+        if axis.group:
+            fixed[axis.key] = {}
         else:
-            inside[last] = {} if isinstance(inside.get(last), dict) else None
+            set_value(fixed, axis.key, None)
     told = [sources.digest(first.plugins), provenance.identity(fixed), first.seeds]
     told += [sweep.strategy, sweep.seed, sweep.metric]
     digest = hashlib.sha256(json.dumps([*told, *map(str, axes)]).encode()).hexdigest()
@@ -198,24 +174,12 @@ def name_of(sweep: SweepConfig, axes: tuple[Axis, ...], first: Request) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._+-]', '-', f'{first.model.name}-{swept}')[:NAME_LENGTH]}-{digest[:4]}"
 
 
-def _place(config: Config, axis: Axis) -> tuple[Config, str]:
-    """The mapping that an axis's key is in, and its name there."""
-    *parents, last = axis.key.split(".")
-    for key in parents:
-        if not isinstance(config.get(key), dict):
-            config[key] = {}
-        config = config[key]
-    return config, last
-
-
 def parent_request(first: Request, expect: Mapping[str, Any], sweep: SweepConfig, axes: tuple[Axis, ...]) -> Request:
     """The request of the sweep's own run: its configuration, where a key that varies has all its values."""
     config = json.loads(json.dumps(first.config)) | {"sweep": vars(sweep), "expect": expect}
     for axis in axes:
-        inside, last = _place(config, axis)
-        if axis.group and isinstance(inside.get(last), dict):
-            inside, last = inside[last], "name"
-        inside[last] = str(axis).partition("=")[2]
+        key = f"{axis.key}.name" if axis.group and axis.key in config else axis.key
+        set_value(config, key, str(axis).partition("=")[2])
     return replace(first, config=config)
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from odyssey_run.reports import curves, style
 from odyssey_run.reports.curves import Series
 from odyssey_run.runs.recorded import opened
 from odyssey_run.sweep import space
-from odyssey_run.sweep.finished import PointStatus
-from odyssey_run.sweep.ranking import Row
+from odyssey_run.sweep.results import PointStatus, Row
 
 BARS = 30
 LETTER = 0.07  # inches, of a label
@@ -25,16 +23,8 @@ SHORT, LONG = 28, 90  # letters of a value, and of a point
 BEST, FAILED = len(style.COLOURS), 5  # curves at most, of either
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A PNG and what is said below it."""
-
-    path: Path
-    caption: str
-
-
-def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture]:
-    """Writes what there is to draw."""
+def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[tuple[Path, str]]:
+    """Writes what there is to draw; yields each PNG and its caption."""
     valued = [row for row in rows if row.value is not None and row.status in (PointStatus.FINISHED, PointStatus.PRUNED)]
     failed = [row for row in rows if row.status == PointStatus.FAILED]
     keys = [key for key, _ in rows[0].trial.assignment]
@@ -54,7 +44,7 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Picture
             drawn.append(("seeds", _seeds(valued, config), ""))
         for name, figure, caption in drawn:
             if figure:
-                yield Picture(style.save(figure, folder / f"{name}.png"), caption)
+                yield style.save(figure, folder / f"{name}.png"), caption
 
 
 def _shortened(texts: list[str], most: int) -> list[str]:
@@ -62,10 +52,6 @@ def _shortened(texts: list[str], most: int) -> list[str]:
     half = most // 2 - 1
     shown = [text if len(text) <= most else f"{text[:half]}…{text[-half:]}" for text in texts]
     return [text if shown.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(shown, 1)]
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 class _Scale:
@@ -87,7 +73,6 @@ class _Scale:
         return float(text) if self.numeric else self.texts.index(text)
 
     def share(self, text: str) -> float:
-        """From 0 for the lowest to 1 for the highest."""
         change = math.log if self.log else float
         low, high = (change(f(map(self.at, self.texts))) for f in (min, max))
         return 0.5 if low == high else (change(self.at(text)) - low) / (high - low)
@@ -96,7 +81,7 @@ class _Scale:
 def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: SweepConfig) -> Figure:
     columns = min(3, len(keys))
     lines = -(-len(keys) // columns)
-    figure = _figure(max(style.WIDTH, 3 * columns), 2.8 * lines)
+    figure = Figure(figsize=(max(style.WIDTH, 3 * columns), 2.8 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax, key in zip(axes.flat, keys, strict=False):
         texts, lost = ([dict(row.trial.assignment)[key] for row in part] for part in (rows, failed))
@@ -121,7 +106,7 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
 
 
 def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
-    figure = _figure(1.6 * (len(keys) + 1) + 1, 4)
+    figure = Figure(figsize=(1.6 * (len(keys) + 1) + 1, 4), layout="constrained")
     ax = figure.subplots()
     scales = {key: _Scale([dict(row.trial.assignment)[key] for row in rows]) for key in keys}
     values = [row.height for row in rows]
@@ -131,9 +116,8 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
         own = dict(row.trial.assignment)
         last = 0.5 if span[0] == span[1] else (row.height - span[0]) / (span[1] - span[0])
         heights = [*(scales[key].share(own[key]) for key in keys), last]
-        ax.plot(
-            heights, color=colours(norm(row.height)), alpha=0.85, lw=1 if row.status == PointStatus.FINISHED else 0.5
-        )
+        width = 1 if row.status == PointStatus.FINISHED else 0.5
+        ax.plot(heights, color=colours(norm(row.height)), alpha=0.85, lw=width)
     for x, key in enumerate(keys):
         ax.axvline(x, color="0.4", lw=0.8)
         shown = sorted(scales[key].texts, key=scales[key].share)
@@ -155,7 +139,7 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     """A metric by epochs, of the best points and of those that failed, which are named even without a value."""
     rows = [*best, *failed]
     labels = _shortened([style.plain(row.label) for row in rows], LONG)
-    figure = _figure(style.WIDTH, 2.9 + 0.17 * len(rows))
+    figure = Figure(figsize=(style.WIDTH, 2.9 + 0.17 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
         look: dict[str, Any] = {"color": style.COLOURS[i]} if i < len(best) else {"color": style.GREY, "ls": "--"}
@@ -179,25 +163,14 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
 def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
     shown = [row for row in rows if row.spread is not None][:BARS]
     labels = _shortened([row.label for row in shown], LONG)
-    figure = _figure(4 + LETTER * max(map(len, labels)), 0.32 * len(shown) + 1.2)
+    figure = Figure(figsize=(4 + LETTER * max(map(len, labels)), 0.32 * len(shown) + 1.2), layout="constrained")
     ax = figure.subplots()
     places = np.arange(len(shown))[::-1]
-    ax.errorbar(
-        [row.height for row in shown],
-        places,
-        xerr=[row.spread or 0.0 for row in shown],
-        fmt="o",
-        capsize=3,
-        color=style.BLUE,
-    )
+    heights, spreads = [row.height for row in shown], [row.spread or 0.0 for row in shown]
+    ax.errorbar(heights, places, xerr=spreads, fmt="o", capsize=3, color=style.BLUE)
     for place, row in zip(places, shown, strict=True):
-        ax.plot(
-            [math.nan if result.value is None else result.value for result in row.results],
-            [place] * len(row.results),
-            ".",
-            color="0.6",
-            ms=4,
-        )
+        values = [math.nan if result.value is None else result.value for result in row.results]
+        ax.plot(values, [place] * len(values), ".", color="0.6", ms=4)
     ax.set_yticks(places, labels, fontsize=8)
     ax.set_xlabel(f"{config.metric}, mean ± standard deviation of {len(shown[0].results)} seeds")
     ax.grid(axis="y", visible=False)

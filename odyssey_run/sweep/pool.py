@@ -1,16 +1,35 @@
-"""Worker processes on this machine, behind the Executor idea: submit a job, get a future."""
+"""Worker processes on this machine: submit a job, get a future; `cluster.Cluster` has the same methods."""
 
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypedDict
 
 from odyssey_core.child_process import Child
 from odyssey_core.machine import usable_cores
-from odyssey_run.sweep.job import Follow, Job, Report
 
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ATTEMPTS = 2
+
+
+Follow = Callable[[Path], None]  # is told of the journal of a run that is to be sent to MLflow
+Report = Callable[[int, float], bool]  # epochs done and the metric's value; whether the run should be pruned
+
+
+class Job(TypedDict):
+    """A run of a sweep, as plain values that can be sent to another machine."""
+
+    config: dict[str, Any]  # of the run, as composed
+    overrides: list[str]
+    plugins: list[dict[str, str]]  # as `plugins.packed` gives them
+    name: str
+    folder: str
+    parent: str  # key of the sweep's own run
+    tags: dict[str, str]  # for MLflow
+    store: dict[str, Any] | None  # settings of the MLflow store; None for a run that is not sent
+    metric: str
 
 
 class WorkerDied(Exception):
@@ -18,13 +37,9 @@ class WorkerDied(Exception):
 
 
 class Pool:
-    """As many workers as jobs may run at once, with the cores shared out. A killed worker's job is tried once more.
+    """As many workers as jobs may run at once, with the cores shared out. A killed worker's job is tried once more."""
 
-    Attributes:
-        remote: whether the workers send their runs to MLflow themselves.
-    """
-
-    remote = False
+    remote = False  # whether the workers send their runs to MLflow themselves
 
     def __init__(self, jobs: int):
         self.jobs = jobs
@@ -41,6 +56,7 @@ class Pool:
         return self._threads.submit(self._drive, job, follow, report)
 
     def stop(self) -> None:
+        """Asks the runs in progress to end as killed."""
         self._stopping = True
         for worker in list(self._workers):
             worker.terminate()

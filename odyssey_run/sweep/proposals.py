@@ -12,8 +12,8 @@ from typing import Any
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
 from odyssey_run.config.schema import SweepConfig
-from odyssey_run.sweep.finished import PointStatus
 from odyssey_run.sweep.plan import Composer, Trial
+from odyssey_run.sweep.results import PointStatus
 from odyssey_run.sweep.space import Assignment, Axis
 
 HISTORY = "optuna.db"
@@ -85,13 +85,8 @@ class Tpe(Proposals):
         optuna, config = self._optuna, self._config
         storage = f"sqlite:///{file.absolute()}"
         name = sources.digest()[:12]  # what other code made of a point says little
-        optuna.create_study(
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            direction="maximize" if config.maximizes else "minimize",
-        )
-        study = optuna.load_study(storage=storage, study_name=name)
+        direction = "maximize" if config.maximizes else "minimize"
+        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, direction=direction)
         # A study that goes on must not draw once more what it drew first.
         seed = (config.seed + len(study.get_trials(deepcopy=False))) % 2**32
         study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True)

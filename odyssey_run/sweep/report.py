@@ -1,7 +1,8 @@
-"""What a sweep leaves when it is over: the leaderboard, the best configuration as an experiment, plots."""
+"""What a sweep leaves when it is over: the leaderboard as a table and as a page, the best configuration, a note."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from odyssey_core.files import write_atomic
 from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports.outputs import csv_of
+from odyssey_run.reports.page import page, picture, side_by_side, table
+from odyssey_run.reports.summary import number
 from odyssey_run.runs.provenance import NO_RESULT
 from odyssey_run.runs.recorded import opened
-from odyssey_run.sweep import space
-from odyssey_run.sweep.finished import PointStatus
-from odyssey_run.sweep.ranking import Row, number, tally
+from odyssey_run.sweep import plots, space
+from odyssey_run.sweep.results import PointStatus, Row, tally
 
 PAGE = "leaderboard.html"
 NOTED = 30  # points in the description of a sweep
@@ -23,18 +25,15 @@ NOTED = 30  # points in the description of a sweep
 
 def publish(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path]:
     """Writes the files into a sweep's folder; yields the path of each. Rows are finished, the best first."""
-    from odyssey_run.sweep import page, plots  # beside matplotlib's import
-
-    yield _written(folder / "leaderboard.csv", csv_of(_table(rows, config)))
-    yield _written(folder / "experiment/best.yaml", best_yaml(folder, rows[0]).encode())
     pictures = list(plots.draw(folder / "plots", rows, config))
-    yield from (picture.path for picture in pictures)
-    yield _written(folder / PAGE, page.page(folder.name, rows, config, pictures).encode())
-
-
-def _written(path: Path, content: bytes) -> Path:
-    write_atomic(path, content)
-    return path
+    yield from (path for path, _ in pictures)
+    for name, content in (
+        ("leaderboard.csv", csv_of(_table(rows, config))),
+        ("experiment/best.yaml", best_yaml(folder, rows[0]).encode()),
+        (PAGE, _page(folder.name, rows, config, pictures).encode()),
+    ):
+        write_atomic(folder / name, content)
+        yield folder / name
 
 
 def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
@@ -69,11 +68,8 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         addresses = [f"#/experiments/{each.experiment_id}/runs/{each.run_id}" for each in ids if each]
         label = row.label.replace("|", "\\|")
         point = f"[{label}]({addresses[0]})" if addresses else label
-        value = (
-            number(config.metric, row.value)
-            if row.status in (PointStatus.FINISHED, PointStatus.PRUNED)
-            else row.status.lower()
-        )
+        valued = row.status in (PointStatus.FINISHED, PointStatus.PRUNED)
+        value = number(config.metric, row.value) if valued else row.status.lower()
         lines.append(f"| {place} | {point} | {value} | {number('test/accuracy', row.test)} |")
     rest = f"and {len(rows) - NOTED} more, " if len(rows) > NOTED else ""
     return "\n".join([*lines, "", f"{rest}with pictures in the artifact `{PAGE}`."])
@@ -92,3 +88,42 @@ def best_yaml(folder: Path, row: Row) -> str:
         f"# odyssey-run --config-dir {folder} experiment=best\n"
     )
     return head + str(yaml.safe_dump({"defaults": defaults, **kept}, sort_keys=False, allow_unicode=True))
+
+
+def _page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[tuple[Path, str]]) -> str:
+    best = f"<b>{number(config.metric, rows[0].value)}</b> {escape(config.metric)} with"
+    return page(
+        name,
+        f'<p class="score">{best} {escape(rows[0].label)}</p>',
+        f"<p>{len(rows)} points, {config.strategy}: {tally(rows)}.</p>",
+        side_by_side(picture(path, caption) for path, caption in pictures),
+        "<h2>All points</h2>",
+        table(*_cells(rows, config)),
+        _reasons(rows),
+        '<p class="note">leaderboard.csv has the folders of the runs and the digests of their weights too.</p>',
+    )
+
+
+def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table: what varies and what came of it."""
+    keys = [key for key, _ in rows[0].trial.assignment]
+    seeds = any(len(row.results) > 1 for row in rows)
+    tested = config.metric != "test/accuracy"
+    lines = []
+    for place, row in enumerate(rows, 1):
+        values = [number(config.metric, row.value), *[number(config.metric, row.spread)] * seeds]
+        values += [number("test/accuracy", row.test)] * tested
+        ending = ("missed a claim" if row.missed else "") if row.status == PointStatus.FINISHED else row.status.lower()
+        if ending:
+            values[0] += f' <span class="failed">{escape(ending)}</span>'
+        lines.append([str(place), *(escape(space.plain(text)) for _, text in row.trial.assignment), *values])
+    head = ["", *keys, config.metric, *["±"] * seeds, *["test/accuracy"] * tested]
+    return [escape(key) for key in head], lines
+
+
+def _reasons(rows: list[Row]) -> str:
+    lines = []
+    for row in (row for row in rows if row.status == PointStatus.FAILED):
+        reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
+        lines.append(f"<li>{escape(row.label)}: {escape('; '.join(reasons))}</li>")
+    return f"<h2>What failed</h2><ul>{''.join(lines)}</ul>" if lines else ""

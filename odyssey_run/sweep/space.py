@@ -18,27 +18,16 @@ Assignment = tuple[tuple[str, str], ...]  # key and text for every axis
 
 @dataclass(frozen=True)
 class Axis:
-    """One key with more than one value.
+    """One key with more than one value."""
 
-    Args:
-        key: ``optim.lr``, or a group: ``optim``.
-        group: whether it is one.
-        values: as they would be typed; empty for an interval.
-        ordered: whether the values are numbers in a row, from ``range()``.
-        low: of an interval.
-        high: of an interval; included for integers.
-        log: whether an interval is even in the logarithm.
-        integer: whether an interval holds integers alone.
-    """
-
-    key: str
-    group: bool
-    values: tuple[str, ...] = ()
-    ordered: bool = False
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    integer: bool = False
+    key: str  # `optim.lr`, or a group: `optim`
+    group: bool  # whether it is one
+    values: tuple[str, ...] = ()  # as they would be typed; empty for an interval
+    ordered: bool = False  # whether the values are numbers in a row, from `range()`
+    low: float = 0.0  # of an interval
+    high: float = 0.0  # of an interval; included for integers
+    log: bool = False  # whether an interval is even in the logarithm
+    integer: bool = False  # whether an interval holds integers alone
 
     def text(self, value: float) -> str:
         """A number of an interval as it would be typed: four digits are as many as a person can use."""
@@ -63,12 +52,8 @@ class Axis:
 
 
 def axis(override: Override, group: bool) -> Axis:
-    """The axis that an override means.
-
-    Raises:
-        ConfigError: an interval without extent, or one with a logarithm of zero; no value at all, or too many; what
-            Hydra's grammar can say and a plan cannot go by.
-    """
+    """The axis that an override means. Raises ConfigError: an interval without extent, or one with a logarithm of
+    zero; no value at all, or too many; what Hydra's grammar can say and a plan cannot go by."""
     key, value, said = override.key_or_group, override.value(), shortened(override.input_line)
     if getattr(value, "shuffle", False):
         raise ConfigError(f"{key}: shuffle() would be another plan each time; leave it out, got {said!r}")

@@ -1,12 +1,11 @@
 """What a person sees of a sweep: one live table on a terminal, a line a run elsewhere; the top ten at the end."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,9 +13,8 @@ from rich.text import Text
 
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.console import Screen, duration
-from odyssey_run.sweep.finished import FinishedRuns, PointStatus, Result
 from odyssey_run.sweep.plan import Trial
-from odyssey_run.sweep.ranking import Row, tally
+from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, tally
 
 TOP = 10
 
@@ -88,7 +86,6 @@ def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jo
 
 
 def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before: int = 0) -> None:
-    """The best ten points, and how many runs were done before this command."""
     say = screen.say if screen else print
     finished = [row for row in rows if row.status == PointStatus.FINISHED]
     say()
@@ -108,27 +105,26 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
 
 def show_plan(config: SweepConfig, trials: list[Trial], finished: FinishedRuns) -> int:
     """``sweep.dry_run``: the points, what is done of them, and how long the rest may take. Returns exit code 0."""
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
     points = [point for trial in trials for point in trial.points]
     if config.strategy == "tpe":
-        console.print(f"{config.trials} points that Optuna proposes between", soft_wrap=True)
+        print(f"{config.trials} points that Optuna proposes between")
     left = 0
     for point in points:
         found = None if config.strategy == "tpe" else finished.find(point)
         left += found is None
         note = "" if found is None else f"done: {config.metric} {found.value:.4f}  {found.folder}"
-        console.print(Text(f"  {point.label}  {note}"), soft_wrap=True)
+        print(f"  {point.label}  {note}")
     if config.strategy == "tpe":
         left = config.trials or 0
     else:
-        console.print(f"{len(points)} runs, {len(points) - left} done")
+        print(f"{len(points)} runs, {len(points) - left} done")
     seconds = finished.seconds(points[0].request)
     if seconds is None:
         first = points[0].request
-        console.print(f"no estimate of the time: no run of {first.model.name} on {first.data.name} is in runs/ yet")
+        print(f"no estimate of the time: no run of {first.model.name} on {first.data.name} is in runs/ yet")
     else:
         from odyssey_core.machine import usable_cores
 
         jobs = config.jobs or usable_cores()
-        console.print(f"about {duration(seconds * left / jobs)} for {left} runs, {jobs} at once")
+        print(f"about {duration(seconds * left / jobs)} for {left} runs, {jobs} at once")
     return 0

@@ -18,14 +18,14 @@ from odyssey_core.child_process import Parent
 from odyssey_run.config.plugins import unpacked
 from odyssey_run.config.request import Component, Request, check
 from odyssey_run.config.schema import FolderConfig, PlotsConfig
-from odyssey_run.runs.events import Epoch, Listener, Pruned
+from odyssey_run.runs.events import EpochEnd, Listener, Pruned
 from odyssey_run.runs.recorded import begun
 from odyssey_run.runs.recorder import RunPlan
 from odyssey_run.signals import StopRequest
-from odyssey_run.sweep.job import Follow, Job, Report
+from odyssey_run.sweep.pool import Follow, Job, Report
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.uploader import SharedUploader
-from odyssey_run.training.train import done_before, prepare_part, train_one
+from odyssey_run.training.train import done_before, prepare, train_one
 
 _datasets: dict[str, Any] = {}
 
@@ -40,19 +40,14 @@ class _Watch(Listener):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.value = values.get(self.metric, self.value)
 
-    def epoch(self, epoch: Epoch) -> None:
-        if self.value is not None and self.report(epoch.epoch, self.value) and epoch.epoch < epoch.epochs:
-            raise Pruned(f"pruned after epoch {epoch.epoch}: {self.metric} {self.value:.4g} is worse than the median")
+    def epoch(self, end: EpochEnd, train_s: float, images_per_s: float) -> None:
+        if self.value is not None and self.report(end.epoch, self.value) and end.epoch < end.epochs:
+            raise Pruned(f"pruned after epoch {end.epoch}: {self.metric} {self.value:.4g} is worse than the median")
 
 
 def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = None) -> None:
-    """Makes one run; how it ended is in its journal.
-
-    Args:
-        follow: is told of the journal where the run is to be sent to MLflow.
-        report: asked after each epoch.
-        asked: asks the run to stop, where the process's signals do not.
-    """
+    """Makes one run; how it ended is in its journal. `follow` hears of that where it is to be sent to MLflow, `report`
+    is asked after each epoch, and `asked` may ask the run to stop, where the process's signals do not."""
     request = check(job["config"], tuple(job["overrides"]), plugins=unpacked(job["plugins"]))
     # Pictures take as long as a short run; those of the best point come with `experiment=best`.
     own = replace(request, run=FolderConfig(job["name"], None), plots=PlotsConfig(enabled=False), data=_kept(request))
@@ -70,7 +65,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
     if done_before(plan, folder):
         return
     try:
-        prepared = prepare_part(own, folder)
+        prepared = prepare(own, folder)
     except Exception as error:
         record_startup_failure(plan, folder, error)
         return
@@ -118,8 +113,7 @@ def serve() -> None:
 
     def report(epoch: int, value: float) -> bool:
         parent.say({"kind": "report", "epoch": epoch, "value": value})
-        should_prune: bool = heard.get()["should_prune"]
-        return should_prune
+        return bool(heard.get()["should_prune"])
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

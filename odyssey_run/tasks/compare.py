@@ -16,18 +16,7 @@ _FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter
 
 
 def compare(request: Request, runs: str | list[str], out: str) -> int:
-    """Prints the table and writes the page.
-
-    Args:
-        runs: folders, names or MLflow ids; or one text in the syntax of MLflow's search.
-        out: the page, HTML.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        OdysseyError: a run that there is not, too few or too many, or a page that would replace another's file.
-    """
+    """Prints a table of what differs between runs and what came of them, and writes a page with their curves."""
     from odyssey_core.files import write_atomic
     from odyssey_core.places import expanded
     from odyssey_run.reports.outputs import check_writable, writing

@@ -19,26 +19,21 @@ from odyssey_run.config.masking import HIDDEN
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, provenance
 from odyssey_run.runs.folder import RUNS
-from odyssey_run.runs.recorded import opened, passing_over
+from odyssey_run.runs.recorded import RecordedRun, opened, passing_over
 from odyssey_run.runs.recorder import UNSENT
-from odyssey_run.runs.statements import conclude
+from odyssey_run.runs.statements import end_dead
 from odyssey_run.tracking.client import answering, every_run, reach
-from odyssey_run.tracking.journal import FILE_NAME, Journal, first_record
+from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store, absolute, resolve
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.outbox import Outbox
-from odyssey_run.tracking.records import Start
 
 DIED = "its process died"
 PATIENCE = 10.0  # seconds
 
 
 def doctor(request: Request) -> int:
-    """Mends what it finds and prints a line for each run.
-
-    Returns:
-        0, or 5 where MLflow has not all of what is here.
-    """
+    """Mends what it finds and prints a line for each run; returns 0, or 5 where MLflow has not all of what is here."""
     folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
     _end_dead(folders)
     store = resolve(request.tracking, request.data.name)
@@ -61,7 +56,7 @@ def _end_dead(folders: set[Path]) -> None:
     for folder in sorted(folders):
         with _alone(folder), passing_over():
             run = opened(folder)
-            if run and run.status is None and _mark(folder):
+            if run and run.status is None and end_dead(folder, Status.KILLED, DIED):
                 inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
                 onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
                 print(f"{run.name}  {DIED}; marked KILLED{onward}")
@@ -76,21 +71,10 @@ def _alone(folder: Path) -> Iterator[None]:
         print(f"odyssey-run: {folder}: {error!r}; it is skipped", file=sys.stderr)
 
 
-def _mark(folder: Path) -> bool:
-    """Ends a journal whose process is gone; False where it is there."""
-    try:
-        journal = Journal(folder / FILE_NAME)
-    except ConfigError:
-        return False
-    conclude(journal, Status.KILLED, DIED)
-    journal.close()
-    return True
-
-
 def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
     """Runs of this program that MLflow takes to be running and that are in none of the folders; with their own, which
     may be here. What MLflow says of it is believed where the journal there is of the same run."""
-    known = {start.run for folder in folders if (start := _beginning(folder))}
+    known = {mine.key for folder in folders if (mine := _readable(folder))}
     found: list[tuple[Any, Path | None]] = []
     with answering(store):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -99,15 +83,15 @@ def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tu
             key = run.data.tags.get(Tag.RUN)
             if key and key not in known:
                 folder = Path(run.data.tags.get(Tag.FOLDER, ""))
-                start = _beginning(folder)
-                found.append((run, folder if start and start.run == key else None))
+                here = _readable(folder)
+                found.append((run, folder if here and here.key == key else None))
     return found
 
 
-def _beginning(folder: Path) -> Start | None:
-    """The first record of a folder's journal; None where there is none that is whole."""
+def _readable(folder: Path) -> RecordedRun | None:
+    """The run in a folder; None where there is none whose journal can be read."""
     with suppress(DataError, OSError):  # of those under runs/ it was told
-        return first_record(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
+        return opened(folder)
     return None
 
 

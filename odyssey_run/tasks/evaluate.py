@@ -15,18 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(request: Request, run_id: str) -> int:
-    """Records accuracy and loss, with the pictures and the report, under the run that trained the model.
-
-    Args:
-        request: its data, unless none were asked for: then the run's own.
-        run_id: a run's folder, name or MLflow id.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        OdysseyError: no such run, or data that the model cannot take.
-    """
+    """Records accuracy and loss, with the pictures and the report, under the run that trained the model."""
     from odyssey_run.config.request import check
     from odyssey_run.reports import presentation
     from odyssey_run.reports.scores import Scores
@@ -56,17 +45,14 @@ def evaluate(request: Request, run_id: str) -> int:
             screen.field("test", f"accuracy {scores.accuracy:.2%}", correct)
             if request.plots.enabled:
                 with presentation.harmless(screen):
-                    presentation.draw(recorder, run, classifier, scores, dataset)
+                    presentation.draw(recorder, run, classifier, scores)
             recorder.end(Status.FINISHED)
     return recorder.code(0)
 
 
 def fitted(dataset: Dataset, classifier: "Classifier") -> Images:
-    """The test images as the model takes them: upright, with its numbers for the classes.
-
-    Raises:
-        DataError: another size of image, or images of a class that the model does not know.
-    """
+    """The test images as the model takes them: upright, with its numbers for the classes. Raises DataError: another
+    size of image, or images of a class that the model does not know."""
     if dataset.input_shape != classifier.input_shape:
         raise DataError(
             f"data {dataset.name}: the model takes images (C, H, W) = {classifier.input_shape}, got "

@@ -14,14 +14,8 @@ if TYPE_CHECKING:
 def export(request: Request, run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
     """Writes the file and says how to use it.
 
-    Args:
-        run_id: a run's folder, name or MLflow id.
-        format: ``torch``: safetensors with the names and shapes that ``load_state_dict`` of the same module takes;
-            ``onnx``: the whole forward pass, from uint8 pixels to logits.
-        out: the file.
-
-    Raises:
-        OdysseyError: no such run, or no package to write the format with.
+    For PyTorch these are the weights, with the names and shapes that ``load_state_dict`` of the same module takes; for
+    ONNX the whole forward pass, from uint8 pixels to logits.
     """
     from odyssey_core.backends import BACKENDS
     from odyssey_core.checkpoint import save_weights

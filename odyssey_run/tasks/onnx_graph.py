@@ -15,14 +15,8 @@ OPSET, IR = 17, 9  # of 2022: what runtimes of the last years read
 
 
 def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
-    """The model's file.
-
-    Args:
-        about: the weights file's metadata, kept in the model's.
-
-    Raises:
-        ConfigError: the package onnx is not installed, or an operation has no counterpart here.
-    """
+    """The model's file, with the metadata of its weights. Raises ConfigError: the package onnx is not installed, or
+    an operation has no counterpart here."""
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError:
@@ -37,7 +31,8 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
         """The name of a result, or of a new constant."""
         if isinstance(operand, str):
             return operand
-        tensors.append(numpy_helper.from_array(_constant(operand), f"constant_{len(tensors)}"))
+        value = np.asarray(operand, np.int64 if isinstance(operand, list) else np.float32)  # sizes, or a number
+        tensors.append(numpy_helper.from_array(value, f"constant_{len(tensors)}"))
         return str(tensors[-1].name)
 
     def emit(kind: str, *operands: Any, **attributes: Any) -> str:
@@ -68,8 +63,3 @@ def serialized(classifier: Classifier, about: Mapping[str, str]) -> bytes:
     helper.set_model_props(model, dict(about))
     checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
-
-
-def _constant(value: Any) -> np.ndarray:
-    """A number as float32, a list of sizes as int64: what ONNX's operations take."""
-    return np.asarray(value, np.int64 if isinstance(value, list) else np.float32)

@@ -4,17 +4,20 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from glob import glob
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odyssey_core.data.preparation import Reader, Seen
 from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.files import write_atomic
 from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
+from odyssey_run.reports.outputs import MARK, csv_of, replaceable, writing
 from odyssey_run.reports.readings import Answer, Reading
 
 if TYPE_CHECKING:
     from odyssey_core.classifier import Classifier
-    from odyssey_core.data.preparation import Reader, Seen
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
@@ -22,22 +25,7 @@ TABLES = (".csv", ".json")
 
 
 def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
-    """Prints what the model says of each picture and draws it, or writes a table.
-
-    Args:
-        request: where runs are recorded, and the backend.
-        run_id: a run's folder, name or MLflow id.
-        inputs: files, folders or patterns.
-        out: a folder for the pictures of the model's input, or a file that ends in .csv or .json.
-
-    Returns:
-        0, or 2 where there was no answer to a picture; the others are answered all the same.
-
-    Raises:
-        OdysseyError: no such run, no such file, or a place that cannot be written to.
-    """
-    from odyssey_core.files import write_atomic
-    from odyssey_run.reports.outputs import writing
+    """Prints what the model says of each picture and draws it, or writes a table; 2 where it says nothing of one."""
     from odyssey_run.runs import recorded
 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
@@ -63,11 +51,8 @@ def _counted(number: int, noun: str) -> str:
 
 
 def matching(patterns: Sequence[str]) -> list[Path]:
-    """The files that names, folders and patterns mean, each once; a name that exists is no pattern, whatever is in it.
-
-    Raises:
-        ConfigError: one that means none.
-    """
+    """The files that names, folders and patterns mean, each once; a name that exists is no pattern, whatever is in
+    it. Raises ConfigError: one that means none."""
     paths: dict[Path, None] = {}
     for pattern in patterns:
         given = expanded(pattern)
@@ -93,7 +78,7 @@ def _suffixes() -> set[str]:
     return set(Image.registered_extensions())
 
 
-def read(classifier: "Classifier", reader: "Reader", path: Path) -> Reading:
+def read(classifier: "Classifier", reader: Reader, path: Path) -> Reading:
     """What a model says of a picture, or why it says nothing."""
     try:
         looked = reader.look(path, classifier.input_shape)
@@ -105,7 +90,7 @@ def read(classifier: "Classifier", reader: "Reader", path: Path) -> Reading:
     return Reading(path, looked, [answered(classifier, reader, seen) for seen in looked.found])
 
 
-def answered(classifier: "Classifier", reader: "Reader", seen: "Seen") -> Answer:
+def answered(classifier: "Classifier", reader: Reader, seen: Seen) -> Answer:
     """The mean of what a model says of an image and of views that are as good."""
     import numpy as np
 
@@ -126,7 +111,6 @@ def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
 
 
 def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], light_on_dark: bool) -> Iterable[Reading]:
-    """The readings, each drawn and printed as it comes."""
     from odyssey_run.reports import style
     from odyssey_run.reports.images import reading as picture
 
@@ -135,11 +119,8 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], li
         if not reading.fault:
             path = _free(folder, reading.path.stem, taken)
             taken.add(path.resolve())
-            try:
-                with style.styled():
-                    style.save(picture(reading, light_on_dark), path, made_here=True)
-            except OSError as error:
-                raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None
+            with writing(path), style.styled():
+                style.save(picture(reading, light_on_dark), path, made_here=True)
             print(f"\n{reading.path}  (the model's input: {path})")
             for number, answer in enumerate(reading.answers, 1):
                 _print(answer, f"{number}: " if len(reading.answers) > 1 else "")
@@ -148,10 +129,6 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], li
 
 def _free(folder: Path, stem: str, taken: set[Path]) -> Path:
     """A name for a picture that is no input, no other's, and replaces nothing that was not made here."""
-    from itertools import count
-
-    from odyssey_run.reports.outputs import replaceable
-
     names = (folder / f"{stem}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
     return next(path for path in names if path.resolve() not in taken and replaceable(path))
 
@@ -187,16 +164,12 @@ def _edges(box: Sequence[int]) -> dict[str, int]:
 
 def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
     """One row for each answer; a picture of several parts has their numbers and places, too."""
-    from odyssey_run.reports.outputs import MARK, csv_of
-
     answers = ("answer", "probability", "second", "second_probability")
     columns = ("file", part, *answers, *EDGES) if part else ("file", *answers)
     return csv_of((row | {"made_by": MARK} for row in _rows(readings, part)), (*columns, "note", "made_by"))
 
 
 def _json(readings: Sequence[Reading], part: str | None, run: str, classes: Sequence[str]) -> bytes:
-    from odyssey_run.reports.outputs import MARK
-
     def answers(answer: Answer) -> dict[str, float]:
         return {name: round(p, 4) for name, p in answer.answers[:TOP]}
 

@@ -4,57 +4,38 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from odyssey_core import ops
 from odyssey_core.errors import ConfigError
 from odyssey_core.flops import flops
+from odyssey_core.nn import Module, makers
 from odyssey_core.places import expanded
 from odyssey_core.tensor import Tensor, topological
 from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import writing
 
-if TYPE_CHECKING:
-    from odyssey_core.nn import Module
-
 
 @dataclass(frozen=True)
 class ShowConfig:
-    """What to show beside the layers.
-
-    Args:
-        listing: the instructions of a training step, as the numba backend runs them.
-    """
+    """What to show beside the layers; conf/task/show.yaml explains each key."""
 
     listing: bool
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of the forward pass, for one image.
+    """One operation of the forward pass, for one image."""
 
-    Args:
-        name: of the layer that makes it; followed by the operation's where a layer has more of them.
-        block: path of the outermost block that the layer is in; "" for none.
-        parameters: how many numbers it learns.
-        flops: see `odyssey_core.flops`.
-    """
-
-    name: str
-    block: str
+    name: str  # of the layer that makes it; followed by the operation's where a layer has more of them
+    block: str  # path of the outermost block that the layer is in; "" for none
     shape: tuple[int, ...]
-    parameters: int
-    flops: int
+    parameters: int  # how many numbers it learns
+    flops: int  # see `odyssey_core.flops`
     node: Tensor = field(repr=False)
 
 
 def show(request: Request, show: ShowConfig, out: str | None) -> int:
-    """Prints the layers and, where asked for, the instructions; trains nothing.
-
-    Args:
-        show: what to show.
-        out: a PNG file to draw the graph into; null draws none.
-    """
-    from odyssey_core import ops
+    """Prints the layers and, where asked for, the instructions; draws the graph into a file; trains nothing."""
     from odyssey_core.learner import training_step
     from odyssey_run.training.build import assemble
 
@@ -88,11 +69,7 @@ def show(request: Request, show: ShowConfig, out: str | None) -> int:
     return 0
 
 
-def layers(model: "Module", input_shape: tuple[int, int, int]) -> list[Layer]:
-    """The operations of the forward pass in their order."""
-    from odyssey_core import ops
-    from odyssey_core.nn import Module, makers
-
+def layers(model: Module, input_shape: tuple[int, int, int]) -> list[Layer]:
     parameters = set(model.parameters().values())
     blocks = {p for p, module in model.modules() if p and any(isinstance(x, Module) for _, x in module.children())}
     result, paths = makers(model, ops.images((1, *input_shape)))

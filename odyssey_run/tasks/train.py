@@ -5,6 +5,6 @@ from odyssey_run.config.request import Request
 
 def train(request: Request) -> int:
     """Trains one model; see ``odyssey_run.training.train``, imported late so that a mistake is answered at once."""
-    from odyssey_run.training import train
+    from odyssey_run.training.train import run
 
-    return train.train(request)
+    return run(request)[0]

@@ -17,14 +17,7 @@ STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [
 
 
 def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
-    """Starts MLflow's server until it is interrupted, or says where it already runs.
-
-    Returns:
-        0 where it was interrupted, else the server's exit code.
-
-    Raises:
-        ConfigError: no store, or none yet, or a port that is taken.
-    """
+    """Starts MLflow's server until it is interrupted, or says where it already runs; returns its exit code."""
     from odyssey_run.tracking.location import check_driver, resolve
 
     store = resolve(request.tracking, request.data.name)

@@ -46,12 +46,8 @@ class Journal:
             os.ftruncate(self._file, read(path)[1])
 
     def append(self, record: Record) -> None:
-        """Adds a record, stamped with the time unless it has one.
-
-        Raises:
-            ValueError: nan or inf, which JSON and MLflow have no place for.
-            OSError: the disk is full; the journal is as it was before.
-        """
+        """Adds a record, stamped with the time unless it has one. Raises ValueError: nan or inf, which JSON and MLflow
+        have no place for; OSError: the disk is full, and the journal is as it was before."""
         record = record if record.time else replace(record, time=now())
         values = masked({"kind": record.kind, **vars(record)})
         line = json.dumps(values, allow_nan=False, separators=(",", ":")).encode() + b"\n"

@@ -30,16 +30,11 @@ DRIVERS = {
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store and the experiment in it.
+    """An MLflow store and the experiment in it."""
 
-    Args:
-        uri: tracking URI, with its password; SQLite with an absolute path.
-        artifact_location: for the experiment if it must be made; None leaves it to the server.
-    """
-
-    uri: str = field(repr=False)
+    uri: str = field(repr=False)  # tracking URI, with its password; SQLite with an absolute path
     experiment: str
-    artifact_location: str | None
+    artifact_location: str | None  # for the experiment if it must be made; None leaves it to the server
 
     @property
     def shown(self) -> str:
@@ -78,11 +73,8 @@ class Store:
 
 
 def resolve(config: TrackingConfig, data: str, environment: Mapping[str, str] = os.environ) -> Store | None:
-    """The store that a configuration and the environment mean; None for ``tracking=none``.
-
-    Args:
-        data: name of the data, which names the experiment if nothing else does.
-        environment: for MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME.
+    """The store that a configuration and the environment mean; None for ``tracking=none``. If nothing else names the
+    experiment, the data do.
 
     Raises:
         ConfigError: a URI that MLflow could not use, or a SQLite file in a folder that cannot be written.

@@ -159,12 +159,9 @@ def serve(settings: dict[str, Any]) -> None:
 
 
 def _listen(parent: Parent, outbox: Outbox, questions: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
-    """Hears, beside the imports, what the main process says: questions, journals' paths, and at last its patience.
-
-    Args:
-        questions: get those, each with the id of the run that it is about; and None when the first journal is there, or
-            nothing comes any more.
-    """
+    """Hears, beside the imports, what the main process says: questions, each with the id of the run that it is about,
+    journals' paths, and at last its patience. The questions end with None when the first journal is there, or nothing
+    comes any more."""
     patience = 0.0
     for said in parent:
         if said["kind"] == "ask":

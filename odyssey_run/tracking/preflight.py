@@ -8,14 +8,8 @@ from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, local_path
 
 
 def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
-    """One line for each thing that would keep a run, or its files, from arriving.
-
-    Args:
-        run_id: of a run that is continued.
-
-    Raises:
-        Exception: whatever MLflow raises where it does not answer.
-    """
+    """One line for each thing that would keep a run, or its files, from arriving; the id is that of a run that is
+    continued. Raises whatever MLflow raises where it does not answer."""
     found = []
     how = f"MLFLOW_TRACKING_URI='{store.shown}' mlflow"
     experiment = client.get_experiment_by_name(store.experiment)

@@ -46,17 +46,9 @@ class Uploader:
         self._listener.start()
 
     def ask(self, run_id: str | None = None) -> str | None:
-        """Asks once, before anything is trained, whether MLflow will take the run.
-
-        Args:
-            run_id: of a run that is continued.
-
-        Returns:
-            Why MLflow does not answer, where it does not: the run can be sent later.
-
-        Raises:
-            Faults: it answers, and will not take the run.
-        """
+        """Asks once, before anything is trained, whether MLflow will take the run, or the rest of one that has an id;
+        returns why it does not answer, where it does not: the run can be sent later. Raises Faults: it will not take
+        the run."""
         if self._asked:
             return None
         self._asked = True

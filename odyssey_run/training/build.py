@@ -21,31 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything that a run needs, ready.
-
-    Attributes:
-        train: (n,) int64 indices of the images to train on, in ``dataset.train``.
-        validation: (m,) int64 indices of those set aside; m may be 0.
-        backend: one line for people.
-        start: digest of the weights that training begins with, where they were given.
-        head: the layer that was drawn all the same.
-    """
+    """Everything that a run needs, ready."""
 
     dataset: Dataset
-    train: np.ndarray
-    validation: np.ndarray
+    train: np.ndarray  # (n,) int64 indices of the images to train on, in `dataset.train`
+    validation: np.ndarray  # (m,) int64 indices of those set aside; m may be 0
     learner: "Learner"
-    backend: str
-    start: str | None
-    head: str | None
+    backend: str  # one line for people
+    start: str | None  # digest of the weights that training begins with, where they were given
+    head: str | None  # the layer that was drawn all the same
 
 
 def assemble(request: Request) -> Assembly:
-    """Builds what was asked for, the data last of what can be wrong and the compiled learner last of all.
-
-    Raises:
-        OdysseyError: a backend that cannot run here, data that cannot be read, sizes that do not fit.
-    """
+    """Builds what was asked for, the data last of what can be wrong and the compiled learner last of all. Raises
+    OdysseyError: a backend that cannot run here, data that cannot be read, sizes that do not fit."""
     from odyssey_core.learner import Learner  # not for the answer to a mistake: it imports the reference backend
 
     backend = request.backend.build()
@@ -63,9 +52,8 @@ def assemble(request: Request) -> Assembly:
     else:
         train, validation = np.arange(len(dataset.train)), np.empty(0, np.int64)
     if config.train_size:
-        train = train[
-            np.sort(permutation(len(train), seed=request.seed, stream="data/train_size")[: config.train_size])
-        ]
+        order = permutation(len(train), seed=request.seed, stream="data/train_size")
+        train = train[np.sort(order[: config.train_size])]
     per_epoch = -(-len(train) // config.batch_size)
     steps = min(per_epoch * config.epochs, config.max_steps or per_epoch * config.epochs)
     model = request.model.build(input_shape=dataset.input_shape, classes=dataset.classes)
@@ -92,11 +80,8 @@ def assemble(request: Request) -> Assembly:
 
 
 def _begin_with(request: Request, learner: "Learner", named: str) -> tuple[str, str | None]:
-    """Gives the learner the weights of a file or a run; returns the digest of all, and the layer that stays as drawn.
-
-    Raises:
-        OdysseyError: there are none, or they are of another model.
-    """
+    """Gives the learner the weights of a file or a run; returns the digest of all, and the layer that stays as
+    drawn. Raises OdysseyError: there are none, or they are of another model."""
     from odyssey_run.runs import recorded  # which knows requests
 
     path = expanded(named)
@@ -120,15 +105,11 @@ def _begin_with(request: Request, learner: "Learner", named: str) -> tuple[str, 
 
 
 def check_sizes(request: Request, images: int, classes: int, own: int = 0) -> int:
-    """Holds the trainer's numbers against the data's; returns the number of validation images.
+    """Holds the trainer's numbers against the data's; returns the number of validation images. Raises Faults.
 
     Args:
         images: of training, those of validation among them.
-        classes: how many.
         own: images of a validation part that the data set itself has; where validation is not wanted, they are unused.
-
-    Raises:
-        Faults: all that do not fit.
     """
     config, faults, size = request.trainer, [], request.trainer.validation_size
     if own:

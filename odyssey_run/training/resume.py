@@ -5,7 +5,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,33 +27,25 @@ _LOSSES = {"losses", "window"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a trainer was between two calls, read and found whole.
-
-    Args:
-        damaged: what is wrong with the later one; None where nothing is. `give` puts this one in its place.
-    """
+    """All that a trainer was between two calls, read and found whole."""
 
     path: Path
-    state: dict[str, Any] = field(repr=False)
-    clock: dict[str, float]
+    state: State = field(repr=False)
+    clock: Clock
     learner: dict[str, np.ndarray] = field(repr=False)
-    damaged: str | None
+    damaged: str | None  # what is wrong with the later one, which `give` puts this in the place of
 
     def give(self, trainer: Trainer) -> None:
         """Takes a trainer to where it was saved. Raises DataError: it is of another model."""
         trainer.learner.load_state(self.learner)
-        trainer.state = State(**self.state)
-        vars(trainer.clock).update(self.clock)
+        trainer.state, trainer.clock = self.state, self.clock
         if self.damaged:  # the next save would keep the damaged one beside it, and not this
             os.replace(self.path, self.path.with_name(CHECKPOINT))
 
 
 def save(folder: Path, trainer: Trainer, config: str) -> None:
-    """Writes all that a trainer is between two calls; the checkpoint before it is kept beside it.
-
-    Args:
-        config: `provenance.identity` of the run's configuration.
-    """
+    """Writes all that a trainer is between two calls, with the `provenance.identity` of the run's configuration; the
+    checkpoint before it is kept beside it."""
     state = vars(trainer.state)
     arrays = {f"learner/{name}": value for name, value in trainer.learner.state().items()}
     for part in _ARRAYS:
@@ -74,14 +65,8 @@ def remove(folder: Path) -> None:
 
 
 def load(folder: Path, config: str) -> Checkpoint | None:
-    """The newest whole checkpoint in a folder; None where nothing was saved yet.
-
-    Args:
-        config: `provenance.identity` of its configuration.
-
-    Raises:
-        DataError: there are checkpoints, and all are damaged or belong to another configuration.
-    """
+    """The newest whole checkpoint in a folder; None where nothing was saved yet. Raises DataError: there are
+    checkpoints, and all are damaged or belong to another configuration."""
     faults: list[str] = []
     for path in (folder / CHECKPOINT, folder / BEFORE):
         if path.exists():
@@ -107,18 +92,14 @@ def _read(path: Path, config: str, damaged: str | None) -> Checkpoint:
                 parts[part][rest] = value
         learner = parts.pop("learner")
         state |= parts | {name: arrays[name].tolist() for name in _LOSSES}
-        State(**state), Clock(**clock)
+        return Checkpoint(path, State(**state), Clock(**clock), learner, damaged)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: is no checkpoint of this program ({error!r})") from None
-    return Checkpoint(path, state, clock, learner, damaged)
 
 
 def find(request: Request) -> Path | None:
-    """The folder of the run that ``resume=`` means; None to begin a new one.
-
-    Raises:
-        ConfigError: a run that is not here, has ended well, or was made by another configuration or other code.
-    """
+    """The folder of the run that ``resume=`` means; None to begin a new one. Raises ConfigError: a run that is not
+    here, has ended well, or was made by another configuration or other code."""
     if request.resume is None:
         return None
     places = [path.parent for path in sorted(RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))]

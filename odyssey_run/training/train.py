@@ -1,4 +1,4 @@
-"""``task=train``: one run, or one for each of several seeds under a parent."""
+"""Training with everything around it: the run's records, checkpoints, the test, claims and the files it leaves."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from odyssey_run.config import changes, claims
 from odyssey_run.config.request import Request
 from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
-from odyssey_run.runs.events import Epoch, Listener, Outcome
+from odyssey_run.runs.events import EpochEnd, Listener, Outcome
 from odyssey_run.runs.folder import CHECKPOINT
 from odyssey_run.runs.recorded import RecordedRun, begun, open_run, opened, weights_file
 from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
@@ -59,58 +59,49 @@ class _Vitals(Listener):
     def __init__(self, recorder: RunRecorder):
         self.recorder, self._wall, self._cpu = recorder, time.perf_counter(), time.process_time()
 
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, end: EpochEnd, train_s: float, images_per_s: float) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         values = {"system/process_cpu_percentage": 100 * (cpu - self._cpu) / (wall - self._wall)}
         with suppress(OSError):  # where there is no /proc
             pages = int(STATM.read_text().split()[1])
             values["system/process_memory_megabytes"] = pages * os.sysconf("SC_PAGESIZE") / 1e6
-        self.recorder.metrics(epoch.step, values)
+        self.recorder.metrics(end.step, values)
         self._wall, self._cpu = wall, cpu
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training needs, made before anything of the run is written.
-
-    Args:
-        folder: of the unfinished run to continue; None for a new run.
-        checkpoint: its newest one, if it has any.
-    """
+    """What training needs, made before anything of the run is written."""
 
     assembly: Assembly
-    folder: Path | None = None
-    checkpoint: resume.Checkpoint | None = None
+    folder: Path | None = None  # of the unfinished run to continue; None for a new run
+    checkpoint: resume.Checkpoint | None = None  # its newest one, if it has any
 
 
-def train(request: Request) -> int:
-    """Trains what was asked for, or continues it.
+def run(request: Request) -> tuple[int, Path]:
+    """Trains what was asked for, or continues it; one run, or one for each of several seeds under a parent.
 
     Returns:
-        The exit code: 0 finished, 1 failed, 3 a claim was missed, 5 the upload to MLflow is incomplete, 128 + a
-        signal's number.
+        The exit code, as `cli.HELP` lists them, and the run's folder.
 
     Raises:
         OdysseyError: a mistake in what was asked for; nothing has been written then.
     """
-    return run(request)[0]
-
-
-def run(request: Request) -> tuple[int, Path]:
-    """What `train` does; returns the exit code and the run's folder."""
     found = resume.find(request)
     with plan_run(request, resuming=found is not None) as plan:
-        return _seeds(plan, found) if request.seeds > 1 else train_one(plan, prepare(request, found))
+        if request.seeds == 1:
+            return train_one(plan, prepare(request, found))
+        base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
+        with plan.resume(found) if found else plan.begin(base, {Tag.SEEDS.value: str(request.seeds)}) as recorder:
+            code = _trained_seeds(recorder, request)
+        return recorder.code(code), recorder.path
 
 
 def prepare(request: Request, found: Path | None = None) -> Prepared:
-    """Makes all that training needs; ``found`` is the folder of an unfinished run to continue.
-
-    Raises:
-        OdysseyError: a mistake in what was asked for, or a run that cannot be continued with it.
-    """
+    """Makes all that training needs; ``found`` is a run's own folder, where it is continued if it has begun there.
+    Raises OdysseyError: a mistake in what was asked for, or a run that cannot be continued with it."""
     assembly = assemble(request)
-    if not found:
+    if not found or not begun(found):
         return Prepared(assembly)
     _check_data(found, assembly)
     return Prepared(assembly, found, resume.load(found, provenance.identity(request.config)))
@@ -175,7 +166,6 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
 
 
 def make_trainer(request: Request, assembly: Assembly, listeners: Iterable[Listener], **rest: Any) -> Trainer:
-    """The trainer of a request; ``rest`` as `Trainer` takes it."""
     return Trainer(
         assembly.learner,
         assembly.dataset,
@@ -199,16 +189,8 @@ def _check_data(found: Path, assembly: Assembly) -> None:
             raise DataError(f"resume: {found} was made with {made}, got {str(now)[:12]}; begin a new run")
 
 
-def _seeds(plan: RunPlan, found: Path | None) -> tuple[int, Path]:
-    """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
-    request = plan.request
-    base = f"{request.model.name}-{request.optim.name}-{request.seeds}seeds"
-    with plan.resume(found) if found else plan.begin(base, {Tag.SEEDS.value: str(request.seeds)}) as recorder:
-        code = _trained_seeds(recorder, request)
-    return recorder.code(code), recorder.path
-
-
 def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
+    """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
     code, runs, screen = 0, list[RecordedRun](), recorder.screen
     asked = recorder.asked.signum
     for seed in range(request.seed, request.seed + request.seeds):
@@ -222,7 +204,7 @@ def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
         child = recorder.part(own, folder)
         screen.say(f"\nseed {seed}", "bold")
         if not done_before(child, folder):
-            code, _ = train_one(child, prepare_part(own, folder))
+            code, _ = train_one(child, prepare(own, folder))
         runs.append(open_run(folder))
         if (status := runs[-1].status) != Status.FINISHED:
             return _conclude(recorder, status or Status.FAILED, code, runs[-1].reason)
@@ -243,11 +225,6 @@ def done_before(plan: RunPlan, folder: Path) -> bool:
     if plan.uploader and run.unsent:  # the process that was to send it died
         plan.uploader.follow(folder / FILE_NAME)
     return True
-
-
-def prepare_part(request: Request, folder: Path) -> Prepared:
-    """Prepares one of several runs, in a folder of its own, from its beginning or to continue it."""
-    return prepare(request, folder if begun(folder) else None)
 
 
 def _introduce(request: Request, assembly: Assembly, recorder: RunRecorder) -> None:
@@ -291,7 +268,6 @@ def keep_weights(request: Request, assembly: Assembly, outcome: Outcome, path: P
 
 
 def model_metadata(request: Request, dataset: Dataset) -> dict[str, str]:
-    """What a `Classifier` must be told of a model beside its weights."""
     return {
         "model": request.model.name,
         "model_config": json.dumps(request.model.arguments),

@@ -18,9 +18,9 @@ from odyssey_core.data import Dataset, Images, epoch_order
 from odyssey_core.learner import Learner, Taken
 from odyssey_run.config.claims import OF_HOOKS
 from odyssey_run.config.schema import TrainerConfig
-from odyssey_run.runs.events import Clock, Epoch, Listener, Outcome, Progress, Pruned
+from odyssey_run.runs.events import ROW, Clock, EpochEnd, Listener, Outcome, Pruned, Row
 from odyssey_run.tracking.names import Status
-from odyssey_run.training.hooks import ROW, EpochEnd, Hook, Row
+from odyssey_run.training.hooks import Hook
 
 CALL_S = 0.12  # aimed at, so that a call stays under the 0.2 s in which a signal must be answered
 GROWTH = 4
@@ -43,75 +43,51 @@ class _Diverged(Exception): ...
 
 @dataclass
 class State:
-    """Where a run is, beside the learner's own state.
-
-    Attributes:
-        epoch: counted from 0; the steps of an epoch may be done before its end is.
-        losses: of the epoch's images so far.
-        window: losses since the last ``train/loss``.
-        lr: learning rate of the last step.
-        history: the monitored value after each epoch, in the sense in which lower is better.
-        rows: a row for each finished epoch, as `hooks.EpochEnd.history` has them.
-        kept: weights at the start of the epoch, the last that are known to be good.
-        best: weights of the best epoch; empty before the first.
-    """
+    """Where a run is, beside the learner's own state."""
 
     step: int = 0
-    epoch: int = 0
-    losses: list[float] = field(default_factory=list)
-    window: list[float] = field(default_factory=list)
-    lr: float = 0.0
+    epoch: int = 0  # counted from 0; the steps of an epoch may be done before its end is
+    losses: list[float] = field(default_factory=list)  # of the epoch's images so far
+    window: list[float] = field(default_factory=list)  # losses since the last `train/loss`
+    lr: float = 0.0  # learning rate of the last step
+    # The monitored value after each epoch, in the sense in which lower is better.
     history: list[float] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of each finished epoch, as in `EpochEnd.history`
+    # Weights at the start of the epoch, the last that are known to be good.
     kept: dict[str, np.ndarray] = field(default_factory=dict)
-    best: dict[str, np.ndarray] = field(default_factory=dict)
+    best: dict[str, np.ndarray] = field(default_factory=dict)  # weights of the best epoch; empty before the first
 
 
+@dataclass(eq=False)
 class Trainer:
-    """One run of one learner.
+    """One run of one learner."""
 
-    Args:
-        validation: (m,) int64 indices of the validation images, in ``dataset.train``; m may be 0.
-        config: how long, how much.
-        hooks: called after each epoch, in this order.
-        listeners: told in this order.
-        stop: the number of the signal that asked to stop, or None.
-        save: called with the trainer every ``config.checkpoint_s`` seconds and when it is stopped.
-        until: the step to end at, where that is before the planned end; a time budget is not asked then: who gives
-            the step knows where it ended.
-        cut: whether to end there as a signal would, with no test and, inside an epoch, no validation.
+    learner: Learner
+    dataset: Dataset
+    train: np.ndarray  # (n,) int64 indices of the images to train on, in `dataset.train`
+    validation: np.ndarray  # (m,) int64 indices of the validation images, likewise; m may be 0
+    config: TrainerConfig  # how long, how much
+    seed: int
+    hooks: Sequence[Hook] = ()  # called after each epoch, in this order
+    listeners: Sequence[Listener] = ()  # told in this order
+    stop: Callable[[], int | None] = lambda: None  # the number of the signal that asked to stop, or None
+    # Called every `config.checkpoint_s` seconds and when the run is stopped.
+    save: Callable[["Trainer"], None] = lambda trainer: None
+    # The step to end at, where that is before the planned end. A time budget is not asked then: who gives the step
+    # knows where it ended.
+    until: int | None = None
+    cut: bool = False  # whether to end there as a signal would, with no test and, inside an epoch, no validation
+    # Where it begins; both may be replaced before `run`, together with the learner's state.
+    state: State = field(default_factory=State)
+    clock: Clock = field(default_factory=Clock)
 
-    Attributes:
-        state: may be replaced before `run`, together with the learner's.
-        clock: likewise.
-    """
-
-    def __init__(
-        self,
-        learner: Learner,
-        dataset: Dataset,
-        train: np.ndarray,
-        validation: np.ndarray,
-        config: TrainerConfig,
-        *,
-        seed: int,
-        hooks: Sequence[Hook] = (),
-        listeners: Sequence[Listener] = (),
-        stop: Callable[[], int | None] = lambda: None,
-        save: Callable[["Trainer"], None] = lambda trainer: None,
-        until: int | None = None,
-        cut: bool = False,
-    ):
-        self.learner, self.dataset, self.config, self.plan = learner, dataset, config, learner.plan
-        self.seed, self.train, self.validation = seed, train, validation
-        self.hooks, self.listeners, self.stop, self.save = hooks, listeners, stop, save
-        self.state, self.clock = State(), Clock()
-        sampled = min(SAMPLE, len(train), len(validation) or SAMPLE)
+    def __post_init__(self) -> None:
+        self.plan, train, until = self.learner.plan, self.train, self.until
+        sampled = min(SAMPLE, len(train), len(self.validation) or SAMPLE)
         self._sample = train[np.arange(sampled) * len(train) // sampled]
         self._epochs = -(-self.plan.steps // self.plan.per_epoch)
         self._last = self.plan.steps if until is None else min(self.plan.steps, until)
-        self._budget_s = config.time_budget_s if until is None else None
-        self._cut = cut
+        self._budget_s = self.config.time_budget_s if until is None else None
         self._portion = 1
         self._saved = self._ticked = time.perf_counter()
         self._cpu = time.process_time()
@@ -131,7 +107,7 @@ class Trainer:
             while state.step < self._last or state.losses:
                 self._epoch()
                 self._save_if_due()
-            if self._cut:
+            if self.cut:
                 raise _Stopped
             weights = state.kept
             if self.config.keep == "best":
@@ -165,7 +141,6 @@ class Trainer:
         )
 
     def _epoch(self) -> None:
-        """The rest of an epoch, and what follows its last step."""
         state, clock = self.state, self.clock
         first = state.epoch * self.plan.per_epoch
         order = epoch_order(self.train, self.config.batch_size, self.seed, state.epoch)
@@ -176,23 +151,16 @@ class Trainer:
             if self._budget_s and clock.train_s >= self._budget_s:
                 self._last = state.step
             self._save_if_due()
-        if self._cut and state.step < min(first + len(order), self.plan.steps):
+        if self.cut and state.step < min(first + len(order), self.plan.steps):
             raise _Stopped
         train_accuracy = self._answers(self.dataset.train, self._sample, "training images")[1] / len(self._sample)
-        row = self._conclude(train_accuracy, *self._validate())
+        end = self._conclude(train_accuracy, *self._validate())
         if state.step == self._last:
             self._close_window()
         self._tell("metrics", state.step, self._norms())
         seconds = clock.call_s - seconds
-        self._tell(
-            "epoch",
-            Epoch(
-                **row,
-                epochs=self._epochs,
-                train_s=seconds + clock.first_call_s * (images == 0),
-                images_per_s=(clock.images - images) / seconds if seconds else clock.images_per_s,
-            ),
-        )
+        rate = (clock.images - images) / seconds if seconds else clock.images_per_s
+        self._tell("epoch", end, seconds + clock.first_call_s * (images == 0), rate)
         state.kept, state.losses = self.learner.weights(), []
         state.epoch += 1
 
@@ -210,7 +178,7 @@ class Trainer:
         state.history.append(value)
         return loss, accuracy
 
-    def _conclude(self, train_accuracy: float, loss: float | None, accuracy: float | None) -> Row:
+    def _conclude(self, train_accuracy: float, loss: float | None, accuracy: float | None) -> EpochEnd:
         """Records an epoch and calls the hooks, which may make it the last."""
         state = self.state
         train_loss = math.fsum(state.losses) / len(state.losses)
@@ -224,7 +192,7 @@ class Trainer:
         self._tell("metrics", state.step, known | own)
         if self._is_over(end):
             self._last = state.step
-        return row
+        return end
 
     def _ask_hooks(self, rows: Sequence[Row]) -> EpochEnd:
         """Calls the hooks for the last of some epochs, which holds nothing yet that they log."""
@@ -252,13 +220,9 @@ class Trainer:
         """Euclidean norms of every layer's weights and of their gradient on the first training images."""
         batch = np.full(self.config.batch_size, -1, np.int64)
         batch[: len(self.train)] = self.train[: len(batch)]
-        found = {
-            "weight_norm": self.learner.weights(),
-            "weight_grad_norm": self.learner.gradients(self.dataset.train, batch),
-        }
-        norms = {
-            f"{kind}/{name}": norm(v) for kind, arrays in found.items() for name, v in arrays.items() if v.ndim > 1
-        }
+        gradients = self.learner.gradients(self.dataset.train, batch)
+        found = {"weight_norm": self.learner.weights(), "weight_grad_norm": gradients}
+        norms = {f"{kind}/{key}": norm(v) for kind, arrays in found.items() for key, v in arrays.items() if v.ndim > 1}
         return {name: value for name, value in norms.items() if math.isfinite(value)}
 
     def _call(self, rows: np.ndarray) -> None:
@@ -278,7 +242,8 @@ class Trainer:
         if good < len(rows):
             self._diverged(before, rows, good)
         values = state.losses[-int(present.sum()) :]
-        self._tell("progress", self._progress(math.fsum(values) / len(values)))
+        loss = math.fsum(values) / len(values)
+        self._tell("progress", state.step, state.epoch + 1, loss, *self._speed())
 
     def _take(self, rows: np.ndarray, first: int) -> Taken:
         state = self.state
@@ -319,7 +284,6 @@ class Trainer:
             state.window = []
 
     def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
-        """Mean loss, accuracy and number of right answers over some images."""
         losses, correct = self._answers(images, order, what)
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         if not math.isfinite(mean):
@@ -356,21 +320,20 @@ class Trainer:
             self._saved = time.perf_counter()
 
     def _tick(self) -> None:
-        """Counts the time since it was last counted."""
         now, cpu = time.perf_counter(), time.process_time()
         self.clock.run_s += now - self._ticked
         self.clock.cpu_s += cpu - self._cpu
         self._ticked, self._cpu = now, cpu
 
-    def _progress(self, loss: float) -> Progress:
-        state, clock, left = self.state, self.clock, None
-        if clock.call_s:
-            images = (self.plan.steps - state.step) * self.config.batch_size
-            # Epochs still to be validated take as long as those that were.
-            epochs = self._epochs - state.epoch
-            left = images / clock.images_per_s + clock.evaluation_s / max(state.epoch, 1) * epochs
-        rate = clock.images_per_s if clock.call_s else 0.0
-        return Progress(state.step, self.plan.steps, state.epoch + 1, loss, rate, left)
+    def _speed(self) -> tuple[float, float | None]:
+        """Images/s and the seconds that are left, as `Listener.progress` is told."""
+        state, clock = self.state, self.clock
+        if not clock.call_s:
+            return 0.0, None
+        images = (self.plan.steps - state.step) * self.config.batch_size
+        # Epochs still to be validated take as long as those that were.
+        validations = clock.evaluation_s / max(state.epoch, 1) * (self._epochs - state.epoch)
+        return clock.images_per_s, images / clock.images_per_s + validations
 
     def _tell(self, what: str, *arguments: object) -> None:
         for listener in self.listeners:

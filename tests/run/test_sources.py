@@ -66,7 +66,7 @@ def test_what_decides_no_result_is_not_covered():
     for name in (
         "odyssey_run.tasks.verify.verification",
         "odyssey_run.tracking.serving",
-        "odyssey_run.tasks.benchmark.run",
+        "odyssey_run.tasks.benchmark.measure",
         "odyssey_run.tasks.ui",
     ):
         assert name not in sources.modules()

@@ -1,33 +1,40 @@
-"""``task=benchmark``."""
+"""``task=benchmark``: our speed beside the machine's peak and other libraries, recorded as a run."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import json
+import sys
 
-from odyssey_core.ranges import Count, Range
+from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
+from odyssey_run.config.schema import BenchmarkConfig
 
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What to measure, and for how long.
-
-    Args:
-        peers: measured in turns with us, where they are installed; torch alone trains.
-        batch_sizes: images in a step; inference is measured for a single image too.
-        threads: numbers of threads; null for 1, 2, 4 ... up to the backend's.
-        rounds: every figure is the median of so many measurements.
-        seconds: that one measurement takes.
-    """
-
-    peers: tuple[Literal["torch", "onnxruntime", "openvino"], ...]
-    batch_sizes: tuple[Count, ...]
-    threads: tuple[Count, ...] | None
-    rounds: Count
-    seconds: Annotated[float, Range(0.001)]
+EXPERIMENT = "benchmark"
 
 
 def benchmark(request: Request, benchmark: BenchmarkConfig) -> int:
-    """See ``odyssey_run.tasks.benchmark.run``, imported late so that a mistake is answered at once."""
-    from odyssey_run.tasks.benchmark import run
+    """Measures, prints, and leaves a run with tables, chart and numbers. Raises OdysseyError before it writes any."""
+    from odyssey_run.runs.folder import check_places
+    from odyssey_run.runs.recorder import plan_run
+    from odyssey_run.tasks.benchmark import report
+    from odyssey_run.tasks.benchmark.measure import measure
+    from odyssey_run.tracking.names import Status, Tag
 
-    return run.run(request, benchmark)
+    if request.backend.name != "numba":
+        raise ConfigError(f"task=benchmark: measures backend=numba, got backend={request.backend.name}")
+    check_places(request)
+    dataset = request.data.build()
+    # With nothing of MLflow running beside.
+    figures = measure(request, dataset, benchmark, lambda line: print(f"odyssey-run: {line}", file=sys.stderr))
+    with plan_run(request, experiment=EXPERIMENT) as plan:
+        begun = plan.begin(f"benchmark-{request.model.name}", {Tag.DATA_NAME.value: dataset.name})
+        with begun as recorder:
+            text = report.tables(figures)
+            for line in text.splitlines():
+                recorder.screen.say(line)
+            recorder.metrics(0, report.metrics(figures))
+            recorder.write("benchmark.md", text.encode())
+            recorder.write("benchmark.json", json.dumps(report.numbers(figures), indent=1).encode())
+            recorder.artifact(report.chart(figures, recorder.path / "benchmark.png"))
+            recorder.screen.say()
+            recorder.screen.field("run", str(recorder.path))
+            recorder.end(Status.FINISHED)
+    return 0

@@ -1,9 +1,9 @@
 """The measurements: ours, the machine's peak and the peers' in turns, so that a busy minute is everybody's."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import compress
 from statistics import median
@@ -18,7 +18,7 @@ from odyssey_core.backends.numba.timing import RowTime
 from odyssey_core.data import Dataset
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
-from odyssey_run.tasks.benchmark import BenchmarkConfig
+from odyssey_run.config.schema import BenchmarkConfig
 from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
 from odyssey_run.tasks.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
 
@@ -28,46 +28,31 @@ PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning
 
 @dataclass(frozen=True)
 class Line:
-    """What came of one case. Everything is the median of the rounds that count, ratios too: of what stood side by side.
-
-    Attributes:
-        low: of the rounds.
-        high: of the rounds.
-        gflops: of useful work, GFLOP/s.
-        of_peak: ``gflops`` as a part of the machine's on as many threads.
-        peer: the fastest peer in its fastest mode, "torch eager"; None where none was measured.
-        ratio: how many times as fast we are.
-    """
+    """What came of one case: medians of the rounds that count; ratios too are medians, of what stood side by side."""
 
     case: Case
     images_per_s: float
-    low: float
-    high: float
-    gflops: float
-    of_peak: float
-    peer: str | None
+    low: float  # of the rounds
+    high: float  # of the rounds
+    gflops: float  # of useful work, GFLOP/s
+    of_peak: float  # `gflops` as a part of the machine's on as many threads
+    peer: str | None  # the fastest peer in its fastest mode, "torch eager"; None where none was measured
     peer_images_per_s: float | None
-    ratio: float | None
+    ratio: float | None  # how many times as fast we are
 
 
 @dataclass
 class Figures:
-    """Everything measured, one value a round.
+    """Everything measured, one value a round."""
 
-    Attributes:
-        flops: of useful work in one image, by kind.
-        peak: the machine's GFLOP/s on as many threads as a case, beside it.
-        scaling: how many times as much as on one thread that is, the less of before and after the case.
-        ours: images/s.
-        peers: images/s by case and "peer mode".
-    """
-
-    flops: dict[str, int]
+    flops: dict[str, int]  # of useful work in one image, by kind
     parameters: int
+    # The machine's GFLOP/s on as many threads as a case, beside it.
     peak: dict[Case, list[float]] = field(default_factory=dict)
+    # How many times as much as on one thread that is, the less of before and after the case.
     scaling: dict[Case, list[float]] = field(default_factory=dict)
-    ours: dict[Case, list[float]] = field(default_factory=dict)
-    peers: dict[tuple[Case, str], list[float]] = field(default_factory=dict)
+    ours: dict[Case, list[float]] = field(default_factory=dict)  # images/s
+    peers: dict[tuple[Case, str], list[float]] = field(default_factory=dict)  # images/s by case and "peer mode"
     rows: list[RowTime] = field(default_factory=list)
 
     def counts(self, case: Case) -> list[bool]:
@@ -100,7 +85,6 @@ def _ratio(ours: list[float], others: list[float]) -> float:
 
 
 def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Callable[[str], None]) -> Figures:
-    """Measures all that was asked for."""
     ours = Ours(request, dataset)
     counts = _threads(request, config)
     peaks = {threads: Peak(NumbaBackend().tiles, threads) for threads in {1, *counts}}
@@ -110,7 +94,8 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
     with ExitStack() as stack:
         for case in cases:
             ours.prepare(case)
-        peers = _start(request, dataset, config, ours, counts, stack, say)
+        told = [(name, given, n) for name, given in _given(config, ours, say) for n in counts]
+        peers = [stack.enter_context(closing(Peer(name, n, given))) for name, given, n in told]
         modes = _warm(peers, cases, say)
         for _ in track(range(config.rounds), "measuring", console=Console(stderr=True), transient=True):
             for case in cases:
@@ -135,36 +120,16 @@ def _threads(request: Request, config: BenchmarkConfig) -> list[int]:
     return sorted({NumbaBackend(t, request.backend.arguments["groups"]).threads for t in wanted})
 
 
-def _start(
-    request: Request,
-    dataset: Dataset,
-    config: BenchmarkConfig,
-    ours: Ours,
-    counts: list[int],
-    stack: ExitStack,
-    say: Callable[[str], None],
-) -> list[Peer]:
-    given: dict[str, Any] = {
-        "input_shape": dataset.input_shape,
-        "classes": dataset.classes,
-        "optim": request.optim.name,
-        # Groups take other numbers and the same work.
-        "optim_arguments": {name: value for name, value in request.optim.arguments.items() if name != "groups"},
-    }
-    peers = []
+def _given(config: BenchmarkConfig, ours: Ours, say: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The peers that can be measured, and what each is told."""
     for name in config.peers:
         if not installed(name):
             say(f"{name} is not installed and left out; pip install {name} to measure beside it")
             continue
         try:
-            model = ours.in_torch() if name == "torch" else ours.in_onnx()
+            yield name, ours.given(name)
         except ConfigError as error:
             say(f"{name} is left out: {error}")
-            continue
-        peers += [Peer(name, threads, given | model) for threads in counts]
-    for peer in peers:
-        stack.callback(peer.close)
-    return peers
 
 
 def _warm(peers: list[Peer], cases: list[Case], say: Callable[[str], None]) -> dict[Case, list[tuple[Peer, str]]]:

@@ -4,19 +4,17 @@ They are given the model as ``task=export format=onnx`` writes it, from uint8 pi
 """
 
 import base64
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from odyssey_run.tasks.benchmark.answering import answer
+from odyssey_run.tasks.benchmark.answering import answer, rate
 
 Run = Callable[[np.ndarray], object]
 
 
 def onnxruntime(model: bytes, shape: tuple[int, ...], threads: int) -> Run:
-    """What runs the model on pixels of a shape."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -37,26 +35,16 @@ def openvino(model: bytes, shape: tuple[int, ...], threads: int) -> Run:
     return lambda pixels: request.infer({"pixels": pixels}, share_inputs=True)
 
 
-def measure(run: Run, pixels: np.ndarray, seconds: float) -> float:
-    """Images/s over about so many seconds."""
-    run(pixels)
-    steps, begun = 0, time.perf_counter()
-    while (now := time.perf_counter() - begun) < seconds:
-        run(pixels)
-        steps += 1
-    return steps * len(pixels) / now if steps else 0.0
-
-
 def serve(given: dict[str, Any]) -> None:
     """The process; it is given the model in base64, the name of the runtime, shapes and threads."""
     model, load = base64.b64decode(given["model"]), {"onnxruntime": onnxruntime, "openvino": openvino}[given["peer"]]
     runs: dict[int, Run] = {}
 
-    def measured(question: dict[str, Any]) -> float:
+    def measure(question: dict[str, Any]) -> float:
         batch = question["batch"]
         pixels = np.random.default_rng(0).integers(0, 256, (batch, *given["input_shape"]), np.uint8)
         if batch not in runs:
             runs[batch] = load(model, pixels.shape, given["threads"])
-        return measure(runs[batch], pixels, question["seconds"])
+        return rate(lambda: runs[batch](pixels), batch, question["seconds"])
 
-    answer(measured)
+    answer(measure)

@@ -42,10 +42,6 @@ class Ours:
 
     A training step is all of it: images and labels gathered from uint8 by index, normalised, forward, loss, backward,
     update; many steps are one call, as in a run. Inference is from uint8 images to probabilities, one call a batch.
-
-    Attributes:
-        flops: of useful work in one image, for training and inference.
-        parameters: how many numbers the model has.
     """
 
     def __init__(self, request: Request, dataset: Dataset):
@@ -57,15 +53,22 @@ class Ours:
         self._pixels = dataset.train.pixels.reshape(len(dataset.train), -1)
         inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
         steps = {INFER: inference.outputs, TRAIN: [*training.outputs, *(u.grad for u in training.updates)]}
+        # Of useful work in one image; and how many numbers the model has.
         self.flops = {kind: flops(nodes) for kind, nodes in steps.items()}
         self.parameters = sum(math.prod(x.shape) for x in training.values.values() if x.op is PARAMETER)
 
+    def given(self, peer: str) -> dict[str, Any]:
+        """What a peer is told of the model, the optimizer and the images. Raises ConfigError where it cannot be."""
+        optim, dataset = self._request.optim, self._dataset
+        # Groups take other numbers and the same work.
+        arguments = {name: value for name, value in optim.arguments.items() if name != "groups"}
+        model = self.in_torch() if peer == "torch" else self.in_onnx()
+        images = {"input_shape": dataset.input_shape, "classes": dataset.classes}
+        return {**images, "optim": optim.name, "optim_arguments": arguments, **model}
+
     def in_torch(self) -> dict[str, Any]:
         """What PyTorch is told: shapes of parameters and buffers by path, the steps of training and of inference.
-
-        Raises:
-            ConfigError: an operation that PyTorch has no counterpart for.
-        """
+        Raises ConfigError: an operation that PyTorch has no counterpart for."""
         inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
         shapes = {name: node.shape for name, node in training.values.items()}
         trained = {u.name for u in training.updates}

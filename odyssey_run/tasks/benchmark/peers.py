@@ -20,11 +20,7 @@ def installed(peer: str) -> bool:
 
 
 class Peer:
-    """A peer on some threads.
-
-    Args:
-        given: what its process is told first: the model, the optimizer, the images' shape.
-    """
+    """A peer on some threads; its process is told first of the model, the optimizer, and the shape of images."""
 
     def __init__(self, name: str, threads: int, given: dict[str, Any]):
         self.name, self.threads = name, threads
@@ -41,5 +37,4 @@ class Peer:
             raise PeerFault(f"{self.name}: its process {self._child.ending()}")
         if "fault" in answer:
             raise PeerFault(f"{self.name}, {mode}: {answer['fault']}")
-        rate: float = answer["images_per_s"]
-        return rate
+        return float(answer["images_per_s"])

@@ -1,7 +1,7 @@
 """What a benchmark shows: tables as Markdown, a chart, plain numbers."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ LEAST_SHARE = 0.005  # of a step; parts below it share a line
 
 
 def tables(figures: Figures) -> str:
-    """Peaks, every case, and the parts of a step."""
     peaks = ", ".join(f"{peak:.0f} on {n} thread{'s' * (n > 1)}" for n, peak in figures.peaks().items())
     work = ", ".join(f"{kind} {flops / 1e6:.3f}" for kind, flops in figures.flops.items())
     head = f"Peak: {peaks} GFLOP/s. {figures.parameters:,} parameters; MFLOP an image, zeros included: {work}."
@@ -64,17 +63,18 @@ def _rates(lines: list[Line]) -> str:
 
 def _parts(figures: Figures) -> str:
     """Where a step goes: a line for all rows of one kernel that have the same sizes, the most expensive first."""
-    whole, peak = sum(row.seconds * row.runs for row in figures.rows), figures.peaks().get(1)
+    whole, peak = _seconds(figures.rows), figures.peaks().get(1)
     table = _table("rows", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak")
-    parts = sorted(_grouped(figures.rows).items(), key=lambda part: -part[1].seconds)
-    small = [part for _, part in parts if part.seconds < LEAST_SHARE * whole]
+    parts = sorted(_grouped(figures.rows).items(), key=lambda part: -_seconds(part[1]))
+    small = [row for _, rows in parts if _seconds(rows) < LEAST_SHARE * whole for row in rows]
+    parts = [part for part in parts if _seconds(part[1]) >= LEAST_SHARE * whole]
     if small:
-        parts = parts[: -len(small)]
-        parts.append(((f"each below {LEAST_SHARE:.1%}", ""), sum(small, NOTHING)))
-    for (name, sizes), part in parts:
-        speed = part.flops / part.seconds / 1e9 if part.seconds else 0.0
+        parts.append(((f"each below {LEAST_SHARE:.1%}", ""), small))
+    for (name, sizes), rows in parts:
+        seconds, runs = _seconds(rows), sum(row.runs for row in rows)
+        speed = sum(row.flops * row.runs for row in rows) / seconds / 1e9 if seconds else 0.0
         shown = (f"{speed:.0f}", f"{speed / peak:.2f}" if peak else "") if speed else ("", "")
-        table.add_row(name, sizes, str(part.runs), f"{part.seconds * 1e6:.2f}", f"{part.seconds / whole:.1%}", *shown)
+        table.add_row(name, sizes, str(runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", *shown)
     table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
     own = [line for line in figures.lines() if line.case == Case(TRAIN, ROW_BATCH, 1)]
     for step in (1e6 * ROW_BATCH / line.images_per_s for line in own):
@@ -82,32 +82,20 @@ def _parts(figures: Figures) -> str:
     return f"One training step, batch {ROW_BATCH}, 1 thread:\n{_text(table)}"
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What some rows take together in a step."""
-
-    runs: int
-    seconds: float
-    flops: int
-
-    def __add__(self, other: "_Part") -> "_Part":
-        return _Part(self.runs + other.runs, self.seconds + other.seconds, self.flops + other.flops)
+def _seconds(rows: Iterable[RowTime]) -> float:
+    return sum(row.seconds * row.runs for row in rows)
 
 
-NOTHING = _Part(0, 0.0, 0)
-
-
-def _grouped(rows: Iterable[RowTime]) -> dict[tuple[str, str], _Part]:
+def _grouped(rows: Iterable[RowTime]) -> dict[tuple[str, str], list[RowTime]]:
     """The rows by the name of their kernel and by their sizes."""
-    parts: dict[tuple[str, str], _Part] = {}
+    parts: dict[tuple[str, str], list[RowTime]] = {}
     for row in rows:
         numbers = dict(number.split("=") for number in row.work.split())
         sizes = [f"{name}={numbers[name]}" for name in SIZES if name in numbers]
         if "height" in numbers:
             sizes.append(f"{numbers['height']}×{numbers['width']}")
         key = row.name.partition("[")[0], " ".join(sizes)
-        own = _Part(row.runs, row.seconds * row.runs, row.flops * row.runs)
-        parts[key] = parts.get(key, NOTHING) + own
+        parts.setdefault(key, []).append(row)
     return parts
 
 
@@ -137,7 +125,6 @@ def metrics(figures: Figures) -> dict[str, float]:
 
 
 def numbers(figures: Figures) -> dict[str, Any]:
-    """Every round of everything, for JSON."""
     return {
         "flops": figures.flops,
         "parameters": figures.parameters,

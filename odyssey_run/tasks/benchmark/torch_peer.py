@@ -4,24 +4,17 @@ A step works on one batch that lies there as float32, already normalised: nothin
 """
 
 import math
-import time
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, optim
 
-from odyssey_run.tasks.benchmark.answering import answer
+from odyssey_run.tasks.benchmark.answering import answer, rate
 
-OPTIMIZERS = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-}
+OPTIMIZERS = {kind.__name__.lower(): kind for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
 
 
 def function(name: str) -> Any:
-    """``nn.functional.conv2d`` of torch."""
     found: Any = torch
     for part in name.split("."):
         found = getattr(found, part)
@@ -71,28 +64,19 @@ class Model:
         # Each batch size compiled by itself infers a fifth faster than one compilation for all of them.
         self.model = torch.compile(model, dynamic=False) if mode == "compiled" else model
 
-    def images(self, batch: int) -> Any:
-        """Random images (batch, C, H, W) float32."""
-        return torch.rand(batch, *self.shape).to(memory_format=self.format)
-
     def train(self, images: Any, labels: Any) -> None:
-        """One optimizer step."""
         self.optimizer.zero_grad()
         self.model("training", images, labels).backward()
         self.optimizer.step()
 
     def measure(self, kind: str, batch: int, seconds: float) -> float:
-        """Images/s over about so many seconds."""
-        images, labels = self.images(batch), torch.randint(self.classes, (batch,))
+        """Images/s over about so many seconds, of random images (batch, C, H, W) float32."""
+        images = torch.rand(batch, *self.shape).to(memory_format=self.format)
+        labels = torch.randint(self.classes, (batch,))
         with torch.inference_mode(kind == "inference"):
             training = kind == "training"
             step = (lambda: self.train(images, labels)) if training else (lambda: self.model(kind, images, labels))
-            step()
-            steps, begun = 0, time.perf_counter()
-            while (now := time.perf_counter() - begun) < seconds:
-                step()
-                steps += 1
-        return steps * batch / now
+            return rate(step, batch, seconds)
 
 
 def serve(given: dict[str, Any]) -> None:

@@ -14,27 +14,14 @@ from odyssey_run.config.masking import masked
 from odyssey_run.runs import statements
 from odyssey_run.runs.folder import CONFIG, REPORT
 from odyssey_run.runs.statements import FILE
+from odyssey_run.tracking import records as kinds
 from odyssey_run.tracking.client import every_run, fault_of
 from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
 from odyssey_run.tracking.names import KEPT_HERE, Tag
-from odyssey_run.tracking.records import (
-    Artifact,
-    Created,
-    Creating,
-    End,
-    Record,
-    Refused,
-    Registered,
-    Resume,
-    RunRecords,
-    Sent,
-    Start,
-    Tags,
-    parse,
-    whole,
-)
+from odyssey_run.tracking.records import RunRecords, parse, whole
 
-SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow, beside parameters, tags and metrics
+SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow
+SHOWN_BELOW = ("params/", "tags/", "metrics/")
 NOT_ENDED = (
     "the run has not ended, or not with this version of the program; "
     "odyssey-run task=doctor ends one whose process died"
@@ -47,21 +34,16 @@ Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found of a run.
-
-    Args:
-        wrong: what does not agree with the list or with the digest, a line each.
-    """
+    """What was found of a run."""
 
     folder: Path
     records: RunRecords = field(repr=False)
     stated: dict[str, Any] = field(repr=False)
     digest: str
-    wrong: tuple[str, ...]
+    wrong: tuple[str, ...]  # what does not agree with the list or with the digest, a line each
 
     @property
     def tags(self) -> dict[str, str]:
-        """As they are stated."""
         return {name.removeprefix("tags/"): v for name, v in self.stated.items() if name.startswith("tags/")}
 
     @property
@@ -106,9 +88,8 @@ class InMLflow:
             where = masked(client.tracking_uri)
             raise ConfigError(f"run_id: no run {run_id!r} in {where}: {fault_of(error)}") from None
         if self._run.info.lifecycle_stage != "active":
-            raise ConfigError(
-                f"run_id: {run_id} was deleted in MLflow; mlflow runs restore --run-id {run_id} undoes it"
-            )
+            how = f"mlflow runs restore --run-id {run_id} undoes it"
+            raise ConfigError(f"run_id: {run_id} was deleted in MLflow; {how}")
         self.tags: Mapping[str, str] = self._run.data.tags
         self.metrics: Mapping[str, float] = self._run.data.metrics
         self.name, self.experiment = self._run.info.run_name, self._run.info.experiment_id
@@ -121,11 +102,8 @@ class InMLflow:
         return [InMLflow(self.client, run.info.run_id) for run in found if Tag.VERIFIES not in run.data.tags]
 
     def gather(self, place: Path) -> Evidence:
-        """Fetches its files and holds all that MLflow shows against what it states.
-
-        Raises:
-            DataError: a file that says what it states is missing or is none.
-        """
+        """Fetches its files and holds all that MLflow shows against what it states. Raises DataError: a file that
+        says what it states is missing or is none."""
         self._fetch(place)
         found = _evidence(place, self._shown)
         return replace(found, wrong=(*found.wrong, *_unstated(place, found.stated)))
@@ -140,9 +118,8 @@ class InMLflow:
                 to = inside(place, model.name)
                 # Not by models:/ID, which MLflow looks up in the process's own store whatever it is told.
                 to.mkdir(parents=True, exist_ok=True)
-                repository(model.artifact_location, tracking_uri=self.client.tracking_uri).download_artifacts(
-                    "", str(to)
-                )
+                artifacts = repository(model.artifact_location, tracking_uri=self.client.tracking_uri)
+                artifacts.download_artifacts("", str(to))
         except Exception as error:  # of whatever kind of store
             raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
 
@@ -196,9 +173,9 @@ def _evidence(folder: Path, look: Look) -> Evidence:
     stated = statements.decode(listed.read_bytes(), FILE)
     content = journal.read_bytes()
     records = whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
-    end = next(record for record in reversed(records.records) if isinstance(record, Start | Resume | End))
+    end = records.end
     size = stated["journal"].get("bytes") if isinstance(stated.get("journal"), dict) else None
-    if not isinstance(end, End) or not isinstance(size, int):
+    if end is None or not isinstance(size, int):
         raise DataError(f"{FILE_NAME} has no end: {NOT_ENDED}")
     below, shown, wrong = look(records.key, stated)
     config = records.config
@@ -214,18 +191,20 @@ def _evidence(folder: Path, look: Look) -> Evidence:
         wrong.append(f"files/{REPORT}: does not show the digest of {FILE}")
     wrong += differences(stated, made, "its journal and files say")
     if shown:
-        own = {k: v for k, v in stated.items() if _is_shown(k, v) and (k in shown or not k.startswith(_NOT_SENT))}
+        models = {name for name, value in stated.items() if name.startswith("models/") and isinstance(value, dict)}
+        own = {k: v for k, v in stated.items() if k in {*SHOWN, *models} or k.startswith(SHOWN_BELOW)}
+        own = {k: v for k, v in own.items() if k in shown or not k.startswith(_NOT_SENT)}
         wrong += differences(own, shown, "MLflow shows")
     return Evidence(folder, records, stated, stated_digest(stated), tuple(dict.fromkeys(wrong)))
 
 
-def _behind(content: bytes, end: End, stated: Mapping[str, Any]) -> list[str]:
+def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[str]:
     """What is wrong in a journal after the part that its list covers: the list, its digest and the end follow."""
-    notes = (Creating, Created, Registered, Refused, Sent)  # of the process that sends
+    notes = (kinds.Creating, kinds.Created, kinds.Registered, kinds.Refused, kinds.Sent)  # of the process that sends
     found = [record for record in parse(content, Path(FILE_NAME)) if not isinstance(record, notes)]
-    expected: list[Record] = [
-        Artifact(path=FILE, folder=""),
-        Tags(values={Tag.RUN_DIGEST: stated_digest(stated)}),
+    expected: list[kinds.Record] = [
+        kinds.Artifact(path=FILE, folder=""),
+        kinds.Tags(values={Tag.RUN_DIGEST: stated_digest(stated)}),
         replace(end, time=0),
     ]
     ended = {"status": end.status, "reason": end.reason, "ended": end.time}
@@ -235,13 +214,7 @@ def _behind(content: bytes, end: End, stated: Mapping[str, Any]) -> list[str]:
     return [f"{FILE_NAME}: does not end as the run stated"]
 
 
-def _is_shown(name: str, value: Any) -> bool:
-    of_model = name.startswith("models/") and isinstance(value, dict)
-    return of_model or name in SHOWN or name.startswith(("params/", "tags/", "metrics/"))
-
-
 def _unstated(folder: Path, stated: Mapping[str, Any]) -> Iterator[str]:
-    """Files among a run's artifacts that it does not state."""
     known = {FILE_NAME, FILE, *(name.partition("/")[2] for name in stated if name.startswith(("files/", "models/")))}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -40,10 +40,7 @@ class _Points(Listener):
 def train_again(
     again: Request, assembly: Assembly, evidence: Evidence, steps: int | None
 ) -> tuple[list[str], list[str], dict[str, str], int | None]:
-    """Trains a run again and compares what it recorded.
-
-    Args:
-        steps: compare the first so many alone; None compares all, weights and test included.
+    """Trains a run again and compares what it recorded: some first steps, or all, with its weights and its test.
 
     Returns:
         What differs; what was compared; how each statement was held that was compared; and how many steps were
@@ -116,7 +113,6 @@ def _last_step(evidence: Evidence) -> int:
 
 
 def _points(stated: Mapping[str, Any]) -> Points:
-    """The points that training again gives, as they are stated."""
     names = [n.removeprefix("metrics/") for n in stated if n.startswith("metrics/")]
     names = [name for name in names if not name.startswith(OF_THE_MACHINE)]
     return {(step, name): value for name in names for step, value, _ in stated[f"metrics/{name}"]}

@@ -3,14 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from odyssey_core.files import write_atomic
 from odyssey_run.reports.outputs import MARK
-
-if TYPE_CHECKING:
-    from odyssey_run.tasks.verify.evidence import Evidence
+from odyssey_run.tasks.verify.evidence import Evidence
 
 REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
 EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
@@ -27,28 +22,17 @@ BADGE = """\
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one run.
+    """On one run."""
 
-    Args:
-        word: REPRODUCED, DIFFERS or CANNOT.
-        where: its id in MLflow, or its folder.
-        lines: why: what was compared, what differs first, or what is missing.
-        digest: of all that the run states; empty where that could not be read.
-        held: how many statements were held, by how.
-        stated: the names of those that are only stated.
-        evidence: what was found of the run.
-        steps: how many were trained again, if not all.
-    """
-
-    word: str
+    word: str  # REPRODUCED, DIFFERS or CANNOT
     name: str
-    where: str
-    lines: tuple[str, ...]
-    digest: str = ""
-    held: Mapping[str, int] = field(default_factory=dict)
-    stated: tuple[str, ...] = ()
-    evidence: "Evidence | None" = field(default=None, repr=False, compare=False)
-    steps: int | None = None
+    where: str  # its id in MLflow, or its folder
+    lines: tuple[str, ...]  # why: what was compared, what differs first, or what is missing
+    digest: str = ""  # of all that the run states; empty where that could not be read
+    held: Mapping[str, int] = field(default_factory=dict)  # how many statements were held, by how
+    stated: tuple[str, ...] = ()  # the names of those that are only stated
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)  # what was found of the run
+    steps: int | None = None  # how many were trained again, if not all
 
     @property
     def title(self) -> str:
@@ -73,6 +57,12 @@ class Verdict:
         head = f"**{self.title}** {self.name} `{self.where}`"
         return "\n".join([head, "", *(f"- {line}" for line in self.summary())])
 
+    def badge(self) -> bytes:
+        """An SVG, to show beside a claim."""
+        wide = 114 + 6 * (len(self.title) - len(self.word))  # about the width of a small letter
+        sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
+        return BADGE.format(title=self.title, colour=COLOURS[self.word], mark=MARK, **sizes).encode()
+
 
 def _groups(names: Sequence[str]) -> list[str]:
     """``metrics/time/run_s`` and its like as ``time/…``, ``tags/odyssey.process.pid`` as ``odyssey.process.…``."""
@@ -85,16 +75,8 @@ def _groups(names: Sequence[str]) -> list[str]:
     return list(groups)
 
 
-def badge_file(path: Path, verdict: Verdict) -> None:
-    """Writes an SVG with the verdict, to show beside a claim."""
-    wide = 114 + 6 * (len(verdict.title) - len(verdict.word))  # about the width of a small letter
-    sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
-    text = BADGE.format(title=verdict.title, colour=COLOURS[verdict.word], mark=MARK, **sizes)
-    write_atomic(path, text.encode())
-
-
-def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """Writes the verdicts for programs; the last is on the run that was asked for, the others on those under it."""
+def as_json(verdicts: Sequence[Verdict]) -> bytes:
+    """The verdicts for programs; the last is on the run that was asked for, the others on those under it."""
     rows = [
         {
             "verdict": each.word,
@@ -109,4 +91,4 @@ def json_file(path: Path, verdicts: Sequence[Verdict]) -> None:
         }
         for each in verdicts
     ]
-    write_atomic(path, f"{json.dumps({'made_by': MARK, **rows[-1], 'below': rows[:-1]}, indent=2)}\n".encode())
+    return f"{json.dumps({'made_by': MARK, **rows[-1], 'below': rows[:-1]}, indent=2)}\n".encode()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
+from odyssey_core.files import write_atomic
 from odyssey_run.config import claims, plugins, sources
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.changes import completed
@@ -26,7 +27,7 @@ from odyssey_run.runs.folder import REPORT, RUNS
 from odyssey_run.runs.statements import COMPARED, DERIVED
 from odyssey_run.tasks.verify.evidence import Evidence, InFolder, InMLflow, differences
 from odyssey_run.tasks.verify.retraining import train_again
-from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, badge_file, json_file
+from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, as_json
 from odyssey_run.tracking.client import fault_of, reach
 from odyssey_run.tracking.location import resolve
 from odyssey_run.tracking.names import Status, Tag, sent
@@ -42,21 +43,8 @@ CLAIMED = (f"tags/{Tag.CLAIMS}", f"files/{CLAIMS}")
 def verify(
     request: Request, run_id: str, config: VerifyConfig, badge: str | None = None, json: str | None = None
 ) -> int:
-    """Verifies a run and every run under it.
-
-    Args:
-        request: where runs are recorded; its threads and its folder of data.
-        run_id: a run's folder, name or MLflow id.
-        config: how much is compared.
-        badge: SVG file to write.
-        json: file to write the verdict to.
-
-    Returns:
-        0 REPRODUCED, 3 DIFFERS, 4 CANNOT: of several runs the worst.
-
-    Raises:
-        ConfigError: there is no such run, or a file to write would replace one of somebody else's.
-    """
+    """Verifies a run and every run under it; returns 0 REPRODUCED, 3 DIFFERS, 4 CANNOT: of several runs the worst.
+    Raises ConfigError: there is no such run, or a file to write would replace one of somebody else's."""
     for path in filter(None, (badge, json)):  # now, not after all the work
         with writing(Path(path)):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -66,12 +54,10 @@ def verify(
         print(verdict, flush=True)
         verdicts.append(verdict)
     worst = max(verdicts[::-1], key=lambda verdict: EXIT_CODES[verdict.word])
-    if badge:
-        with writing(Path(badge)):
-            badge_file(Path(badge), worst)
-    if json:
-        with writing(Path(json)):
-            json_file(Path(json), verdicts)
+    for wanted, content in ((badge, worst.badge()), (json, as_json(verdicts))):
+        if wanted:
+            with writing(Path(wanted)):
+                write_atomic(Path(wanted), content)
     if isinstance(run, InMLflow):
         try:
             _record(run, request, verdicts)
@@ -106,30 +92,27 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
     with tempfile.TemporaryDirectory() as place:
         try:
             evidence = run.gather(Path(place))
-            if not evidence.records.has_parts:
-                yield compare(request, run, evidence, config)
-                return
-            verdicts = []
-            for child in run.children():
+            below = []
+            for child in run.children() if evidence.records.has_parts else ():
                 if f"children/{child.key}" in evidence.stated:
                     for verdict in _verdicts(request, child, config):
-                        verdicts.append(verdict)
+                        below.append(verdict)
                         yield verdict
-            yield _above(run, evidence, verdicts)
+            verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+            if evidence.wrong:
+                yield _differs(verdict, evidence.wrong)
+            elif evidence.records.has_parts:
+                yield _above(verdict, evidence, below)
+            else:
+                yield _compare(request, verdict, evidence, config)
         except OdysseyError as error:
             lines = error.lines if isinstance(error, Faults) else (str(error),)
             yield Verdict(CANNOT, run.name, run.where, lines)
 
 
-def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, config: VerifyConfig) -> Verdict:
-    """Holds one run's statements against what is there, against each other, and against training it again.
-
-    Raises:
-        OdysseyError: something that it needs is missing or has changed: it cannot be verified.
-    """
-    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
-    if evidence.wrong:
-        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
+def _compare(request: Request, verdict: Verdict, evidence: Evidence, config: VerifyConfig) -> Verdict:
+    """Holds one run's statements against each other and against training it again. Raises OdysseyError: something
+    that it needs is missing or has changed: it cannot be verified."""
     asked = evidence.config
     if (task := asked["task"]["name"]) != "train":
         raise DataError(f"it is a run of task={task}; verify the run that trained")
@@ -146,25 +129,21 @@ def compare(request: Request, run: InMLflow | InFolder, evidence: Evidence, conf
         raise DataError(f"{line}; data.root= may name the folder with the right files")
     if evidence.tags.get(Tag.START_DIGEST) != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")
-    stated, found = _derived(evidence, asked, assembly)
-    if wrong := differences(stated, found, "computed again"):
-        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
+    found = _derived(evidence, asked, assembly)
+    if wrong := _unlike(evidence, found, ("params/", "tags/odyssey.data.", *CLAIMED)):
+        return _differs(verdict, wrong, notes)
     compared = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
     if not line:
         compared |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
     wrong, lines, trained, steps = train_again(again, assembly, evidence, config.steps)
     if wrong:
-        return replace(verdict, word=DIFFERS, lines=(*_most(wrong), *notes))
+        return _differs(verdict, wrong, notes)
     return replace(verdict, lines=(*lines, *notes), steps=steps, **_held(evidence, compared | trained))
 
 
 def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Request:
-    """What trains the run again.
-
-    Raises:
-        DataError: a plug-in is missing.
-        Faults: the configuration is not one of this program's: why, and what it cannot read.
-    """
+    """What trains the run again. Raises DataError: a plug-in is missing; Faults: the configuration is not one of this
+    program's: why, and what it cannot read."""
     if missing := plugins.missing(plugins.recorded(evidence.tags), request.plugins):
         raise DataError("; ".join(missing))
     try:
@@ -185,12 +164,8 @@ def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
 
 
 def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
-    """How many statements were held in which way, and those that are only stated.
-
-    Args:
-        compared: how those were held that were trained or computed again, by name. Of the rest files are held by
-            their digests.
-    """
+    """How many statements were held in which way, and those that are only stated. What was not trained or computed
+    again, as `compared` tells, is held by its digest if it is a file."""
     digests = ("files/", "models/", "journal", "children/")
     ways = {n: COMPARED for n, value in evidence.stated.items() if n.startswith(digests) and value is not None}
     ways |= {name: way for name, way in compared.items() if name in evidence.stated}
@@ -199,9 +174,9 @@ def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
     return {"held": held, "stated": tuple(sorted(evidence.stated.keys() - ways.keys()))}
 
 
-def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Statements that follow from others or from the data, as they are stated and as they are computed again."""
-    own, found = _parameters(evidence, config)
+def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> dict[str, Any]:
+    """Statements that follow from others or from the data."""
+    found = _parameters(config)
     data = provenance.data_tags(assembly.dataset, "")
     found |= {f"tags/{name}": value for name, value in data.items() if name.startswith("odyssey.data.")}
     if evidence.stated["status"] == Status.FINISHED:
@@ -214,29 +189,31 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     found |= dict.fromkeys(kept, weights)
     # Which machine it was is only stated, but it must be.
     machine = {f"tags/{name}": value for name, value in provenance.machine_tags().items()}
-    found |= {name: value for name, value in machine.items() if name not in evidence.stated}
-    prefixes = ("tags/odyssey.data.", *CLAIMED)
-    own |= {n: v for n, v in evidence.stated.items() if n in found or n.startswith(prefixes)}
-    return own, found
+    return found | {name: value for name, value in machine.items() if name not in evidence.stated}
 
 
-def _above(run: InMLflow | InFolder, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
+def _unlike(evidence: Evidence, found: Mapping[str, Any], alone: tuple[str, ...]) -> list[str]:
+    """What is stated otherwise than it is computed again; of names that begin as one of `alone` nothing else may be
+    stated."""
+    own = {name: value for name, value in evidence.stated.items() if name in found or name.startswith(alone)}
+    return differences(own, found, "computed again")
+
+
+def _above(verdict: Verdict, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
     """The verdict on a run above others: on its own statements, on theirs, and on what is computed from them."""
-    verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
-    if evidence.wrong:
-        return replace(verdict, word=DIFFERS, lines=_most(evidence.wrong))
     if failed := [each for each in below if each.word != REPRODUCED]:
         worst = max((each.word for each in failed), key=EXIT_CODES.__getitem__)
-        return replace(
-            verdict, word=worst, lines=(f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}",)
-        )
-    config = evidence.config
-    stated, found = _parameters(evidence, config)
+        line = f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}"
+        return replace(verdict, word=worst, lines=(line,))
+    config, ended = evidence.config, [each.evidence for each in below if each.evidence]
+    alone: tuple[str, ...] = ("params/",)
+    found, wrong = _parameters(config), list[str]()
     if "sweep" not in config:
-        for part in (_of_seeds(evidence, config, below), _configurations(config, below)):
-            stated, found = stated | part[0], found | part[1]
-    if wrong := differences(stated, found, "computed again"):
-        return replace(verdict, word=DIFFERS, lines=_most(wrong))
+        wrong = _wrong_parts(evidence, config, ended)
+        found |= _of_seeds(evidence, config, ended)
+        alone += ("metrics/", *CLAIMED)
+    if wrong := wrong or _unlike(evidence, found, alone):
+        return _differs(verdict, wrong)
     names = [*found, *(name for name in evidence.stated if name.startswith("children/"))]
     # What means of times follow from is only stated.
     names = [name for name in names if not name.removeprefix("metrics/").startswith(OF_THE_MACHINE)]
@@ -245,44 +222,38 @@ def _above(run: InMLflow | InFolder, evidence: Evidence, below: Sequence[Verdict
     return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), steps=steps, **held)
 
 
-def _parameters(evidence: Evidence, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is stated of the configuration, and what it says."""
+def _parameters(config: dict[str, Any]) -> dict[str, Any]:
     found = {f"params/{key}": value[:MAX_PARAM] for key, value in provenance.parameters(config).items()}
-    found[f"tags/{Tag.CONFIG_DIGEST}"] = provenance.identity(config)
-    return {n: v for n, v in evidence.stated.items() if n.startswith("params/") or n in found}, found
+    return found | {f"tags/{Tag.CONFIG_DIGEST}": provenance.identity(config)}
 
 
-def _of_seeds(
-    evidence: Evidence, config: dict[str, Any], below: Sequence[Verdict]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The means over a run's seeds, and what is stated of them: nothing before all of them have finished."""
-    stated = evidence.stated
-    own = {n.removeprefix("metrics/"): points for n, points in stated.items() if n.startswith("metrics/")}
-    ended = [each.evidence for each in below if each.evidence]
-    found: dict[str, Any] = {f"tags/{Tag.SEEDS}": str(config["seeds"])}
-    if stated["status"] == Status.FINISHED:
-        finished = sum(each.stated["status"] == Status.FINISHED for each in ended)
-        if finished != config["seeds"]:
-            return {"runs that finished": config["seeds"]}, {"runs that finished": finished}
-        means = claims.means([each.records.last for each in ended])
-        found |= {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in points] for n, points in own.items()}
-        found |= _claims(config, {name: points[-1][1] for name, points in own.items()}) | {
-            "status": Status.FINISHED.value
-        }
-    return {n: v for n, v in stated.items() if n in found or n in CLAIMED or n.startswith("metrics/")}, found
-
-
-def _configurations(config: dict[str, Any], below: Sequence[Verdict]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configurations of the runs of several seeds, as they are and as the run above has them."""
-    own = [each.evidence.records.config for each in below if each.evidence]
+def _wrong_parts(evidence: Evidence, config: dict[str, Any], ended: Sequence[Evidence]) -> list[str]:
+    """What is wrong with the runs of several seeds: their configurations, or how many have finished."""
     rest = {"seeds": 1, "expect": {}, "resume": None}
-    expected = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(own))]
-    own.sort(key=lambda each: each["seed"])
-    return {"configurations of its runs": own}, {"configurations of its runs": expected}
+    expected: dict[str, Any] = {
+        "configurations of its runs": [{**config, "seed": config["seed"] + i, **rest} for i in range(len(ended))]
+    }
+    own = sorted((each.records.config for each in ended), key=lambda each: int(each["seed"]))
+    found: dict[str, Any] = {"configurations of its runs": own}
+    if evidence.stated["status"] == Status.FINISHED:
+        finished = sum(each.stated["status"] == Status.FINISHED for each in ended)
+        expected["runs that finished"], found["runs that finished"] = config["seeds"], finished
+    return differences(expected, found, "computed again")
+
+
+def _of_seeds(evidence: Evidence, config: dict[str, Any], ended: Sequence[Evidence]) -> dict[str, Any]:
+    """What a run of several seeds states of their means: nothing before all of them have finished."""
+    found: dict[str, Any] = {f"tags/{Tag.SEEDS}": str(config["seeds"])}
+    if evidence.stated["status"] != Status.FINISHED or not ended:
+        return found
+    names = [name for name in evidence.stated if name.startswith("metrics/")]
+    points = {name.removeprefix("metrics/"): evidence.stated[name] for name in names}
+    means = claims.means([each.records.last for each in ended])
+    found |= {f"metrics/{n}": [[p[0], means.get(n), p[2]] for p in own] for n, own in points.items()}
+    return found | _claims(config, {n: own[-1][1] for n, own in points.items()}) | {"status": Status.FINISHED.value}
 
 
 def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
-    """What a run with these metrics states of its claims."""
     rows = claims.report(claims.read(config["expect"]), metrics)
     held = claims.HELD if claims.all_held(rows) else claims.MISSED
     return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
@@ -301,9 +272,10 @@ def _same(request: Request, config: dict[str, Any]) -> Request:
     return replace(again, expect={}, resume=None, tracking=request.tracking)
 
 
-def _most(lines: Sequence[str]) -> tuple[str, ...]:
-    """The first lines and how many more there are."""
-    return (*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []))
+def _differs(verdict: Verdict, lines: Sequence[str], notes: Sequence[str] = ()) -> Verdict:
+    """The verdict with the first lines and how many more there are."""
+    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return replace(verdict, word=DIFFERS, lines=(*lines[:MOST_LINES], *more, *notes))
 
 
 def _environment(evidence: Evidence) -> list[str]:

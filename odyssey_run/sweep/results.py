@@ -1,22 +1,24 @@
-"""What has been done already: runs in their folders, found by the identity of a point."""
+"""What became of points: runs in their folders, found by the identity of a point, and their order on a leaderboard."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from odyssey_run.config import sources
+from odyssey_run.config import claims, sources
 from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
-from odyssey_run.runs.folder import RUNS
+from odyssey_run.runs.folder import RUNS, numbered
 from odyssey_run.runs.recorded import opened, passing_over, readable
-from odyssey_run.sweep.plan import Point
+from odyssey_run.sweep.plan import Point, Trial
 from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.names import Status, Tag
-from odyssey_run.tracking.records import End
 
 LABEL_LENGTH = 80
 
@@ -30,37 +32,97 @@ class PointStatus(StrEnum):
     FAILED = "FAILED"
 
 
+ORDER = list(PointStatus)
+
+
 @dataclass(frozen=True)
 class Result:
-    """What a point came to.
-
-    Args:
-        reason: why it did not finish.
-        value: of the sweep's metric.
-        last: the last value of each metric.
-        weights: SHA-256 of the weights.
-    """
+    """What a point came to."""
 
     point: Point
     folder: Path
     status: PointStatus
-    reason: str | None = None
-    value: float | None = None
-    last: Mapping[str, float] = field(default_factory=dict, repr=False)
-    weights: str | None = None
+    reason: str | None = None  # why it did not finish
+    value: float | None = None  # of the sweep's metric
+    last: Mapping[str, float] = field(default_factory=dict, repr=False)  # the last value of each metric
+    weights: str | None = None  # SHA-256 of the weights
 
     @property
     def seconds(self) -> float | None:
         return self.last.get("time/run_s")
 
 
-class FinishedRuns:
-    """Looks runs up under runs/.
+@dataclass(frozen=True)
+class Row:
+    """A trial with what its runs came to."""
 
-    Args:
-        pruned: the folder of the sweep whose pruned runs are done too: what it stopped it does not go on with.
-        look: False to find none.
-    """
+    trial: Trial
+    results: tuple[Result, ...] = field(repr=False)
+    status: PointStatus  # the worst of its runs'
+    value: float | None  # mean of the metric over the seeds; None where a run has none
+    spread: float | None  # standard deviation over the seeds; None for one
+    test: float | None  # mean `test/accuracy`
+    seconds: float  # of all its runs
+
+    @classmethod
+    def of(cls, trial: Trial, results: Mapping[str, Result]) -> "Row | None":
+        """The row; None while a run has not ended."""
+        own = tuple(results[point.identity] for point in trial.points if point.identity in results)
+        if len(own) < len(trial.points):
+            return None
+        values = [result.value for result in own if result.value is not None]
+        complete = len(values) == len(own)
+        return cls(
+            trial,
+            own,
+            max((result.status for result in own), key=ORDER.index),
+            _mean([result.value for result in own]),
+            statistics.stdev(values) if complete and len(values) > 1 else None,
+            _mean([result.last.get("test/accuracy") for result in own]),
+            math.fsum(result.seconds or 0.0 for result in own),
+        )
+
+    @property
+    def label(self) -> str:
+        return self.trial.label or "the configuration as it is"
+
+    @property
+    def height(self) -> float:
+        """The value as it is drawn; nan where there is none."""
+        return math.nan if self.value is None else self.value
+
+    @property
+    def missed(self) -> bool | None:
+        """Whether the mean over the seeds misses a claim; None where nothing is claimed, or a run did not finish."""
+        if not self.trial.expect or self.status != PointStatus.FINISHED:
+            return None
+        found = claims.report(claims.read(self.trial.expect), claims.means([result.last for result in self.results]))
+        return any(claim["verdict"] != claims.HELD for claim in found)
+
+
+def ranked(trials: Iterable[Trial], results: Mapping[str, Result], maximizes: bool) -> list[Row]:
+    """Rows of the points that have ended, each once, the best first and what did not finish last."""
+    sign = -1 if maximizes else 1
+    rows = {trial.assignment: row for trial in trials if (row := Row.of(trial, results))}
+
+    def place(row: Row) -> tuple[int, float]:
+        return ORDER.index(row.status), math.inf if row.value is None else sign * row.value
+
+    return sorted(rows.values(), key=place)
+
+
+def tally(rows: Iterable[Row]) -> str:
+    """How many have ended in which way: ``7 finished, 2 failed``."""
+    return ", ".join(f"{count} {status.lower()}" for status, count in Counter(row.status for row in rows).items())
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+
+class FinishedRuns:
+    """Looks runs up under runs/. What the sweep in the folder `pruned` stopped is done too: it is not gone on with."""
 
     def __init__(self, metric: str, maximizes: bool, pruned: Path, look: bool = True):
         self.metric, self.maximizes, self._pruned = metric, maximizes, pruned
@@ -86,19 +148,17 @@ class FinishedRuns:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
         if (run := opened(folder)) is None:
             return Result(point, folder, PointStatus.FAILED, "the run left no journal")
-        ended = [each.reason for each in run.of(End)]
         curve = run.metrics.get(self.metric, ())
         value = curve[-1][1] if curve else None
         if curve and self.metric.startswith("val/") and point.request.trainer.keep == "best":
             value = (max if self.maximizes else min)(v for _, v in curve)
-        last = {name: found[-1][1] for name, found in run.metrics.items()}
         return Result(
             point,
             folder,
             PointStatus.PRUNED if Tag.PRUNED in run.tags else PointStatus(run.status or Status.FAILED),
-            ended[-1] if ended else None,
+            run.reason,
             value,
-            last,
+            run.last,
             run.tags.get(Tag.WEIGHTS_DIGEST),
         )
 
@@ -123,15 +183,13 @@ class FinishedRuns:
 
 def place(sweep: Path, point: Point) -> Path:
     """The folder for a point's run: that of an unfinished one to go on with, or a new one."""
-    name = f"{slug(point.label)}-{point.identity[:8]}"
-    count = 1
-    while True:
-        folder = sweep / (name if count == 1 else f"{name}-{count}")
-        if (run := opened(folder)) is None:
-            return folder
-        if run.status in (None, Status.KILLED) and Tag.PRUNED not in run.tags and Tag.DATA_DIGEST in run.tags:
-            return folder
-        count += 1
+
+    def fits(folder: Path) -> bool:
+        run = opened(folder)
+        unfinished = run and run.status in (None, Status.KILLED) and Tag.PRUNED not in run.tags
+        return run is None or bool(unfinished and Tag.DATA_DIGEST in run.tags)
+
+    return next(filter(fits, numbered(sweep / f"{slug(point.label)}-{point.identity[:8]}")))
 
 
 def unsent_in(sweep: Path, store: Store) -> list[Path]:
