@@ -24,10 +24,11 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     config, tags, last = run.config, run.start.tags, run.last
     optim, trainer = config["optim"], config["trainer"]
     unofficial = ", not the official files" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""
+    most = f", at most {trainer['max_steps']:,} steps" if trainer["max_steps"] else ""
     lines = [
         f"**{config['model']['name']}** on **{tags.get(Tag.DATA_NAME, config['data']['name'])}**{unofficial}, "
-        f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}, "
-        f"seed {config['seed']}.",
+        f"{optim['name']} with lr {optim['lr']:g}, {trainer['epochs']} epochs of batches of {trainer['batch_size']}"
+        f"{most}, seed {config['seed']}.",
         "",
         "| metric | value |",
         "|---|---|",
