@@ -11,7 +11,19 @@ from odyssey_core.backends.numba import NumbaBackend, run
 from odyssey_core.inference import FEW, LONGEST, Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
-from odyssey_core.nn import BatchNorm2d, Conv2d, Flatten, Linear, Module, ReLU, Sequential
+from odyssey_core.models.googlenet import Inception
+from odyssey_core.nn import (
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    Module,
+    ReLU,
+    Sequential,
+)
 
 
 class _Branches(Module):
@@ -55,7 +67,17 @@ NETS = {
     "layers": (lambda: MODELS["layers"](input_shape=GRAY, classes=3, layers=LAYERS), GRAY, True),
     "branches": (_Branches, COLOUR, True),
     "groups": (
-        lambda: _sequential(Conv2d(3, 6, 3, groups=3), ReLU(), Flatten(), Linear(6 * 7 * 8, 4)), COLOUR, False,
+        lambda: _sequential(
+            Conv2d(3, 6, 3, groups=3), ReLU(), Conv2d(6, 4, (2, 3), stride=2, padding=(1, 0), groups=2, bias=False),
+            Conv2d(4, 40, 1, groups=2), Conv2d(40, 40, 2, padding=1, groups=40), Flatten(), Linear(40 * 5 * 4, 4),
+        ), COLOUR, True,
+    ),
+    "mobilenet_v1": (lambda: MODELS["mobilenet_v1"](input_shape=COLOUR, classes=10, width=4), COLOUR, True),
+    "inception": (
+        lambda: _sequential(
+            Conv2d(3, 9, 3, padding=1), MaxPool2d(3, 2, 1), Inception(9, 5, 6, 17, 3, 18, 7, "kaiming"),
+            Inception(47, 16, 17, 33, 2, 3, 4, "kaiming"), GlobalAvgPool2d(), Dropout(0.4), Linear(56, 3),
+        ), COLOUR, True,
     ),
     "one channel": (lambda: _sequential(Conv2d(1, 1, 3), ReLU(), Flatten(), Linear(11 * 9, 4)), GRAY, False),
 }  # fmt: skip

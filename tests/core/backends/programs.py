@@ -210,16 +210,17 @@ def slices(batch: int = 33, threads: int = 1) -> Trained:
 
 
 class _Pools(Module):
-    """What a single image is computed by: borders, strides, Winograd, every pool, batch norm, odd channels."""
+    """What a single image is computed by: borders, strides, groups, Winograd, every pool, batch norm, odd channels."""
 
     def __init__(self):
         self.first, self.norm = Conv2d(2, 5, 3, stride=2, padding=1, bias=False), BatchNorm2d(5)
+        self.deep, self.parts = Conv2d(5, 5, 3, padding=1, groups=5), Conv2d(20, 20, 1, groups=4)
         self.second, self.third = Conv2d(5, 20, 2), Conv2d(20, 17, 3, padding=1)
         self.fc, self.means = Linear(68, 18), Linear(34, 18)
 
     def forward(self, x):
-        h = ops.max_pool2d(ops.relu(self.norm(self.first(x))), 3, 1, 1)
-        h = ops.avg_pool2d(ops.relu(self.third(ops.tanh(self.second(h)))), 2, 2, 1)
+        h = self.deep(ops.max_pool2d(ops.relu(self.norm(self.first(x))), 3, 1, 1))
+        h = ops.avg_pool2d(ops.relu(self.third(self.parts(ops.tanh(self.second(h))))), 2, 2, 1)
         h = ops.concat(h, h * 0.5)
         return ops.relu(self.fc(ops.flatten(ops.max_pool2d(h, 2)))) + self.means(ops.global_avg_pool2d(h))
 

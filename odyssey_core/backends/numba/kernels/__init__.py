@@ -16,6 +16,7 @@ from odyssey_core.backends.numba.kernels import (  # noqa: F401  (importing them
     shapes,
     single,
     single_conv,
+    single_groups,
     single_pool,
     single_winograd,
     sparse_conv,
