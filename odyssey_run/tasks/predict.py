@@ -25,7 +25,7 @@ TABLES = (".csv", ".json")
 
 
 def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
-    """Prints what the model says of each picture and draws it, or writes a table; 2 where it says nothing of one."""
+    """Prints what the model says of each picture and draws it, or writes a table; code 2 where one has no answer."""
     from odyssey_run.runs import recorded
 
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
