@@ -86,14 +86,7 @@ RESIDUAL = {"resnet8": (1e-4, 1e-5), "resnet20": (1e-3, 1e-3)}  # of losses, and
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
-@pytest.mark.parametrize(
-    ("backend", "steps"),
-    [
-        ("numba", formulas.STEPS),
-        ("numpy", formulas.FIRST_STEPS),
-        pytest.param("numpy", formulas.STEPS, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("backend", "steps"), [("numba", formulas.STEPS), ("numpy", formulas.FIRST_STEPS)])
 def test_residual_nets_lose_what_pytorchs_lose(backend, steps, name):
     """Steps through batch norm, and the running averages after them."""
     (stored, weights), (of_losses, of_averages) = _stored(name), RESIDUAL[name]

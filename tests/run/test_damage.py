@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from journals import lines
-from stored import artifact, copied, restate, runs
+from stored import artifact, copied, kept, restate, runs
 
 from odyssey_core.checkpoint import CONTENT, load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
@@ -218,13 +218,21 @@ def test_a_served_model_whose_weights_are_another_runs_is_refused(tmp_path, stop
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A run that MLflow has and its folder."""
+def made(tmp_path_factory):
+    """A folder with a run that MLflow has, and what undoes all that is done there."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         assert cli.main([*RUN[:-2], "run.name=one", "trainer.max_steps=10", "backend.threads=1"]) == 0
+    return folder, kept(folder, tmp_path_factory.mktemp("kept") / "store")
+
+
+@pytest.fixture
+def store(made):
+    """The folder as it was made."""
+    folder, restore = made
+    restore()
     return folder
 
 
@@ -276,19 +284,22 @@ def foreign(folder: Path, run_id: str, case: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(CASES))
-def test_foreign_evidence_is_answered_in_lines(tmp_path, store, case, capsys):
-    client, (run,) = runs(copied(store, tmp_path))
-    foreign(tmp_path, run.info.run_id, case)
-    shutil.rmtree(tmp_path / "runs")
-    for task in ("task=verify", "task=evaluate", "task=export format=torch out=x"):
-        code = cli.main([*task.split(), f"run_id={run.info.run_id}", "backend.threads=1", "plots.enabled=false"])
+def test_foreign_evidence_is_answered_in_lines(store, case, capsys, monkeypatch):
+    monkeypatch.chdir(store)
+    client, (run,) = runs(store)
+    foreign(store, run.info.run_id, case)
+    shutil.rmtree(store / "runs")
+    for task in ("task=verify", "task=export format=torch out=x"):
+        code = cli.main([*task.split(), f"run_id={run.info.run_id}", "backend.threads=1"])
         assert code in (2, 3, 4) or task != "task=verify", capsys.readouterr().out
     if client.get_run(run.info.run_id).data.tags.get("odyssey.verified") == "REPRODUCED":
         pytest.fail(capsys.readouterr().out)
-    # The same in a folder, beside a run that is well.
-    shutil.copytree(artifact(tmp_path, run.info.run_id, FILE_NAME).parent, tmp_path / "runs" / "bad")
-    for arguments in (("task=verify", "run_id=runs/bad"), ("task=doctor", "tracking=none"), (*RUN, "resume=auto")):
-        cli.main([*arguments, "trainer.max_steps=3"] if "resume=auto" in arguments else list(arguments))
+    # The same in a folder, where a run that may be gone on with is looked for.
+    shutil.copytree(artifact(store, run.info.run_id, FILE_NAME).parent, store / "runs" / "bad")
+    again = (*RUN[:-2], "backend.threads=1", "trainer.max_steps=3", "resume=auto")
+    found = ("run_id=runs/bad", "plots.enabled=false")
+    for arguments in (("task=verify", *found), ("task=evaluate", *found), ("task=doctor",), again):
+        cli.main([*arguments, "tracking=none"])
     assert "Traceback" not in capsys.readouterr().err
 
 

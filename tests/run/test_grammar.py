@@ -144,7 +144,7 @@ def test_two_hundred_strings_get_an_answer(capsys):
 def test_two_thousand_strings_get_an_answer(capsys):
     texts = overrides(2000)
     assert len(set(texts)) > 1800
-    assert answers(texts, capsys) == []
+    assert answers(texts[200:], capsys) == []
 
 
 def test_what_is_read_without_the_grammar_is_what_the_grammar_reads():

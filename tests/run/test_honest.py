@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stored import COMMAND, RUN, command, copied, runs
+from stored import COMMAND, RUN, command, copied, here, runs
 
 from odyssey_run import cli
 from odyssey_run.runs.recorded import open_folder
@@ -22,8 +22,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 LONG = (*RUN, "trainer.epochs=100000", "trainer.checkpoint_s=0.2", "trainer.log_every=7", "run.name=one")
 
 
-def verified(folder: Path, run: str = "one", *arguments: str, **environment: str) -> str:
-    return command(folder, "task=verify", f"run_id={run}", *arguments, **environment)
+def verified(folder: Path, run: str = "one", *arguments: str) -> str:
+    """What is said of a run that another process made."""
+    code, said = here(folder, "task=verify", f"run_id={run}", *arguments)
+    assert code == 0, said
+    return said
 
 
 def stopped(folder: Path, *arguments: str, by: int = signal.SIGTERM) -> int:
@@ -74,7 +77,7 @@ def test_stopped_and_resumed_to_its_end(tmp_path):
 
 def test_killed_and_ended_by_the_doctor(tmp_path):
     assert stopped(tmp_path, by=signal.SIGKILL) == -signal.SIGKILL
-    command(tmp_path, "task=doctor")
+    assert here(tmp_path, "task=doctor")[0] == 0
     out = verified(tmp_path)
     assert "and the weights" not in out  # it kept none
 
@@ -99,7 +102,9 @@ def test_failed_by_an_exception(tmp_path):
         "    def fail(self): raise RuntimeError('a bug')\n"
         "    trainer.Trainer._norms = fail\n"
     )
-    command(tmp_path, *RUN, "run.name=one", code=1, PYTHONPATH=str(tmp_path))
+    said = command(tmp_path, *RUN, "run.name=one", code=1, PYTHONPATH=str(tmp_path))
+    assert "RuntimeError: a bug" in said  # a bug of ours shows where it is
+    assert [run.info.status for run in runs(tmp_path)[1]] == ["FAILED"]
     verified(tmp_path)
 
 
@@ -129,7 +134,8 @@ def test_made_with_a_plug_in_stopped_and_resumed(tmp_path, model):
     plugin = ("--plugin", str(Path(__file__).parents[2] / "docs" / "own_parts.py"))
     stopped(tmp_path, *plugin, model, "optim=sign_momentum", "trainer.max_steps=1200")
     command(tmp_path, *plugin, *LONG, model, "optim=sign_momentum", "trainer.max_steps=1200", "resume=auto")
-    assert "and the weights over 1,200 steps" in verified(tmp_path, "one", *plugin)
+    said = command(tmp_path, *plugin, "task=verify", "run_id=one")
+    assert "and the weights over 1,200 steps" in said
 
 
 def test_only_in_its_folder(tmp_path):

@@ -1,6 +1,7 @@
 """A run whose machine lets it down: nobody reads what it prints, the disk is full, a picture fails."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from journals import append, lines
 from PIL import Image
 from quick import QUICK
+from stored import here
 
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.files import stray_files
@@ -110,8 +112,8 @@ with lasting():
 def whole(tmp_path_factory):
     """A run that had all the room it wanted: the bytes of its weights file, and its weights."""
     folder = tmp_path_factory.mktemp("whole")
-    done = run(folder, "{}", *LONG)
-    assert done.returncode == 0, done.stderr
+    code, said = here(folder, *LONG)
+    assert code == 0, said
     return (folder / "run" / "mlp_weights" / "mlp.safetensors").stat().st_size, weights_of(folder / "run")
 
 
@@ -143,14 +145,14 @@ def small(tmp_path):
 def test_a_full_disk_costs_nothing_but_time(small, whole, share):
     size, weights = whole
     folder = small(int(size * share))
-    done = run(folder, "{}", *LONG)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert "No space left on device" in done.stderr
+    code, said = here(folder, *LONG)
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert re.search("^odyssey-run: .*No space left on device", said, re.MULTILINE)
     small(64_000_000, again=True)
-    done = run(folder, "{}", *LONG, "resume=auto")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert ("resumed at step" in done.stdout) == (share > 5)
+    code, said = here(folder, *LONG, "resume=auto")
+    assert code == 0, said
+    assert ("resumed at step" in said) == (share > 5)
     assert weights_of(folder / "run") == weights
     assert open_folder(folder / "run").status == "FINISHED"
     assert not list(stray_files(folder))

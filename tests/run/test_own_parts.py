@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 FILE = Path(__file__).parents[2] / "docs" / "own_parts.py"
 PLUGIN = ("--plugin", "mine.py")
 PARTS = ("model=small_resnet", "data=bars", "optim=sign_momentum", "loss=softened")
-RUN = (*PLUGIN, *PARTS, "tracking=none", "plots.enabled=false", "trainer.epochs=200", "trainer.checkpoint_s=0.1")
+RUN = (*PLUGIN, *PARTS, "tracking=none", "plots.enabled=false", "trainer.epochs=60", "trainer.checkpoint_s=0.1")
 ASK = """
 import sys
 import numpy as np, mlflow.pyfunc
@@ -75,6 +76,7 @@ def test_killed_and_resumed_it_comes_to_the_same_bits(trained):
         )  # fmt: skip
     while epochs(trained / "runs/two/journal.jsonl") < 3:
         assert process.poll() is None, (trained / "out").read_text()
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (trained / "elsewhere").mkdir()
@@ -99,6 +101,7 @@ def test_swept_over_its_own_options_killed_and_gone_on_with(trained):
     folder = trained / "runs" / "wide"
     while not any(epochs(path) > 3 for path in folder.glob("*/journal.jsonl")):
         assert process.poll() is None, (trained / "out").read_text()
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     out = command(trained, *sweep)
@@ -139,7 +142,6 @@ def test_evaluating_on_its_data_asks_for_it(trained):
 def test_one_character_more_and_nothing_is_reproduced(trained):
     """Neither are the kernels of the rule those that were compiled before."""
     verify = ("task=verify", "run_id=one", "tracking=none", "json=verdict.json")
-    assert "REPRODUCED" in command(trained, *PLUGIN, *verify)
     (trained / "edited").mkdir()
     text = (trained / "mine.py").read_text()
     (trained / "edited" / "mine.py").write_text(text.replace("fma(-lr, sign, p)", "fma(-lr, sign, +p)"))

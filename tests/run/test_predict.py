@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pages
 import pytest
 from PIL import Image, ImageDraw
 from quick import QUICK
+from stored import here
 
 from odyssey_core.backends import BACKENDS
 from odyssey_core.data import DATASETS
@@ -22,11 +24,19 @@ from odyssey_run.tasks import predict
 NONE = TrackingConfig("none", None, None, None)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a run on digits."""
+    folder = tmp_path_factory.mktemp("made")
+    code, said = here(folder, *QUICK, "model=linear", "run.name=one")
+    assert code == 0, said
+    return folder / "runs"
+
+
 @pytest.fixture
-def trained(capsys):
-    """The name of a run on digits."""
-    assert cli.main([*QUICK, "model=linear", "run.name=one"]) == 0
-    capsys.readouterr()
+def trained(tmp_path, made):
+    """A copy of it, where the test runs; the run's name."""
+    shutil.copytree(made, tmp_path / "runs")
     return "one"
 
 

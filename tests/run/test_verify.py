@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stored import RUN, artifact, command, copied, restate, runs, sql
+from stored import RUN, artifact, command, here, kept, restate, runs, sql
 
 from odyssey_run import cli
 from odyssey_run.runs.recorded import open_run
@@ -42,7 +42,7 @@ def made(tmp_path_factory):
     write_mnist(folder / "mnist", digits())
     command(folder, *RUN, "data=mnist", "data.root=mnist", "trainer.validation_size=100")
     shutil.rmtree(folder / "runs")  # MLflow alone must do
-    return folder
+    return folder, kept(folder, tmp_path_factory.mktemp("kept") / "made")
 
 
 def write_mnist(folder: Path, dataset) -> None:
@@ -56,10 +56,12 @@ def write_mnist(folder: Path, dataset) -> None:
 
 
 @pytest.fixture
-def place(tmp_path, made):
-    """A copy of it, and the run's id."""
-    _, (run,) = runs(copied(made, tmp_path))
-    return tmp_path, run.info.run_id
+def place(made):
+    """The folder as it was made, and the run's id."""
+    folder, restore = made
+    restore()
+    _, (run,) = runs(folder)
+    return folder, run.info.run_id
 
 
 def test_the_same_again(place, verify):
@@ -182,8 +184,8 @@ def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
     command(tmp_path, *RUN, "seeds=2", "trainer.max_steps=40")
     _, found = runs(tmp_path)
     (parent,) = [run for run in found if "odyssey.seeds" in run.data.tags]
-    out = command(tmp_path, "task=verify", f"run_id={parent.info.run_id}")
-    assert out.count("REPRODUCED") == 3
+    code, out = here(tmp_path, "task=verify", f"run_id={parent.info.run_id}")
+    assert (code, out.count("REPRODUCED")) == (0, 3), out
     assert "its 2 runs, and what follows from them" in out
     assert {run.data.tags["odyssey.verified"] for run in runs(tmp_path)[1]} == {"REPRODUCED"}
 
@@ -193,7 +195,8 @@ def test_a_run_that_a_time_budget_ended_is_replayed_to_its_last_step(tmp_path):
     _, (run,) = runs(tmp_path)
     (folder,) = (tmp_path / "runs").iterdir()
     steps = int(open_run(folder).tags["odyssey.step"])
-    assert f"{steps:,} steps" in command(tmp_path, "task=verify", f"run_id={run.info.run_id}")
+    code, out = here(tmp_path, "task=verify", f"run_id={run.info.run_id}")
+    assert (code, f"{steps:,} steps" in out) == (0, True), out
 
 
 def test_mistakes(tmp_path, mistake):
@@ -208,5 +211,5 @@ def test_mistakes(tmp_path, mistake):
 def test_the_reference_backend_is_held_to_a_tolerance(tmp_path):
     assert cli.main([*RUN, "backend=numpy", "trainer.max_steps=40"]) == 0
     _, (run,) = runs(tmp_path)
-    out = command(tmp_path, "task=verify", f"run_id={run.info.run_id}")
-    assert "to a relative 0.001 (backend numpy promises no bits)" in out
+    code, out = here(tmp_path, "task=verify", f"run_id={run.info.run_id}")
+    assert (code, "to a relative 0.001 (backend numpy promises no bits)" in out) == (0, True), out

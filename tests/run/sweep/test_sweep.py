@@ -32,7 +32,7 @@ def board(folder):
 
 
 def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_path):
-    code, out, err = sweep(*GRID)
+    code, out, err = sweep(*GRID, pictures=True)
     assert (code, err) == (0, [])
     runs = children()
     assert {run.name for run in runs.values()} == {
@@ -102,7 +102,7 @@ def test_the_best_configuration_runs_as_an_experiment(sweep, tmp_path, capsys):
 
 
 def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
-    code, _out, _ = sweep("optim.lr=0.05,0.5", "seeds=3")
+    code, _out, _ = sweep("optim.lr=0.05,0.5", "seeds=3", pictures=True)
     assert code == 0
     runs = children()
     assert sorted(run.config["seed"] for run in runs.values()) == [0, 0, 1, 1, 2, 2]
@@ -160,7 +160,7 @@ def test_a_dry_run_prints_and_leaves_nothing(sweep, tmp_path):
 
 @pytest.mark.slow
 def test_what_fails_is_told_and_the_rest_goes_on(sweep, children, tmp_path):
-    code, _out, err = sweep("optim.lr=0.05,1e38", "trainer.batch_size=16,5000", "sweep.jobs=2")
+    code, _out, err = sweep("optim.lr=0.05,1e38", "trainer.batch_size=16,5000", "sweep.jobs=2", pictures=True)
     assert code == cli.FAILED
     runs = {(r.config["optim"]["lr"], r.config["trainer"]["batch_size"]): r for r in children().values()}
     assert {key: run.status for key, run in runs.items()} == {
