@@ -28,7 +28,7 @@ def test_a_folder_takes_its_pixels_memory_and_little_more(tmp_path, cache, run_p
 @pytest.mark.slow
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_npz_file_takes_its_pixels_memory_and_little_more(tmp_path, cache, run_python, save):
-    few = np.random.default_rng(0).integers(0, 4, (8, 32, 32, 3), np.uint8)
+    few = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     images = np.tile(few, (6250, 1, 1, 1))  # 146 MiB, channels last, soon packed
     save(tmp_path / "x.npz", images, np.arange(50_000) % 10)
     for _ in range(2):
