@@ -28,7 +28,7 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[tuple[P
     valued = [row for row in rows if row.value is not None and row.status in (PointStatus.FINISHED, PointStatus.PRUNED)]
     failed = [row for row in rows if row.status == PointStatus.FAILED]
     keys = [key for key, _ in rows[0].trial.assignment]
-    many = f"The {BEST} best of {len(valued)} points" if len(valued) > BEST else "All points that finished"
+    many = f"The {BEST} best of {len(valued):,} points" if len(valued) > BEST else "All points that finished"
     shown = f"{many}{', and what failed' * bool(failed)}."
     with style.styled():
         drawn = [

@@ -58,7 +58,7 @@ def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
 def note(rows: list[Row], config: SweepConfig) -> str:
     """The description of a sweep in MLflow: all its points, those too that an earlier command had run elsewhere."""
     lines = [
-        f"{len(rows)} points, {config.strategy}: {tally(rows)}.",
+        f"{len(rows):,} points, {config.strategy}: {tally(rows)}.",
         "",
         f"| | point | {config.metric} | test/accuracy |",
         "|---|---|---|---|",
@@ -71,7 +71,7 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         valued = row.status in (PointStatus.FINISHED, PointStatus.PRUNED)
         value = number(config.metric, row.value) if valued else row.status.lower()
         lines.append(f"| {place} | {point} | {value} | {number('test/accuracy', row.test)} |")
-    rest = f"and {len(rows) - NOTED} more, " if len(rows) > NOTED else ""
+    rest = f"and {len(rows) - NOTED:,} more, " if len(rows) > NOTED else ""
     return "\n".join([*lines, "", f"{rest}with pictures in the artifact `{PAGE}`."])
 
 
@@ -95,7 +95,7 @@ def _page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[tu
     return page(
         name,
         f'<p class="score">{best} {escape(rows[0].label)}</p>',
-        f"<p>{len(rows)} points, {config.strategy}: {tally(rows)}.</p>",
+        f"<p>{len(rows):,} points, {config.strategy}: {tally(rows)}.</p>",
         side_by_side(picture(path, caption) for path, caption in pictures),
         "<h2>All points</h2>",
         table(*_cells(rows, config)),

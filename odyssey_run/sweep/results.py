@@ -113,7 +113,7 @@ def ranked(trials: Iterable[Trial], results: Mapping[str, Result], maximizes: bo
 
 def tally(rows: Iterable[Row]) -> str:
     """How many have ended in which way: ``7 finished, 2 failed``."""
-    return ", ".join(f"{count} {status.lower()}" for status, count in Counter(row.status for row in rows).items())
+    return ", ".join(f"{count:,} {status.lower()}" for status, count in Counter(row.status for row in rows).items())
 
 
 def _mean(values: list[float | None]) -> float | None:
