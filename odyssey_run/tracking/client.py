@@ -248,8 +248,9 @@ def transaction(client: Any) -> Iterator[None]:
     """A block whose calls are one transaction of a SQLite file; whatever is raised in it leaves nothing there.
 
     Each of MLflow's calls commits up to five times, and each commit waits for the disk: about ten times for a run of a
-    sweep, 29 ms each where this was measured. MLflow offers no way around that, so its store is given sessions that leave
-    the commit to this block. Its registry of models has another store, which must not be called here: it would wait.
+    sweep, 29 ms each where this was measured. MLflow offers no way around that, so its store is given sessions that
+    leave the commit to this block. Its registry of models has another store, which must not be called here: it would
+    wait.
 
     Raises:
         MlflowException, SQLAlchemyError: also where MLflow itself got over an error within a call.
