@@ -229,7 +229,7 @@ def _how(name: str) -> str:
 
 def require(was: Mapping[str, str], what: str) -> None:
     """Sees to it that the files are loaded and the packages installed that something needs. Raises ConfigError: one is
-    missing or another."""
+    missing, or differs from the one that was used."""
     if wrong := unlike(was, [_loaded[name] for name in was if name in _loaded]):
         raise ConfigError(f"{what}: {'; '.join(wrong)}")
 

@@ -53,7 +53,7 @@ class Axis:
 
 def axis(override: Override, group: bool) -> Axis:
     """The axis that an override means. Raises ConfigError: an interval without extent, or one with a logarithm of
-    zero; no value at all, or too many; what Hydra's grammar can say and a plan cannot go by."""
+    zero; no value at all, or too many; an override of Hydra's that a sweep cannot use."""
     key, value, said = override.key_or_group, override.value(), shortened(override.input_line)
     if getattr(value, "shuffle", False):
         raise ConfigError(f"{key}: shuffle() would be another plan each time; leave it out, got {said!r}")

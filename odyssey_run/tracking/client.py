@@ -192,9 +192,8 @@ def _make_tables(client: Any, database: Path) -> None:
         left.unlink()
     temporary = database.with_name(f".{database.name}.{secrets.token_hex(4)}")  # MLflow remembers what it opened
     kept = cache_home() / "mlflow" / f"{installed_version('mlflow')}.db"
-    if kept.is_file():
-        shutil.copyfile(kept, temporary)
-    else:
+    if not _copied(kept, temporary):
+        temporary.unlink(missing_ok=True)
         client(sqlite_uri(temporary)).search_experiments()
         with contextlib.closing(sqlite3.connect(temporary, timeout=ANSWER)) as connection, connection:
             connection.execute("DELETE FROM experiments")  # MLflow makes its first one again, for the place of the file
@@ -203,6 +202,17 @@ def _make_tables(client: Any, database: Path) -> None:
             with atomic_file(kept, durable=False) as file:
                 file.write(temporary.read_bytes())
     os.replace(temporary, database)
+
+
+def _copied(kept: Path, database: Path) -> bool:
+    """Copies empty tables; False where there are none, or where the file is damaged."""
+    try:
+        shutil.copyfile(kept, database)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            whole = connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return whole and bool(connection.execute("SELECT * FROM alembic_version").fetchone())
+    except (OSError, sqlite3.DatabaseError):
+        return False
 
 
 def follow_folder(database: Path) -> None:

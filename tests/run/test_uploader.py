@@ -234,6 +234,20 @@ def test_tables_are_kept_for_the_next_store(tmp_path, monkeypatch):
         assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'mark'").fetchall() == [("mark",)]
 
 
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"x" * 5000, lambda whole: whole[:50_000]])
+def test_damaged_tables_are_made_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("ODYSSEY_CACHE", str(tmp_path / "cache"))
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    make_client(store_in(tmp_path / "first")).search_experiments()
+    (kept,) = (tmp_path / "cache/mlflow").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    (default,) = make_client(store_in(tmp_path / "second")).search_experiments()
+    assert default.name == "Default"
+    assert kept.read_bytes().startswith(b"SQLite format 3") and kept.stat().st_size == len(whole)
+
+
 def test_one_process_sends_parent_and_children(tmp_path, store):
     parent = write_run(tmp_path / "parent")
     uploader = Uploader(store)
