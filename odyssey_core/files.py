@@ -23,7 +23,7 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
     Args:
         path: its folder must exist.
-        durable: wait until the content is on the disk; False for what can be made again and is checked when read.
+        durable: wait until it is on the disk; False for what can be made again, and may be empty after a power cut.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -40,11 +40,11 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
     """Writes a file as `atomic_file` does, and makes its folder where there is none."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
+    with atomic_file(path, durable) as file:
         file.write(content)
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from odyssey_core import ops
@@ -36,11 +37,12 @@ def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | Non
 
 def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) -> Iterator[str]:
     """What is wrong with a model for images (C, H, W) and what rests on its weights, with arguments as in `faults`."""
+    parameters = cache(lambda: _parameters(parts["model"], shape))
     return _constructing(
         parts,
-        (("model",), lambda: _parameters(parts["model"], shape)),
-        (("model", "optim"), lambda: _check_weights(_parameters(parts["model"], shape), parts["optim"].build())),
-        (("model", "trainer"), lambda: _check_claims(_parameters(parts["model"], shape), parts["trainer"], root)),
+        (("model",), parameters),
+        (("model", "optim"), lambda: _check_weights(parameters(), parts["optim"].build())),
+        (("model", "trainer"), lambda: _check_claims(parameters(), parts["trainer"], root)),
     )
 
 

@@ -81,7 +81,7 @@ def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:
     """Writes a PNG; returns its path. One that says that it was made here may be replaced by the next."""
     out = io.BytesIO()
     drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": MARK if made_here else None})
-    write_atomic(path, out.getvalue())
+    write_atomic(path, out.getvalue(), durable=False)  # the page that shows it holds it too
     return path
 
 

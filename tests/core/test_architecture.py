@@ -45,7 +45,7 @@ ALLOWED = {
     "stored": FOUNDATIONS | {"nn", "ops", "losses"},
     "models": FOUNDATIONS | {"nn", "ops"},
     "views": {"ops", "tensor"},
-    "backends": FOUNDATIONS | {"ops", "optim", "backends", "files"},
+    "backends": FOUNDATIONS | {"ops", "optim", "backends", "files", "child_process"},
     "data": FOUNDATIONS - {"arithmetic", "fitting", "initial", "tensor", "whitening"}
     | {"checkpoint", "files", "child_process"},
     "inference": FOUNDATIONS | {"losses", "ops", "backends", "data", "nn", "views"},

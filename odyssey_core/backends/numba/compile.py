@@ -199,11 +199,23 @@ def address_of_function(function: Callable, arguments: tuple[types.Type, ...]) -
     return _address(None, function, arguments)
 
 
+def is_kept(kernel: Kernel) -> bool:
+    """Whether the cache has the machine code of a kernel, and no process need compile it."""
+    function = kernel.instruction.kernel
+    name = _name(kernel, function, tuple(ARGUMENTS.values()), 0)
+    return _is_own(function) and any((folder / name).exists() for folder in cache_folders())
+
+
+def _is_own(function: Callable) -> bool:
+    """Whether it is of this package's source, which names the folder; what others wrote, no name tells apart."""
+    return function.__module__.partition(".")[0] == "odyssey_core"
+
+
 @cache
 @global_compiler_lock
 def _address(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...]) -> int:
-    own = function.__module__.partition(".")[0] == "odyssey_core"  # what others wrote, no name of a folder tells apart
-    name = f"{function.__name__}-{_key(kernel, function, arguments, 0 if own else next(_foreign))[:32]}"
+    own = _is_own(function)
+    name = _name(kernel, function, arguments, 0 if own else next(_foreign))
     found = _read(name) if own else None
     if found is None:
         if own:
@@ -247,8 +259,9 @@ def _loaded(symbol: str, code: bytes) -> int:
     return engine.get_function_address(symbol)
 
 
-def _key(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...], number: int) -> str:
-    """SHA-256 of all that the code depends on, besides the source that names the folder.
+@cache
+def _name(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type, ...], number: int) -> str:
+    """Of the file, with the SHA-256 of all that the code depends on, besides the source that names the folder.
 
     Args:
         kernel: what the function is compiled for.
@@ -269,7 +282,7 @@ def _key(kernel: Kernel | None, function: Callable, arguments: tuple[types.Type,
         versions,
         number,
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return f"{function.__name__}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
 
 
 def _read(name: str) -> tuple[str, bytes] | None:

@@ -24,6 +24,7 @@ from odyssey_core.backends.numba.layout import plan
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import share, stored_shape
 from odyssey_core.backends.numba.program import lay_out
+from odyssey_core.backends.numba.second_compiler import second_compiler
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed, address
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import I32, I64, INTEGER, MEMORY, compiled_as
@@ -168,8 +169,9 @@ class NumbaExecutable:
             starts = [begin + g * lowering.gradient_size for g in range(parts)]
             self._gradients[u.name] = starts, u.parameter.shape
         self._memory = _aligned_zeros(self.program.memory_size)
+        with second_compiler(self.program.kernels, threads):
+            self._run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))
         self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
-        self._run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))
         self._lock = RLock()
 
     def read(self) -> dict[str, np.ndarray]:
