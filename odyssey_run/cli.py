@@ -7,7 +7,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -16,15 +16,11 @@ from odyssey_core.machine import installed_version
 from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config import command_line
-from odyssey_run.config.binding import Faults, bind, defaults
-from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.composition import HOUSE, ConfigFiles, resolved, set_value, with_file
+from odyssey_run.config.binding import Faults
+from odyssey_run.config.composition import HOUSE, ConfigFiles, registered, resolved
 from odyssey_run.config.masking import masked
+from odyssey_run.runs import requests
 from odyssey_run.runs.streams import lasting
-
-if TYPE_CHECKING:
-    from odyssey_run.config.plugins import Plugin
-    from odyssey_run.config.request import Request
 
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -140,7 +136,7 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep import sweep
 
-        return sweep(line, typed, files, check_config)
+        return sweep(line, typed, files)
     if args.multirun:
         raise ConfigError("--cfg and --info show one configuration: leave -m out, or use -m sweep.dry_run=true")
     if args.info:
@@ -148,8 +144,8 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
             raise Faults(line.faults)
         own = [f"--config-dir={args.config_dir}"] if args.config_dir else []
         return _of_hydra(["--info", args.info, *own, *line.groups])
-    config, line = _compose(files, line)
-    request = check_config(config, line, typed, files)
+    config, line = requests.composed(files, line)
+    request = requests.checked(config, line, typed, files)
     if args.cfg:
         return _show(config, args)
     code: int = request.task.target(request, **request.task.arguments)
@@ -187,76 +183,6 @@ def _arguments(argv: list[str]) -> tuple[Namespace, list[str]]:
 
 def _misused(message: str) -> NoReturn:
     raise ConfigError(f"{message}; odyssey-run --help shows what there is")
-
-
-def compose(
-    overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence["str | Plugin"] = ()
-) -> "Request":
-    """The checked request of a command line that holds only overrides; plug-ins come beside those of the
-    environment. Raises OdysseyError: everything that is wrong with it."""
-    files = ConfigFiles(config_dir, plugins)
-    config, line = _compose(files, command_line.read(overrides, files.options))
-    return check_config(config, line, (*files.flags, *overrides), files)
-
-
-def _compose(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], CommandLine]:
-    """The composed configuration with what was typed in it, and the command line with what is wrong with that.
-    Raises Faults: nothing can be composed."""
-    if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
-        raise Faults(line.faults)
-    try:
-        config = files.compose(line.groups)
-        if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
-            from odyssey_run.runs.recorded import own_data
-
-            config["data"] = own_data(config, line.values)
-    except ConfigError as error:
-        raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
-    faults = []
-    for key, value in line.values.items():
-        try:
-            set_value(config, key, value)
-        except ConfigError as error:
-            faults.append(str(error))
-    return config, line.with_faults(faults)
-
-
-def check_config(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":
-    """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
-    Raises Faults: of both, with the files that wrong values were set in."""
-    from odyssey_run.config.request import as_typed, check  # not for --help: it imports the core
-
-    values, broken = resolved(config)
-    unread = as_typed(values, line.texts, line.unread)
-    wrong = {**broken, **unread}
-    values = {key: value for key, value in values.items() if key != "sweep"}
-    try:
-        request = check(values, typed, line.silent, files.plugins)
-    except Faults as faults:
-        places = _faults_of_places(values)
-        lines = [with_file(each, typed, values, files.folders) for each in (*faults.lines, *places)]
-        lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
-        raise Faults([*line.faults, *wrong.values(), *lines]) from None
-    if line.faults or wrong:
-        raise Faults([*line.faults, *wrong.values()])
-    return request
-
-
-def _faults_of_places(values: dict[str, Any]) -> list[str]:
-    """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
-    from odyssey_run.config.combinations import RECORDING
-    from odyssey_run.config.schema import FolderConfig, TrackingConfig
-    from odyssey_run.runs.folder import place_faults
-
-    groups = [values.get(name) for name in ("run", "tracking", "data")]
-    if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):
-        return []
-    run, wrong = bind(FolderConfig, values["run"], "run")
-    tracking, also = bind(TrackingConfig, values["tracking"], "tracking")
-    if wrong or also:
-        return []
-    resuming = values.get("resume") is not None
-    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(values["data"].get("name")), resuming)[1]
 
 
 def _show(config: dict[str, Any], args: Namespace) -> int:
@@ -299,8 +225,9 @@ def _help(args: Namespace, files: ConfigFiles) -> int:
         for group, option in default.items() if isinstance(default, dict) else ():
             which = str(chosen.get(group, option))
             file = HOUSE / group / f"{which}.yaml"
-            text = file.read_text() if file.exists() else _of_signature(group, which, files)
-            if text:
+            own = registered(group, which)
+            text = "" if own is None else str(yaml.safe_dump({"name": which, **own}, sort_keys=False))
+            if text := file.read_text() if file.exists() else text:
                 print(f"  {group}:")
                 print("".join(f"    {line}\n" for line in text.splitlines()), end="")
     return OK
@@ -323,14 +250,6 @@ def _plugins(files: ConfigFiles) -> dict[str, list[str]]:
                 if source in {plugin.name for plugin in files.plugins}:
                     found.setdefault(source, []).append(f"{kind} {name}")
     return found
-
-
-def _of_signature(group: str, name: str, files: ConfigFiles) -> str:
-    """The options of what a plug-in registered, as a file would list them."""
-    if not files.plugins or group not in command_line.GROUPS or name not in command_line.registry_of(group).added:
-        return ""
-    registry = command_line.registry_of(group)
-    return str(yaml.safe_dump({"name": name, **defaults(registry[name], registry.provided)}, sort_keys=False))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from odyssey_run.config.request import Request as Request
 from odyssey_run.runs import recorded
 from odyssey_run.runs.events import EpochEnd as EpochEnd
 from odyssey_run.runs.recorded import RecordedRun as RecordedRun
+from odyssey_run.runs.requests import request_of
 from odyssey_run.tracking.names import Status
 from odyssey_run.training.hooks import Hook as Hook
 from odyssey_run.training.train import run as run_training
@@ -127,7 +128,7 @@ def _compose(
 ) -> Request:
     _check_texts(function, overrides)
     texts, own = given(overrides, **objects)
-    return cli.compose((*overrides, *texts), config_dir, (*plugins, *own))
+    return request_of((*overrides, *texts), config_dir, (*plugins, *own))
 
 
 def _check_texts(function: str, arguments: Sequence[object]) -> None:

@@ -7,6 +7,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin
@@ -58,25 +59,22 @@ def defaults(target: Callable[..., Any], provided: tuple[str, ...] = ()) -> dict
     """
     values = {}
     for name, parameter in parameters(target, provided).items():
-        default = MISSING if parameter.default is inspect.Parameter.empty else _plain(parameter.default)
-        if default is not inspect.Parameter.empty:
-            values[name] = default
+        with suppress(TypeError):
+            values[name] = MISSING if parameter.default is inspect.Parameter.empty else _plain(parameter.default)
     return values
 
 
 def _plain(value: Any) -> Any:
-    """A value as YAML holds it; ``Parameter.empty`` for what it does not."""
+    """A value as YAML holds it. Raises TypeError for what it does not hold."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, list | tuple):
-        values = [_plain(each) for each in value]
-        return values if inspect.Parameter.empty not in values else inspect.Parameter.empty
+        return [_plain(each) for each in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        made = {key: _plain(each) for key, each in value.items()}
-        return made if inspect.Parameter.empty not in made.values() else inspect.Parameter.empty
-    return inspect.Parameter.empty
+        return {key: _plain(each) for key, each in value.items()}
+    raise TypeError
 
 
 def bind(

@@ -132,13 +132,10 @@ class _Reader:
                 continue
             registered = registry_of(group) if group in GROUPS else {}
             if option not in registered:
-                yield unknown(group, option, {*known, *registered}) + self._elsewhere(group, option)
-
-    @staticmethod
-    def _elsewhere(group: str, option: str) -> str:
-        """Where a file of that name lies that was not asked for."""
-        file = Path("conf") / group / f"{option}.yaml"
-        return f"; {file} is used with --config-dir conf" if KEY.fullmatch(option) and file.is_file() else ""
+                file = Path("conf") / group / f"{option}.yaml"  # of a folder that was not asked for
+                there = KEY.fullmatch(option) and file.is_file()
+                hint = f"; {file} is used with --config-dir conf" if there else ""
+                yield unknown(group, option, {*known, *registered}) + hint
 
     def _value(self, key: str, value: str, text: str) -> None:
         override = self._parse(key, value)

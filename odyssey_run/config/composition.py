@@ -115,17 +115,23 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     for group in GROUPS:
         values = config.get(group)
         name = values.get("name") if isinstance(values, dict) else None
-        if not isinstance(name, str) or (HOUSE / group / f"{name}.yaml").is_file() or name not in registry_of(group):
-            continue
-        from odyssey_run.config.binding import defaults
-
-        registry = registry_of(group)
-        own = defaults(registry[name], registry.provided)
-        if group == "task":
+        own = registered(group, name) if isinstance(name, str) else None
+        if own is not None and group == "task":
             config = own | config
-        else:
+        elif own is not None:
             config[group] = {"name": name, **own, **(values or {})}
     return config
+
+
+def registered(group: str, name: str) -> dict[str, Any] | None:
+    """The options of what a plug-in registered, with their defaults; None for what is shipped with a file, or is not
+    known."""
+    if group not in GROUPS or (HOUSE / group / f"{name}.yaml").is_file() or name not in registry_of(group):
+        return None
+    from odyssey_run.config.binding import defaults
+
+    registry = registry_of(group)
+    return defaults(registry[name], registry.provided)
 
 
 def _check_folder(own: Path) -> None:

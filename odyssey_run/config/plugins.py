@@ -52,19 +52,15 @@ def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
             continue
         place = Path(path)
         if place.suffix != ".py" or not place.is_file():
-            raise ConfigError(f"{FLAG} {shortened(path)}: expected a Python file, got {_instead(place)}")
+            got = "a file of another kind" if place.exists() else "no such file"
+            got = "a folder; a package is installed and found by its entry points" if place.is_dir() else got
+            raise ConfigError(f"{FLAG} {shortened(path)}: expected a Python file, got {got}")
         if not NAME.fullmatch(place.name):
             raise ConfigError(f"{FLAG} {shortened(path)}: expected a name of letters, digits and _.-; rename the file")
         if place.name in files and not files[place.name].samefile(place):
             raise ConfigError(f"{FLAG} {path}: {files[place.name]} has the same name; rename one of them")
         files[place.name] = place
     return (*(adopt(place.name, place.read_bytes(), place) for place in files.values()), *ready)
-
-
-def _instead(place: Path) -> str:
-    if place.is_dir():
-        return "a folder; a package is installed and found by its entry points"
-    return "a file of another kind" if place.exists() else "no such file"
 
 
 def adopt(name: str, text: bytes, path: Path) -> Plugin:

@@ -228,16 +228,13 @@ def passing_over() -> Iterator[None]:
         print(f"odyssey-run: {error}; it is skipped", file=sys.stderr)
 
 
-def open_folder(folder: Path) -> RecordedRun:
-    """The run in a folder. Raises DataError: its journal has no beginning, or its weights are damaged."""
-    return _read(folder, folder.absolute())
-
-
-def _read(folder: Path, kept: Path | None) -> RecordedRun:
-    run = replace(open_run(folder), folder=kept)
-    weights = weights_file(run.config["model"]["name"])
+def open_folder(folder: Path, stays: bool = True) -> RecordedRun:
+    """The run in a folder, which stays there or not. Raises DataError: its journal has no beginning, or its weights
+    are damaged."""
+    run = open_run(folder)
+    kept, weights = folder.absolute() if stays else None, weights_file(run.config["model"]["name"])
     if not (folder / weights).exists():
-        return run
+        return replace(run, folder=kept)
     if run.end:
         _check_stated(folder, run, weights)
     return RecordedRun(run.records, kept, *load_weights(folder / weights))
@@ -277,7 +274,7 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
         for path in artifacts:
             if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
                 client.download_artifacts(run_id, path, place)
-        run = _read(Path(place), None)
+        run = open_folder(Path(place), stays=False)
         if run.tags.get(Tag.RUN_DIGEST) != client.get_run(run_id).data.tags.get(Tag.RUN_DIGEST):
             raise DataError(f"run_id: {where} has another run digest than its {FILE_NAME} states")
         return run

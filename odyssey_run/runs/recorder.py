@@ -83,9 +83,14 @@ class RunPlan:
         """Continues the run in a folder, which did not finish. Raises ConfigError: another process is still writing
         it, or MLflow will not take the rest of it."""
         records = load(path / FILE_NAME)
-        self._check_store(path, records)
+        before, now = records.store, self._named_store(path)
+        if before and now and before["uri"] != now["uri"]:  # one store has all of a run, or none has
+            raise ConfigError(
+                f"tracking.uri: {path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
+                "with its password if it has one, or go on with tracking=none"
+            )
         with self._open(path, self._ask(records.run_id)) as (journal, screen):
-            journal.append(Resume(process=provenance.process(), store=self._named_store(path)))
+            journal.append(Resume(process=provenance.process(), store=now))
             known = {(record.step, name) for record in records.of(Metrics) for name in record.values}
             with RunRecorder(self, records.start, journal, screen, known).recording() as recorder:
                 yield recorder
@@ -111,15 +116,6 @@ class RunPlan:
         if self.uploader is None:
             return None
         return {"uri": self.uploader.store.named_in(path), "experiment": self.uploader.store.experiment}
-
-    def _check_store(self, path: Path, records: RunRecords) -> None:
-        """One store has all of a run, or none has."""
-        before, now = records.store, self._named_store(path)
-        if before and now and before["uri"] != now["uri"]:
-            raise ConfigError(
-                f"tracking.uri: {path} is in MLflow at {before['uri']}, got {now['uri']}; give the same, "
-                "with its password if it has one, or go on with tracking=none"
-            )
 
     def _keep_code(self, recorder: "RunRecorder") -> None:
         """Keeps the versions of packages, what the code differs in from its commit, and the text of plug-ins.

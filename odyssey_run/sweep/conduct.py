@@ -23,7 +23,7 @@ from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import end_dead
 from odyssey_run.sweep import plan, space
 from odyssey_run.sweep.cluster import Cluster, SchedulerLost
-from odyssey_run.sweep.plan import Check, Composer, Point, Trial
+from odyssey_run.sweep.plan import Composer, Point, Trial
 from odyssey_run.sweep.pool import Follow, Job, Pool
 from odyssey_run.sweep.proposals import Proposals, Tpe
 from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, place, ranked, slug, unsent_in
@@ -40,10 +40,10 @@ OK, FAILED, CLAIM_MISSED = 0, 1, 3
 POLL, PATIENCE, HOLDS = 0.2, 60.0, 5.0  # seconds; in the last a dead worker lets go of its journal
 
 
-def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles, check: Check) -> int:
+def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> int:
     """Runs all points that a command means and that are not done yet; returns the exit code, as `cli.HELP` lists
     them. Raises Faults: a mistake in what was asked for; nothing has run then."""
-    composer = Composer(line, typed, files, check)
+    composer = Composer(line, typed, files)
     config = composer.sweep()
     executor: Pool | Cluster | None = None
     if not config.dry_run and config.executor == "dask":
@@ -154,9 +154,12 @@ class SweepRunner:
 
     def run(self) -> int:
         screen = self.recorder.screen
-        self._send_rest()
-        if self.executor.remote and self.uploader:
+        if self.uploader and self.executor.remote:
             self._await_parent()
+        elif self.uploader:  # what ended in an earlier process that died; remote workers send without noting it here
+            for path in unsent_in(self.folder, self.uploader.store):
+                self.uploader.follow(path)
+                self._made.append(path.parent)
         introduce(screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
         with LiveTable(screen, self.config, self.proposals.total) as table:
             self._fill()
@@ -170,13 +173,6 @@ class SweepRunner:
                     self._stop()
                 self._fill()
         return self._conclude()
-
-    def _send_rest(self) -> None:
-        """Sends what ended in an earlier process that died; workers elsewhere send without noting it here."""
-        if self.uploader and not self.executor.remote:
-            for path in unsent_in(self.folder, self.uploader.store):
-                self.uploader.follow(path)
-                self._made.append(path.parent)
 
     def _fill(self) -> None:
         later = []

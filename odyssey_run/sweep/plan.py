@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from odyssey_run.config.composition import ConfigFiles, resolved, set_value
 from odyssey_run.config.request import Request, as_typed
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs import folder, provenance
+from odyssey_run.runs.requests import checked
 from odyssey_run.sweep import space
 from odyssey_run.sweep.space import Assignment, Axis
 
 Config = dict[str, Any]
-Check = Callable[[Config, CommandLine, tuple[str, ...], ConfigFiles], Request]
 NAME_LENGTH = 60
 
 
@@ -58,8 +58,8 @@ def label(assignment: Assignment) -> str:
 class Composer:
     """Makes trials. Hydra composes once for each combination of groups; values are set in what it made."""
 
-    def __init__(self, line: CommandLine, typed: Sequence[str], files: ConfigFiles, check: Check):
-        self.line, self._files, self._check = line, files, check
+    def __init__(self, line: CommandLine, typed: Sequence[str], files: ConfigFiles):
+        self.line, self._files = line, files
         self._parse = parser_for(files.options)
         self.faults: list[str] = []  # of the axes
         self.axes = tuple(axis for override in line.axes if (axis := self._axis(override)))
@@ -97,7 +97,7 @@ class Composer:
     def trial(self, assignment: Assignment, number: int | None = None) -> Trial:
         """The runs of an assignment. Raises Faults where it cannot be configured."""
         config = self._config(assignment)
-        request = self._check(config, self.line, self._typed(assignment), self._files)
+        request = checked(config, self.line, self._typed(assignment), self._files)
         faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
         if faults:
             raise Faults(faults)
@@ -109,7 +109,7 @@ class Composer:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 typed = self._typed((*own, ("seeds", "1")), without=("expect",))
                 # What is expected is expected of their mean.
-                request = self._check(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed, self._files)
+                request = checked(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed, self._files)
             both = f"{provenance.identity(request.config)} {sources.digest(request.plugins)}"
             points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
         return Trial(assignment, tuple(points), number, expect)

@@ -2,14 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError, DataError, OdysseyError, shortened
+from odyssey_core.files import write_atomic
+from odyssey_core.places import expanded
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.request import Request
-
-if TYPE_CHECKING:
-    from odyssey_run.runs.recorded import RecordedRun
+from odyssey_run.reports.outputs import check_writable, writing
+from odyssey_run.runs import recorded
+from odyssey_run.runs.recorded import RecordedRun
+from odyssey_run.tracking.client import every_run, fault_of, reach
+from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.location import resolve
+from odyssey_run.tracking.names import Tag
 
 MOST = 21  # runs whose curves can be told apart
 _FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter of MLflow's has
@@ -17,10 +22,6 @@ _FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter
 
 def compare(request: Request, runs: str | list[str], out: str) -> int:
     """Prints a table of what differs between runs and what came of them, and writes a page with their curves."""
-    from odyssey_core.files import write_atomic
-    from odyssey_core.places import expanded
-    from odyssey_run.reports.outputs import check_writable, writing
-
     page = expanded(out)
     if page.suffix != ".html":
         raise ConfigError(f"out: expected a name that ends in .html, got {shortened(str(page))}")
@@ -42,11 +43,8 @@ def compare(request: Request, runs: str | list[str], out: str) -> int:
     return 0
 
 
-def _runs(request: Request, named: str | list[str]) -> "Iterator[RecordedRun]":
+def _runs(request: Request, named: str | list[str]) -> Iterator[RecordedRun]:
     """Those that are meant; a sweep, or a run of several seeds, stands for its parts. Raises Faults of all missing."""
-    from odyssey_run.runs import recorded
-    from odyssey_run.tracking.journal import FILE_NAME
-
     faults: list[str] = []
     if isinstance(named, str) and named.startswith("[") and named.endswith("]"):  # Hydra reads no = in a list
         named = [name.strip() for name in named[1:-1].split(",")]
@@ -66,10 +64,6 @@ def _runs(request: Request, named: str | list[str]) -> "Iterator[RecordedRun]":
 
 def _search(request: Request, condition: str) -> list[str]:
     """MLflow's ids of the runs that fit a filter. Raises ConfigError: no store, no such run, a rejected filter."""
-    from odyssey_run.tracking.client import every_run, fault_of, reach
-    from odyssey_run.tracking.location import resolve
-    from odyssey_run.tracking.names import Tag
-
     store = resolve(request.tracking, "")
     if store is None or (store.database and not store.database.exists()):
         raise ConfigError("runs: a filter needs an MLflow store, and there is none; name the runs")

@@ -2,16 +2,17 @@
 
 import numpy as np
 
+from odyssey_core.data.dataset import listed
+from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
+from odyssey_run.reports import summary
+from odyssey_run.reports.outputs import writing
 
 
 def data(request: Request, out: str | None) -> int:
     """Prints what the data are and writes the picture. Raises OdysseyError where they cannot be had or read."""
-    from odyssey_core.data.dataset import listed
-    from odyssey_core.places import expanded
-    from odyssey_run.reports import style, summary
+    from odyssey_run.reports import style  # beside Matplotlib's import
     from odyssey_run.reports.images import samples
-    from odyssey_run.reports.outputs import writing
 
     dataset = request.data.build()
     shape = "×".join(map(str, dataset.input_shape))

@@ -1,28 +1,23 @@
 """``task=evaluate run_id=... data=...``: scores a trained model on a data set's test images, as a child of its run."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.dataset import listed
 from odyssey_core.errors import DataError
-from odyssey_run.config.request import Request
-
-if TYPE_CHECKING:
-    from odyssey_core.classifier import Classifier
+from odyssey_run.config.request import Request, check
+from odyssey_run.reports import presentation
+from odyssey_run.reports.scores import Scores
+from odyssey_run.runs import provenance, recorded
+from odyssey_run.runs.recorder import plan_run
+from odyssey_run.tracking.names import Status
 
 
 def evaluate(request: Request, run_id: str) -> int:
     """Records accuracy and loss, with the pictures and the report, under the run that trained the model."""
-    from odyssey_run.config.request import check
-    from odyssey_run.reports import presentation
-    from odyssey_run.reports.scores import Scores
-    from odyssey_run.runs import provenance, recorded
-    from odyssey_run.runs.recorder import plan_run
-    from odyssey_run.tracking.names import Status
-
     run = recorded.find(run_id, request.tracking)
     if not any(text.lstrip("+").startswith(("data=", "data.")) for text in request.overrides):
         request = check({**request.config, "data": run.config["data"]}, request.overrides)
@@ -50,7 +45,7 @@ def evaluate(request: Request, run_id: str) -> int:
     return recorder.code(0)
 
 
-def fitted(dataset: Dataset, classifier: "Classifier") -> Images:
+def fitted(dataset: Dataset, classifier: Classifier) -> Images:
     """The test images as the model takes them: upright, with its numbers for the classes. Raises DataError: another
     size of image, or images of a class that the model does not know."""
     if dataset.input_shape != classifier.input_shape:

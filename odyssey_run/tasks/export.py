@@ -1,14 +1,19 @@
 """``task=export run_id=... format=torch|onnx``: a trained model for other programs."""
 
 import json
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import Literal
 
+from odyssey_core.backends import BACKENDS
+from odyssey_core.checkpoint import save_weights
+from odyssey_core.classifier import Classifier
+from odyssey_core.data.dataset import listed
+from odyssey_core.files import write_atomic
+from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from odyssey_core.classifier import Classifier
+from odyssey_run.reports.outputs import MARK, writing
+from odyssey_run.runs import recorded
+from odyssey_run.tasks import onnx_graph
 
 
 def export(request: Request, run_id: str, format: Literal["torch", "onnx"], out: str | None) -> int:
@@ -17,15 +22,6 @@ def export(request: Request, run_id: str, format: Literal["torch", "onnx"], out:
     For PyTorch these are the weights, with the names and shapes that ``load_state_dict`` of the same module takes; for
     ONNX the whole forward pass, from uint8 pixels to logits.
     """
-    from odyssey_core.backends import BACKENDS
-    from odyssey_core.checkpoint import save_weights
-    from odyssey_core.data.dataset import listed
-    from odyssey_core.files import write_atomic
-    from odyssey_core.places import expanded
-    from odyssey_run.reports.outputs import MARK, writing
-    from odyssey_run.runs import recorded
-    from odyssey_run.tasks import onnx_graph
-
     run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(BACKENDS["numpy"]())
     shape, names = ", ".join(map(str, classifier.input_shape)), listed(classifier.class_names)
@@ -49,14 +45,14 @@ def export(request: Request, run_id: str, format: Literal["torch", "onnx"], out:
     return 0
 
 
-def _normalisation(about: "Mapping[str, str]", classifier: "Classifier") -> str:
+def _normalisation(about: Mapping[str, str], classifier: Classifier) -> str:
     """What the net itself must be given, as an expression of the pixels: the file for PyTorch holds weights alone."""
     turned = ".transpose(-1, -2)" if classifier.orientation == "transposed" else ""
     mean, std = (_of_channels(json.loads(about[key])) for key in ("mean", "std"))
     return f"(pixels{turned} / 255 - {mean}) / {std}"
 
 
-def _of_channels(values: "float | list[float]") -> str:
+def _of_channels(values: float | list[float]) -> str:
     """A number for people, or those of the channels in a shape that multiplies (N, C, H, W)."""
     if not isinstance(values, list):
         return f"{values:g}"

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from glob import glob
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from odyssey_core.classifier import Classifier
 from odyssey_core.data.preparation import Reader, Seen
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import write_atomic
@@ -15,9 +18,7 @@ from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import MARK, csv_of, replaceable, writing
 from odyssey_run.reports.readings import Answer, Reading
-
-if TYPE_CHECKING:
-    from odyssey_core.classifier import Classifier
+from odyssey_run.runs import recorded
 
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
@@ -26,8 +27,6 @@ TABLES = (".csv", ".json")
 
 def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
     """Prints what the model says of each picture and draws it, or writes a table; code 2 where one has no answer."""
-    from odyssey_run.runs import recorded
-
     paths = matching([inputs] if isinstance(inputs, str) else inputs)
     run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(request.backend.build())
@@ -78,7 +77,7 @@ def _suffixes() -> set[str]:
     return set(Image.registered_extensions())
 
 
-def read(classifier: "Classifier", reader: Reader, path: Path) -> Reading:
+def read(classifier: Classifier, reader: Reader, path: Path) -> Reading:
     """What a model says of a picture, or why it says nothing."""
     try:
         looked = reader.look(path, classifier.input_shape)
@@ -90,10 +89,8 @@ def read(classifier: "Classifier", reader: Reader, path: Path) -> Reading:
     return Reading(path, looked, [answered(classifier, reader, seen) for seen in looked.found])
 
 
-def answered(classifier: "Classifier", reader: Reader, seen: Seen) -> Answer:
+def answered(classifier: Classifier, reader: Reader, seen: Seen) -> Answer:
     """The mean of what a model says of an image and of views that are as good."""
-    import numpy as np
-
     probabilities = classifier.probabilities(np.ascontiguousarray(reader.variants(seen.image))).mean(axis=0)
     order = np.argsort(-probabilities, kind="stable")
     return Answer(seen, [(classifier.class_names[i], float(probabilities[i])) for i in order])

@@ -11,6 +11,7 @@ from typing import Annotated
 from odyssey_core.errors import ConfigError
 from odyssey_core.ranges import Range
 from odyssey_run.config.request import Request
+from odyssey_run.tracking.location import check_driver, resolve
 
 HOST = "127.0.0.1"
 STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -18,8 +19,6 @@ STOPPED = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [
 
 def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
     """Starts MLflow's server until it is interrupted, or says where it already runs; returns its exit code."""
-    from odyssey_run.tracking.location import check_driver, resolve
-
     store = resolve(request.tracking, request.data.name)
     if store is None:
         raise ConfigError("tracking: none keeps no store to look at; leave it out, or set tracking.uri")
@@ -30,7 +29,12 @@ def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
     if store.database and not store.database.exists():
         raise ConfigError(f"tracking.uri: no runs yet in {store.database}; train one first, or set tracking.uri")
     check_driver(store)
-    _check_free(port)
+    try:
+        with socket.create_server((HOST, port)):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise ConfigError(f"port: {port} is not free ({why}); choose another: port=5001") from None
     print(f"http://{HOST}:{port}{page}  (in about 8 s; Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
     # One worker and no queue of jobs: 2 processes in place of 15. The address, which may hold a password, is not for a
@@ -49,12 +53,3 @@ def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL) if os.name == "posix" else server.kill()
         server.wait()
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as made:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            made.bind((HOST, port))
-        except OSError as error:
-            raise ConfigError(f"port: {port} is not free ({error.strerror}); choose another: port=5001") from None

@@ -64,7 +64,7 @@ def test_a_changed_line_is_another_digest(run_python, tmp_path, file):
 def test_what_decides_no_result_is_not_covered():
     """Else nobody could go on with a run after a change to what verifies or serves it."""
     for name in (
-        "odyssey_run.tasks.verify.verification",
+        "odyssey_run.tasks.verify",
         "odyssey_run.tracking.serving",
         "odyssey_run.tasks.benchmark.measure",
         "odyssey_run.tasks.ui",

@@ -10,6 +10,7 @@ from rich.console import Console
 from odyssey_run import cli
 from odyssey_run.config.changes import changed
 from odyssey_run.runs.console import Screen
+from odyssey_run.runs.requests import request_of
 
 PLUGIN = """
 from odyssey_core import nn, register
@@ -39,7 +40,7 @@ class Own(nn.Module):
     ids=str,
 )
 def test_what_is_not_a_default_is_named_with_the_default(arguments, expected):
-    request = cli.compose(arguments)
+    request = request_of(arguments)
     assert list(changed(request.config, request.overrides)) == expected
 
 

@@ -7,11 +7,9 @@ from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import BenchmarkConfig
 
-EXPERIMENT = "benchmark"
-
 
 def benchmark(request: Request, benchmark: BenchmarkConfig) -> int:
-    """Measures, prints, and leaves a run with tables, chart and numbers. Raises OdysseyError before it writes any."""
+    """Measures, prints, and leaves a run with tables and numbers. Raises OdysseyError before it writes any."""
     from odyssey_run.runs.folder import check_places
     from odyssey_run.runs.recorder import plan_run
     from odyssey_run.tasks.benchmark import report
@@ -24,7 +22,7 @@ def benchmark(request: Request, benchmark: BenchmarkConfig) -> int:
     dataset = request.data.build()
     # With nothing of MLflow running beside.
     figures = measure(request, dataset, benchmark, lambda line: print(f"odyssey-run: {line}", file=sys.stderr))
-    with plan_run(request, experiment=EXPERIMENT) as plan:
+    with plan_run(request, experiment="benchmark") as plan:
         begun = plan.begin(f"benchmark-{request.model.name}", {Tag.DATA_NAME.value: dataset.name})
         with begun as recorder:
             text = report.tables(figures)
@@ -33,7 +31,6 @@ def benchmark(request: Request, benchmark: BenchmarkConfig) -> int:
             recorder.metrics(0, report.metrics(figures))
             recorder.write("benchmark.md", text.encode())
             recorder.write("benchmark.json", json.dumps(report.numbers(figures), indent=1).encode())
-            recorder.artifact(report.chart(figures, recorder.path / "benchmark.png"))
             recorder.screen.say()
             recorder.screen.field("run", str(recorder.path))
             recorder.end(Status.FINISHED)

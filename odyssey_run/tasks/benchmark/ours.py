@@ -62,7 +62,11 @@ class Ours:
         optim, dataset = self._request.optim, self._dataset
         # Groups take other numbers and the same work.
         arguments = {name: value for name, value in optim.arguments.items() if name != "groups"}
-        model = self.in_torch() if peer == "torch" else self.in_onnx()
+        if peer == "torch":
+            model = self.in_torch()
+        else:
+            file = onnx_graph.serialized(self._classifier(1), self._about)
+            model = {"model": base64.b64encode(file).decode()}
         images = {"input_shape": dataset.input_shape, "classes": dataset.classes}
         return {**images, "optim": optim.name, "optim_arguments": arguments, **model}
 
@@ -78,10 +82,6 @@ class Ours:
             INFER: torch_steps(inference.outputs, inference.values),
             TRAIN: torch_steps(training.outputs, training.values),
         }
-
-    def in_onnx(self) -> dict[str, str]:
-        """The model's file in ONNX, as text. Raises ConfigError where `onnx_graph.serialized` does."""
-        return {"model": base64.b64encode(onnx_graph.serialized(self._classifier(1), self._about)).decode()}
 
     def _classifier(self, threads: int) -> Classifier:
         backend = NumbaBackend(threads, self._request.backend.arguments["groups"])

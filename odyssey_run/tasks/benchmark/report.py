@@ -1,9 +1,8 @@
-"""What a benchmark shows: tables as Markdown, a chart, plain numbers."""
+"""What a benchmark shows: tables as Markdown, and plain numbers."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
-from odyssey_run.tasks.benchmark.ours import INFER, ROW_BATCH, TRAIN, Case
+from odyssey_run.tasks.benchmark.ours import ROW_BATCH, TRAIN, Case
 
 # What a line of the parts tells of its rows; how they are cut into tiles and strips is in benchmark.json.
 SIZES = ("channels", "out", "features", "pixels", "vectors")
@@ -136,39 +135,3 @@ def numbers(figures: Figures) -> dict[str, Any]:
         ],
         "rows": [asdict(row) for row in figures.rows],
     }
-
-
-def chart(figures: Figures, path: Path) -> Path:
-    """Draws images/s by batch size, for training and for inference; whiskers are the rounds' lowest and highest."""
-    from matplotlib.figure import Figure
-
-    from odyssey_run.reports import style
-
-    ours, peers = (style.SKY, style.BLUE), (style.ORANGE, style.VERMILLION)
-    lines = figures.lines()
-    counts = sorted({line.case.threads for line in lines})
-    shown = sorted({counts[0], counts[-1]})
-    with style.styled():
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        for axes, kind in zip(figure.subplots(1, 2), (TRAIN, INFER), strict=True):
-            batches = sorted({line.case.batch for line in lines if line.case.kind == kind})
-            width = 0.8 / (2 * len(shown))
-            for i, threads in enumerate(shown):
-                of = [line for line in lines if line.case.kind == kind and line.case.threads == threads]
-                places = [batches.index(line.case.batch) for line in of]
-                heights = [line.images_per_s for line in of]
-                spread = [[line.images_per_s - line.low for line in of], [line.high - line.images_per_s for line in of]]
-                label = f"{threads} thread{'s' * (threads > 1)}"
-                offsets = [p + (i - len(shown) + 0.5) * width for p in places]
-                axes.bar(offsets, heights, width, yerr=spread, color=ours[-1 - i], label=f"ML Odyssey, {label}")
-                beside = [(p, line.peer_images_per_s) for p, line in zip(places, of, strict=True) if line.peer]
-                if beside:
-                    offsets = [p + (i + 0.5) * width for p, _ in beside]
-                    rates = [rate for _, rate in beside]
-                    axes.bar(offsets, rates, width, color=peers[-1 - i], label=f"fastest peer, {label}")
-            axes.set(title=kind, xlabel="images in a batch", ylabel="images/s", xticks=range(len(batches)))
-            axes.set_xticklabels([str(batch) for batch in batches])
-            axes.yaxis.set_major_formatter("{x:,.0f}")
-            axes.grid(axis="x", visible=False)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        return style.save(figure, path)

@@ -1,9 +1,10 @@
 """A run as MLflow or a folder keeps it, held against the list of what it states."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,11 @@ class InMLflow:
         says what it states is missing or is none."""
         self._fetch(place)
         found = _evidence(place, self._shown)
-        return replace(found, wrong=(*found.wrong, *_unstated(place, found.stated)))
+        held = (name.partition("/")[2] for name in found.stated if name.startswith(("files/", "models/")))
+        there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+        extra = sorted(there - {FILE_NAME, FILE, *held})
+        lines = (f"files/{name}: is among its artifacts and not stated" for name in extra)
+        return replace(found, wrong=(*found.wrong, *lines))
 
     def _fetch(self, place: Path) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository as repository
@@ -124,22 +129,20 @@ class InMLflow:
             raise DataError(f"its artifacts cannot be fetched: {fault_of(error)}") from None
 
     def _models(self) -> list[Any]:
-        condition = f"source_run_id = '{self.run_id}'"
-        return list(self.client.search_logged_models([self.experiment], condition))
+        return list(self.client.search_logged_models([self.experiment], f"source_run_id = '{self.run_id}'"))
 
     def _shown(self, key: str, stated: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
         """The digests of the runs below it, what MLflow shows, and what contradicts itself there."""
-        info, data = self._run.info, self._run.data
+        info, params, parent = self._run.info, self._run.data.params, self.tags.get(Tag.PARENT)
         shown: dict[str, Any] = {"name": info.run_name, "status": info.status, "began": info.start_time}
-        parent = self.tags.get(Tag.PARENT)
         shown["ended"] = info.end_time
         shown["parent"] = InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
-        shown |= {f"params/{name}": value for name, value in data.params.items()}
-        own = (name for name in data.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
-        shown |= {f"tags/{name}": data.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
-        same = data.tags.get(Tag.RUN_DIGEST) == stated_digest(stated)
+        shown |= {f"params/{name}": value for name, value in params.items()}
+        own = (name for name in self.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
+        shown |= {f"tags/{name}": self.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
+        same = self.tags.get(Tag.RUN_DIGEST) == stated_digest(stated)
         wrong = [] if same else [f"tags/{Tag.RUN_DIGEST}: is not the digest of {FILE}"]
-        for name, value in data.metrics.items():
+        for name, value in self.metrics.items():
             points = sorted([m.step, m.value, m.timestamp] for m in self.client.get_metric_history(self.run_id, name))
             shown[f"metrics/{name}"] = points
             if points and points[-1][1] != value:
@@ -149,16 +152,14 @@ class InMLflow:
             shown["data"] = {what: getattr(given.dataset, what) for what in told}
         for model in self._models():
             shown[f"models/{model.name}"] = {metric.key: metric.value for metric in model.metrics or ()}
-            wrong += self._versions(model.model_id)
+            for made in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
+                if made.source != f"models:/{model.model_id}":
+                    wrong.append(
+                        f"registered model {made.name} version {made.version}: is {made.source}, not the run's"
+                    )
         ended = [each for each in self.children() if Tag.RUN_DIGEST in each.tags]
         below = {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended}
         return below, shown, wrong
-
-    def _versions(self, model_id: str) -> Iterator[str]:
-        """Registered versions that say they come from the run and do not."""
-        for version in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
-            if version.source != f"models:/{model_id}":
-                yield f"registered model {version.name} version {version.version}: is {version.source}, not the run's"
 
 
 def stated_digest(stated: Mapping[str, Any]) -> str:
@@ -209,17 +210,8 @@ def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[s
     ]
     ended = {"status": end.status, "reason": end.reason, "ended": end.time}
     same = [replace(record, time=0) for record in found] == expected
-    if same and all(stated.get(name) == value for name, value in ended.items()):
-        return []
-    return [f"{FILE_NAME}: does not end as the run stated"]
-
-
-def _unstated(folder: Path, stated: Mapping[str, Any]) -> Iterator[str]:
-    known = {FILE_NAME, FILE, *(name.partition("/")[2] for name in stated if name.startswith(("files/", "models/")))}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in known:
-            yield f"files/{name}: is among its artifacts and not stated"
+    same = same and all(stated.get(name) == value for name, value in ended.items())
+    return [] if same else [f"{FILE_NAME}: does not end as the run stated"]
 
 
 def differences(stated: Mapping[str, Any], found: Mapping[str, Any], who: str) -> list[str]:
@@ -236,14 +228,9 @@ def differences(stated: Mapping[str, Any], found: Mapping[str, Any], who: str) -
 
 
 def _first_point(name: str, was: list[Any], now: list[Any]) -> tuple[str, Any, Any]:
-    for i in range(max(len(was), len(now))):
-        a, b = (points[i] if i < len(points) else MISSING for points in (was, now))
-        if a != b:
-            there: Any = a if a is not MISSING else b
-            both: tuple[Any, Any] = (a, b)
-            step, values = there[0], [x[1] if x is not MISSING else x for x in both]
-            return f"{name} at step {step}", *(values if values[0] != values[1] else (a, b))
-    return name, was, now
+    a, b = next(pair for pair in zip_longest(was, now, fillvalue=MISSING) if pair[0] != pair[1])
+    step, values = (b if a is MISSING else a)[0], [x if x is MISSING else x[1] for x in (a, b)]
+    return f"{name} at step {step}", *(values if values[0] != values[1] else (a, b))
 
 
 def _short(value: Any) -> str:

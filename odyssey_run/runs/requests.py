@@ -1,0 +1,82 @@
+"""From a command line to a checked request: the configuration that it means, and all that is wrong with both."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from odyssey_core.errors import ConfigError
+from odyssey_run.config import command_line
+from odyssey_run.config.binding import Faults, bind
+from odyssey_run.config.command_line import CommandLine
+from odyssey_run.config.composition import ConfigFiles, resolved, set_value, with_file
+
+if TYPE_CHECKING:
+    from odyssey_run.config.plugins import Plugin
+    from odyssey_run.config.request import Request
+
+
+def request_of(
+    overrides: Sequence[str], config_dir: str | None = None, plugins: Sequence["str | Plugin"] = ()
+) -> "Request":
+    """The checked request of a command line that holds only overrides; plug-ins come beside those of the
+    environment. Raises OdysseyError: everything that is wrong with it."""
+    files = ConfigFiles(config_dir, plugins)
+    config, line = composed(files, command_line.read(overrides, files.options))
+    return checked(config, line, (*files.flags, *overrides), files)
+
+
+def composed(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], CommandLine]:
+    """The composed configuration with what was typed in it, and the command line with what is wrong with that.
+    Raises Faults: nothing can be composed."""
+    if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
+        raise Faults(line.faults)
+    try:
+        config = files.compose(line.groups)
+        if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
+            from odyssey_run.runs.recorded import own_data
+
+            config["data"] = own_data(config, line.values)
+    except ConfigError as error:
+        raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
+    faults = []
+    for key, value in line.values.items():
+        try:
+            set_value(config, key, value)
+        except ConfigError as error:
+            faults.append(str(error))
+    return config, line.with_faults(faults)
+
+
+def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":
+    """Checks a composed configuration, less what a sweep alone asks, together with the command line it came from.
+    Raises Faults: of both, with the files that wrong values were set in."""
+    from odyssey_run.config.request import as_typed, check  # not for --help: it imports the core
+
+    values, broken = resolved(config)
+    wrong = {**broken, **as_typed(values, line.texts, line.unread)}
+    values = {key: value for key, value in values.items() if key != "sweep"}
+    try:
+        request = check(values, typed, line.silent, files.plugins)
+    except Faults as faults:
+        lines = [with_file(x, typed, values, files.folders) for x in (*faults.lines, *_faults_of_places(values))]
+        lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
+        raise Faults([*line.faults, *wrong.values(), *lines]) from None
+    if line.faults or wrong:
+        raise Faults([*line.faults, *wrong.values()])
+    return request
+
+
+def _faults_of_places(values: dict[str, Any]) -> list[str]:
+    """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
+    from odyssey_run.config.combinations import RECORDING
+    from odyssey_run.config.schema import FolderConfig, TrackingConfig
+    from odyssey_run.runs.folder import place_faults
+
+    groups = [values.get(name) for name in ("run", "tracking", "data")]
+    if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):
+        return []
+    run, wrong = bind(FolderConfig, values["run"], "run")
+    tracking, also = bind(TrackingConfig, values["tracking"], "tracking")
+    if wrong or also:
+        return []
+    resuming = values.get("resume") is not None
+    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(values["data"].get("name")), resuming)[1]
