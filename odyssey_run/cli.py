@@ -134,7 +134,7 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     line = command_line.read(args.overrides, files.options, args.multirun).with_faults(unknown_flags)
     typed = (*files.flags, *args.overrides)
     if args.multirun and not args.cfg and not args.info:
-        from odyssey_run.sweep import sweep
+        from odyssey_run.sweep.conduct import sweep
 
         return sweep(line, typed, files)
     if args.multirun:

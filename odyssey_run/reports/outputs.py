@@ -24,13 +24,6 @@ def replaceable(path: Path) -> bool:
         return MARK.encode() in file.read(NEAR)
 
 
-def check_writable(path: Path) -> None:
-    """Makes the folder of a file that is to be written. Raises OSError where no file can be made there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """A block in which ``path`` is written, refused where it would replace what this program did not make. Raises
@@ -39,6 +32,9 @@ def writing(path: Path) -> Iterator[None]:
         if not replaceable(path):
             what = "is a folder" if path.is_dir() else "exists and was not made by this program"
             raise ConfigError(f"out: {path} {what}; name another file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):  # now, not after all the work
+            pass
         yield
     except OSError as error:
         raise ConfigError(f"out: cannot write {path} ({error.strerror or error}); name another place") from None

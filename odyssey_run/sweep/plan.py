@@ -45,10 +45,6 @@ class Trial:
     number: int | None = None  # Optuna's, of a proposal
     expect: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what the mean of its runs is to reach
 
-    @property
-    def label(self) -> str:
-        return label(self.assignment)
-
 
 def label(assignment: Assignment) -> str:
     """``optim=adam optim.lr=0.01``."""

@@ -15,7 +15,7 @@ from odyssey_run.config.request import Request
 from odyssey_run.runs import provenance
 from odyssey_run.runs.folder import RUNS, numbered
 from odyssey_run.runs.recorded import opened, passing_over, readable
-from odyssey_run.sweep.plan import Point, Trial
+from odyssey_run.sweep.plan import Point, Trial, label
 from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.names import Status, Tag
@@ -47,10 +47,6 @@ class Result:
     last: Mapping[str, float] = field(default_factory=dict, repr=False)  # the last value of each metric
     weights: str | None = None  # SHA-256 of the weights
 
-    @property
-    def seconds(self) -> float | None:
-        return self.last.get("time/run_s")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -79,12 +75,12 @@ class Row:
             _mean([result.value for result in own]),
             statistics.stdev(values) if complete and len(values) > 1 else None,
             _mean([result.last.get("test/accuracy") for result in own]),
-            math.fsum(result.seconds or 0.0 for result in own),
+            math.fsum(result.last.get("time/run_s", 0.0) for result in own),
         )
 
     @property
     def label(self) -> str:
-        return self.trial.label or "the configuration as it is"
+        return label(self.trial.assignment) or "the configuration as it is"
 
     @property
     def height(self) -> float:

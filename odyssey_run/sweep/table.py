@@ -41,7 +41,7 @@ class LiveTable:
     def line(self, result: Result) -> None:
         self._ended += 1
         value = "-" if result.value is None else f"{result.value:.4f}"
-        took = "" if result.seconds is None else f"{result.seconds:.1f} s"
+        took = f"{result.last['time/run_s']:.1f} s" if "time/run_s" in result.last else ""
         text = f"{self._ended:>5}  {result.status:<9}{value:>8}{took:>9}  {result.point.label}"
         if result.status == PointStatus.FAILED:
             self.screen.say(f"{text}: {result.reason}", "bold red")

@@ -37,7 +37,7 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
         backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
     """
     model = folder / FOLDER
-    served = as_served(example).tolist()
+    served = (example[:, 0] if example.shape[1] == 1 else example).tolist()  # (n, H, W) where there is one channel
     contents = {
         WEIGHTS: weights.read_bytes(),
         **_environment(),
@@ -53,11 +53,6 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
         # and whoever serves it checks them.
         write_atomic(model / name, content, durable=False)
     return model
-
-
-def as_served(pixels: np.ndarray) -> np.ndarray:
-    """(N, 1, H, W) as (N, H, W); images of several channels stay as they are."""
-    return pixels[:, 0] if pixels.shape[1] == 1 else pixels
 
 
 @cache  # a sweep asks for every point

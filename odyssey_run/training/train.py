@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,22 +109,16 @@ def prepare(request: Request, found: Path | None = None) -> Prepared:
 
 def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> tuple[int, Path]:
     """Trains once; the listeners are told after the journal and the screen. Returns as `run`."""
-    with _begun(plan, prepared) as recorder:
+    request, assembly = plan.request, prepared.assembly
+    tags = provenance.data_tags(assembly.dataset, assembly.backend)
+    tags |= {Tag.START_DIGEST: assembly.start} if assembly.start else {}
+    if request.plots.enabled:
+        presentation.load()  # while the process beside this one imports MLflow, whose answer the run waits for
+    lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
+    base = f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}"
+    with plan.resume(prepared.folder) if prepared.folder else plan.begin(base, tags) as recorder:
         code = _trained(recorder, prepared, listeners)
     return recorder.code(code), recorder.path
-
-
-def _begun(plan: RunPlan, prepared: Prepared) -> AbstractContextManager[RunRecorder]:
-    request, assembly = plan.request, prepared.assembly
-    if prepared.folder:
-        return plan.resume(prepared.folder)
-    tags = provenance.data_tags(assembly.dataset, assembly.backend)
-    if assembly.start:
-        tags[Tag.START_DIGEST] = assembly.start
-    if request.plots.enabled:
-        presentation.load()  # while the process beside this one imports MLflow, whose answer `begin` waits for
-    lr = f"-lr{request.optim.arguments['lr']:g}" if "lr" in request.optim.arguments else ""
-    return plan.begin(f"{request.model.name}-{request.optim.name}{lr}-s{request.seed}", tags)
 
 
 def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listener, ...]) -> int:

@@ -12,7 +12,8 @@ from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run import cli
 from odyssey_run.tasks.benchmark import peers, report
 from odyssey_run.tasks.benchmark.measure import Figures
-from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
+from odyssey_run.tasks.benchmark.ours import Ours
+from odyssey_run.tasks.benchmark.peers import INFER, TRAIN, Case
 
 SHORT = (
     "task=benchmark", "data=digits", "tracking=none", "benchmark.rounds=1", "benchmark.seconds=0.01",

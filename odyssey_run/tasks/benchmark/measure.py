@@ -19,8 +19,8 @@ from odyssey_core.data import Dataset
 from odyssey_core.errors import ConfigError
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import BenchmarkConfig
-from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case, Ours
-from odyssey_run.tasks.benchmark.peers import KINDS, MODES, Peer, PeerFault, installed
+from odyssey_run.tasks.benchmark.ours import Ours
+from odyssey_run.tasks.benchmark.peers import INFER, KINDS, MODES, TRAIN, Case, Peer, PeerFault, installed
 
 WHOLE = 0.85  # of as many cores: threads of one physical core make 1.0 to 1.3 of it, not 2
 PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from odyssey_run.tasks.benchmark.answering import answer, rate
+from odyssey_run.tasks.benchmark.peers import answer, rate
 
 Run = Callable[[np.ndarray], object]
 

@@ -3,7 +3,6 @@
 import base64
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,19 +21,10 @@ from odyssey_core.ops.leaves import PARAMETER
 from odyssey_core.tensor import for_inference
 from odyssey_run.config.request import Request
 from odyssey_run.tasks import onnx_graph
+from odyssey_run.tasks.benchmark.peers import INFER, TRAIN, Case
 from odyssey_run.training.train import model_metadata
 
-TRAIN, INFER = "training", "inference"
 ROW_STEPS, ROW_SECONDS, ROW_BATCH = 1000, 1.0, 32
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is measured: ``kind`` is training or inference."""
-
-    kind: str
-    batch: int
-    threads: int
 
 
 class Ours:

@@ -1,14 +1,29 @@
-"""The other libraries: each in a process of its own for each number of threads, asked for one measurement at a time."""
+"""The other libraries: each in a process of its own for each number of threads, asked for one measurement at a time.
 
+`Peer` asks, and `answer` is what its process does.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from odyssey_core.child_process import Child
-from odyssey_run.tasks.benchmark.ours import INFER, TRAIN, Case
+from odyssey_core.child_process import Child, Parent
 
+TRAIN, INFER = "training", "inference"
 MODULES = {"torch": "torch_peer", "onnxruntime": "onnx_peer", "openvino": "onnx_peer"}
 MODES = {"torch": ("eager", "channels_last", "compiled"), "onnxruntime": ("onnx",), "openvino": ("onnx",)}
 KINDS = {"torch": (TRAIN, INFER), "onnxruntime": (INFER,), "openvino": (INFER,)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: ``kind`` is training or inference."""
+
+    kind: str
+    batch: int
+    threads: int
 
 
 class PeerFault(Exception): ...
@@ -38,3 +53,23 @@ class Peer:
         if "fault" in answer:
             raise PeerFault(f"{self.name}, {mode}: {answer['fault']}")
         return float(answer["images_per_s"])
+
+
+def answer(measure: Callable[[dict[str, Any]], float]) -> None:
+    """Answers with images/s to questions with kind, batch, mode and seconds, until nothing more is asked."""
+    parent = Parent()
+    for question in parent:
+        try:
+            parent.say({"images_per_s": measure(question)})
+        except Exception as error:  # such as no compiler for torch.compile, or an unknown operation
+            parent.say({"fault": (str(error).strip().splitlines() or [type(error).__name__])[0][:200]})
+
+
+def rate(step: Callable[[], object], images: int, seconds: float) -> float:
+    """Images/s of steps of so many images, over about so many seconds, after one that may compile."""
+    step()
+    steps, begun = 0, time.perf_counter()
+    while (now := time.perf_counter() - begun) < seconds:
+        step()
+        steps += 1
+    return steps * images / now if steps else 0.0

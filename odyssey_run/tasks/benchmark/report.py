@@ -11,7 +11,8 @@ from rich.table import Table
 
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
-from odyssey_run.tasks.benchmark.ours import ROW_BATCH, TRAIN, Case
+from odyssey_run.tasks.benchmark.ours import ROW_BATCH
+from odyssey_run.tasks.benchmark.peers import TRAIN, Case
 
 # What a line of the parts tells of its rows; how they are cut into tiles and strips is in benchmark.json.
 SIZES = ("channels", "out", "features", "pixels", "vectors")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from odyssey_run.tasks.benchmark.answering import answer, rate
+from odyssey_run.tasks.benchmark.peers import answer, rate
 
 OPTIMIZERS = {kind.__name__.lower(): kind for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
 

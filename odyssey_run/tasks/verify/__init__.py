@@ -46,7 +46,7 @@ def verify(request: Request, run_id: str, verify: VerifyConfig, badge: str | Non
     Raises ConfigError: there is no such run, or a file to write would replace one of somebody else's."""
     for path in filter(None, (badge, json)):  # now, not after all the work
         with writing(Path(path)):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            pass
     run = _find(request, run_id)
     verdicts = []
     for verdict in _verdicts(request, run, verify):
