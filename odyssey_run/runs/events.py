@@ -20,14 +20,10 @@ Row = Mapping[str, Any]
 class EpochEnd:
     """Where a run is after an epoch and its validation.
 
-    Args:
-        history: see below.
-        epochs: that the run was planned for.
-
     Attributes:
         history: a row for each epoch so far, this one last, with epoch, step, train_loss, train_accuracy, val_loss,
             val_accuracy, lr, and what hooks have logged. ``pandas.DataFrame(state.history)`` is a table of it.
-        epochs: likewise.
+        epochs: that the run was planned for.
         epoch, step, train_loss, train_accuracy, val_loss, val_accuracy, lr: of this epoch, which is counted from 1; the
             two of validation are None without validation images. train_loss is the mean over the epoch's images while
             they were trained on; train_accuracy is measured after the epoch as that of validation is, on as many

@@ -1,7 +1,9 @@
 """Records a run: its folder, its journal, its screen, and what sends it to MLflow."""
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from odyssey_run.config.masking import masked
 from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, folder, provenance
-from odyssey_run.runs.events import Listener
+from odyssey_run.runs.events import EpochEnd, Listener
 from odyssey_run.runs.folder import CONFIG, LOG, check_places
 from odyssey_run.runs.statements import conclude
 from odyssey_run.signals import StopRequest
@@ -29,6 +31,7 @@ from odyssey_run.tracking.uploader import SharedUploader, Uploader
 if TYPE_CHECKING:
     from odyssey_run.runs.console import Screen
 
+STATM = Path("/proc/self/statm")
 DIFF, ENVIRONMENT = "uncommitted.diff", "environment.json"
 CHECKPOINTS = "checkpoint*.safetensors"
 UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
@@ -143,6 +146,7 @@ class RunRecorder(Listener):
         self._known = frozenset(known)  # (step, name)
         self.path, self.asked = journal.path.parent, plan.asked
         self.key = start.run  # tells the run from all others, in the journal and as a tag in MLflow
+        self._spent = time.perf_counter(), time.process_time()  # at the end of the epoch before
         self.status: Status | None = None  # how it ended; None before
         self.unsent = False  # whether the upload to MLflow is incomplete
 
@@ -174,6 +178,15 @@ class RunRecorder(Listener):
         fresh = {name: value for name, value in values.items() if (step, name) not in self._known}
         if fresh:
             self.journal.append(Metrics(step=step, values=fresh))
+
+    def epoch(self, end: EpochEnd, train_s: float, images_per_s: float) -> None:
+        """Records what the process takes, under the names of MLflow's page of system metrics."""
+        (wall, cpu), self._spent = self._spent, (time.perf_counter(), time.process_time())
+        values = {"system/process_cpu_percentage": 100 * (self._spent[1] - cpu) / (self._spent[0] - wall)}
+        with suppress(OSError):  # where there is no /proc
+            pages = int(STATM.read_text().split()[1])
+            values["system/process_memory_megabytes"] = pages * os.sysconf("SC_PAGESIZE") / 1e6
+        self.metrics(end.step, values)
 
     def tags(self, values: Mapping[str, str]) -> None:
         self.journal.append(Tags(values=dict(values)))

@@ -18,12 +18,8 @@ import yaml
 from odyssey_core.files import write_atomic
 from odyssey_core.machine import installed_version
 
-FOLDER, WEIGHTS, EXAMPLE, SERVING_EXAMPLE = (
-    "model",
-    "weights.safetensors",
-    "input_example.json",
-    "serving_input_example.json",
-)
+FOLDER, WEIGHTS = "model", "weights.safetensors"
+EXAMPLE, SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
 REQUIREMENTS = ("mlflow", "ml-odyssey", "numpy", "numba", "safetensors")
 _version = cache(installed_version)
 

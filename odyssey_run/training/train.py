@@ -1,11 +1,8 @@
 """Training with everything around it: the run's records, checkpoints, the test, claims and the files it leaves."""
 
 import json
-import os
 import signal
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from odyssey_run.config import changes, claims
 from odyssey_run.config.request import Request
 from odyssey_run.reports import presentation, summary
 from odyssey_run.runs import provenance
-from odyssey_run.runs.events import EpochEnd, Listener, Outcome
+from odyssey_run.runs.events import Listener, Outcome
 from odyssey_run.runs.folder import CHECKPOINT
 from odyssey_run.runs.recorded import RecordedRun, begun, open_run, opened, weights_file
 from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
@@ -34,7 +31,6 @@ from odyssey_run.training.build import Assembly, assemble
 from odyssey_run.training.trainer import Trainer
 
 CLAIMS, CLAIM_MISSED = "claims.json", 3
-STATM = Path("/proc/self/statm")
 
 
 class _Saver:
@@ -51,22 +47,6 @@ class _Saver:
             if not self._told:
                 self.recorder.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
             self._told = True
-
-
-class _Vitals(Listener):
-    """Records after each epoch what the process takes, under the names of MLflow's page of system metrics."""
-
-    def __init__(self, recorder: RunRecorder):
-        self.recorder, self._wall, self._cpu = recorder, time.perf_counter(), time.process_time()
-
-    def epoch(self, end: EpochEnd, train_s: float, images_per_s: float) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        values = {"system/process_cpu_percentage": 100 * (cpu - self._cpu) / (wall - self._wall)}
-        with suppress(OSError):  # where there is no /proc
-            pages = int(STATM.read_text().split()[1])
-            values["system/process_memory_megabytes"] = pages * os.sysconf("SC_PAGESIZE") / 1e6
-        self.recorder.metrics(end.step, values)
-        self._wall, self._cpu = wall, cpu
 
 
 @dataclass(frozen=True)
@@ -126,7 +106,7 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
     trainer = make_trainer(
         request,
         assembly,
-        (recorder, _Vitals(recorder), screen, *listeners),
+        (recorder, screen, *listeners),
         stop=lambda: recorder.asked.signum,
         save=_Saver(recorder),
     )
