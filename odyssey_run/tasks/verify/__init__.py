@@ -145,12 +145,21 @@ def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Requ
     program's: why, and what it cannot read."""
     if missing := plugins.missing(plugins.recorded(evidence.tags), request.plugins):
         raise DataError("; ".join(missing))
+    here, files = request.config, tuple(plugin for plugin in request.plugins if plugin.is_file)
+    config = {key: dict(value) if isinstance(value, dict) else value for key, value in completed(config).items()}
+    # Neither the number of threads nor where the data lies is of the run.
+    if "threads" in config["backend"]:
+        config["backend"]["threads"] = here["backend"].get("threads")
+    if "root" in config["data"] and here["data"].get("root") is not None:
+        config["data"]["root"] = here["data"]["root"]
     try:
-        return _same(request, completed(config))
+        again = check({**config, "task": {"name": "train"}}, plugins=files)
     except Faults as faults:
-        line = _other_code(evidence, tuple(plugin for plugin in request.plugins if plugin.is_file))
+        line = _other_code(evidence, files)
         found = (fault.partition("; ")[0] for fault in faults.lines)  # a run that has ended cannot be set otherwise
         raise Faults([*filter(None, [line]), "this version cannot read the run's configuration", *found]) from None
+    # Its own store is recorded without a password.
+    return replace(again, expect={}, resume=None, tracking=request.tracking)
 
 
 def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
@@ -256,19 +265,6 @@ def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str
     rows = claims.report(claims.read(config["expect"]), metrics)
     held = claims.HELD if claims.all_held(rows) else claims.MISSED
     return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
-
-
-def _same(request: Request, config: dict[str, Any]) -> Request:
-    """The run's own request, but for its data's place and its threads. Raises Faults: this program cannot read it."""
-    config = {group: dict(value) if isinstance(value, dict) else value for group, value in config.items()}
-    threads, root = request.config["backend"].get("threads"), request.config["data"].get("root")
-    if "threads" in config["backend"]:
-        config["backend"]["threads"] = threads
-    if root is not None and "root" in config["data"]:
-        config["data"]["root"] = root
-    again = check({**config, "task": {"name": "train"}}, plugins=tuple(p for p in request.plugins if p.is_file))
-    # Its own store is recorded without a password.
-    return replace(again, expect={}, resume=None, tracking=request.tracking)
 
 
 def _differs(verdict: Verdict, lines: Sequence[str], notes: Sequence[str] = ()) -> Verdict:
