@@ -97,7 +97,7 @@ def record(name: str, run_id: str) -> dict[str, Any]:
         "run_digest": evidence.digest,
         "verified": run.tags[Tag.VERIFIED],
         "date": datetime.fromtimestamp(begun / 1000, UTC).date().isoformat(),
-        "claims": claims.report(claims.read(config["expect"]), metrics),
+        "claims": claims.report(config["expect"], metrics),
         "metrics": {key: {"mean": metrics[key], "std": metrics.get(f"{key}_std")} for key in _means(metrics)},
         "seeds": found,
         "commit": tags.get("mlflow.source.git.commit"),

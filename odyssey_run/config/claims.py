@@ -5,7 +5,6 @@ import math
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
 from odyssey_core.errors import shortened
@@ -22,24 +21,9 @@ METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss", *_OF_TRAINI
 NORMS = ("weight_norm", "weight_grad_norm")  # of each array of weights
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One line of ``expect``."""
-
-    metric: str
-    relation: str
-    bound: float
-
-    def verdict(self, metrics: Mapping[str, float]) -> str:
-        """``held``, ``missed``, or ``undefined`` where the metric was not recorded, which is not held."""
-        if self.metric not in metrics:
-            return UNDEFINED
-        return HELD if OPERATORS[self.relation](metrics[self.metric], self.bound) else MISSED
-
-
-def read(expect: Mapping[str, object]) -> list[Claim]:
-    """The claims of a configuration. Raises Faults: conditions that are not a relation and a number, or on what the
-    machine decides."""
+def read(expect: Mapping[str, object]) -> list[tuple[str, str, float]]:
+    """The claims of a configuration: metric, relation and bound. Raises Faults: conditions that are not a relation and
+    a number, or on what the machine decides."""
     claims, faults = [], []
     for metric, condition in expect.items():
         if str(metric).startswith(OF_THE_MACHINE):
@@ -50,7 +34,7 @@ def read(expect: Mapping[str, object]) -> list[Claim]:
             continue
         found = CONDITION.fullmatch(condition) if isinstance(condition, str) else None
         if found and math.isfinite(float(found[2])):
-            claims.append(Claim(str(metric), found[1], float(found[2])))
+            claims.append((str(metric), found[1], float(found[2])))
         else:
             faults.append(
                 f"expect.{shortened(str(metric))}: expected a relation ({', '.join(OPERATORS)}) and a number, such as "
@@ -107,16 +91,14 @@ def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-def report(claims: Sequence[Claim], metrics: Mapping[str, float]) -> list[ClaimRow]:
-    return [
-        {
-            "metric": claim.metric,
-            "condition": f"{claim.relation} {claim.bound:g}",
-            "value": metrics.get(claim.metric),
-            "verdict": claim.verdict(metrics),
-        }
-        for claim in claims
-    ]
+def report(expect: Mapping[str, object], metrics: Mapping[str, float]) -> list[ClaimRow]:
+    """Each claim, and whether it held; one on a metric that was not recorded is undefined, which is not held."""
+    rows: list[ClaimRow] = []
+    for metric, relation, bound in read(expect):
+        value = metrics.get(metric)
+        verdict = UNDEFINED if value is None else HELD if OPERATORS[relation](value, bound) else MISSED
+        rows.append({"metric": metric, "condition": f"{relation} {bound:g}", "value": value, "verdict": verdict})
+    return rows
 
 
 def all_held(rows: Sequence[ClaimRow]) -> bool:

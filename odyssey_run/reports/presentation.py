@@ -47,7 +47,7 @@ def harmless(screen: "Screen") -> Iterator[None]:
 def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, step: int) -> None:
     """Makes all of it from what was written, the journal and the weights file after so many optimizer steps."""
     run = recorder.records()
-    rows = claims.report(claims.read(request.expect), run.last)
+    rows = claims.report(request.expect, run.last)
     recorder.tags({Tag.NOTE.value: summary.note(run, rows, request.plots.enabled)})
     examples = dataset.upright_test.pixels[:EXAMPLES]
     images = dataset.preparation.images(dataset.input_shape[0])

@@ -92,8 +92,8 @@ class Row:
         """Whether the mean over the seeds misses a claim; None where nothing is claimed, or a run did not finish."""
         if not self.trial.expect or self.status != PointStatus.FINISHED:
             return None
-        found = claims.report(claims.read(self.trial.expect), claims.means([result.last for result in self.results]))
-        return any(claim["verdict"] != claims.HELD for claim in found)
+        means = claims.means([result.last for result in self.results])
+        return not claims.all_held(claims.report(self.trial.expect, means))
 
 
 def ranked(trials: Iterable[Trial], results: Mapping[str, Result], maximizes: bool) -> list[Row]:

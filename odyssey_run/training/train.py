@@ -278,7 +278,7 @@ def _conclude(
     """Holds a finished run against its claims and writes its end; returns the exit code."""
     expect = recorder.plan.request.expect
     if expect and status == Status.FINISHED:
-        rows = claims.report(claims.read(expect), metrics or {})
+        rows = claims.report(expect, metrics or {})
         recorder.screen.claims(rows)
         held = claims.all_held(rows)
         recorder.write(CLAIMS, claims.encode(rows))

@@ -25,8 +25,8 @@ from odyssey_run.runs.recorded import open_folder
     ],
 )
 def test_verdicts(condition, value, verdict):
-    (claim,) = claims.read({"m": condition})
-    assert claim.verdict({} if value is None else {"m": value}) == verdict
+    (claim,) = claims.report({"m": condition}, {} if value is None else {"m": value})
+    assert claim["verdict"] == verdict
 
 
 @pytest.mark.parametrize("condition", [0.5, "0.5", "= 1", ">= x", ">= nan", ">= 1 and < 2", None])

@@ -189,7 +189,7 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     found |= {f"tags/{name}": value for name, value in data.items() if name.startswith("odyssey.data.")}
     if evidence.stated["status"] == Status.FINISHED:
         found |= _claims(config, evidence.records.last)
-        rows = claims.report(claims.read(config["expect"]), evidence.records.last)
+        rows = claims.report(config["expect"], evidence.records.last)
         note = summary.note(evidence.records, rows, f"files/{REPORT}" in evidence.stated)
         found[f"tags/{Tag.NOTE}"] = note
     weights = evidence.stated.get(f"files/{recorded.weights_file(config['model']['name']).as_posix()}")
@@ -262,7 +262,7 @@ def _of_seeds(evidence: Evidence, config: dict[str, Any], ended: Sequence[Eviden
 
 
 def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
-    rows = claims.report(claims.read(config["expect"]), metrics)
+    rows = claims.report(config["expect"], metrics)
     held = claims.HELD if claims.all_held(rows) else claims.MISSED
     return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
 
