@@ -92,11 +92,9 @@ def version() -> str:
 
 def told_of_plugin(error: BaseException) -> str | None:
     """The line for an error that was raised in a plug-in; None for any other."""
-    if "odyssey_run.config.plugins" not in sys.modules:  # nothing was loaded
-        return None
-    from odyssey_run.config.plugins import told as told_in_plugin
-
-    return told_in_plugin(error)
+    plugins = sys.modules.get("odyssey_run.config.plugins")  # None: nothing was loaded
+    line: str | None = plugins.told(error) if plugins else None
+    return line
 
 
 def report(error: OdysseyError, line: str | None = None) -> int:

@@ -220,12 +220,17 @@ def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:
 
 
 @contextmanager
-def passing_over() -> Iterator[None]:
-    """A block that reads one of several runs: a damaged journal costs a line and stops nothing else."""
+def passing_over(folder: Path | None = None) -> Iterator[None]:
+    """A block that reads one of several runs: a damaged journal costs a line and stops nothing else. With the run's
+    folder, so does any error of whatever wrote or changed its files."""
     try:
         yield
     except DataError as error:
         print(f"odyssey-run: {error}; it is skipped", file=sys.stderr)
+    except Exception as error:
+        if folder is None:
+            raise
+        print(f"odyssey-run: {folder}: {error!r}; it is skipped", file=sys.stderr)
 
 
 def open_folder(folder: Path, stays: bool = True) -> RecordedRun:

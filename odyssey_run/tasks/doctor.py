@@ -6,10 +6,9 @@ this machine, since it was last started, is it known that its process is gone.
 """
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,21 +53,12 @@ def doctor(request: Request) -> int:
 def _end_dead(folders: set[Path]) -> None:
     """Writes the end of every run that has none and whose journal no process holds."""
     for folder in sorted(folders):
-        with _alone(folder), passing_over():
+        with passing_over(folder):
             run = opened(folder)
             if run and run.status is None and end_dead(folder, Status.KILLED, DIED):
                 inside = run.start.parent is not None  # of a sweep or of several seeds, which goes on as a whole
                 onward = "" if inside else f"; to go on: {command.onward(run.start, folder)}"
                 print(f"{run.name}  {DIED}; marked KILLED{onward}")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """A block that looks at one run: an error costs a line, and the other runs are looked at all the same."""
-    try:
-        yield
-    except Exception as error:  # of whatever wrote or changed its files
-        print(f"odyssey-run: {folder}: {error!r}; it is skipped", file=sys.stderr)
 
 
 def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
@@ -132,7 +122,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
     own: dict[str, list[Path]] = {}  # by experiment
     others: Counter[str] = Counter()
     for folder in sorted(folders):
-        with _alone(folder), suppress(DataError):  # it was told
+        with passing_over(folder), suppress(DataError):  # it was told
             run = opened(folder)
             recorded = run.store if run and run.unsent else None
             if recorded is None:
