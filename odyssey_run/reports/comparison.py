@@ -1,6 +1,6 @@
 """Runs beside each other: what differs between them, what came of it, and their curves over each other."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,8 @@ def labels(runs: Runs) -> list[str]:
 
 def different(runs: Runs) -> dict[str, Rows]:
     """What is not the same in all runs, by part: configuration, code, data and environment."""
-    parts: dict[str, Callable[[RecordedRun], Mapping[str, str]]] = {
-        "configuration": lambda run: flatten({k: v for k, v in run.config.items() if k not in NO_RESULT}),
-        "code": _code,
-        "data": _data,
-        "environment": _environment,
-    }
-    found = {part: _rows([read(run) for run in runs]) for part, read in parts.items()}
+    facts = [_facts(run) for run in runs]
+    found = {part: _rows([each[part] for each in facts]) for part in facts[0]}
     return {part: {key: row for key, row in rows.items() if not _equal(row)} for part, rows in found.items()}
 
 
@@ -63,25 +58,23 @@ def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
     return {key: [each.get(key, ABSENT) for each in facts] for key in keys}
 
 
-def _code(run: RecordedRun) -> dict[str, str]:
-    commit = run.tags.get("mlflow.source.git.commit")
-    changed = " with changes" if run.tags.get(Tag.DIRTY) == "true" else ""
-    plugins = {f"plug-in {name}": digest[:LETTERS] for name, digest in recorded(run.tags).items()}
-    known = {"code SHA-256": run.tags.get(Tag.CODE_DIGEST, ABSENT)[:LETTERS]}
-    return known | plugins | ({"commit": f"{commit[:LETTERS]}{changed}"} if commit else {})
-
-
-def _data(run: RecordedRun) -> dict[str, str]:
-    names = {Tag.DATA_NAME: "data", Tag.DATA_DIGEST: "data SHA-256", Tag.DATA_OFFICIAL: "official files"}
-    found = {shown: run.tags.get(name) for name, shown in names.items()}
-    return {shown: value[:LETTERS] if "SHA" in shown else value for shown, value in found.items() if value}
-
-
-def _environment(run: RecordedRun) -> dict[str, str]:
-    own = ("backend", "machine", "cpu", "python")
-    versions = [name for name in run.tags if name.startswith("odyssey.version.")]
-    names = [*(f"odyssey.{name}" for name in own if f"odyssey.{name}" in run.tags), *versions]
-    return {name.removeprefix("odyssey.").removeprefix("version."): run.tags[name] for name in names}
+def _facts(run: RecordedRun) -> dict[str, dict[str, str]]:
+    """What a run was made with, by part."""
+    tags = run.tags
+    code = {"code SHA-256": tags.get(Tag.CODE_DIGEST, ABSENT)[:LETTERS]}
+    code |= {f"plug-in {name}": digest[:LETTERS] for name, digest in recorded(tags).items()}
+    if commit := tags.get("mlflow.source.git.commit"):
+        code["commit"] = commit[:LETTERS] + " with changes" * (tags.get(Tag.DIRTY) == "true")
+    data = {"data": tags.get(Tag.DATA_NAME), "data SHA-256": tags.get(Tag.DATA_DIGEST, "")[:LETTERS]}
+    data["official files"] = tags.get(Tag.DATA_OFFICIAL)
+    versions = [name.removeprefix("odyssey.") for name in tags if name.startswith("odyssey.version.")]
+    environment = {name: tags.get(f"odyssey.{name}") for name in ("backend", "machine", "cpu", "python", *versions)}
+    return {
+        "configuration": flatten({k: v for k, v in run.config.items() if k not in NO_RESULT}),
+        "code": code,
+        "data": {name: value for name, value in data.items() if value},
+        "environment": {name.removeprefix("version."): value for name, value in environment.items() if value},
+    }
 
 
 def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:

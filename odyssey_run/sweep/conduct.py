@@ -54,7 +54,7 @@ def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> int:
         trials = _trials(config, composer)
         first = replace(trials[0].points[0].request, overrides=("-m", *typed))
         folder = _folder(plan.name_of(config, composer.axes, trials[0].points[0].request), config.rerun)
-        finished = FinishedRuns(config.metric, config.maximizes, folder, look=not config.rerun)
+        finished = FinishedRuns(config, folder)
         store = _store(config, first)
         if executor is None:
             return show_plan(config, trials, finished)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from odyssey_run.config import claims, sources
 from odyssey_run.config.request import Request
+from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs import provenance
 from odyssey_run.runs.folder import RUNS, numbered
 from odyssey_run.runs.recorded import opened, passing_over, readable
@@ -120,11 +121,11 @@ def _mean(values: list[float | None]) -> float | None:
 class FinishedRuns:
     """Looks runs up under runs/. What the sweep in the folder `pruned` stopped is done too: it is not gone on with."""
 
-    def __init__(self, metric: str, maximizes: bool, pruned: Path, look: bool = True):
-        self.metric, self.maximizes, self._pruned = metric, maximizes, pruned
+    def __init__(self, config: SweepConfig, pruned: Path):
+        self.metric, self.maximizes, self._pruned = config.metric, config.maximizes, pruned
         self._data: dict[str, str] = {}
         self._known: dict[tuple[str, str], list[Path]] = {}
-        for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if look else ():
+        for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if not config.rerun else ():
             with passing_over():
                 if start := first_record(path):
                     key = start.tags.get(Tag.CONFIG_DIGEST, ""), start.tags.get(Tag.CODE_DIGEST, "")
