@@ -27,7 +27,7 @@ NOT_ENDED = (
     "the run has not ended, or not with this version of the program; "
     "odyssey-run task=doctor ends one whose process died"
 )
-MISSING = object()
+MISSING: Any = object()
 _NOT_SENT = tuple(f"tags/{name}" for name in KEPT_HERE)
 # Given a run's key and its list: the digests of the runs below it, what is shown elsewhere, and what is wrong there.
 Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], list[str]]]
