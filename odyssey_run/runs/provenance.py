@@ -79,26 +79,16 @@ def tags(request: Request) -> dict[str, str]:
     }
 
 
-def commit_tags() -> dict[str, str]:
-    """The commit of the code and whether it was changed since, as tags; empty where the code is in no repository."""
-    folder, commit = _repository()
-    changed = commit and _git(folder, "status", "--porcelain")
-    return {COMMIT: commit, Tag.DIRTY: str(bool(changed)).lower()} if commit else {}
-
-
-def uncommitted() -> bytes | None:
-    """What the code differs in from its commit, as a patch; None where it does not, or is in no repository."""
-    folder, commit = _repository()
-    diff = _git(folder, "diff", "HEAD") if commit else None
-    return f"{diff}\n".encode() if diff and len(diff) <= MOST_DIFF else None
-
-
-def _repository() -> tuple[Path, str | None]:
-    """The folder and the commit of the repository that holds this code, or that the run is started in."""
+def of_commit() -> tuple[dict[str, str], bytes]:
+    """The commit of the repository that holds this code, or that the run is started in, and whether it was changed
+    since, as tags; and how, as a patch. Both are empty where there is none."""
     for folder in (Path(__file__).resolve().parent, Path.cwd()):
         if commit := _git(folder, "rev-parse", "HEAD"):
-            return folder, commit
-    return Path.cwd(), None
+            changed = _git(folder, "status", "--porcelain")
+            diff = _git(folder, "diff", "HEAD") if changed else None
+            patch = f"{diff}\n".encode() if diff and len(diff) <= MOST_DIFF else b""
+            return {COMMIT: commit, Tag.DIRTY: str(bool(changed)).lower()}, patch
+    return {}, b""
 
 
 def environment() -> bytes:

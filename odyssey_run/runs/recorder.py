@@ -65,7 +65,8 @@ class RunPlan:
             write_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
             process = provenance.process()
             own = {Tag.FOLDER.value: str(path.absolute()), **tags, **self.tags}
-            commit = {} if self.part else provenance.commit_tags()  # git takes longer than a small part of a sweep
+            # Git takes longer than a small part of a sweep.
+            commit, patch = ({}, b"") if self.part else provenance.of_commit()
             start = Start(
                 run=f"{name}-{process['pid']}-{path.stat().st_ctime_ns}",
                 parent=self.parent,
@@ -78,7 +79,7 @@ class RunPlan:
             )
             journal.append(start)
             with RunRecorder(self, start, journal, screen).recording() as recorder:
-                self._keep_code(recorder)
+                self._keep_code(recorder, patch)
                 yield recorder
 
     @contextmanager
@@ -120,7 +121,7 @@ class RunPlan:
             return None
         return {"uri": self.uploader.store.named_in(path), "experiment": self.uploader.store.experiment}
 
-    def _keep_code(self, recorder: "RunRecorder") -> None:
+    def _keep_code(self, recorder: "RunRecorder", patch: bytes) -> None:
         """Keeps the versions of packages, what the code differs in from its commit, and the text of plug-ins.
 
         What is the same for the parts of a run is kept once, with the run above them.
@@ -129,8 +130,8 @@ class RunPlan:
             return
         if not self.parent:
             recorder.write(ENVIRONMENT, provenance.environment())
-            if diff := provenance.uncommitted():
-                recorder.write(DIFF, diff)
+            if patch:
+                recorder.write(DIFF, patch)
         for plugin in self.request.plugins:
             for name, text in plugin.files.items() if plugin.is_file else ():
                 recorder.write(f"{FOLDER}/{name}", text)

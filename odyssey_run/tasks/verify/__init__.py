@@ -299,7 +299,7 @@ def _record(run: InMLflow, request: Request, verdicts: Sequence[Verdict]) -> Non
         Tag.VERIFIES: run.run_id,
         Tag.VERIFIED: verdicts[-1].title,
         **provenance.tags(request),
-        **provenance.commit_tags(),
+        **provenance.of_commit()[0],
     }
     made = run.client.create_run(run.experiment, tags=sent(tags), run_name=f"verify {run.name}")
     for verdict in verdicts:
