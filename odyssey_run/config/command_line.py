@@ -216,14 +216,6 @@ def registry_of(group: str) -> Registry:
     return registry
 
 
-def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
-    options: dict[str, list[str]] = {group: [] for group in EMPTY_GROUPS}
-    for folder in folders:
-        for file in sorted(folder.glob("*/**/*.yaml")):
-            options.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file.stem)
-    return {group: sorted(set(names)) for group, names in options.items()}
-
-
 def _joined(overrides: list[str]) -> list[str]:
     """Overrides without spaces around their ``=``, each of which the shell makes an argument of its own."""
     joined, rest = [], list(overrides)

@@ -21,7 +21,7 @@ from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.files import atomic_file
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
-from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, GROUPS, group_options, registry_of
+from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, GROUPS, registry_of
 
 if TYPE_CHECKING:
     from odyssey_run.config.plugins import Plugin
@@ -58,11 +58,14 @@ class ConfigFiles:
 
     @cached_property
     def options(self) -> dict[str, list[str]]:
-        options = group_options(self.folders)
-        if self.plugins:
-            for group in GROUPS:
-                options[group] = sorted({*options[group], *registry_of(group).added})
-        return options
+        """The names that each group may be given: of files and of what plug-in files registered."""
+        found: dict[str, set[str]] = {group: set() for group in EMPTY_GROUPS}
+        for folder in self.folders:
+            for file in folder.glob("*/**/*.yaml"):
+                found.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
+        for group in GROUPS if self.plugins else ():
+            found[group] |= registry_of(group).added.keys()
+        return {group: sorted(names) for group, names in found.items()}
 
     def compose(self, groups: Sequence[str]) -> dict[str, Any]:
         """The configuration with these options, interpolations as text. Raises ConfigError: files do not fit."""

@@ -1,7 +1,7 @@
 """From a composed configuration to a checked request: names to registries, keys to constructors' arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from inspect import Parameter
 from typing import Any
@@ -92,6 +92,11 @@ class Request:
     optim: Component
     scheduler: Component
     backend: Component
+
+    def of_seed(self, seed: int) -> "Request":
+        """One of its runs, which differ in their seed; what is expected, is expected of their mean."""
+        config = {**self.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
+        return replace(self, config=config, seed=seed, seeds=1, expect={}, resume=None)
 
 
 def check(

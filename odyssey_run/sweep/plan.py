@@ -97,18 +97,16 @@ class Composer:
         faults = [f"{key}: {why}" for key, why in _not_for_sweeps(request, self._metric)]
         if faults:
             raise Faults(faults)
-        points, expect = [], request.expect
-        seeds = range(request.seed, request.seed + request.seeds)
+        points, seeds = [], range(request.seed, request.seed + request.seeds)
         for seed in seeds:
-            own = assignment
+            own, run = assignment, request
             if len(seeds) > 1:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 typed = self._typed((*own, ("seeds", "1")), without=("expect",))
-                # What is expected is expected of their mean.
-                request = checked(config | {"seed": seed, "seeds": 1, "expect": {}}, self.line, typed, self._files)
-            both = f"{provenance.identity(request.config)} {sources.digest(request.plugins)}"
-            points.append(Point(label(own), request, hashlib.sha256(both.encode()).hexdigest()))
-        return Trial(assignment, tuple(points), number, expect)
+                run = replace(request.of_seed(seed), overrides=typed)
+            both = f"{provenance.identity(run.config)} {sources.digest(run.plugins)}"
+            points.append(Point(label(own), run, hashlib.sha256(both.encode()).hexdigest()))
+        return Trial(assignment, tuple(points), number, request.expect)
 
     def trials(self, assignments: Iterator[Assignment]) -> list[Trial]:
         """The runs of several assignments. Raises the Faults of all of them."""

@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +172,7 @@ def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
             reason = f"stopped by {signal.Signals(asked).name}"
             screen.say(f"\nKILLED after {len(runs)} of {request.seeds} seeds: {reason}", "yellow")
             return _conclude(recorder, Status.KILLED, 128 + asked, reason)
-        config = {**request.config, "seed": seed, "seeds": 1, "expect": {}, "resume": None}
-        own = replace(request, config=config, seed=seed, seeds=1, expect={})
+        own = request.of_seed(seed)
         folder = recorder.path / f"seed-{seed}"
         child = recorder.part(own, folder)
         screen.say(f"\nseed {seed}", "bold")
