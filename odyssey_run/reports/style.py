@@ -80,7 +80,9 @@ def length(names: Iterable[str], size: float = 9) -> float:
 def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:
     """Writes a PNG; returns its path. One that says that it was made here may be replaced by the next."""
     out = io.BytesIO()
-    drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": MARK if made_here else None})
+    # At the default level, 6, packing takes a sixth of the time of drawing; at 3 half of that, for a fifth more bytes.
+    packing, about = {"compress_level": 3}, {"Software": MARK if made_here else None}
+    drawn.savefig(out, format="png", dpi=DPI, metadata=about, pil_kwargs=packing)
     write_atomic(path, out.getvalue(), durable=False)  # the page that shows it holds it too
     return path
 
