@@ -157,22 +157,36 @@ def tile_patch(rows, columns, lanes, memory, start, row_stride, column_stride, t
 register(tile_patch, lambda *kinds: _sized(*kinds[:3]), _patch)
 
 
-def _expect(builder, kinds, values):
-    kind, (_, _, memory, start, row_stride, column_stride) = _sized(*kinds[:2], types.literal(LANES)), values
-    byte = ir.IntType(8).as_pointer()
-    prefetch = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0"
-    )
-    for i, j, _ in kind.grid():
-        pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
-        builder.call(prefetch, [builder.bitcast(pointer, byte), I32(1), I32(2), I32(1)])
+def _prefetch(written):
+    """Code that has the lines of a tile fetched, to be read or to be written."""
+
+    def generate(builder, kinds, values):
+        kind, (_, _, memory, start, row_stride, column_stride) = _sized(*kinds[:2], types.literal(LANES)), values
+        byte = ir.IntType(8).as_pointer()
+        prefetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0"
+        )
+        for i, j, _ in kind.grid():
+            pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
+            builder.call(prefetch, [builder.bitcast(pointer, byte), I32(int(written)), I32(2), I32(1)])
+
+    return generate
+
+
+def _prefetched(rows, columns, *_):
+    return _sized(rows, columns, types.literal(LANES)) and types.void
+
+
+def tile_fetch(rows, columns, memory, start, row_stride, column_stride):
+    """Has the lines of a tile that will be read fetched. It never faults."""
 
 
 def tile_expect(rows, columns, memory, start, row_stride, column_stride):
     """Has the lines of a tile that will be written fetched; stores that miss wait for each other. It never faults."""
 
 
-register(tile_expect, lambda rows, columns, *_: _sized(rows, columns, types.literal(LANES)) and types.void, _expect)
+register(tile_fetch, _prefetched, _prefetch(written=False))
+register(tile_expect, _prefetched, _prefetch(written=True))
 
 
 def _gather(builder, kinds, values):

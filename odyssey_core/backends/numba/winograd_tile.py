@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.extending import register_jitable
 
 from odyssey_core.arithmetic import fma
 from odyssey_core.backends.numba.register_tile import Tile, on_tile
@@ -163,6 +164,12 @@ def takes(y: Shape, weight: Shape, attrs: Mapping[str, Any]) -> bool:
     ):
         return False
     return 2 * POSITIONS * tiles_of(*y[2:]) <= KERNEL * math.prod(y[2:])
+
+
+@register_jitable
+def corner(tile, down, across):
+    """The block of a tile, of down x across each, and the first row and column of its output."""
+    return tile // (down * across), tile // across % down * STEP, tile % across * STEP
 
 
 def tiles_of(height: int, width: int) -> int:

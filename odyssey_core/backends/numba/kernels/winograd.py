@@ -25,6 +25,7 @@ from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded, parts_for
 from odyssey_core.backends.numba.register_tile import (
     tile_expect,
+    tile_fetch,
     tile_gather,
     tile_outer,
     tile_patch,
@@ -41,6 +42,7 @@ from odyssey_core.backends.numba.winograd_tile import (
     POSITIONS,
     STEP,
     TAPS,
+    corner,
     takes,
     tiles_of,
     winograd_input,
@@ -89,12 +91,6 @@ def _multiply_adds(d) -> int:
 
 
 @register_jitable
-def _corner(tile, down, across):
-    """The block of a tile, of down x across each, and the first row and column of its output."""
-    return tile // (down * across), tile // across % down * STEP, tile % across * STEP
-
-
-@register_jitable
 def _following(b, i, j, high, wide):
     """Those of the next tile, of outputs of high x wide pixels: a division for each took a tenth of the time."""
     if j + STEP < wide:
@@ -120,12 +116,14 @@ def winograd(
     plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
     for part in range(parts):
         first, end = part * tiles // parts, (part + 1) * tiles // parts
-        (start, row, column), line = _corner(first, down, across), (end - first) * LANES
+        (start, row, column), line = corner(first, down, across), (end - first) * LANES
         for c in range(channels):
             b, i, j = start, row, column
             for t in range(0, line, LANES):
                 at = x + b * block_stride + ((c * height + i - pad_height) * width + j - pad_width) * LANES
                 to = v + c * line + t
+                ahead = at + ((height + 2) * width + 2) * LANES  # the next channel's, without what other tiles share
+                tile_fetch(STEP, STEP, memory, ahead, width * LANES, LANES)
                 top, bottom = max(0, pad_height - i), min(PATCH, height + pad_height - i)
                 left, right = max(0, pad_width - j), min(PATCH, width + pad_width - j)
                 for lane in range(0, LANES, lanes):

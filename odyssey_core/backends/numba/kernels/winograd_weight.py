@@ -13,7 +13,14 @@ from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.kernels.weight_slices import exchanged, is_large, parts
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded
-from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_patch, tile_store, tile_zero
+from odyssey_core.backends.numba.register_tile import (
+    tile_add,
+    tile_fetch,
+    tile_outer,
+    tile_patch,
+    tile_store,
+    tile_zero,
+)
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.backends.numba.winograd_tile import (
@@ -22,6 +29,7 @@ from odyssey_core.backends.numba.winograd_tile import (
     POSITIONS,
     STEP,
     TAPS,
+    corner,
     tiles_of,
     winograd_adjoint,
     winograd_gradient,
@@ -75,8 +83,10 @@ def winograd_grad_weight(
     for first in range(0, blocks * high * wide, strip):
         count = min(strip, blocks * high * wide - first)
         for t in range(count):
-            b, i, j = (first + t) // (high * wide), (first + t) // wide % high * STEP, (first + t) % wide * STEP
+            b, i, j = corner(first + t, high, wide)
             at = x + b * block_stride + ((i - 1) * width + j - 1) * LANES
+            following, down, along = corner(first + t + strip, high, wide)
+            ahead = x + following * block_stride + ((down + 1) * width + along + 1) * LANES
             for to in range(v + t * LANES, v + t * LANES + channels * across, across):
                 for lane in range(0, LANES, lanes):
                     patch = tile_patch(
@@ -84,7 +94,8 @@ def winograd_grad_weight(
                         max(0, 1 - i), min(PATCH, height + 1 - i), max(0, 1 - j), min(PATCH, width + 1 - j),
                     )  # fmt: skip
                     tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
-                at += pixels * LANES
+                tile_fetch(STEP, STEP, memory, ahead, width * LANES, LANES)  # the next strip's: a tenth of the time
+                at, ahead = at + pixels * LANES, ahead + pixels * LANES
             at = grad + b * block_stride + (i * width + j) * LANES * LANES
             for o in range(0, pitch, LANES):
                 for image in range(LANES):
