@@ -311,6 +311,19 @@ def add_scaled(rows, columns, lanes, memory, factor, source, source_stride, targ
 register(add_scaled, lambda *kinds: None if _sized(*kinds[:3]) is None else types.void, _add_scaled)
 
 
+def _sum(builder, kind, value, other):
+    for *_, k in kind.grid():
+        summed = builder.fadd(builder.extract_value(other, k), builder.extract_value(value, k))
+        value = builder.insert_value(value, summed, k)
+    return value
+
+
+@on_tile(lambda tile: tile, _sum)
+def tile_sum(tile, other):
+    """The sum of two tiles of one size."""
+    return other + tile
+
+
 def _each_stored(builder, kind, value, rows, columns):
     """(row, column, vector) of what is stored: all, or what lies in the first ``rows`` and ``columns``."""
     for i, j, k in kind.grid():

@@ -44,6 +44,16 @@ def _in_a_row(n, size=(4, 3)):
     return Graph(classify(ops.global_avg_pool2d(y * y)), w, {"x": x}, [y, h])
 
 
+def _beside(n, size=(9, 10)):
+    """Two convolutions whose inputs' gradients are added to others: the one to what it is convolved from, and gated."""
+    x = ops.input_("x", (n, 16, *size))
+    w = {name: ops.parameter(name, (16, 16, 3, 3)) for name in "abc"}
+    h = ops.relu(ops.conv2d(x, w["a"], padding=1))
+    y = ops.conv2d(h, w["b"], padding=1) + h
+    y = y + ops.tanh(ops.conv2d(y, w["c"], padding=1))
+    return Graph(classify(ops.global_avg_pool2d(y * y)), w, {"x": x}, [y])
+
+
 def _errors(graph, backend, alive):
     """For each value the (largest, rms) error, over the expected value's rms."""
     parameters, inputs = graph.values(seed=5)
@@ -81,6 +91,8 @@ CASES = {
     "gated": lambda n: _conv(n, gated=True, size=(7, 8), activation=ops.relu),
     "one tile, gated": lambda n: _conv(n, gated=True, size=(4, 4), activation=ops.relu),
     "one behind the other": _in_a_row,
+    "beside a shortcut": _beside,
+    "beside a shortcut, one tile": lambda n: _beside(n, (4, 3)),
 }
 
 
@@ -153,6 +165,17 @@ def test_blocks_that_share_a_strip_never_change_a_bit(graph, monkeypatch):
     for got, expected in zip(found, (alone[0], *alone), strict=True):
         for name, value in got.items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("size", [(9, 10), (4, 3)])
+def test_a_sum_in_the_store_never_changes_a_bit(size, monkeypatch):
+    graph = _beside(80, size)
+    found = _bits(graph, numba_backend(), 79)
+    beside = [row.operands["beside"] for row in _rows(graph) if row.kernel.instruction.name == "winograd"]
+    assert sum(x is not None for x in beside) >= 2
+    monkeypatch.setattr(Lowering, "_fuses", lambda *_: False)
+    for name, value in _bits(graph, numba_backend(), 79).items():
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
 
 
 def test_threads_never_change_a_bit():

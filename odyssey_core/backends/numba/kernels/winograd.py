@@ -32,6 +32,7 @@ from odyssey_core.backends.numba.register_tile import (
     tile_splat,
     tile_store,
     tile_store_where,
+    tile_sum,
     tile_zero,
 )
 from odyssey_core.backends.numba.traced import LANES
@@ -49,6 +50,9 @@ from odyssey_core.backends.numba.winograd_tile import (
     winograd_output,
     winograd_taps,
 )
+from odyssey_core.ops.activations import RELU_GRAD
+from odyssey_core.ops.elementwise import ADD
+from odyssey_core.ops.pool import MAX_POOL2D_GRAD
 from odyssey_core.tensor import Tensor
 
 ZERO, NO_FLOOR = np.float32(0), np.float32(-np.inf)
@@ -79,7 +83,7 @@ def _shapes(d):
     )
     rows = padded(d["out"])
     return {
-        "x": x, "y": y, "gate": y, "bias": (rows,),
+        "x": x, "y": y, "beside": y, "gate": y, "bias": (rows,),
         "weight": (rows // LANES, POSITIONS, d["channels"], LANES),
         "v": (POSITIONS, d["strip"] * d["channels"] + PAD, LANES), "m": (POSITIONS, d["strip"] * rows + PAD, LANES),
     }  # fmt: skip
@@ -98,19 +102,18 @@ def _following(b, i, j, high, wide):
     return (b, i + STEP, 0) if i + STEP < high else (b + 1, 0, 0)
 
 
-@instruction(reads="x weight bias? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
+@instruction(reads="x weight bias? beside? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
 def winograd(
-    memory, x, weight, bias, gate, y, v, m, channels, height, width, out, blocks, block_stride: Index,
+    memory, x, weight, bias, beside, gate, y, v, m, channels, height, width, out, blocks, block_stride: Index,
     pad_height: Index, pad_width: Index, relu: Flag, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight * x), or 0 where the gate is closed: register tiles of ``rows`` x ``columns`` tiles.
-
-    The transforms work on ``lanes`` images at a time, one register.
+    """y = relu?(bias + weight * x + beside), or 0 where the gate is closed: register tiles of ``rows`` x ``columns``
+    tiles, transforms of ``lanes`` images, one register.
     """
     low, no_floor = splat(ZERO if relu else NO_FLOOR), splat(NO_FLOOR)
     high, wide = height + 2 * pad_height - 2, width + 2 * pad_width - 2
     down, across = (high + STEP - 1) // STEP, (wide + STEP - 1) // STEP
-    tiles = blocks * down * across
+    tiles, pitch = blocks * down * across, width * LANES
     parts = (tiles + strip - 1) // strip
     plane_v = (strip * channels + PAD) * LANES
     plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
@@ -119,18 +122,15 @@ def winograd(
         (start, row, column), line = corner(first, down, across), (end - first) * LANES
         for c in range(channels):
             b, i, j = start, row, column
-            for t in range(0, line, LANES):
+            for t in range(0, line, LANES):  # what the next channel has there is fetched meanwhile
                 at = x + b * block_stride + ((c * height + i - pad_height) * width + j - pad_width) * LANES
-                to = v + c * line + t
-                ahead = at + ((height + 2) * width + 2) * LANES  # the next channel's, without what other tiles share
-                tile_fetch(STEP, STEP, memory, ahead, width * LANES, LANES)
+                tile_fetch(STEP, STEP, memory, at + ((height + 2) * width + 2) * LANES, pitch, LANES)
                 top, bottom = max(0, pad_height - i), min(PATCH, height + pad_height - i)
                 left, right = max(0, pad_width - j), min(PATCH, width + pad_width - j)
                 for lane in range(0, LANES, lanes):
-                    patch = tile_patch(
-                        PATCH, PATCH, lanes, memory, at + lane, width * LANES, LANES, top, bottom, left, right
-                    )
-                    tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
+                    patch = tile_patch(PATCH, PATCH, lanes, memory, at + lane, pitch, LANES, top, bottom, left, right)
+                    to = v + c * line + t + lane
+                    tile_store(winograd_input(patch), memory, to, PATCH * plane_v, plane_v, no_floor)
                 b, i, j = _following(b, i, j, high, wide)
         for p in range(POSITIONS):
             for t0 in range(0, line, columns * LANES):
@@ -150,10 +150,13 @@ def winograd(
                 at = b * block_stride + ((o * high + i) * wide + j) * LANES
                 tile_expect(STEP, STEP, memory, y + at + high * wide * LANES, wide * LANES, LANES)  # the next channel's
                 for lane in range(at, at + LANES, lanes):
-                    positions = tile_patch(
+                    pixels = winograd_output(tile_patch(
                         PATCH, PATCH, lanes, memory, product + lane - at, PATCH * plane_m, plane_m, 0, PATCH, 0, PATCH
-                    )
-                    pixels = winograd_output(positions)
+                    ))  # fmt: skip
+                    if beside >= 0:
+                        pixels = tile_sum(pixels, tile_patch(
+                            STEP, STEP, lanes, memory, beside + lane, wide * LANES, LANES, 0, high - i, 0, wide - j
+                        ))  # fmt: skip
                     if gate >= 0:
                         tile_store_where(pixels, memory, y + lane, wide * LANES, LANES, gate + lane, high - i, wide - j)
                     else:
@@ -211,7 +214,7 @@ def _sets(low: Lowering, node: Tensor) -> tuple[int, int]:
 
 def _add(
     low: Lowering, x: Tensor, node: Tensor, outer: Tensor, weight: Operand, padding: tuple[int, int],
-    bias: Operand | None = None, gate: Operand | None = None, relu: bool = False,
+    bias: Operand | None = None, added: Tensor | None = None, gate: Operand | None = None, relu: bool = False,
 ) -> None:  # fmt: skip
     """The rows that compute ``outer``, in memory between that no other row needs."""
     _, channels, height, width = x.shape
@@ -219,8 +222,10 @@ def _add(
         "channels": channels, "height": height, "width": width, "out": node.shape[1], "pad_height": padding[0],
         "pad_width": padding[1],
     }  # fmt: skip
-    given = {"x": low.laned(x), "weight": weight, "bias": bias, "gate": gate, "relu": relu}
-    y, (all_blocks, sets) = low.result(outer).shaped((*node.shape[1:], LANES)), _sets(low, node)
+    beside = low.laned(added) if added else None
+    given = {"x": low.laned(x), "weight": weight, "bias": bias, "beside": beside, "gate": gate, "relu": relu}
+    reuse = None if added is x else added  # tiles overlap in x: what the next one reads may not be written over
+    y, (all_blocks, sets) = low.result(outer, reuse=reuse).shaped((*node.shape[1:], LANES)), _sets(low, node)
     stage = Stage.SLICE if sets < all_blocks else Stage.BLOCK
     for blocks in low.together(all_blocks, sets) if stage is Stage.SLICE else (1,):
         tiles = blocks * tiles_of(*node.shape[2:])
@@ -253,10 +258,21 @@ def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     _add(low, x, node, outer, kernels, node.attrs["padding"], given, relu=outer is not node)
 
 
-@lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)], when=_takes_together, sliced=0)
-@lowers("conv2d_grad_input", fuses=[Fusion("relu_grad", operand=1)], when=_takes)
+def _dense(inner: Tensor, outer: Tensor) -> bool:
+    """Whether a gradient of an input is computed this way whatever is known of lists: max-pools alone make them."""
+    (grad, weight), x = inner.inputs, inner
+    made = grad.inputs[1] if grad.op is RELU_GRAD else grad
+    return takes(x.shape, weight.shape, inner.attrs) and made.op is not MAX_POOL2D_GRAD
+
+
+_FUSES = Fusion("relu_grad", 1), Fusion("add", 0, _dense), Fusion("add", 1, _dense)
+
+
+@lowers("conv2d_grad_input", fuses=_FUSES, when=_takes_together, sliced=0)
+@lowers("conv2d_grad_input", fuses=_FUSES, when=_takes)
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
-    padding = tuple(TAPS - 1 - p for p in node.attrs["padding"])
-    gate = low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None
-    _add(low, grad, node, outer, transformed_weight(low, weight, turned=True), padding, gate=gate)
+    padding, nodes = tuple(TAPS - 1 - p for p in node.attrs["padding"]), low.chain(outer)
+    gate = low.laned(outer.inputs[0], node.shape[1:]) if outer.op is RELU_GRAD else None
+    added = next((x for each in nodes if each.op is ADD for x in each.inputs if x not in nodes), None)
+    _add(low, grad, node, outer, transformed_weight(low, weight, turned=True), padding, added=added, gate=gate)
