@@ -111,8 +111,8 @@ class RunPlan:
         with self.asked, closing(journal), closing(Screen(path / LOG, self.quiet)) as screen:
             if self.uploader and silent:
                 where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"
-                how = f"to send it later: {doctor(self.request, self.uploader.store)}"
-                screen.say(f"{where}; the run is kept here; {how}", "yellow")
+                how = f"is sent once MLflow answers, or later by {doctor(self.request, self.uploader.store)}"
+                screen.say(f"{where}; the run is kept here, and {how}", "yellow")
             yield journal, screen
 
     def _named_store(self, path: Path) -> dict[str, str] | None:

@@ -71,7 +71,7 @@ def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> int:
             begin = replace(own, request=named, folder=folder).begin
             opened = own.resume(folder) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
             with opened as recorder:
-                code = SweepRunner(config, recorder, executor, proposals, finished).run()
+                code = SweepRunner(config, recorder, executor, proposals, finished).run(len(trials[0].points))
         return recorder.code(code)
     finally:
         if executor:
@@ -152,16 +152,17 @@ class SweepRunner:
         self._since = int(time.time() * 1000)
         self._stopping = False
 
-    def run(self) -> int:
-        screen = self.recorder.screen
+    def run(self, seeds: int) -> int:
+        screen, points = self.recorder.screen, self.proposals.total
+        runs = points * seeds
         if self.uploader and self.executor.remote:
             self._await_parent()
         elif self.uploader:  # what ended in an earlier process that died; remote workers send without noting it here
             for path in unsent_in(self.folder, self.uploader.store):
                 self.uploader.follow(path)
                 self._made.append(path.parent)
-        introduce(screen, self.config, self.folder, self.proposals.total, self.executor.jobs)
-        with LiveTable(screen, self.config, self.proposals.total) as table:
+        introduce(screen, self.config, self.folder, points, runs, self.executor.jobs)
+        with LiveTable(screen, self.config, runs) as table:
             self._fill()
             while self._running:
                 running = [point.label for _, point, _ in self._running.values()]

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from odyssey_run.config.schema import SweepConfig
+from odyssey_run.reports.summary import number
 from odyssey_run.runs.console import Screen, duration
 from odyssey_run.sweep.plan import Trial
 from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, tally
@@ -22,8 +23,8 @@ TOP = 10
 class LiveTable:
     """The state of a sweep."""
 
-    def __init__(self, screen: Screen, config: SweepConfig, points: int):
-        self.screen, self.config, self.points = screen, config, points
+    def __init__(self, screen: Screen, config: SweepConfig, runs: int):
+        self.screen, self.config, self.runs = screen, config, runs
         self._begun = time.monotonic()
         terminal = screen.console.is_terminal and not screen.console.quiet
         self._live = Live(console=screen.console, refresh_per_second=4, transient=True) if terminal else None
@@ -40,7 +41,7 @@ class LiveTable:
 
     def line(self, result: Result) -> None:
         self._ended += 1
-        value = "-" if result.value is None else f"{result.value:.4f}"
+        value = number(self.config.metric, result.value) or "-"
         took = f"{result.last['time/run_s']:.1f} s" if "time/run_s" in result.last else ""
         text = f"{self._ended:>5}  {result.status:<9}{value:>8}{took:>9}  {result.point.label}"
         if result.status == PointStatus.FAILED:
@@ -59,28 +60,29 @@ class LiveTable:
         counts = Counter(result.status for result in results)
         done, pruned, failed = (counts[each] for each in (PointStatus.FINISHED, PointStatus.PRUNED, PointStatus.FAILED))
         values = [(r.value, r.point.label) for r in results if r.status == PointStatus.FINISHED and r.value is not None]
-        fresh, left = len(results) - before, self.points - len(results)
+        fresh, left = len(results) - before, self.runs - len(results)
         seconds = time.monotonic() - self._begun
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(style="cyan", width=9)
-        table.add_column(overflow="ellipsis", no_wrap=True)
+        table = Table(box=None, pad_edge=False, show_header=False, expand=True)
+        table.add_column(style="cyan", width=7)
+        table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)  # a bar asks for the whole width
         known = f" · {duration(seconds / fresh * left)} left" if fresh > 0 else ""
-        state = f"{done} of {self.points} done{f' · {pruned} pruned' if pruned else ''} · {len(running)} running · "
+        state = f"{done} of {self.runs} done{f' · {pruned} pruned' if pruned else ''} · {len(running)} running · "
         wrong = Text(f"{failed} failed", "bold red" if failed else "")
         table.add_row("runs", Text.assemble(state, wrong, known))
-        table.add_row("", ProgressBar(total=self.points, completed=len(results), complete_style="cyan"))
+        table.add_row("", ProgressBar(total=self.runs, completed=len(results), complete_style="cyan"))
         if values:
             value, label = (max if self.config.maximizes else min)(values, key=lambda each: each[0])
-            table.add_row("best", f"{self.config.metric} {value:.4f}  {label}")
+            table.add_row("best", f"{self.config.metric} {number(self.config.metric, value)}  {label}")
         for i, label in enumerate(running):
             table.add_row("" if i else "running", Text(label, "dim"))
         return Group(table)
 
 
-def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, jobs: int) -> None:
-    many = "run" if points == 1 else "points"
+def introduce(screen: Screen, config: SweepConfig, folder: Path, points: int, runs: int, jobs: int) -> None:
+    many = "run" if runs == 1 else "point" if points == 1 else "points"
+    each = f", {runs} runs" if runs > points else ""
     where = f"on {config.address}" if config.address else "here"
-    screen.field("sweep", f"{points} {many}, {config.strategy}", f"{jobs} at once {where}, by {config.metric}")
+    screen.field("sweep", f"{points} {many}{each}, {config.strategy}", f"{jobs} at once {where}, by {config.metric}")
     screen.field("folder", str(folder))
     screen.say()
 
@@ -92,10 +94,10 @@ def show_top(screen: Screen | None, rows: list[Row], config: SweepConfig, before
     if finished:
         say(f"{'':>4}{config.metric:>18}{'test acc':>11}{'seconds':>10}  point")
     for place, row in enumerate(finished[:TOP], 1):
-        value = "-" if row.value is None else f"{row.value:.4f}"
+        value = number(config.metric, row.value) or "-"
         if row.spread is not None:
-            value += f" ±{row.spread:.4f}"
-        test = "-" if row.test is None else f"{row.test:.2%}"
+            value += f" ±{number(config.metric, row.spread)}"
+        test = number("test/accuracy", row.test) or "-"
         say(f"{place:>4}{value:>18}{test:>11}{row.seconds:>10.1f}  {row.label}")
     known = f"; {before} done before" if before else ""
     say(tally(rows) + known)
@@ -112,7 +114,7 @@ def show_plan(config: SweepConfig, trials: list[Trial], finished: FinishedRuns) 
     for point in points:
         found = None if config.strategy == "tpe" else finished.find(point)
         left += found is None
-        note = "" if found is None else f"done: {config.metric} {found.value:.4f}  {found.folder}"
+        note = "" if found is None else f"done: {config.metric} {number(config.metric, found.value)}  {found.folder}"
         print(f"  {point.label}  {note}")
     if config.strategy == "tpe":
         left = config.trials or 0

@@ -100,6 +100,6 @@ class Uploader:
                     self.fault = f"the process that sends {self._child.ending()}"
                     return None
         except queue.Empty:
-            self.fault = "it does not answer"
+            self.fault = f"no answer in {seconds:g} s"
             return None
         return answer

@@ -9,8 +9,12 @@ from rich.console import Console
 
 from odyssey_run import cli
 from odyssey_run.config.changes import changed
+from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs.console import Screen
 from odyssey_run.runs.requests import request_of
+from odyssey_run.sweep.plan import Point
+from odyssey_run.sweep.results import PointStatus, Result
+from odyssey_run.sweep.table import LiveTable
 
 PLUGIN = """
 from odyssey_core import nn, register
@@ -57,6 +61,19 @@ def test_a_line_of_a_summary_is_wrapped_between_words_on_a_terminal_alone(tmp_pa
     screen.field("changed", f"one 1, two 2 {'x' * 20}")
     screen.close()
     assert [line.rstrip() for line in out.getvalue().splitlines()] == expected
+
+
+def test_a_sweep_names_its_rows_in_full_beside_a_bar_that_takes_the_rest(tmp_path):
+    screen = Screen(tmp_path / "log")
+    screen.console = Console(file=(out := StringIO()), width=60, force_terminal=True, color_system=None)
+    config = SweepConfig("grid", None, None, "val/accuracy", None, 0, True, None, "local", None, False, False, False)
+    done = Result(Point("optim.lr=0.1", request_of([]), ""), tmp_path, PointStatus.FINISHED, value=0.951)
+    with LiveTable(screen, config, 2) as table:
+        table.update([done], 0, ["optim.lr=0.2"])
+    screen.close()
+    rows = out.getvalue().splitlines()
+    assert any(row.startswith("best     val/accuracy 95.10%  optim.lr=0.1") for row in rows)
+    assert any(row.startswith("running  optim.lr=0.2") for row in rows)
 
 
 def test_a_run_says_what_was_changed(capsys):

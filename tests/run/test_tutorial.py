@@ -44,7 +44,7 @@ def test_every_figure_of_a_run_comes_out(followed):
 
 def test_every_figure_of_the_sweep_comes_out(followed):
     (sweep,) = [text for line, text in followed.items() if " -m " in line]
-    rows = re.findall(r"^ +\d +(0\.\d+ +[\d.]+%) +[\d.]+  (optim=.*)$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^ +\d +([\d.]+% +[\d.]+%) +[\d.]+  (optim=.*)$", TEXT, re.MULTILINE)
     assert len(rows) == 6
     for figures, point in rows:
         assert re.search(rf"{re.escape(figures)} +[\d.]+  {re.escape(point)}$", sweep, re.MULTILINE)

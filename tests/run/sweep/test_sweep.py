@@ -102,8 +102,9 @@ def test_the_best_configuration_runs_as_an_experiment(sweep, tmp_path, capsys):
 
 
 def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
-    code, _out, _ = sweep("optim.lr=0.05,0.5", "seeds=3", pictures=True)
+    code, out, _ = sweep("optim.lr=0.05,0.5", "seeds=3", pictures=True)
     assert code == 0
+    assert out[0].startswith("sweep    2 points, 6 runs, grid")
     runs = children()
     assert sorted(run.config["seed"] for run in runs.values()) == [0, 0, 1, 1, 2, 2]
     assert {run.config["seeds"] for run in runs.values()} == {1}
