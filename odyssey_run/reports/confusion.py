@@ -17,7 +17,7 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     size = 7 if large else 9
     length = style.length(labels, size)
     down = length if length > 0.3 else 0.1  # of the names of the columns: written upright where they are long
-    left, right, above, below = 0.4 + length, 0.15 + large * length, 0.35 + large * (0.05 + down), 0.75 + down
+    left, right, above, below = 0.4 + length, 0.15 + large * length, 0.35 + large * (0.05 + down), 0.83 + down
     side = max(style.WIDTH - left - right, 0.15 * classes)
     drawn = style.figure(side + above + below, side + left + right, left=left, right=right, top=above, bottom=below)
     axes = drawn.subplots()
@@ -39,7 +39,7 @@ def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
         colour = "white" if share > 0.35 else "black"
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size - 2, color=colour)
     wide, high = drawn.get_size_inches()
-    place = drawn.add_axes((1 - (right + 1.4) / wide, 0.36 / high, 1.4 / wide, 0.06 / high))
+    place = drawn.add_axes((1 - (right + 1.4) / wide, 0.44 / high, 1.4 / wide, 0.06 / high))
     bar = drawn.colorbar(image, cax=place, orientation="horizontal", ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
     bar.ax.set_xticklabels(["0", "1", "10", "25", "50", "100"], fontsize=8)
     bar.set_label("share of the true class (%)", fontsize=8)

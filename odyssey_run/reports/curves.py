@@ -1,5 +1,7 @@
 """What happened over the epochs: loss, accuracy and learning rate; norms of weights and gradients."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import mul
@@ -20,7 +22,8 @@ TRAINING: tuple[str, dict[str, Any]] = style.BLUE, {"marker": ".", "markersize":
 VALIDATION: tuple[str, dict[str, Any]] = style.VERMILLION, {"marker": "o", "markersize": 3}
 FINER = 4  # times as many points as epochs make a line of their own
 COLUMNS = 4  # of a legend
-WIDE_RANGE = 30  # between the largest loss and the smallest, from which the axis is logarithmic
+WIDE_RANGE = 30  # between the largest loss of several runs and the smallest, from which the axis is logarithmic
+AWAY = 1e4  # times the median: a loss above that would leave nothing of the others to be seen
 
 
 def epochs(series: Series) -> int:
@@ -48,7 +51,8 @@ def loss(series: Series, label: str) -> Figure | None:
         _line(axes, mean, steps, "training, mean of the epoch", TRAINING[0], **TRAINING[1])
     _line(axes, series.get("val/loss", ()), steps or 1, "validation", VALIDATION[0], **VALIDATION[1])
     _test(axes, series.get("test/loss", ()), steps or 1)
-    axes.set(ylabel=label, ylim=(0, None))
+    axes.set(ylabel=label)
+    scale_loss(axes, math.inf)
     _finish(axes, "Loss", steps)
     return drawn
 
@@ -90,8 +94,9 @@ def norms(series: Series, kind: str, title: str) -> Figure | None:
     if not names or steps is None:
         return None
     layers = [style.plain(style.shortened(name.partition("/")[2].removesuffix(".weight"))) for name in names]
-    columns = min(COLUMNS, max(1, int((style.WIDTH - 0.4) / (0.4 + style.length(layers, 8)))))
-    below = 0.6 + 0.17 * -(-len(names) // columns)  # the legend
+    most = min(COLUMNS, max(1, int((style.WIDTH - 0.4) / (0.4 + style.length(layers, 8)))))
+    lines = -(-len(names) // most)  # of the legend
+    columns, below = -(-len(names) // lines), 0.6 + 0.17 * lines
     drawn = style.figure(2.6 + below, left=0.75, top=0.62, bottom=below)
     axes = drawn.subplots()
     # More layers than colours that can be told apart are coloured by their depth.
@@ -99,8 +104,8 @@ def norms(series: Series, kind: str, title: str) -> Figure | None:
     for i, (name, layer) in enumerate(zip(names, layers, strict=True)):
         colour = style.COLOURS[i] if len(names) <= len(style.COLOURS) else deep(0.95 * i / (len(names) - 1))
         _line(axes, series[name], steps, layer, colour, marker="osD^v"[i % 5], markersize=3)
-    axes.set(ylabel="L2 norm", yscale="log")
-    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    axes.set(ylabel="L2 norm")
+    _logarithmic(axes, (1, 2, 5))
     _finish(axes, title, steps, legend=False)
     drawn.legend(loc="lower center", ncols=columns, handlelength=1, columnspacing=1, borderaxespad=0.2)
     return drawn
@@ -135,13 +140,23 @@ def _finish(axes: Axes, title: str, steps: int | None, legend: bool = True) -> N
         axes.legend()
 
 
-def scale_loss(axes: Axes) -> None:
-    """From zero, or logarithmic where the losses of several runs would not be told apart otherwise."""
-    values = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata())]
-    if values and 0 < WIDE_RANGE * min(values) < max(values):
-        axes.set_yscale("log")
+def scale_loss(axes: Axes, wide: float = WIDE_RANGE) -> None:
+    """From zero, or logarithmic where the losses would not be told apart otherwise; one that ran away leaves the
+    picture at its top."""
+    drawn = [float(y) for line in axes.lines for y in np.asarray(line.get_ydata())]
+    values = [value for value in drawn if math.isfinite(value)]
+    low, high, top = (min(values), max(values), AWAY * statistics.median(values)) if values else (0, 0, 0)
+    if low > 0 and (high > top or high > wide * low):
+        _logarithmic(axes, (1, 2, 5) if min(high, top) < 1000 * low else (1,))
+        axes.set_ylim(top=top if high > top else None)
     else:
         axes.set_ylim(0, None)
+
+
+def _logarithmic(axes: Axes, digits: tuple[int, ...]) -> None:
+    """A logarithmic axis whose labels begin with these digits, and are plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set(major_locator=LogLocator(subs=digits), major_formatter="{x:g}", minor_formatter=NullFormatter())
 
 
 def whole_numbers() -> MaxNLocator:

@@ -7,12 +7,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.reports import curves, style
 from odyssey_run.reports.curves import Series
+from odyssey_run.reports.summary import number
 from odyssey_run.runs.recorded import opened
 from odyssey_run.sweep import space
 from odyssey_run.sweep.results import PointStatus, Row
@@ -52,6 +54,13 @@ def _shortened(texts: list[str], most: int) -> list[str]:
     half = most // 2 - 1
     shown = [text if len(text) <= most else f"{text[:half]}…{text[-half:]}" for text in texts]
     return [text if shown.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(shown, 1)]
+
+
+def _measure(axis: Axis, metric: str) -> None:
+    """Names an axis after a metric; an accuracy is read in percent, as everywhere."""
+    axis.set_label_text(metric)
+    if metric.endswith("accuracy"):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 class _Scale:
@@ -99,7 +108,7 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
     for ax in axes.flat[len(keys) :]:
         ax.set_visible(False)
     for line in axes:
-        line[0].set_ylabel(config.metric)
+        _measure(line[0].yaxis, config.metric)
     if any(row.status == PointStatus.PRUNED for row in rows):
         axes.flat[0].legend()
     return figure
@@ -126,7 +135,7 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
             ax.annotate(label, (x, scales[key].share(text)), xytext=(4, 2), textcoords="offset points", fontsize=8)
     ax.axvline(len(keys), color="0.4", lw=0.8)
     for share in (0.0, 0.5, 1.0):
-        text = f"{span[0] + share * (span[1] - span[0]):.4g}"
+        text = number(config.metric, span[0] + share * (span[1] - span[0]))
         ax.annotate(text, (len(keys), share), xytext=(4, 2), textcoords="offset points", fontsize=8)
     ax.set_xticks(range(len(keys) + 1), [*keys, config.metric])
     ax.set_yticks([])
@@ -154,7 +163,8 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
         return None
     if name.endswith("loss"):
         curves.scale_loss(axes)
-    axes.set(xlabel="epoch", ylabel=name)
+    _measure(axes.yaxis, name)
+    axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(curves.whole_numbers())
     figure.legend(loc="outside lower left")
     return figure
@@ -172,6 +182,7 @@ def _seeds(rows: list[Row], config: SweepConfig) -> Figure:
         values = [math.nan if result.value is None else result.value for result in row.results]
         ax.plot(values, [place] * len(values), ".", color="0.6", ms=4)
     ax.set_yticks(places, labels, fontsize=8)
-    ax.set_xlabel(f"{config.metric}, mean ± standard deviation of {len(shown[0].results)} seeds")
+    _measure(ax.xaxis, config.metric)
+    ax.set_title(f"Mean ± standard deviation of {len(shown[0].results)} seeds")
     ax.grid(axis="y", visible=False)
     return figure

@@ -103,6 +103,22 @@ def test_curves_of_training_and_validation_lie_over_each_other_by_epochs():
     assert lines(curves.loss(made(3), "nats").axes[0])["training, mean of the epoch"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("losses", "scale", "top"),
+    [
+        ([2.3, 0.5, 0.001], "linear", 2.3),
+        ([1e35, 2.0, 1.0, 0.5], "log", 1e4 * 1.5),  # ten thousand times the median
+        ([1e35, float("inf"), 2.0, 1.0, 0.5], "log", 1e4 * 1.5),
+    ],
+)
+def test_a_loss_that_ran_away_leaves_the_others_to_be_seen(losses, scale, top):
+    series = made(len(losses)) | {"train/loss": [], "val/loss": []}
+    steps = [step for step, _ in series["train/epoch_loss"]]
+    (axes,) = curves.loss(series | {"train/epoch_loss": list(zip(steps, losses, strict=True))}, "nats").axes
+    assert axes.get_yscale() == scale
+    assert axes.get_ylim()[1] == pytest.approx(top, rel=0.06)
+
+
 def test_one_epoch_gives_a_sentence_in_place_of_dots():
     one = made(1)
     assert curves.accuracy(one) is None
