@@ -62,7 +62,8 @@ class RunPlan:
         path, name = folder.make(self.request, base, self.folder)
         with self._open(path, silent) as (journal, screen):
             config = masked(self.request.config)
-            write_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            write_atomic(path / CONFIG, text.encode(), durable=False)  # the journal's first line says the same
             process = provenance.process()
             own = {Tag.FOLDER.value: str(path.absolute()), **tags, **self.tags}
             # Git takes longer than a small part of a sweep.
