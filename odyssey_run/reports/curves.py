@@ -148,7 +148,8 @@ def scale_loss(axes: Axes, wide: float = WIDE_RANGE) -> None:
     low, high, top = (min(values), max(values), AWAY * statistics.median(values)) if values else (0, 0, 0)
     if low > 0 and (high > top or high > wide * low):
         _logarithmic(axes, (1, 2, 5) if min(high, top) < 1000 * low else (1,))
-        axes.set_ylim(top=top if high > top else None)
+        if high > top:
+            axes.set_ylim(low / 2, top)
     else:
         axes.set_ylim(0, None)
 

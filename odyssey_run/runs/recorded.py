@@ -161,9 +161,14 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
         return open_folder(folder)
     store = resolve(tracking, "")
     if store is None or (store.database and not store.database.exists()):
-        here = ", ".join(path.parent.name for path in sorted(RUNS.rglob(FILE_NAME))[-10:]) or "none"
-        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor is there an MLflow store; the last runs: {here}")
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor is there an MLflow store; {_last()}")
     return _from_mlflow(run_id, store)
+
+
+def _last() -> str:
+    """The names of the runs on this machine that were written to last."""
+    journals = sorted(RUNS.rglob(FILE_NAME), key=lambda path: path.stat().st_mtime)[-10:]
+    return f"the last runs: {', '.join(path.parent.name for path in journals) or 'none'}"
 
 
 def locate(run_id: str) -> Path | None:
@@ -272,7 +277,8 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
         client = make_client(store)
         artifacts = {item.path for item in client.list_artifacts(run_id)}
     except Exception as error:  # whatever a store or a server answers with
-        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, nor in {store.shown}: {fault_of(error)}") from None
+        told = f"nor in {store.shown}: {fault_of(error)}"
+        raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, {told}; {_last()}") from None
     if FILE_NAME not in artifacts:
         raise DataError(f"run_id: {where} has no {FILE_NAME}; it is unfinished, or not of this program")
     with tempfile.TemporaryDirectory() as place:

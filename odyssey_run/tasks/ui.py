@@ -38,13 +38,14 @@ def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
     print(f"http://{HOST}:{port}{page}  (in about 8 s; Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port)]
     # One worker and no queue of jobs: 2 processes in place of 15. The address, which may hold a password, is not for a
-    # command line that everybody can read.
-    command += ["--workers", "1"]
+    # command line that everybody can read. Warnings, and a line for each request, would push ours off the screen.
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     small = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": store.uri}
+    quiet = {"PYTHONWARNINGS": "ignore"}
     apart = 0 if os.name == "posix" else None  # Ctrl-C is ours to answer
     for number in STOPPED:
         signal.signal(number, signal.default_int_handler)
-    server = subprocess.Popen(command, env=os.environ | small, process_group=apart)
+    server = subprocess.Popen(command, env=os.environ | small | quiet, process_group=apart)
     try:
         return server.wait()
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """Recorded runs, found again."""
 
+import os
+
 import pytest
 from journals import record
 from quick import QUICK
@@ -49,3 +51,13 @@ def test_a_run_that_only_mlflow_has(tmp_path):
     assert (there.weights["fc3_bias"] == here.weights["fc3_bias"]).all()
     with pytest.raises(ConfigError, match="no run 'absent' in runs/, nor in sqlite:///"):
         recorded.find("absent", mlflow)
+
+
+def test_where_a_run_is_not_found_the_last_ones_are_named(tmp_path):
+    for name, when in (("a", 2), ("b", 1)):
+        journal = tmp_path / "runs" / name / "journal.jsonl"
+        journal.parent.mkdir(parents=True)
+        journal.touch()
+        os.utime(journal, (when, when))
+    with pytest.raises(ConfigError, match=r"the last runs: b, a$"):
+        recorded.find("absent", NONE)
