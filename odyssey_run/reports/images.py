@@ -75,7 +75,7 @@ def mistakes(scores: Scores) -> Figure | None:
     for n, (x, y) in zip(chosen, corners, strict=True):
         truth, answer = (style.plain(style.shortened(names[i], 14)) for i in (scores.labels[n], scores.predicted[n]))
         _beside(axes, (x + w / 2, y), (0, 2), truth, ha="center", va="bottom", fontsize=7.5)
-        taken = f"{answer}\n{min(99.9, 100 * scores.confidence[n]):.1f} % sure"
+        taken = f"{answer}\n{min(99.9, 100 * scores.confidence[n]):.1f}% sure"
         _beside(axes, (x + w / 2, y + h), (0, -2), taken, ha="center", va="top", fontsize=7.5, color=style.VERMILLION)
     return drawn
 
