@@ -1,5 +1,6 @@
 """The forward pass of a model alone, for as many images as are asked for."""
 
+import math
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TypeVar
@@ -17,6 +18,9 @@ from odyssey_core.views import TestViews, averaged
 Program = TypeVar("Program", Executable, Prepared)
 LEAST, MOST = 16, 128  # images in one pass; a few sizes are enough, and a small one answers sooner
 FEW = 12  # at most so many are worth a pass of their own: LeNet-5 answers to 13 as soon as to 16
+# Such passes read the weights once for each image, together at most so many. Those of ResNet-18 (11 million) and of
+# AlexNet (22 million) come from memory every time: 7 images of the one, or 3 of the other, take longer than 16 do.
+WEIGHTS = 50_000_000
 LONGEST = 1024  # images in one call, at whose beginning threads are woken
 
 
@@ -46,6 +50,8 @@ class Inference:
         tta: TestViews | None = None,
     ):
         self._model, self._backend, self._weights, self._loss = model, backend, weights, loss.in_evaluation()
+        count = sum(math.prod(held.shape) for held in model.state().values())
+        self._few = max(1, min(FEW, WEIGHTS // max(1, count)))
         self._shape, self._normalisation, self._tta = input_shape, (mean, std), tta
         self._programs: dict[int, Executable] = {}
         self._prepared: dict[int, Prepared] = {}
@@ -73,7 +79,7 @@ class Inference:
         with self._lock:
             parts = []
             while len(pixels):
-                prepared = self._ready(_passed(len(pixels)))
+                prepared = self._ready(self._passed(len(pixels)))
                 part, pixels = pixels[: len(prepared.images)], pixels[len(prepared.images) :]
                 prepared.images[: len(part)] = part
                 parts.append(prepared.run(len(part)).astype(np.float64))
@@ -93,6 +99,10 @@ class Inference:
         out = out.reshape(-1, out.shape[-1])[: len(order)]
         return out[:, :-1], out[:, -1]
 
+    def _passed(self, count: int) -> int:
+        """Of so many images, how many the first call takes: the largest power of two, so that few lanes are empty."""
+        return self._few if count <= self._few else min(max(1 << count.bit_length() - 1, LEAST), LONGEST)
+
     def _program(self, batch: int) -> Executable:
         if batch not in self._programs:
             self._programs[batch] = self._backend.compile(self.graph(batch), self._model.state())
@@ -110,8 +120,3 @@ class Inference:
             program.write(dict(self._weights()))
             self._current.add(program)
         return program
-
-
-def _passed(count: int) -> int:
-    """Of so many images, how many the first call takes: the largest power of two, so that few lanes are empty."""
-    return FEW if count <= FEW else min(max(1 << count.bit_length() - 1, LEAST), LONGEST)

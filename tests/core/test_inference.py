@@ -8,7 +8,7 @@ import pytest
 from odyssey_core import ops
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.numba import NumbaBackend, run
-from odyssey_core.inference import FEW, LONGEST, Inference
+from odyssey_core.inference import LONGEST, Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
 from odyssey_core.models.googlenet import Inception
@@ -105,8 +105,14 @@ def test_probabilities_have_the_same_bits_in_every_batch(name):
     together = inference.probabilities(pixels)
     for count in range(1, 34):
         np.testing.assert_array_equal(inference.probabilities(pixels[:count]), together[:count], err_msg=str(count))
-    assert inference._ready(FEW).alone is alone
+    assert inference._ready(inference._few).alone is alone
     assert not inference._ready(16).alone
+
+
+@pytest.mark.parametrize(("model", "few"), [("resnet20", 12), ("mobilenet_v1", 12), ("resnet18", 4), ("alexnet", 2)])
+def test_fewer_images_of_a_large_net_are_computed_one_by_one(model, few):
+    inference = _inference(MODELS[model]((3, 32, 32), 10), (3, 32, 32), None)
+    assert [inference._passed(count) for count in (1, few, few + 1, 16)] == [few, few, 16, 16]
 
 
 @pytest.mark.parametrize("name", NETS)
