@@ -107,8 +107,7 @@ def _page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[tu
 def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table: what varies and what came of it."""
     keys = [key for key, _ in rows[0].trial.assignment]
-    seeds = any(len(row.results) > 1 for row in rows)
-    tested = config.metric != "test/accuracy"
+    seeds, tested = any(len(row.results) > 1 for row in rows), config.metric != "test/accuracy"
     lines = []
     for place, row in enumerate(rows, 1):
         values = [number(config.metric, row.value), *[number(config.metric, row.spread)] * seeds]

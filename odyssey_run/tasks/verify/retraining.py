@@ -42,15 +42,14 @@ def train_again(
 ) -> tuple[list[str], list[str], dict[str, str], int | None]:
     """Trains a run again and compares what it recorded: some first steps, or all, with its weights and its test.
 
-    Returns:
-        What differs; what was compared; how each statement was held that was compared; and how many steps were
-        trained, if not all.
-
-    Raises:
-        DataError: the run does not say at which step it ended.
-        KeyboardInterrupt: a signal asked to stop.
+    Returns what differs; what was compared; how each statement was held that was compared; and how many steps were
+    trained, if not all. Raises DataError: the run does not say at which step it ended; KeyboardInterrupt: a signal
+    asked to stop.
     """
-    stated, last = evidence.stated, _last_step(evidence)
+    stated, told = evidence.stated, evidence.tags.get(Tag.STEP)
+    if told is None or not told.isdecimal():
+        raise DataError(f"tags/{Tag.STEP}: expected a number, got {told!r}")
+    last = int(told)
     # A run that was stopped ended where it was, with no test; one that diverged does so again.
     cut = stated["status"] != Status.FINISHED and NOT_FINITE not in (stated["reason"] or "")
     end = last if steps is None else min(steps, last)
@@ -64,7 +63,9 @@ def train_again(
         if asked.signum is not None:
             raise KeyboardInterrupt
     exact = again.backend.name == "numba"
-    expected = {key: value for key, value in _points(stated).items() if key[0] <= end or whole}
+    curves = {name.removeprefix("metrics/"): points for name, points in stated.items() if name.startswith("metrics/")}
+    points = ((step, name, value) for name, own in curves.items() for step, value, _ in own if step <= end or whole)
+    expected = {(step, name): value for step, name, value in points if not name.startswith(OF_THE_MACHINE)}
     found = listener.points
     if cut or not whole:  # where in its last step a run was stopped is not known
         found = {key: value for key, value in found.items() if key[0] < end or key in expected}
@@ -103,19 +104,6 @@ def _end(stated: Mapping[str, Any], outcome: Outcome, end: int, cut: bool) -> tu
     if outcome.status == Status.FINISHED and not outcome.step:
         return {"the last step": "0 of a run that FINISHED"}, {}  # a time budget lets a run take a step at least
     return {key: stated.get(key) for key in now}, now
-
-
-def _last_step(evidence: Evidence) -> int:
-    try:
-        return int(evidence.tags[Tag.STEP])
-    except (KeyError, ValueError):
-        raise DataError(f"tags/{Tag.STEP}: expected a number, got {evidence.tags.get(Tag.STEP)!r}") from None
-
-
-def _points(stated: Mapping[str, Any]) -> Points:
-    names = [n.removeprefix("metrics/") for n in stated if n.startswith("metrics/")]
-    names = [name for name in names if not name.startswith(OF_THE_MACHINE)]
-    return {(step, name): value for name in names for step, value, _ in stated[f"metrics/{name}"]}
 
 
 def differing(expected: Points, found: Points, tolerance: float) -> list[str]:
