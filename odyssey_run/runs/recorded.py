@@ -239,8 +239,8 @@ def passing_over(folder: Path | None = None) -> Iterator[None]:
 
 
 def open_folder(folder: Path, stays: bool = True) -> RecordedRun:
-    """The run in a folder, which stays there or not. Raises DataError: its journal has no beginning, or its weights
-    are damaged."""
+    """The run in a folder, with its weights; `stays` is False for a copy that will be removed. Raises DataError: its
+    journal has no beginning, or its weights are damaged."""
     run = open_run(folder)
     kept, weights = folder.absolute() if stays else None, weights_file(run.config["model"]["name"])
     if not (folder / weights).exists():
