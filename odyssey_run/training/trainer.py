@@ -31,8 +31,15 @@ LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 
 
 def norm(array: np.ndarray) -> float:
-    """The Euclidean norm, exact but for one rounding: squares of float32 are exact in float64, and so is their sum."""
-    return math.sqrt(math.fsum((array.astype(np.float64) ** 2).ravel().tolist()))
+    """The Euclidean norm of a float32 array, correctly rounded before the root.
+
+    A square has at most 48 bits. Those of one exponent are added as integers, in halves of 24 bits, which float64 does
+    without rounding; ``math.fsum`` of all squares gives the same bits, four times as slowly.
+    """
+    mantissas, exponents = np.frexp(array.astype(np.float64).ravel() ** 2)
+    lowest = int(exponents.min(initial=0))
+    halves = [np.bincount(exponents - lowest, half) for half in np.modf(np.ldexp(mantissas, 24))]
+    return math.sqrt(math.fsum(math.ldexp(x, e) for half in halves for e, x in enumerate(half.tolist(), lowest - 24)))
 
 
 class _Stopped(Exception): ...

@@ -367,3 +367,15 @@ def test_what_a_hook_cannot_log_is_refused(name, value, message):
 
     with pytest.raises(ConfigError, match=rf"^state\.log: {message}$"):
         make(FakeLearner(), Ear(), hooks=[Bad()]).run()
+
+
+@pytest.mark.parametrize("spread", [0, 1, 8])
+def test_a_norm_is_the_root_of_the_exact_sum_of_squares(spread):
+    """Values of many magnitudes, zeros, the least and the largest of float32."""
+    rng = np.random.default_rng(spread)
+    values = (rng.standard_normal((500, 3)) * np.exp(spread * rng.standard_normal((500, 3)))).astype(np.float32)
+    values[::7, 1], values[3] = 0, (1e-45, 3e38, -1e-38)
+    for some in (values, values[4:], values[:0], np.float32([np.inf, 1]), np.float32([1, np.nan])):
+        expected = math.sqrt(math.fsum(some.astype(np.float64).ravel() ** 2))
+        np.testing.assert_equal(trainer_module.norm(some), expected)
+    assert trainer_module.norm(np.float32([[3], [4]])) == 5
