@@ -65,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     with lasting():
         try:
+            os.getcwd()
+        except FileNotFoundError:
+            return report(ConfigError("the current folder was deleted; change to another"))
+        try:
             return _run(argv)
         except OdysseyError as error:
             return report(error, told_of_plugin(error))

@@ -113,7 +113,8 @@ class RunPlan:
         with self.asked, closing(journal), closing(Screen(path / LOG, self.quiet)) as screen:
             if self.uploader and silent:
                 where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"
-                how = f"is sent once MLflow answers, or later by {doctor(self.request, self.uploader.store)}"
+                later = on_store("doctor", self.request, self.uploader.store)
+                how = f"is sent once MLflow answers, or later by {later}"
                 screen.say(f"{where}; the run is kept here, and {how}", "yellow")
             yield journal, screen
 
@@ -257,7 +258,7 @@ class RunRecorder(Listener):
             print(f"odyssey-run: MLflow rejected {line}; it is kept in {journal}", file=sys.stderr)
         if not complete:
             where = f"the upload to MLflow at {uploader.store.shown} is incomplete ({uploader.fault})"
-            how = f"to send it later: {doctor(self.plan.request, uploader.store)}"
+            how = f"to send it later: {on_store('doctor', self.plan.request, uploader.store)}"
             print(f"odyssey-run: {where}; the run is complete in {journal}; {how}", file=sys.stderr)
             return
         records = self.records()
@@ -265,10 +266,12 @@ class RunRecorder(Listener):
             screen.field("model", f"version {made.version} of {made.registered}", "in MLflow's registry")
         if records.created:
             address = uploader.store.address(records.created.experiment_id, records.created.run_id)
-            if shown_by := uploader.store.command():
+            if uploader.store.served:
+                screen.field("mlflow", address, "is the page of the run", log=False)
+            else:
                 what = "run this command in this folder, then open the page of the run:"
-                screen.field("mlflow", shown_by, what, log=False)
-            screen.field("" if shown_by else "mlflow", address, "" if shown_by else "is the page of the run", log=False)
+                screen.field("mlflow", on_store("ui", self.plan.request, uploader.store), what, log=False)
+                screen.field("", address, "", log=False)
 
 
 def _as_yaml(name: str, value: Any) -> str:
@@ -280,10 +283,10 @@ def _as_yaml(name: str, value: Any) -> str:
     return _yaml[written]
 
 
-def doctor(request: Request, store: Store) -> str:
-    """The command that sends a run later."""
+def on_store(task: str, request: Request, store: Store) -> str:
+    """The command for a task on a run's store: ``doctor``, which sends it later, or ``ui``, which shows it."""
     named = [command.override("tracking.uri", store.shown)] if request.tracking.uri else []
-    return command.line(["task=doctor", *named])
+    return command.line([f"task={task}", *named])
 
 
 @contextmanager

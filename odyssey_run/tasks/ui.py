@@ -23,7 +23,7 @@ def ui(request: Request, port: Annotated[int, Range(1, 65535)]) -> int:
     if store is None:
         raise ConfigError("tracking: none keeps no store to look at; leave it out, or set tracking.uri")
     page = "/#/experiments?workflowType=machine_learning"
-    if store.command() is None:
+    if store.served:
         print(f"{store.shown.rstrip('/')}{page}")
         return 0
     if store.database and not store.database.exists():

@@ -15,7 +15,6 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
 OTHERS = ("databricks", "databricks-uc")
 DEFAULT_DATABASE, ARTIFACT_FOLDER = "mlflow.db", "mlartifacts"
-OLD_STORE = "mlruns"  # the folder that earlier MLflows wrote to, and that `mlflow ui` prefers where it is
 PORT = 5000
 _FILE = re.compile(r"sqlite(?:\+pysqlite)?:///([^?]*)")
 # What a database's dialect imports, and what installs it.
@@ -58,13 +57,10 @@ class Store:
             return sqlite_uri(Path(os.path.relpath(database, folder)))
         return self.shown
 
-    def command(self) -> str | None:
-        """The shell command that shows the store; None where a server already does."""
-        if self.uri.startswith(SERVERS) or urlsplit(self.uri).scheme in OTHERS:
-            return None
-        if self.database == Path.cwd() / DEFAULT_DATABASE and not Path(OLD_STORE).exists():
-            return "mlflow ui"
-        return f"mlflow ui --backend-store-uri '{self.shown}'"
+    @property
+    def served(self) -> bool:
+        """Whether a server shows the store's pages already."""
+        return self.uri.startswith(SERVERS) or urlsplit(self.uri).scheme in OTHERS
 
     def address(self, experiment_id: str, run_id: str) -> str:
         """The page of a run. Without the workflow type MLflow opens on an empty overview of traces."""

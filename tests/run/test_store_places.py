@@ -25,15 +25,14 @@ def test_where_runs_go(tmp_path):
     assert default.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert default.artifact_location == f"file://{tmp_path}/mlartifacts"
     assert default.experiment == "emnist"
-    assert default.command() == "mlflow ui"
+    assert not default.served
     asked = resolve(tracking("http://host:80/", "mine"), "emnist", {"MLFLOW_TRACKING_URI": "x"})
     assert (asked.uri, asked.experiment, asked.artifact_location) == ("http://host:80/", "mine", None)
     assert asked.address("1", "ab") == "http://host:80/#/experiments/1/runs/ab?workflowType=machine_learning"
-    assert asked.command() is None
+    assert asked.served
     environment = {"MLFLOW_TRACKING_URI": "sqlite:///other.db", "MLFLOW_EXPERIMENT_NAME": "theirs"}
     found = resolve(tracking(), "emnist", environment)
     assert (found.uri, found.experiment) == (f"sqlite:///{tmp_path}/other.db", "theirs")
-    assert found.command() == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/other.db'"
     assert resolve(TrackingConfig("none", None, None, None), "emnist", {}) is None
 
 
@@ -97,9 +96,3 @@ def test_what_a_journal_calls_its_store(tmp_path):
     assert absolute("sqlite:///../../mlflow.db", tmp_path / "runs/a") == f"sqlite:///{tmp_path}/mlflow.db"
     server = resolve(tracking("http://maria:pw@host"), "emnist", {})
     assert server.named_in(tmp_path) == "http://maria:***@host" == absolute("http://maria:***@host", tmp_path)
-
-
-def test_the_advised_command_shows_the_right_store(tmp_path):
-    (tmp_path / "mlruns").mkdir()
-    found = resolve(tracking(), "emnist", {}).command()
-    assert found == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/mlflow.db'"

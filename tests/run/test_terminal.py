@@ -102,3 +102,11 @@ def test_help_names_the_exit_codes_the_plugins_and_examples(capsys, tmp_path):
     assert re.search("^  odyssey_characters: dataset digits, dataset emnist, dataset glyphs", out, re.M)
     assert re.search("^  own.py: model Own$", out, re.M)
     assert len(re.findall("^  odyssey-run", out.partition("Examples:\n")[2].partition("\n\n")[0], re.M)) == 3
+
+
+def test_a_current_folder_that_was_deleted(monkeypatch, tmp_path, capfd):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["data=digits"]) == cli.MISTAKE
+    assert capfd.readouterr().err == "odyssey-run: the current folder was deleted; change to another\n"
