@@ -14,6 +14,7 @@ from odyssey_core.backends.numba.instruction import INSTRUCTIONS, Kernel
 from odyssey_core.child_process import Child, Parent
 
 MANY = 10  # missing kernels; fewer are compiled before another process has imported Numba and compiled its share
+PATIENCE = 60.0  # seconds for the last kernel that it took, which takes a few; then this process compiles that too
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def second_compiler(kernels: Sequence[Kernel], cores: int) -> Iterator[None]:
             while True:
                 address_of(left.popleft())
         if taken:  # else the other process has only begun to import
-            thread.join()
+            thread.join(PATIENCE)
     finally:
         child.kill()
         thread.join()

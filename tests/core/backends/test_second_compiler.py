@@ -48,6 +48,25 @@ try:
 except KeyboardInterrupt:
     assert gone() and not any(compile.is_kept(kernel) for kernel in named)
 """
+HUNG = """
+import signal
+
+class Stopped(start):
+    def __init__(self, target):
+        super().__init__(target)
+        begun.append(self)
+
+    def hear(self):  # the first answer, and no other
+        self.asked = hasattr(self, "asked") or super().hear() and os.kill(self.pid, signal.SIGSTOP)
+        return True if self.asked is None else super().hear()
+
+second.Child, second.PATIENCE = Stopped, 0.1
+with second.second_compiler(named, 2):
+    while not hasattr(begun[-1], "asked"):
+        time.sleep(0.01)
+compile.address_of(named[-1])
+assert all(compile.is_kept(kernel) for kernel in named) and gone()
+"""
 NOT_BEGUN = """
 second.Child = never
 with second.second_compiler(named, 1), second.second_compiler(named[:2], 2):
@@ -62,6 +81,10 @@ with second.second_compiler(named, 2):
 """
 
 
-@pytest.mark.parametrize("script", [SHARED, DEAD, INTERRUPTED, NOT_BEGUN], ids=["shared", "dead", "stopped", "none"])
+@pytest.mark.parametrize(
+    "script",
+    [SHARED, DEAD, INTERRUPTED, HUNG, NOT_BEGUN],
+    ids=["shared", "dead", "stopped", "hung", "none"],
+)
 def test_kernels_that_a_second_process_compiles(run_python, tmp_path, script):
     run_python(START + script, ODYSSEY_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path))
