@@ -71,7 +71,8 @@ def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> int:
             begin = replace(own, request=named, folder=folder).begin
             opened = own.resume(folder) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
             with opened as recorder:
-                code = SweepRunner(config, recorder, executor, proposals, finished).run(len(trials[0].points))
+                runs = len({p.identity for trial in trials for p in trial.points}) * proposals.total // len(trials)
+                code = SweepRunner(config, recorder, executor, proposals, finished).run(runs)
         return recorder.code(code)
     finally:
         if executor:
@@ -152,9 +153,9 @@ class SweepRunner:
         self._since = int(time.time() * 1000)
         self._stopping = False
 
-    def run(self, seeds: int) -> int:
+    def run(self, runs: int) -> int:
+        """Runs so many, less those that are done; returns the exit code."""
         screen, points = self.recorder.screen, self.proposals.total
-        runs = points * seeds
         if self.uploader and self.executor.remote:
             self._await_parent()
         elif self.uploader:  # what ended in an earlier process that died; remote workers send without noting it here

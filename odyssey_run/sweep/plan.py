@@ -98,12 +98,15 @@ class Composer:
         if faults:
             raise Faults(faults)
         points, seeds = [], range(request.seed, request.seed + request.seeds)
+        composed = "${" in str(config)  # of other keys, such as the seed
         for seed in seeds:
             own, run = assignment, request
             if len(seeds) > 1:
                 own = (*[(k, t) for k, t in assignment if k != "seed"], ("seed", str(seed)))
                 typed = self._typed((*own, ("seeds", "1")), without=("expect",))
                 run = replace(request.of_seed(seed), overrides=typed)
+                if composed:
+                    run = checked({**config, "seed": seed, "seeds": 1, "expect": {}}, self.line, typed, self._files)
             both = f"{provenance.identity(run.config)} {sources.digest(run.plugins)}"
             points.append(Point(label(own), run, hashlib.sha256(both.encode()).hexdigest()))
         return Trial(assignment, tuple(points), number, request.expect)

@@ -121,6 +121,14 @@ def test_seeds_are_runs_of_their_own_with_a_mean(sweep, children, tmp_path):
     assert list(tmp_path.glob("runs/*/plots/seeds.png"))
 
 
+def test_what_rests_on_the_seed_is_made_of_the_seed_of_each_run(sweep, children):
+    code, out, _ = sweep("seeds=1,3", "seed=1", "trainer.max_steps=${seed}")
+    assert (code, len(children())) == (0, 3)
+    assert out[0].startswith("sweep    2 points, 3 runs, grid")  # seed 1 of both points is one run
+    for run in children().values():
+        assert run.config["trainer"]["max_steps"] == run.config["seed"]
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, seeds):
     points = ("optim.lr=0.05,0.1", f"seeds={seeds}")
