@@ -83,7 +83,7 @@ def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:
     # At the default level, 6, packing takes a sixth of the time of drawing; at 3 half of that, for a fifth more bytes.
     packing, about = {"compress_level": 3}, {"Software": MARK if made_here else None}
     drawn.savefig(out, format="png", dpi=DPI, metadata=about, pil_kwargs=packing)
-    write_atomic(path, out.getvalue(), durable=False)  # the page that shows it holds it too
+    write_atomic(path, out.getvalue(), durable=False)  # it can be drawn again, and a run's page holds it too
     return path
 
 

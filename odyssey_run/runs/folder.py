@@ -4,12 +4,15 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from odyssey_core.errors import ConfigError
-from odyssey_core.files import stray_files
+from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, TrackingConfig
@@ -21,6 +24,7 @@ RUNS = Path("runs")  # in the working directory
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
+_yaml: dict[str, str] = {}
 
 
 def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
@@ -112,6 +116,25 @@ def make(request: Request, base: str, wanted: Path | None = None) -> tuple[Path,
         except OSError as error:
             raise ConfigError(f"run.dir: cannot make {path}: {os.strerror(error.errno or 0)}") from None
     raise ConfigError(f"run.name: 100 names like {name} exist already; set run.name")
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Writes the configuration that the journal of a run begins with into its folder.
+
+    Nothing waits for the disk: where a power cut has emptied the file, whoever goes on with the run, or writes its end,
+    writes it again.
+    """
+    text = "".join(_as_yaml(name, value) for name, value in config.items())
+    write_atomic(path / CONFIG, text.encode(), durable=False)
+
+
+def _as_yaml(name: str, value: Any) -> str:
+    """A key at the root of a configuration, as YAML; kept, since the points of a sweep have nearly all in common and
+    PyYAML would take a tenth of a short run's time."""
+    written = repr((name, value))
+    if written not in _yaml:
+        _yaml[written] = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True)
+    return _yaml[written]
 
 
 def numbered(folder: Path) -> Iterator[Path]:

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_core.files import write_atomic
@@ -19,7 +17,7 @@ from odyssey_run.config.plugins import FOLDER, told
 from odyssey_run.config.request import Request
 from odyssey_run.runs import command, folder, provenance
 from odyssey_run.runs.events import EpochEnd, Listener
-from odyssey_run.runs.folder import CONFIG, LOG, check_places
+from odyssey_run.runs.folder import LOG, check_places
 from odyssey_run.runs.statements import conclude
 from odyssey_run.signals import StopRequest
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load
@@ -37,7 +35,6 @@ CHECKPOINTS = "checkpoint*.safetensors"
 UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
 MOST_REFUSALS = 3  # told on the terminal
 PATIENCE = 5.0  # seconds to send a run that failed or was stopped
-_yaml: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,7 @@ class RunPlan:
         path, name = folder.make(self.request, base, self.folder)
         with self._open(path, silent) as (journal, screen):
             config = masked(self.request.config)
-            text = "".join(_as_yaml(name, value) for name, value in config.items())
-            write_atomic(path / CONFIG, text.encode(), durable=False)  # the journal's first line says the same
+            folder.write_config(path, config)
             process = provenance.process()
             own = {Tag.FOLDER.value: str(path.absolute()), **tags, **self.tags}
             # Git takes longer than a small part of a sweep.
@@ -97,6 +93,7 @@ class RunPlan:
             )
         with self._open(path, self._ask(records.run_id)) as (journal, screen):
             journal.append(Resume(process=provenance.process(), store=now))
+            folder.write_config(path, records.config)
             known = {(record.step, name) for record in records.of(Metrics) for name in record.values}
             with RunRecorder(self, records.start, journal, screen, known).recording() as recorder:
                 yield recorder
@@ -272,15 +269,6 @@ class RunRecorder(Listener):
                 what = "run this command in this folder, then open the page of the run:"
                 screen.field("mlflow", on_store("ui", self.plan.request, uploader.store), what, log=False)
                 screen.field("", address, "", log=False)
-
-
-def _as_yaml(name: str, value: Any) -> str:
-    """A key at the root of a configuration, as YAML; kept, since the points of a sweep have nearly all in common and
-    PyYAML would take a tenth of a short run's time."""
-    written = repr((name, value))
-    if written not in _yaml:
-        _yaml[written] = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True)
-    return _yaml[written]
 
 
 def on_store(task: str, request: Request, store: Store) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
-from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT
+from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT, write_config
 from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import FILE_NAME, Journal, inherit, inside, load, now
 from odyssey_run.tracking.names import Status, Tag
@@ -151,6 +151,7 @@ def end_dead(folder: Path, status: Status, reason: str, patience: float = 0.0) -
         journal = inherit(folder / FILE_NAME, patience)
     except ConfigError:
         return False
+    write_config(folder, load(journal.path).config)
     conclude(journal, status, reason)
     journal.close()
     return True

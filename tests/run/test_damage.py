@@ -18,7 +18,9 @@ from stored import artifact, copied, kept, restate, runs
 from odyssey_core.checkpoint import CONTENT, load_weights, save_weights
 from odyssey_core.errors import DataError, OdysseyError
 from odyssey_run import api, cli
+from odyssey_run.runs.folder import CONFIG
 from odyssey_run.runs.recorded import open_folder, open_run
+from odyssey_run.runs.statements import end_dead
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status
 from odyssey_run.tracking.records import End, Sent
@@ -140,6 +142,18 @@ def test_without_a_whole_checkpoint_the_run_is_left_as_it_was(tmp_path, stopped,
         (tmp_path / "run" / name).unlink()
     assert resumed(tmp_path / "run", capsys)[0] == 0
     assert weights_of(tmp_path / "run") == weights
+
+
+@pytest.mark.parametrize("how", ["resumed", "ended"])
+def test_a_configuration_that_a_power_cut_emptied_is_written_again(tmp_path, stopped, how, capsys):
+    folder, _ = stopped
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / CONFIG).write_bytes(b"")
+    if how == "resumed":
+        assert resumed(tmp_path / "run", capsys)[0] == 0
+    else:
+        assert end_dead(tmp_path / "run", Status.KILLED, "died")
+    assert (tmp_path / "run" / CONFIG).read_bytes() == (folder / CONFIG).read_bytes()
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, stopped, capsys):
