@@ -107,6 +107,15 @@ def test_a_prefix(place, verify):
     assert "REPRODUCED to" not in verify("verify.steps=252")
 
 
+def test_a_prefix_without_a_metric_shows_nothing(place, verify):
+    folder, _ = place
+    out = verify("verify.steps=19", code=4)
+    assert out.startswith("CANNOT")
+    assert "verify.steps: no metric is recorded up to step 19; expected at least 20" in out
+    _, (run,) = runs(folder)
+    assert run.data.tags["odyssey.verified"] == "CANNOT"
+
+
 def test_an_edited_metric(place, verify):
     folder, run_id = place
     sql(folder, "UPDATE metrics SET value = value + 1e-9 WHERE key = 'train/loss' AND step = 40")

@@ -43,8 +43,8 @@ def train_again(
     """Trains a run again and compares what it recorded: some first steps, or all, with its weights and its test.
 
     Returns what differs; what was compared; how each statement was held that was compared; and how many steps were
-    trained, if not all. Raises DataError: the run does not say at which step it ended; KeyboardInterrupt: a signal
-    asked to stop.
+    trained, if not all. Raises DataError: the run does not say at which step it ended, or recorded no metric in its
+    first steps; KeyboardInterrupt: a signal asked to stop.
     """
     stated, told = evidence.stated, evidence.tags.get(Tag.STEP)
     if told is None or not told.isdecimal():
@@ -55,6 +55,13 @@ def train_again(
     end = last if steps is None else min(steps, last)
     whole = end == last
     budget = again.trainer.time_budget_s is not None
+    curves = {name.removeprefix("metrics/"): points for name, points in stated.items() if name.startswith("metrics/")}
+    points = ((step, name, value) for name, own in curves.items() for step, value, _ in own)
+    stated_points = {(step, name): value for step, name, value in points if not name.startswith(OF_THE_MACHINE)}
+    expected = {key: value for key, value in stated_points.items() if key[0] <= end or whole}
+    if not whole and not expected:
+        first = min((step for step, _ in stated_points), default=last)
+        raise DataError(f"verify.steps: no metric is recorded up to step {end:,}; expected at least {first:,}")
     listener = _Points()
     with StopRequest() as asked:
         # Where the configuration alone decides the end, the run's own word for it is not asked.
@@ -63,9 +70,6 @@ def train_again(
         if asked.signum is not None:
             raise KeyboardInterrupt
     exact = again.backend.name == "numba"
-    curves = {name.removeprefix("metrics/"): points for name, points in stated.items() if name.startswith("metrics/")}
-    points = ((step, name, value) for name, own in curves.items() for step, value, _ in own if step <= end or whole)
-    expected = {(step, name): value for step, name, value in points if not name.startswith(OF_THE_MACHINE)}
     found = listener.points
     if cut or not whole:  # where in its last step a run was stopped is not known
         found = {key: value for key, value in found.items() if key[0] < end or key in expected}
