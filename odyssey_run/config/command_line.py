@@ -5,13 +5,13 @@ be composed, values are set in what was composed, and the checker names every ke
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from types import NoneType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import shortened
 from odyssey_core.registry import Registry, resolved, unknown
@@ -49,17 +49,24 @@ DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e-?[0-9]+)?")
 NO_WORDS = {"true": True, "false": False, "null": None, "nan": float("nan"), "inf": float("inf")}
 
 
+@dataclass(frozen=True)
+class Typed:
+    """The value that a key is given."""
+
+    text: str  # what stands after `=`
+    value: Any  # what that means; the text where it means no one value
+    fault: str | None = None  # why it means none: it is no fault where the key takes any text
+    varies: "Override | None" = None  # several values or an interval, for a sweep
+
+
 @dataclass
 class CommandLine:
     """What a command line asks for."""
 
     groups: tuple[str, ...] = ()  # options of groups, for Hydra: `model=mlp`
-    values: dict[str, Any] = field(default_factory=dict)  # what is set, by key, in the order typed
-    texts: dict[str, str] = field(default_factory=dict)  # the same as typed: what stands after `=`
+    values: dict[str, Typed] = field(default_factory=dict)  # what is set, by key, in the order typed
     axes: "list[Override]" = field(default_factory=list)  # what varies, for a sweep
     faults: list[str] = field(default_factory=list)  # one line each
-    # The fault of each value that cannot be read; it is none where the key takes any text.
-    unread: dict[str, str] = field(default_factory=dict)
     # Groups whose option was wrong: what is said about their keys would rest on a guess.
     silent: set[str] = field(default_factory=set)
 
@@ -75,41 +82,42 @@ def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: boo
 
 class _Reader:
     def __init__(self, options: Mapping[str, list[str]], sweeps: bool):
-        self.options, self.sweeps, self._parse = options, sweeps, parser_for(options)
+        self.options, self.sweeps = options, sweeps
         self.line, self.groups = CommandLine(), dict[str, str]()
 
     def read(self, overrides: list[str]) -> CommandLine:
         for text in _joined(overrides):
             key, equals, value = text.lstrip("+").partition("=")
+            group = key.partition(".")[0]
             if fault := _unfit(text, key, equals, value):
                 self.line.faults.append(fault)
+            elif group == "sweep" and not self.sweeps:
+                self.line.faults.append(f"{_said(text if key == group else key)} is for sweeps: add -m")
             elif key in self.options:
-                self._group(key, value, text)
-            elif (group := key.partition(".")[0]) in EMPTY_GROUPS:
+                self._group(key, typed(key, value, self.options), text)
+            elif group in EMPTY_GROUPS:
                 self.line.faults.append(
                     f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own"
                 )
-            elif key.startswith("sweep.") and not self.sweeps:
-                self.line.faults.append(f"{key} is for sweeps: add -m")
             else:
-                self._value(key, value, text)
+                self._value(key, typed(key, value, self.options))
         self.line.groups = tuple(f"{group}={option}" for group, option in self.groups.items())
         return self.line
 
-    def _group(self, group: str, value: str, text: str) -> None:
-        override = self._parse(group, value)
-        if group == "sweep" and not self.sweeps:
-            self.line.faults.append(f"{_said(text)} is for sweeps: add -m")
-        elif override is None:
-            self._refuse(group, _unreadable(text, group))
-        elif varies(override) and not override.is_choice_sweep():
+    def _group(self, group: str, value: Typed, text: str) -> None:
+        varies = value.varies
+        if varies is None and value.fault:
+            self._refuse(group, value.fault)
+        elif varies and not varies.is_choice_sweep():
             self._refuse(group, f"{group}: expected the name of an option ({', '.join(self.options[group])})")
-        elif wrong := list(self._wrong_options(override)):
+        elif wrong := list(self._wrong_options(group, value)):
             self._refuse(group, *wrong)
-        elif varies(override):
-            self._axis(override, text)
+        elif varies and self.sweeps:
+            self.line.axes.append(varies)
+        elif varies:
+            self._refuse(group, f"{_said(text)} has several values: sweep them with -m")
         else:
-            chosen = [option for option in _options(override) if option != "null"]
+            chosen = [option for option in _options(value) if option != "null"]
             self.groups.pop(group, None)
             if chosen:
                 self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
@@ -118,16 +126,15 @@ class _Reader:
         self.line.faults += faults
         self.line.silent.add(group)
 
-    def _wrong_options(self, override: "Override | Plain") -> Iterable[str]:
-        group = override.key_or_group
+    def _wrong_options(self, group: str, given: Typed) -> Iterable[str]:
         known, empty = self.options[group], group in EMPTY_GROUPS
-        value = None if varies(override) else override.value()
+        value = None if given.varies else given.value
         if isinstance(value, dict) or (isinstance(value, list) and not empty):
             got = "values" if isinstance(value, dict) else "a list"
             names = ", ".join(known)
             yield f"{group}: expected the name of an option ({names}), got {got}; set values as {group}.KEY=VALUE"
             return
-        for option in _options(override):
+        for option in _options(given):
             if option in known or (empty and option == "null"):
                 continue
             registered = registry_of(group) if group in GROUPS else {}
@@ -137,65 +144,46 @@ class _Reader:
                 hint = f"; {file} is used with --config-dir conf" if there else ""
                 yield unknown(group, option, {*known, *registered}) + hint
 
-    def _value(self, key: str, value: str, text: str) -> None:
-        override = self._parse(key, value)
-        if varies(override) and self.sweeps:
-            self._axis(override, text)
-            return
-        self.line.texts[key] = value
-        if override is None:
-            self.line.unread[key] = _unreadable(text, key)
-        elif varies(override):
-            self.line.unread[key] = _several(key, value, override)
-        self.line.values[key] = value if override is None or key in self.line.unread else override.value()
-
-    def _axis(self, override: "Override", text: str) -> None:
-        if not self.sweeps:
-            self._refuse(override.key_or_group, f"{_said(text)} has several values: sweep them with -m")
+    def _value(self, key: str, value: Typed) -> None:
+        if value.varies and self.sweeps:
+            self.line.axes.append(value.varies)
         else:
-            self.line.axes.append(override)
+            self.line.values[key] = value
 
 
-@dataclass(frozen=True)
-class Plain:
-    """One value that no grammar is needed to read: Hydra's takes a quarter of a second to import."""
-
-    key_or_group: str  # what it is given to
-    read: Any  # the value
-
-    def value(self) -> Any:
-        """As `Override` has it."""
-        return self.read
-
-
-def parser_for(options: Mapping[str, list[str]]) -> "Callable[[str, str], Override | Plain | None]":
-    """What reads a key's value and knows the groups; it gives None for what it cannot read."""
-    return lambda key, value: plain(key, value) or parsed(key, value, options)
+def typed(key: str, text: str, options: Mapping[str, list[str]]) -> Typed:
+    """Reads a key's value; the options of groups are what it may ask ``glob()`` for."""
+    if found := plain(text):
+        return found
+    override = parsed(key, text, options)
+    if override is None:
+        return Typed(text, text, _unreadable(f"{key}={text}", key))
+    if override.is_sweep_override():
+        return Typed(text, text, _several(key, text, override), override)
+    return Typed(text, override.value())
 
 
-def plain(key: str, value: str) -> Plain | None:
-    """The value as Hydra's grammar has it, without the grammar; None where there is more to it."""
-    if len(value) > LONGEST:
+def plain(text: str) -> Typed | None:
+    """The value as Hydra's grammar has it, which takes a quarter of a second to import, without the grammar; None where
+    there is more to it."""
+    if len(text) > LONGEST:
         return None
-    if INTEGER.fullmatch(value):
-        return Plain(key, int(value))
-    if DECIMAL.fullmatch(value):
-        return Plain(key, float(value))
-    return Plain(key, NO_WORDS.get(value.lower(), value)) if WORD.fullmatch(value) else None
+    if INTEGER.fullmatch(text):
+        return Typed(text, int(text))
+    if DECIMAL.fullmatch(text):
+        return Typed(text, float(text))
+    return Typed(text, NO_WORDS.get(text.lower(), text)) if WORD.fullmatch(text) else None
 
 
-def varies(read: "Override | Plain | None") -> "TypeGuard[Override]":
-    return not isinstance(read, Plain | NoneType) and bool(read.is_sweep_override())
-
-
-def parsed(key: str, value: str, options: Mapping[str, list[str]]) -> "Override | None":
-    if len(value) > LONGEST or _depth(value) > DEEPEST:
+def parsed(key: str, text: str, options: Mapping[str, list[str]]) -> "Override | None":
+    """What Hydra's grammar makes of it; None where it cannot read it."""
+    if len(text) > LONGEST or _depth(text) > DEEPEST:
         return None
     try:
-        override = _grammar().parse_override(f"key={value}")
+        override = _grammar().parse_override(f"key={text}")
     except Exception:  # of Hydra's, of ANTLR's, or of a function in the grammar
         return None
-    override.key_or_group, override.input_line = key, f"{key}={value}"
+    override.key_or_group, override.input_line = key, f"{key}={text}"
     # What it asks for ``glob()``.
     override.config_loader = SimpleNamespace(get_group_options=lambda group, results_filter: options.get(group, []))
     return override
@@ -228,12 +216,9 @@ def _joined(overrides: list[str]) -> list[str]:
     return joined
 
 
-def _options(override: "Override | Plain") -> list[str]:
-    if varies(override):
-        names: list[Any] = list(override.sweep_string_iterator())
-    else:
-        value = override.value()
-        names = value if isinstance(value, list) else [value]
+def _options(given: Typed) -> list[str]:
+    several = [*given.varies.sweep_string_iterator()] if given.varies else given.value
+    names = several if isinstance(several, list) else [several]
     return ["null" if name is None else str(name).strip("'\"").removesuffix(".yaml") for name in names]
 
 

@@ -21,7 +21,7 @@ from odyssey_core.optim import OPTIMIZERS, SCHEDULERS
 from odyssey_core.registry import Registry, resolved
 from odyssey_run.config import combinations
 from odyssey_run.config.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
-from odyssey_run.config.command_line import EMPTY_GROUPS
+from odyssey_run.config.command_line import EMPTY_GROUPS, Typed
 from odyssey_run.config.composition import HOUSE, set_value, value_at
 from odyssey_run.config.plugins import Plugin, behind
 from odyssey_run.config.registries import HOOKS, TASKS
@@ -174,21 +174,20 @@ def options(group: str, name: Any) -> Mapping[str, Parameter]:
     return parameters(schema) if schema else {}
 
 
-def as_typed(config: dict[str, Any], typed: Mapping[str, str], unread: Mapping[str, str]) -> dict[str, str]:
+def as_typed(config: dict[str, Any], typed: Mapping[str, Typed]) -> dict[str, str]:
     """Gives keys that take any text what was typed, where the grammar of values made something else of it or nothing: a
     name of digits alone, a file name with brackets. Returns the faults of unreadable values that stand, since their
     keys do not take any text; all are by key."""
     standing = {}
-    for key, text in typed.items():
+    for key, given in typed.items():
         value = value_at(config, key)
-        if key in unread:
-            annotation = _annotation(config, key)  # None for a key that configures nothing, which is told as such
-            if annotation is not None and not takes_text(annotation):
-                standing[key] = unread[key]
-        elif value is not None and not isinstance(value, str):
-            annotation = _annotation(config, key)
-            if takes_text(annotation) and not fits(value, annotation):
-                set_value(config, key, text)
+        if given.fault is None and isinstance(value, str | None):
+            continue
+        annotation = _annotation(config, key)
+        if given.fault is None and takes_text(annotation) and not fits(value, annotation):
+            set_value(config, key, given.text)
+        elif given.fault and annotation is not None and not takes_text(annotation):  # else the key is told as unknown
+            standing[key] = given.fault
     return standing
 
 

@@ -34,13 +34,13 @@ def composed(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], Com
         if config["task"]["name"] in ("evaluate", "verify") and not any(g.startswith("data=") for g in line.groups):
             from odyssey_run.runs.recorded import own_data
 
-            config["data"] = own_data(config, line.values)
+            config["data"] = own_data(config, {key: given.value for key, given in line.values.items()})
     except ConfigError as error:
         raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
     faults = []
-    for key, value in line.values.items():
+    for key, given in line.values.items():
         try:
-            set_value(config, key, value)
+            set_value(config, key, given.value)
         except ConfigError as error:
             faults.append(str(error))
     return config, line.with_faults(faults)
@@ -52,7 +52,7 @@ def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], f
     from odyssey_run.config.request import as_typed, check  # not for --help: it imports the core
 
     values, broken = resolved(config)
-    wrong = {**broken, **as_typed(values, line.texts, line.unread)}
+    wrong = {**broken, **as_typed(values, line.values)}
     values = {key: value for key, value in values.items() if key != "sweep"}
     try:
         request = check(values, typed, line.silent, files.plugins)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
 from odyssey_run.config.binding import Faults, bind
-from odyssey_run.config.command_line import CommandLine, parser_for
+from odyssey_run.config.command_line import CommandLine, typed
 from odyssey_run.config.composition import ConfigFiles, resolved, set_value
 from odyssey_run.config.request import Request, as_typed
 from odyssey_run.config.schema import SweepConfig
@@ -56,7 +56,6 @@ class Composer:
 
     def __init__(self, line: CommandLine, typed: Sequence[str], files: ConfigFiles):
         self.line, self._files = line, files
-        self._parse = parser_for(files.options)
         self.faults: list[str] = []  # of the axes
         self.axes = tuple(axis for override in line.axes if (axis := self._axis(override)))
         swept = {override.key_or_group for override in line.axes}
@@ -78,7 +77,7 @@ class Composer:
         """How to sweep. Raises Faults: what is wrong with that."""
         first = tuple((axis.key, axis.corners()[0]) for axis in self.axes)
         values, broken = resolved(self._config(first))
-        unread = as_typed(values, self.line.texts, self.line.unread)
+        unread = as_typed(values, self.line.values)
         arguments, faults = bind(SweepConfig, values["sweep"], "sweep")
         faults = [*(wrong for key, wrong in {**broken, **unread}.items() if key.startswith("sweep.")), *faults]
         faults = [*self.line.faults, *self.faults, *faults]
@@ -138,8 +137,8 @@ class Composer:
         chosen = tuple(item for item in assignment if item[0] in groups)
         if chosen not in self._composed:
             config = self._files.compose([*self.line.groups, *(f"{key}={text}" for key, text in chosen)])
-            for key, value in self.line.values.items():
-                set_value(config, key, value)
+            for key, given in self.line.values.items():
+                set_value(config, key, given.value)
             self._composed[chosen] = config
         config = copy.deepcopy(self._composed[chosen])
         for key, text in assignment:
@@ -149,8 +148,7 @@ class Composer:
 
     def _value(self, key: str, text: str) -> Any:
         if (key, text) not in self._values:
-            override = self._parse(key, text)
-            self._values[key, text] = override.value() if override else text
+            self._values[key, text] = typed(key, text, self._files.options).value
         return self._values[key, text]
 
 

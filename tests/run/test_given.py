@@ -13,7 +13,7 @@ from odyssey_core import Module, OdysseyError, nn, ops
 from odyssey_core.data import DATASETS
 from odyssey_run.api.given import _written
 from odyssey_run.config import plugins
-from odyssey_run.config.command_line import parser_for
+from odyssey_run.config.command_line import typed
 
 REST = QUICK[1:]
 WIDE = 3
@@ -88,7 +88,7 @@ def test_a_hook_is_made_again_with_the_options_of_the_object():
 @pytest.mark.parametrize("text", ["a'b", 'a"b', "\\", "a\\'", "", "x=3, [y", "null", "1"])
 def test_options_are_written_as_overrides_read_them(text):
     value = {"name": text, "list": [1, 2.5e-7, None, True, -3]}
-    assert parser_for({})("hooks", _written([value])).value() == [value]
+    assert typed("hooks", _written([value]), {}).value == [value]
 
 
 ARRAYS = np.zeros((4, 3, 3), np.uint8), np.arange(4) % 2

@@ -150,9 +150,9 @@ def test_two_thousand_strings_get_an_answer(capsys):
 def test_what_is_read_without_the_grammar_is_what_the_grammar_reads():
     draw = random.Random(SEED)
     texts = ["".join(draw.choice("aAeENntT_-./019+x") for _ in range(draw.randint(1, 6))) for _ in range(300)]
-    read = {text: found for text in (*NUMBERS, *WORDS, *texts) if (found := command_line.plain("key", text))}
-    assert {type(each.value()) for each in read.values()} == {int, float, str, bool, NoneType}
+    read = {text: found for text in (*NUMBERS, *WORDS, *texts) if (found := command_line.plain(text))}
+    assert {type(each.value) for each in read.values()} == {int, float, str, bool, NoneType}
     for text, found in read.items():
         of_hydra = command_line.parsed("key", text, {})
         assert of_hydra is not None and not of_hydra.is_sweep_override(), text
-        assert repr(of_hydra.value()) == repr(found.value()), text
+        assert repr(of_hydra.value()) == repr(found.value), text

@@ -7,14 +7,14 @@ import pytest
 from hydra.errors import HydraException
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.config.command_line import parser_for
+from odyssey_run.config.command_line import typed
 from odyssey_run.sweep import space
 
-PARSE = parser_for({"optim": ["adam", "adamw", "sgd"]})
+OPTIONS = {"optim": ["adam", "adamw", "sgd"]}
 
 
 def axis(text):
-    return space.axis(PARSE(*text.split("=", 1)), text.startswith("optim="))
+    return space.axis(typed(*text.split("=", 1), OPTIONS).varies, text.startswith("optim="))
 
 
 @pytest.mark.parametrize(
