@@ -21,10 +21,14 @@ MISSING = "???"  # OmegaConf's mark of a value that must be set
 
 
 class Faults(ConfigError):
-    """Everything that is wrong with a request, together: one line a fault."""
+    """Everything that is wrong with a request, together: one line a fault.
 
-    def __init__(self, lines: Sequence[str]):
-        self.lines = masked(tuple(lines))
+    Args:
+        sound: what is right all the same, by its name in the request.
+    """
+
+    def __init__(self, lines: Sequence[str], sound: Mapping[str, Any] | None = None):
+        self.lines, self.sound = masked(tuple(lines)), sound or {}
         super().__init__("\n".join(self.lines))
 
 
@@ -96,10 +100,11 @@ def bind(
         elsewhere: paths of the keys of other targets, to name the one that an unknown key may be.
 
     Returns:
-        The keyword arguments, converted, and one line for every unknown key, missing key and wrong value.
+        The keyword arguments, converted, and one line for every unknown key, missing key and wrong value, those inside
+        of mappings last.
     """
     known = parameters(target, provided)
-    arguments, faults = {}, []
+    arguments, faults, inside = {}, list[str](), list[str]()
     for key, value in values.items():
         if key not in known:
             faults.append(unknown_key(key, path, [*known, *also], elsewhere, value))
@@ -111,9 +116,11 @@ def bind(
             faults.append(f"{place}: expected {describe(annotation)}, got nothing; set it")
         elif isinstance(value, dict) and group:
             inner, wrong = bind(group, value, place, elsewhere=elsewhere)
-            faults += wrong
+            inside += wrong
             if not wrong:
                 arguments[key] = group(**inner)
+        elif group and annotation is group:
+            faults.append(f"{place}: expected a mapping, got {shown(value)}")
         else:
             try:
                 arguments[key] = fit(value, annotation)
@@ -123,7 +130,7 @@ def bind(
     for key, parameter in known.items():
         if key not in values and parameter.default is inspect.Parameter.empty:
             faults.append(f"{_join(path, key)}: expected {describe(parameter.annotation)}, got nothing; set it")
-    return arguments, faults
+    return arguments, [*faults, *inside]
 
 
 def takes_text(annotation: Any) -> bool:

@@ -16,44 +16,44 @@ from odyssey_run.config import claims
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.plugins import fault
 from odyssey_run.config.registries import OF_RUNS
-from odyssey_run.config.schema import SEEDS, TrainerConfig
+from odyssey_run.config.schema import SEEDS
 
 RECORDING = ("train", "evaluate")  # tasks that leave a run in MLflow
 MOST_WEIGHTS = 2**31  # numbers that an instruction can count
 
 
-def faults(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape | None) -> list[str]:
+def faults(parts: Mapping[str, Any], shape: Shape | None) -> list[str]:
     """One line a fault.
 
     Args:
-        parts, root: bound components and groups by name, and values of no group, without what is wrong already.
+        parts: bound components and groups, and values of no group, by name; without what is wrong already.
         shape: (C, H, W) of the data's images; None where it is not known before they are loaded.
     """
     task = parts.get("task")
     of_run = task is not None and task.name in (*OF_RUNS, "data")
-    of_model = of_shape(parts, root, shape) if shape and not of_run else ()
-    return list(dict.fromkeys([*_of_constructors(parts, root), *of_model, *_of_values(parts, root)]))
+    of_model = of_shape(parts, shape) if shape and not of_run else ()
+    return list(dict.fromkeys([*_of_constructors(parts), *of_model, *_of_values(parts)]))
 
 
-def of_shape(parts: Mapping[str, Any], root: Mapping[str, Any], shape: Shape) -> Iterator[str]:
+def of_shape(parts: Mapping[str, Any], shape: Shape) -> Iterator[str]:
     """What is wrong with a model for images (C, H, W) and what rests on its weights, with arguments as in `faults`."""
     parameters = cache(lambda: _parameters(parts["model"], shape))
     return _constructing(
         parts,
         (("model",), parameters),
         (("model", "optim"), lambda: _check_weights(parameters(), parts["optim"].build())),
-        (("model", "trainer"), lambda: _check_claims(parameters(), parts["trainer"], root)),
+        (("model", "trainer"), lambda: _check_claims(parameters(), parts)),
     )
 
 
-def _of_constructors(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+def _of_constructors(parts: Mapping[str, Any]) -> Iterator[str]:
     """What the constructors that load nothing find wrong, and what rests on what they make."""
     return _constructing(
         parts,
         (("optim",), lambda: parts["optim"].build()),
         (("scheduler", "trainer"), lambda: parts["scheduler"].build().check(parts["trainer"].epochs)),
         (("trainer",), lambda: parts["trainer"].step_rule),
-        ((), lambda: claims.read(root.get("expect", {}))),
+        ((), lambda: claims.read(parts.get("expect", {}))),
     )
 
 
@@ -90,23 +90,23 @@ def _check_weights(parameters: Mapping[str, Tensor], optimizer: Optimizer) -> No
         )
 
 
-def _check_claims(parameters: Mapping[str, Tensor], trainer: TrainerConfig, root: Mapping[str, Any]) -> None:
-    if {"expect", "seeds", "hooks"} <= root.keys():
+def _check_claims(parameters: Mapping[str, Tensor], parts: Mapping[str, Any]) -> None:
+    if {"expect", "seeds", "hooks"} <= parts.keys():
         layers = [name for name, node in parameters.items() if len(node.shape) > 1]
-        known = claims.metrics(layers, trainer.validation_size != 0, root["seeds"])
-        if wrong := claims.unknown(root["expect"], known, (claims.OF_HOOKS,) if root["hooks"] else ()):
+        known = claims.metrics(layers, parts["trainer"].validation_size != 0, parts["seeds"])
+        if wrong := claims.unknown(parts["expect"], known, (claims.OF_HOOKS,) if parts["hooks"] else ()):
             raise Faults(wrong)
 
 
-def _of_values(parts: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+def _of_values(parts: Mapping[str, Any]) -> Iterator[str]:
     """Values that are valid alone and not together."""
     trainer, task = parts.get("trainer"), parts.get("task")
     if trainer and trainer.validation_size == 0:
         for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):
             if value:
                 yield f"trainer.{key}: needs a validation set, got trainer.validation_size 0"
-    if {"seed", "seeds"} <= root.keys() and root["seed"] + root["seeds"] - 1 not in SEEDS:
-        yield f"seeds: the last of {root['seeds']} seeds would be above {SEEDS.high}; choose a smaller seed"
+    if {"seed", "seeds"} <= parts.keys() and parts["seed"] + parts["seeds"] - 1 not in SEEDS:
+        yield f"seeds: the last of {parts['seeds']} seeds would be above {SEEDS.high}; choose a smaller seed"
     if task and task.name in RECORDING and "tracking" in parts and parts["tracking"].name == "mlflow":
         yield from (f"{name}: {text}" for name, text in _unused_settings(parts))
 

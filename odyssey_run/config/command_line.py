@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 CONFIG_MODULE = "odyssey_run.conf"  # the files that are shipped
 EMPTY_GROUPS = ("experiment", "debug")  # those that a run may leave unset
-# Those whose options are registered: with the program, by plug-ins, or by installed packages.
-GROUPS = {"model": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule", "loss": "loss"}
-GROUPS |= {"task": "task"}
+# What the options of a group are: registered with the program, by plug-ins, or by installed packages.
+KINDS = {"model": "model", "data": "dataset", "loss": "loss", "optim": "optimizer", "scheduler": "schedule"}
+KINDS |= {"task": "task"}
 KEY = re.compile(r"[A-Za-z_][\w/-]*(\.[\w/-]+)*")
 # Characters, and brackets inside one another, for more of which Hydra's parser takes seconds; and names in a key.
 LONGEST, DEEPEST = 4000, 30
@@ -137,7 +137,7 @@ class _Reader:
         for option in _options(given):
             if option in known or (empty and option == "null"):
                 continue
-            registered = registry_of(group) if group in GROUPS else {}
+            registered = registry_of(group) if group in KINDS else {}
             if option not in registered:
                 file = Path("conf") / group / f"{option}.yaml"  # of a folder that was not asked for
                 there = KEY.fullmatch(option) and file.is_file()
@@ -200,7 +200,7 @@ def registry_of(group: str) -> Registry:
     """What the options of a group name; imported when it is asked for, as its entries are."""
     from odyssey_core.register import REGISTRIES
 
-    registry: Registry = resolved(REGISTRIES[GROUPS[group]])
+    registry: Registry = resolved(REGISTRIES[KINDS[group]])
     return registry
 
 

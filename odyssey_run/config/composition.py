@@ -21,7 +21,7 @@ from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.files import atomic_file
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
-from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, GROUPS, registry_of
+from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, KINDS, registry_of
 
 if TYPE_CHECKING:
     from odyssey_run.config.plugins import Plugin
@@ -63,7 +63,7 @@ class ConfigFiles:
         for folder in self.folders:
             for file in folder.glob("*/**/*.yaml"):
                 found.setdefault(file.parent.relative_to(folder).as_posix(), set()).add(file.stem)
-        for group in GROUPS if self.plugins else ():
+        for group in KINDS if self.plugins else ():
             found[group] |= registry_of(group).added.keys()
         return {group: sorted(names) for group, names in found.items()}
 
@@ -115,21 +115,20 @@ def _keep(kept: Path, config: dict[str, Any]) -> None:
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """What plug-ins registered with the defaults of its signature where no file sets a value."""
-    for group in GROUPS:
-        values = config.get(group)
-        name = values.get("name") if isinstance(values, dict) else None
+    for group in KINDS:
+        name = value_at(config, f"{group}.name")
         own = registered(group, name) if isinstance(name, str) else None
         if own is not None and group == "task":
             config = own | config
         elif own is not None:
-            config[group] = {"name": name, **own, **(values or {})}
+            config[group] = {"name": name, **own, **config[group]}
     return config
 
 
 def registered(group: str, name: str) -> dict[str, Any] | None:
     """The options of what a plug-in registered, with their defaults; None for what is shipped with a file, or is not
     known."""
-    if group not in GROUPS or (HOUSE / group / f"{name}.yaml").is_file() or name not in registry_of(group):
+    if group not in KINDS or (HOUSE / group / f"{name}.yaml").is_file() or name not in registry_of(group):
         return None
     from odyssey_run.config.binding import defaults
 

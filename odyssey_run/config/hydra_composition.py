@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run.config.binding import Faults
-from odyssey_run.config.command_line import CONFIG_MODULE, GROUPS, hydra_hint, registry_of
+from odyssey_run.config.command_line import CONFIG_MODULE, KINDS, hydra_hint, registry_of
 from odyssey_run.config.masking import masked
 
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
@@ -157,11 +157,11 @@ class _Registered(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in GROUPS
+        return config_path in KINDS
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        return group in GROUPS and name in registry_of(group)
+        return group in KINDS and name in registry_of(group)
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")

@@ -9,35 +9,25 @@ from typing import Any
 import yaml
 
 from odyssey_core.backends import BACKENDS
-from odyssey_core.data import DATASETS
 from odyssey_core.data.dataset import shape_before_loading
 from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.fitting import fits
-from odyssey_core.losses import LOSSES
-from odyssey_core.models import MODELS
 from odyssey_core.models.layers import names
 from odyssey_core.nn import LAYERS
-from odyssey_core.optim import OPTIMIZERS, SCHEDULERS
 from odyssey_core.registry import Registry, resolved
 from odyssey_run.config import combinations
 from odyssey_run.config.binding import MISSING, Faults, bind, parameters, takes_text, unknown_key
-from odyssey_run.config.command_line import EMPTY_GROUPS, Typed
+from odyssey_run.config.command_line import EMPTY_GROUPS, KINDS, Typed, registry_of
 from odyssey_run.config.composition import HOUSE, set_value, value_at
 from odyssey_run.config.plugins import Plugin, behind
 from odyssey_run.config.registries import HOOKS, TASKS
 from odyssey_run.config.schema import FolderConfig, PlotsConfig, RunConfig, SweepConfig, TrackingConfig, TrainerConfig
 
 BEGIN = ("weights", "head")  # of the group model: what training begins with, no arguments of the architecture
-REGISTRIES: dict[str, Registry] = {
-    "model": MODELS,
-    "data": DATASETS,
-    "loss": LOSSES,
-    "optim": OPTIMIZERS,
-    "scheduler": SCHEDULERS,
-    "backend": BACKENDS,
-}
+REGISTRIES: dict[str, Registry] = {group: registry_of(group) for group in KINDS if group != "task"}
+REGISTRIES |= {"backend": BACKENDS}
 UNBUILT = ("backend",)  # what nothing is made of before a run begins
-GROUPS = {"run": FolderConfig, "plots": PlotsConfig, "trainer": TrainerConfig, "tracking": TrackingConfig}
+GROUPS: dict[str, Any] = {each.name: each.type for each in fields(RunConfig) if is_dataclass(each.type)}
 
 
 @dataclass(frozen=True)
@@ -112,48 +102,45 @@ def check(
         plugins: the files that were named.
 
     Raises:
-        Faults: everything that is wrong, at once; nothing where only the silent groups are.
+        Faults: everything that is wrong, at once, and what is right; no line where only the silent groups are wrong.
     """
     paths = list(_paths(config))
     task, of_task, faults = _task(config, paths)
     own = {key: value for key, value in config.items() if key not in of_task}
     if "task" in silent:  # keys at the root may belong to the one that was meant
         faults, own = [], {key: value for key, value in own.items() if key in parameters(RunConfig)}
-    root, wrong = bind(RunConfig, own, "", also=(*of_task, "sweep", *EMPTY_GROUPS), elsewhere=paths)
+    parts, wrong = bind(RunConfig, own, "", also=(*of_task, "sweep", *EMPTY_GROUPS), elsewhere=paths)
     faults += wrong
-    parts: dict[str, Any] = {"task": task}
-    heard = root.keys() - silent
-    for group, schema in GROUPS.items():
-        arguments, wrong = bind(schema, root.get(group, {}), group, elsewhere=paths)
-        faults += wrong if group in heard else ()
-        if not wrong:
-            parts[group] = schema(**arguments)
-    weights, head, wrong = _begin(root.get("model", {}))
+    mappings: dict[str, Any] = {group: parts.pop(group) for group in REGISTRIES if group in parts}
+    weights, head, wrong = _begin(mappings.get("model", {}))
     faults += wrong
-    parts["hooks"], wrong = _hooks(root.get("hooks", []))
+    hooks, wrong = _hooks(parts.pop("hooks", []))
     faults += wrong
+    parts["task"] = task
+    if not wrong:
+        parts["hooks"] = hooks
     shape = None
     # Looking a backend up imports it. What is as its file has it is right, since a test binds every file: it comes
     # last, and not at all where something else is already wrong.
-    for group, registry in sorted(REGISTRIES.items(), key=lambda item: _as_shipped(item[0], root.get(item[0], {}))):
-        if (faults or silent) and group in UNBUILT and _as_shipped(group, root.get(group, {})):
+    for group in sorted(REGISTRIES, key=lambda group: _as_shipped(group, mappings.get(group, {}))):
+        values = mappings.get(group, {})
+        if (faults or silent) and group in UNBUILT and _as_shipped(group, values):
             continue
-        component, wrong = _component(group, registry, root.get(group, {}), paths)
-        faults += wrong if group in heard else ()
+        component, wrong = _component(group, REGISTRIES[group], values, paths)
+        faults += wrong if group in mappings and group not in silent else ()
         if not wrong:
             parts[group] = component
         if component and group == "data":
             shape = shape_before_loading(component.target, component.arguments)
     sound = {name: part for name, part in parts.items() if name not in silent}
-    faults += combinations.faults(sound, root, shape)
+    faults += combinations.faults(sound, shape)
     if faults or silent:
-        raise Faults(faults)
-    values = {key: root[key] for key in ("seed", "seeds", "resume", "expect")}
+        raise Faults(faults, sound)
     sources = [registry.added.get(parts[group].name) for group, registry in [*REGISTRIES.items(), ("task", TASKS)]]
-    sources += [HOOKS.added.get(hook.name) for hook in parts["hooks"]]
+    sources += [HOOKS.added.get(hook.name) for hook in hooks]
     sources += map(LAYERS.added.get, sorted(names(parts["model"].arguments.get("layers"))))
     plugins = tuple(dict.fromkeys((*plugins, *behind(sources))))
-    return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **values, **parts)
+    return Request(config=config, overrides=overrides, plugins=plugins, weights=weights, head=head, **parts)
 
 
 def _paths(config: Mapping[str, Any]) -> Iterator[str]:

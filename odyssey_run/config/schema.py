@@ -108,17 +108,17 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The root of a configuration; components stay mappings here and are bound to their constructors."""
+    """The root of a configuration; components stay mappings here, and are bound to their constructors afterwards."""
 
     seed: Annotated[int, SEEDS]
     seeds: Annotated[int, Range(1, 1000)]
     resume: str | None
     hooks: list[Any]
     expect: dict[str, Any]
-    run: dict[str, Any]
-    plots: dict[str, Any]
-    trainer: dict[str, Any]
-    tracking: dict[str, Any]
+    run: FolderConfig
+    plots: PlotsConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
     model: dict[str, Any]
     data: dict[str, Any]
     loss: dict[str, Any]

@@ -1,13 +1,13 @@
 """From a command line to a checked request: the configuration that it means, and all that is wrong with both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import command_line
-from odyssey_run.config.binding import Faults, bind
+from odyssey_run.config.binding import Faults
 from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.composition import ConfigFiles, resolved, set_value, with_file
+from odyssey_run.config.composition import ConfigFiles, resolved, set_value, value_at, with_file
 
 if TYPE_CHECKING:
     from odyssey_run.config.plugins import Plugin
@@ -57,7 +57,8 @@ def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], f
     try:
         request = check(values, typed, line.silent, files.plugins)
     except Faults as faults:
-        lines = [with_file(x, typed, values, files.folders) for x in (*faults.lines, *_faults_of_places(values))]
+        lines = [*faults.lines, *_faults_of_places(faults.sound, values)]
+        lines = [with_file(x, typed, values, files.folders) for x in lines]
         lines = [x for x in lines if not any(x.startswith((f"{key}:", f"unknown key {key};")) for key in wrong)]
         raise Faults([*line.faults, *wrong.values(), *lines]) from None
     if line.faults or wrong:
@@ -65,18 +66,12 @@ def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], f
     return request
 
 
-def _faults_of_places(values: dict[str, Any]) -> list[str]:
+def _faults_of_places(sound: Mapping[str, Any], values: dict[str, Any]) -> list[str]:
     """What is wrong with the folder and the store of a run whose configuration is wrong elsewhere."""
     from odyssey_run.config.combinations import RECORDING
-    from odyssey_run.config.schema import FolderConfig, TrackingConfig
     from odyssey_run.runs.folder import place_faults
 
-    groups = [values.get(name) for name in ("run", "tracking", "data")]
-    if values["task"].get("name") not in RECORDING or not all(isinstance(group, dict) for group in groups):
-        return []
-    run, wrong = bind(FolderConfig, values["run"], "run")
-    tracking, also = bind(TrackingConfig, values["tracking"], "tracking")
-    if wrong or also:
+    if not {"run", "tracking"} <= sound.keys() or values["task"].get("name") not in RECORDING:
         return []
     resuming = values.get("resume") is not None
-    return place_faults(FolderConfig(**run), TrackingConfig(**tracking), str(values["data"].get("name")), resuming)[1]
+    return place_faults(sound["run"], sound["tracking"], str(value_at(values, "data.name")), resuming)[1]

@@ -40,7 +40,7 @@ def assemble(request: Request) -> Assembly:
     backend = request.backend.build()
     dataset = request.data.build()
     # A set that cannot tell the shape of its images before it is loaded has had no model tried on it.
-    if wrong := dict.fromkeys(combinations.of_shape(vars(request), vars(request), dataset.input_shape)):
+    if wrong := dict.fromkeys(combinations.of_shape(vars(request), dataset.input_shape)):
         raise Faults([*wrong])
     config = request.trainer
     size = check_sizes(request, len(dataset.train), dataset.classes, dataset.validation)
