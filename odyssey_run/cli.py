@@ -70,15 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return report(ConfigError("the current folder was deleted; change to another"))
         try:
             return _run(argv)
-        except OdysseyError as error:
-            return report(error, told_of_plugin(error))
         except KeyboardInterrupt as error:
             for line in ("interrupted", *getattr(error, "__notes__", ())):
                 print(f"odyssey-run: {line}", file=sys.stderr)
             return INTERRUPTED
         except Exception as error:
-            if line := told_of_plugin(error):
-                return report(ConfigError(line).with_traceback(error.__traceback__))
+            if (told := told_of_plugin(error)) or isinstance(error, OdysseyError):
+                return report(error, told)
             if not isinstance(error, OSError):
                 raise
             if error.errno in FULL:
@@ -101,7 +99,7 @@ def told_of_plugin(error: BaseException) -> str | None:
     return line
 
 
-def report(error: OdysseyError, line: str | None = None) -> int:
+def report(error: Exception, line: str | None = None) -> int:
     """One line on stderr for every fault, or the one that is given; returns the exit code of a mistake."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(masked("".join(traceback.format_exception(error))), file=sys.stderr)

@@ -25,45 +25,39 @@ def plugin_of(kind: str, entry: Callable[..., Any]) -> Plugin:
     """Makes a plug-in of a class or a function that was defined elsewhere, and loads it; it is registered under its own
     name as a "model", "dataset", ...: a name in `odyssey_core.register`. Raises ConfigError: its source cannot be
     found, or it rests on something that has none."""
-    text = "".join(f"{part}\n\n" for part in _Text(entry.__module__).of(entry))
+    text = "".join(f"{part}\n\n" for part in _definition(entry, set()))
     end = f"from odyssey_core import register\n\nregister.{kind}({entry.__name__})\n"
     return adopt(f"{entry.__name__}.py", (text + end).encode(), Path(f"{entry.__name__}.py"))
 
 
-class _Text:
-    """Collects definitions of a module, each behind those that it rests on; what is of other modules is imported."""
+def _definition(entry: Any, seen: set[str]) -> Iterator[str]:
+    """The source of a definition behind that of what it names in its module, except for names that were seen before."""
+    seen.add(entry.__name__)
+    source, known = _source(entry), vars(sys.modules[entry.__module__])
+    for name in sorted(_globals(source) - seen):
+        if name in known:
+            seen.add(name)
+            yield from _named(name, known[name], entry, seen)
+        elif not hasattr(builtins, name):
+            raise ConfigError(f"{entry.__name__}: {name} is not defined in {entry.__module__} outside of functions")
+    yield source
 
-    def __init__(self, module: str):
-        self.module, self.names = module, vars(sys.modules[module])
-        self._seen: set[str] = set()
 
-    def of(self, entry: Any) -> Iterator[str]:
-        """The source of a definition, and before it that of what it names."""
-        self._seen.add(entry.__name__)
-        source = _source(entry)
-        for name in sorted(_globals(source) - self._seen):
-            if name in self.names:
-                self._seen.add(name)
-                yield from self._named(name, self.names[name], entry)
-            elif not hasattr(builtins, name):
-                raise ConfigError(f"{entry.__name__}: {name} is not defined in {self.module} outside of functions")
-        yield source
-
-    def _named(self, name: str, value: Any, user: Any) -> Iterator[str]:
-        """What gives a name its value in a file of its own."""
-        if isinstance(value, ModuleType):
-            yield f"import {value.__name__} as {name}"
-        elif isinstance(value, type | FunctionType) and value.__module__ == self.module:
-            yield from self.of(value)
-            if value.__name__ != name:
-                yield f"{name} = {value.__name__}"
-        elif _is_plain(value):
-            yield f"{name} = {value!r}"
-        elif home := _home(name, value):
-            yield f"from {home[0]} import {home[1]} as {name}"
-        else:
-            kind = type(value).__name__
-            raise ConfigError(f"{user.__name__}: {name}, of type {kind}, cannot be recorded; make it an argument")
+def _named(name: str, value: Any, user: Any, seen: set[str]) -> Iterator[str]:
+    """What gives a name its value in a file of its own; what is of other modules is imported."""
+    if isinstance(value, ModuleType):
+        yield f"import {value.__name__} as {name}"
+    elif isinstance(value, type | FunctionType) and value.__module__ == user.__module__:
+        yield from _definition(value, seen)
+        if value.__name__ != name:
+            yield f"{name} = {value.__name__}"
+    elif _is_plain(value):
+        yield f"{name} = {value!r}"
+    elif home := _home(name, value):
+        yield f"from {home[0]} import {home[1]} as {name}"
+    else:
+        kind = type(value).__name__
+        raise ConfigError(f"{user.__name__}: {name}, of type {kind}, cannot be recorded; make it an argument")
 
 
 def _source(entry: Any) -> str:

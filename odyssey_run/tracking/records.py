@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from odyssey_core.errors import DataError
 from odyssey_run.tracking.names import Status
@@ -21,9 +21,10 @@ _GROUPS = ("model", "data", "optim", "trainer", "backend", "run", "task")
 Kind = TypeVar("Kind", bound="Record")
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A line.
+    """A line; what is derived from it is made a dataclass.
 
     Args:
         time: milliseconds since 1970; set when the record is written.
@@ -34,9 +35,9 @@ class Record:
 
     def __init_subclass__(cls, kind: str) -> None:
         cls.kind = kind
+        dataclass(frozen=True, kw_only=True)(cls)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Start(Record, kind="start"):
     """The first line.
 
@@ -61,7 +62,6 @@ class Start(Record, kind="start"):
     store: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Resume(Record, kind="resume"):
     """Another process continues the run; arguments as `Start` has them."""
 
@@ -69,7 +69,6 @@ class Resume(Record, kind="resume"):
     store: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Metrics(Record, kind="metrics"):
     """Finite numbers that belong to an optimizer step."""
 
@@ -77,14 +76,12 @@ class Metrics(Record, kind="metrics"):
     values: dict[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tags(Record, kind="tags"):
     """More tags, or other values for some."""
 
     values: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Artifact(Record, kind="artifact"):
     """A file or folder that was written.
 
@@ -97,7 +94,6 @@ class Artifact(Record, kind="artifact"):
     folder: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Model(Record, kind="model"):
     """A folder that MLflow can load.
 
@@ -112,14 +108,12 @@ class Model(Record, kind="model"):
     register: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Creating(Record, kind="tracking"):
     """MLflow is about to be asked to make the run."""
 
     state: str = "creating"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Created(Record, kind="tracking"):
     """MLflow has made the run."""
 
@@ -127,7 +121,6 @@ class Created(Record, kind="tracking"):
     experiment_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Registered(Record, kind="tracking"):
     """MLflow has registered the run's model under a name, as a version."""
 
@@ -135,7 +128,6 @@ class Registered(Record, kind="tracking"):
     version: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class Refused(Record, kind="refused"):
     """What MLflow will never take, and why."""
 
@@ -143,7 +135,6 @@ class Refused(Record, kind="refused"):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class End(Record, kind="end"):
     """How the run ended, and why it did not finish."""
 
@@ -151,7 +142,6 @@ class End(Record, kind="end"):
     reason: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sent(Record, kind="sent"):
     """MLflow has everything up to the end, except what it refused."""
 
