@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,7 @@ from odyssey_core.files import atomic_file, locked
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
 from odyssey_run.config.masking import masked
-from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, sqlite_uri
+from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, local_path, sqlite_uri
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import Created
 
@@ -108,6 +109,39 @@ def answering(store: Store) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a database or a server answers with
         raise ConfigError(f"tracking.uri: MLflow at {store.shown} does not answer: {fault_of(error)}") from None
+
+
+def put(source: Path, folder: str, location: str, uri: str) -> None:
+    """Copies a file, or what is in a folder, below a location of artifacts.
+
+    MLflow's client would ask the store for the location first, which the answer that made the run has told, and on this
+    machine check every path several times.
+
+    Args:
+        folder: below the location; "" for the location itself.
+        uri: of the MLflow store, which passes on artifacts of its own.
+
+    Raises:
+        Exception: whatever the file system, or MLflow's way to another machine, raises.
+    """
+    if here := local_path(location):
+        within = source if source.is_dir() else source.parent
+        for path in filter(Path.is_file, source.rglob("*") if source.is_dir() else [source]):
+            to = here / folder / path.relative_to(within)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+        return
+    repository = artifacts_at(location, uri)
+    send = repository.log_artifacts if source.is_dir() else repository.log_artifact
+    send(str(source), folder or None)
+
+
+@lru_cache(maxsize=16)
+def artifacts_at(location: str, uri: str) -> Any:
+    """MLflow's way to files at a location; arguments as `put` takes them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(location, tracking_uri=uri)
 
 
 def end_orphans(

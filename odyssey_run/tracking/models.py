@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from odyssey_run.tracking.artifacts import put
-from odyssey_run.tracking.client import repeated
+from odyssey_run.tracking.client import put, repeated
 from odyssey_run.tracking.names import Tag
 from odyssey_run.tracking.records import Metrics, Record, RunRecords
 

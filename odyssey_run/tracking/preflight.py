@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from odyssey_run.tracking.client import fault_of, is_deleted
+from odyssey_run.tracking.client import artifacts_at, fault_of, is_deleted
 from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, local_path
 
 
@@ -44,10 +44,8 @@ def _out_of_reach(location: str, store: Store) -> str | None:
             else "; start mlflow server with --artifacts-destination, which passes them on"
         )
         return f"and {place} cannot be written{hint}"
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     try:
-        get_artifact_repository(location, tracking_uri=store.uri).list_artifacts(ARTIFACT_FOLDER)
+        artifacts_at(location, store.uri).list_artifacts(ARTIFACT_FOLDER)
     except OSError:  # no answer now
         return None
     except Exception as error:  # a package that is missing, keys that are, or are not the right ones

@@ -16,31 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_run.tracking import models, names
-from odyssey_run.tracking.artifacts import put
-from odyssey_run.tracking.client import alone, fault_of, is_deleted, refuses, silent
+from odyssey_run.tracking import records as kinds
+from odyssey_run.tracking.client import alone, fault_of, is_deleted, put, refuses, silent
 from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
 from odyssey_run.tracking.location import Store, local_path
 from odyssey_run.tracking.names import Tag
-from odyssey_run.tracking.records import (
-    MAX_PARAM,
-    Artifact,
-    Created,
-    Creating,
-    End,
-    Metrics,
-    Model,
-    Record,
-    Refused,
-    Registered,
-    Resume,
-    RunRecords,
-    Sent,
-    Start,
-    Tags,
-)
+from odyssey_run.tracking.records import MAX_PARAM, RunRecords
 
 THE_RUN, EXPERIMENT = "the run", "the experiment"
-OWN = Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
+OWN = kinds.Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
 
 
 class _Gone(Exception): ...
@@ -68,14 +52,14 @@ class Sender:
         self.experiment_id = ""
         self._location = ""  # of its artifacts, until something is sent there
         self.refused: list[str] = []
-        self.notes: list[Record] = []
+        self.notes: list[kinds.Record] = []
         self._client = client
         self._folder = journal.path.parent.resolve()
         self._offset = 0
-        self._before: list[Record] = []  # those up to there
+        self._before: list[kinds.Record] = []  # those up to there
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
-        self._later: list[list[Record]] = []
+        self._later: list[list[kinds.Record]] = []
         self._models: dict[str, Any] = {}  # MLflow's, by path
         self._told: set[str] = set()  # those whose metrics were sent with the run's
         self._look = True  # whether MLflow may have a model of an earlier attempt
@@ -99,17 +83,17 @@ class Sender:
         self._all, self._at_once = [*self._before, *records], at_once
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
-            self._tried = self._tried or isinstance(record, Creating | Created)
-            if isinstance(record, Created):
+            self._tried = self._tried or isinstance(record, kinds.Creating | kinds.Created)
+            if isinstance(record, kinds.Created):
                 self.run_id, self.experiment_id = record.run_id, record.experiment_id
-            elif isinstance(record, Refused):
+            elif isinstance(record, kinds.Refused):
                 self._known.add(record.what)
         failed = self._deliver_all(records)
         self._offset, self._before = offset, self._all
         if failed:
             raise failed
 
-    def _deliver_all(self, records: list[Record]) -> Exception | None:
+    def _deliver_all(self, records: list[kinds.Record]) -> Exception | None:
         """Sends records and what an earlier attempt left; returns why the first of those that wait does."""
         later, self._later, stuck = self._later, [], False
         failed: Exception | None = None
@@ -123,7 +107,7 @@ class Sender:
                 except _Gone:
                     raise
                 except Exception as error:
-                    if isinstance(portion[0], Start) or (silent(error) and not _is_file(portion)):
+                    if isinstance(portion[0], kinds.Start) or (silent(error) and not _is_file(portion)):
                         self._later = later  # what is new comes again, with the same offset
                         raise
                     self._later.append(portion)
@@ -131,35 +115,34 @@ class Sender:
         except _Gone:
             self._set_aside(THE_RUN, "it was deleted in MLflow")
             self._gone, self._later, failed = True, [], None
-            self._ended = self._ended or any(isinstance(record, End) for record in records)
+            self._ended = self._ended or any(isinstance(record, kinds.End) for record in records)
         return failed
 
-    def _deliver(self, portion: list[Record]) -> None:
+    def _deliver(self, portion: list[kinds.Record]) -> None:
         first = portion[0]
-        if isinstance(first, Resume):
+        if isinstance(first, kinds.Resume):
             self._ended = False
-            if not self._gone:
-                self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
-        elif isinstance(first, End):
-            if not self._gone:
-                self._offer("the end", self._client.set_terminated, self.run_id, first.status.value, first.time)
-            self._ended = True
-        elif self._gone:
-            return
-        elif isinstance(first, Artifact):
-            self._send_artifact(first)
-        elif isinstance(first, Model) and _is_file(portion):
-            if folder := self._own(first):
-                self._offer(first.path, self._log_model, folder, first)
-        elif isinstance(first, Start):
+        if self._gone:
+            pass
+        elif isinstance(first, kinds.Resume):
+            self._offer(THE_RUN, self._client.update_run, self.run_id, status="RUNNING")
+        elif isinstance(first, kinds.End):
+            self._offer("the end", self._client.set_terminated, self.run_id, first.status.value, first.time)
+        elif isinstance(first, kinds.Artifact | kinds.Model) and _is_file(portion):
+            path = self._own(first)
+            if path and path.exists():  # else a checkpoint that a resumed run has left behind
+                send = self._put if isinstance(first, kinds.Artifact) else self._log_model
+                self._offer(first.path, send, path, first)
+        elif isinstance(first, kinds.Start):
             self._send_start(first, portion)
         else:
             self._send_values(portion)
+        self._ended = self._ended or isinstance(first, kinds.End)
 
     def _set_aside(self, what: str, reason: str) -> None:
         if what not in self._known:
             self._known.add(what)
-            self.notes.append(Refused(what=what, reason=reason))
+            self.notes.append(kinds.Refused(what=what, reason=reason))
             self.refused.append(f"{what} of {self.journal.path.parent.name}: {reason}")
 
     def _offer(self, what: str, call: Callable[..., object], *arguments: object, **named: object) -> None:
@@ -178,8 +161,7 @@ class Sender:
 
     def _offer_batch(self, items: list[tuple[str, Any]]) -> None:
         """Sends params, metrics and tags together; where MLflow refuses some, the others by themselves."""
-        kinds = {kind: [item for of, item in items if of == kind] for kind in ("param", "metric", "tag")}
-        batch = {f"{kind}s": found for kind, found in kinds.items()}
+        batch = {f"{kind}s": [item for of, item in items if of == kind] for kind in ("param", "metric", "tag")}
         try:
             self._client.log_batch(self.run_id, **batch)
         except Exception as error:
@@ -194,20 +176,20 @@ class Sender:
                 kind, item = items[0]
                 self._offer(f"{kind} {item.key}", self._client.log_batch, self.run_id, **batch)
 
-    def _send_start(self, start: Start, records: list[Record]) -> None:
+    def _send_start(self, start: kinds.Start, records: list[kinds.Record]) -> None:
         self._open_run(start)
         self._send_values(records)
         if data := models.dataset(start.tags):
             self._offer("the data", self._client.log_inputs, self.run_id, [data])
 
-    def _send_values(self, records: list[Record]) -> None:
+    def _send_values(self, records: list[kinds.Record]) -> None:
         """What records hold of params, metrics and tags; those metrics that a model shows go to the model as well."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params = {key: value for r in records if isinstance(r, Start) for key, value in r.params.items()}
+        params = {key: value for r in records if isinstance(r, kinds.Start) for key, value in r.params.items()}
         points: dict[models.Point, str | None] = dict.fromkeys(models.points(records))
-        tags = {key: value for r in records if isinstance(r, Tags) for key, value in names.sent(r.values).items()}
-        made = [r for r in records if isinstance(r, Model) and self._own(r)]
+        tags = {key: value for r in records if isinstance(r, kinds.Tags) for key, value in names.sent(r.values).items()}
+        made = [r for r in records if isinstance(r, kinds.Model) and self._own(r)]
         for record in made:
             with suppress(Exception):  # comes again, and is told, when its files are sent
                 points |= self._points_of(record)
@@ -220,31 +202,25 @@ class Sender:
         )
         self._told |= {record.path for record in made} & set(self._models)
 
-    def _send_artifact(self, record: Artifact) -> None:
-        path = self._own(record)
-        if path and path.exists():  # else a checkpoint that a resumed run has left behind
-            folder = record.path if path.is_dir() else record.folder
-            self._offer(record.path, self._put, path, folder)
-
-    def _put(self, path: Path, folder: str) -> None:
+    def _put(self, path: Path, record: kinds.Artifact) -> None:
         if not self._location:  # another process made the run
             self._location = self._client.get_run(self.run_id).info.artifact_uri
         if self._at_once and local_path(self._location) is None:
             raise _NotAtOnce
-        put(path, folder, self._location, self.store.uri)
+        put(path, record.path if path.is_dir() else record.folder, self._location, self.store.uri)
 
-    def _model(self, record: Model) -> Any:
+    def _model(self, record: kinds.Model) -> Any:
         path = record.path
         if path not in self._models:
             look, self._look = self._look, True
             self._models[path] = models.begin(self._client, self.run_id, self.experiment_id, path, look)
         return self._models[path]
 
-    def _points_of(self, record: Model) -> dict[models.Point, str]:
+    def _points_of(self, record: kinds.Model) -> dict[models.Point, str]:
         """The metrics of a model's page, and the model's id with each."""
         return dict.fromkeys(models.shown_points(self._all), self._model(record).model_id)
 
-    def _log_model(self, folder: Path, record: Model) -> None:
+    def _log_model(self, folder: Path, record: kinds.Model) -> None:
         from mlflow.entities import Metric
 
         path = record.path
@@ -260,10 +236,10 @@ class Sender:
             raise _NotAtOnce
         before = load(self.journal.path)
         version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
-        if not any((each.registered, each.version) == (name, version) for each in before.of(Registered)):
-            self.notes.append(Registered(registered=name, version=version))
+        if not any((each.registered, each.version) == (name, version) for each in before.of(kinds.Registered)):
+            self.notes.append(kinds.Registered(registered=name, version=version))
 
-    def _own(self, record: Artifact | Model) -> Path | None:
+    def _own(self, record: kinds.Artifact | kinds.Model) -> Path | None:
         """The file or folder that a record names; None, noted, where any of it lies outside the run's folder."""
         path = self._folder / record.path
         leading = [path, *(each for each in path.rglob("*") if each.is_symlink())]
@@ -280,24 +256,24 @@ class Sender:
         if self.done:
             since, _ = read(self.journal.path, self._offset)
             if RunRecords([*self._before, *since]).unsent:
-                self.journal.append(Sent())
+                self.journal.append(kinds.Sent())
 
-    def _open_run(self, start: Start) -> None:
+    def _open_run(self, start: kinds.Start) -> None:
         if not self.run_id:
             if self._at_once and EXPERIMENT not in self._shared:
                 raise _NotAtOnce
             self.experiment_id = self._shared[EXPERIMENT] = self._shared.get(EXPERIMENT) or self._find_experiment()
             # An attempt may have ended between making the run and noting its id.
             self.run_id = (self._find(start.run) if self._tried else None) or self._create(start)
-            self.notes.append(Created(run_id=self.run_id, experiment_id=self.experiment_id))
+            self.notes.append(kinds.Created(run_id=self.run_id, experiment_id=self.experiment_id))
         self._shared[start.run] = self.run_id
 
     def _find(self, key: str) -> str | None:
         known = self._client.search_runs([self.experiment_id], f"tags.`{Tag.RUN}` = '{key}'")
         return str(known[0].info.run_id) if known else None
 
-    def _create(self, start: Start) -> str:
-        self.journal.append(Creating())
+    def _create(self, start: kinds.Start) -> str:
+        self.journal.append(kinds.Creating())
         self._look, self._tried = self._tried, True
         tags = {**names.sent(start.tags), Tag.RUN.value: start.run}
         if (above := start.parent) and (parent := self._shared.get(above) or self._find(above)):
@@ -328,12 +304,12 @@ class Sender:
                 return str(known.experiment_id)
 
 
-def _portions(records: list[Record]) -> Iterator[list[Record]]:
+def _portions(records: list[kinds.Record]) -> Iterator[list[kinds.Record]]:
     """Records that are sent in one go: up to each end and each resume all values, then each file, last the journal."""
-    stretch: list[Record] = []
+    stretch: list[kinds.Record] = []
     for record in records:
-        if isinstance(record, End | Resume):
-            yield from _stretch([*stretch, OWN] if isinstance(record, End) else stretch)
+        if isinstance(record, kinds.End | kinds.Resume):
+            yield from _stretch([*stretch, OWN] if isinstance(record, kinds.End) else stretch)
             yield [record]
             stretch = []
         else:
@@ -341,15 +317,17 @@ def _portions(records: list[Record]) -> Iterator[list[Record]]:
     yield from _stretch(stretch)
 
 
-def _stretch(records: list[Record]) -> Iterator[list[Record]]:
-    values: list[Record] = [record for record in records if isinstance(record, Start | Metrics | Tags | Model)]
-    if not all(isinstance(record, Model) for record in values):
+def _stretch(records: list[kinds.Record]) -> Iterator[list[kinds.Record]]:
+    values: list[kinds.Record] = [
+        record for record in records if isinstance(record, kinds.Start | kinds.Metrics | kinds.Tags | kinds.Model)
+    ]
+    if not all(isinstance(record, kinds.Model) for record in values):
         yield values
     for record in records:
-        if isinstance(record, Artifact | Model):
+        if isinstance(record, kinds.Artifact | kinds.Model):
             yield [record]
 
 
-def _is_file(portion: list[Record]) -> bool:
+def _is_file(portion: list[kinds.Record]) -> bool:
     """Whether it is an artifact or a model's folder, which are sent elsewhere and fail by themselves."""
-    return len(portion) == 1 and isinstance(portion[0], Artifact | Model)
+    return len(portion) == 1 and isinstance(portion[0], kinds.Artifact | kinds.Model)

@@ -7,8 +7,7 @@ from journals import append, lines
 from sending import end, history, runs, write_run
 
 from odyssey_run.tracking import sender
-from odyssey_run.tracking.artifacts import put
-from odyssey_run.tracking.client import make_client
+from odyssey_run.tracking.client import make_client, put
 from odyssey_run.tracking.outbox import Outbox
 
 pytestmark = [

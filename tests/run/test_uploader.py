@@ -12,8 +12,7 @@ import pytest
 from journals import append, lines
 from sending import end, history, ids, runs, send_all, store_in, write_run
 
-from odyssey_run.tracking.artifacts import put
-from odyssey_run.tracking.client import make_client
+from odyssey_run.tracking.client import make_client, put
 from odyssey_run.tracking.journal import Journal
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.sender import Sender
