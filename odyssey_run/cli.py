@@ -15,8 +15,8 @@ from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.machine import installed_version
 from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
-from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults
+from odyssey_run.config.command_line import CommandLine
 from odyssey_run.config.composition import HOUSE, ConfigFiles, registered, resolved
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import requests
@@ -131,7 +131,8 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     files = ConfigFiles(args.config_dir, args.plugin or ())
     if args.help:
         return _help(args, files)
-    line = command_line.read(args.overrides, files.options, args.multirun).with_faults(unknown_flags)
+    line = CommandLine(args.overrides, files.options, args.multirun)
+    line.faults += unknown_flags
     typed = (*files.flags, *args.overrides)
     if args.multirun and not args.cfg and not args.info:
         from odyssey_run.sweep.conduct import sweep
@@ -144,7 +145,7 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
             raise Faults(line.faults)
         own = [f"--config-dir={args.config_dir}"] if args.config_dir else []
         return _of_hydra(["--info", args.info, *own, *line.groups])
-    config, line = requests.composed(files, line)
+    config = requests.composed(files, line)
     request = requests.checked(config, line, typed, files)
     if args.cfg:
         return _show(config, args)

@@ -6,7 +6,7 @@ be composed, values are set in what was composed, and the checker names every ke
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -59,82 +59,83 @@ class Typed:
     varies: "Override | None" = None  # several values or an interval, for a sweep
 
 
-@dataclass
 class CommandLine:
-    """What a command line asks for."""
+    """What a command line asks for.
 
-    groups: tuple[str, ...] = ()  # options of groups, for Hydra: `model=mlp`
-    values: dict[str, Typed] = field(default_factory=dict)  # what is set, by key, in the order typed
-    axes: "list[Override]" = field(default_factory=list)  # what varies, for a sweep
-    faults: list[str] = field(default_factory=list)  # one line each
-    # Groups whose option was wrong: what is said about their keys would rest on a guess.
-    silent: set[str] = field(default_factory=set)
+    Args:
+        overrides: as they were typed.
+        options: those of every group.
+        sweeps: whether a key may have several values.
 
-    def with_faults(self, faults: Iterable[str]) -> "CommandLine":
-        return replace(self, faults=[*self.faults, *faults])
+    Attributes:
+        values: what is set in the composed configuration, by key, in the order typed.
+        axes: what varies, for a sweep.
+        faults: one line each.
+        silent: groups whose option was wrong: what is said about their keys would rest on a guess.
+    """
 
-
-def read(overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False) -> CommandLine:
-    """Sorts overrides into what Hydra composes, what is set in it, and what is wrong; the options are those of every
-    group, and a sweep may give a key several values."""
-    return _Reader(options, sweeps).read(list(overrides))
-
-
-class _Reader:
-    def __init__(self, options: Mapping[str, list[str]], sweeps: bool):
-        self.options, self.sweeps = options, sweeps
-        self.line, self.groups = CommandLine(), dict[str, str]()
-
-    def read(self, overrides: list[str]) -> CommandLine:
+    def __init__(self, overrides: Iterable[str], options: Mapping[str, list[str]], sweeps: bool = False):
+        self._options, self._sweeps = options, sweeps
+        self._chosen: dict[str, str] = {}
+        self.values: dict[str, Typed] = {}
+        self.axes: list[Override] = []
+        self.faults: list[str] = []
+        self.silent: set[str] = set()
         for text in _joined(overrides):
-            key, equals, value = text.lstrip("+").partition("=")
-            group = key.partition(".")[0]
-            if fault := _unfit(text, key, equals, value):
-                self.line.faults.append(fault)
-            elif group == "sweep" and not self.sweeps:
-                self.line.faults.append(f"{_said(text if key == group else key)} is for sweeps: add -m")
-            elif key in self.options:
-                self._group(key, typed(key, value, self.options), text)
-            elif group in EMPTY_GROUPS:
-                self.line.faults.append(
-                    f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own"
-                )
-            else:
-                self._value(key, typed(key, value, self.options))
-        self.line.groups = tuple(f"{group}={option}" for group, option in self.groups.items())
-        return self.line
+            self._read(text)
 
-    def _group(self, group: str, value: Typed, text: str) -> None:
-        varies = value.varies
-        if varies is None and value.fault:
-            self._refuse(group, value.fault)
-        elif varies and not varies.is_choice_sweep():
-            self._refuse(group, f"{group}: expected the name of an option ({', '.join(self.options[group])})")
-        elif wrong := list(self._wrong_options(group, value)):
+    @property
+    def groups(self) -> list[str]:
+        """Options of groups, for Hydra to compose: ``model=mlp``."""
+        return [f"{group}={option}" for group, option in self._chosen.items()]
+
+    def _read(self, text: str) -> None:
+        key, equals, value = text.lstrip("+").partition("=")
+        group = key.partition(".")[0]
+        if fault := _unfit(text, key, equals, value):
+            self.faults.append(fault)
+        elif group == "sweep" and not self._sweeps:
+            self.faults.append(f"{_said(text if key == group else key)} is for sweeps: add -m")
+        elif group in EMPTY_GROUPS and key != group:
+            self.faults.append(f"{_said(key)}: {group}=NAME chooses a file of values, and has no keys of its own")
+        elif key in self._options:
+            self._choose(key, typed(key, value, self._options), text)
+        else:
+            given = typed(key, value, self._options)
+            if given.varies and self._sweeps:
+                self.axes.append(given.varies)
+            else:
+                self.values[key] = given
+
+    def _choose(self, group: str, given: Typed, text: str) -> None:
+        if given.fault and not given.varies:
+            self._refuse(group, given.fault)
+        elif given.varies and not given.varies.is_choice_sweep():
+            self._refuse(group, f"{group}: expected the name of an option ({', '.join(self._options[group])})")
+        elif wrong := list(self._wrong_options(group, given)):
             self._refuse(group, *wrong)
-        elif varies and self.sweeps:
-            self.line.axes.append(varies)
-        elif varies:
+        elif given.varies and self._sweeps:
+            self.axes.append(given.varies)
+        elif given.varies:
             self._refuse(group, f"{_said(text)} has several values: sweep them with -m")
         else:
-            chosen = [option for option in _options(value) if option != "null"]
-            self.groups.pop(group, None)
+            chosen = [option for option in _names(given) if option != "null"]
+            self._chosen.pop(group, None)
             if chosen:
-                self.groups[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
+                self._chosen[group] = chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
 
     def _refuse(self, group: str, *faults: str) -> None:
-        self.line.faults += faults
-        self.line.silent.add(group)
+        self.faults += faults
+        self.silent.add(group)
 
     def _wrong_options(self, group: str, given: Typed) -> Iterable[str]:
-        known, empty = self.options[group], group in EMPTY_GROUPS
-        value = None if given.varies else given.value
-        if isinstance(value, dict) or (isinstance(value, list) and not empty):
-            got = "values" if isinstance(value, dict) else "a list"
+        known, empty = self._options[group], group in EMPTY_GROUPS
+        if isinstance(given.value, dict) or (isinstance(given.value, list) and not empty):
+            got = "values" if isinstance(given.value, dict) else "a list"
             names = ", ".join(known)
             yield f"{group}: expected the name of an option ({names}), got {got}; set values as {group}.KEY=VALUE"
             return
-        for option in _options(given):
+        for option in _names(given):
             if option in known or (empty and option == "null"):
                 continue
             registered = registry_of(group) if group in KINDS else {}
@@ -143,12 +144,6 @@ class _Reader:
                 there = KEY.fullmatch(option) and file.is_file()
                 hint = f"; {file} is used with --config-dir conf" if there else ""
                 yield unknown(group, option, {*known, *registered}) + hint
-
-    def _value(self, key: str, value: Typed) -> None:
-        if value.varies and self.sweeps:
-            self.line.axes.append(value.varies)
-        else:
-            self.line.values[key] = value
 
 
 def typed(key: str, text: str, options: Mapping[str, list[str]]) -> Typed:
@@ -204,7 +199,7 @@ def registry_of(group: str) -> Registry:
     return registry
 
 
-def _joined(overrides: list[str]) -> list[str]:
+def _joined(overrides: Iterable[str]) -> list[str]:
     """Overrides without spaces around their ``=``, each of which the shell makes an argument of its own."""
     joined, rest = [], list(overrides)
     while rest:
@@ -216,7 +211,7 @@ def _joined(overrides: list[str]) -> list[str]:
     return joined
 
 
-def _options(given: Typed) -> list[str]:
+def _names(given: Typed) -> list[str]:
     several = [*given.varies.sweep_string_iterator()] if given.varies else given.value
     names = several if isinstance(several, list) else [several]
     return ["null" if name is None else str(name).strip("'\"").removesuffix(".yaml") for name in names]

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -164,12 +165,11 @@ def told(error: BaseException, among: Sequence[Plugin] = ()) -> str | None:
     packages = added - PACKAGES.keys()  # what comes with the program is to fail as the program does
     if isinstance(error, SyntaxError) and error.filename in places:
         return f"{places[error.filename]}, line {error.lineno}: {error.msg}"
-    line, frame = "", error.__traceback__
-    while frame is not None:
-        file, module = frame.tb_frame.f_code.co_filename, str(frame.tb_frame.f_globals.get("__name__"))
+    line = ""
+    for frame, number in walk_tb(error.__traceback__):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
         if file in places or (module.partition(".")[0] in packages and not isinstance(error, OdysseyError)):
-            line = f"{places.get(file, file)}, line {frame.tb_lineno}: "
-        frame = frame.tb_next
+            line = f"{places.get(file, file)}, line {number}: "
     text = " ".join(str(error).split())
     return line and line + (text if isinstance(error, OdysseyError) else f"{type(error).__name__}: {text}")
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.config import command_line
 from odyssey_run.config.binding import Faults
-from odyssey_run.config.command_line import CommandLine
+from odyssey_run.config.command_line import EMPTY_GROUPS, CommandLine
 from odyssey_run.config.composition import ConfigFiles, resolved, set_value, value_at, with_file
 
 if TYPE_CHECKING:
@@ -20,14 +19,14 @@ def request_of(
     """The checked request of a command line that holds only overrides; plug-ins come beside those of the
     environment. Raises OdysseyError: everything that is wrong with it."""
     files = ConfigFiles(config_dir, plugins)
-    config, line = composed(files, command_line.read(overrides, files.options))
-    return checked(config, line, (*files.flags, *overrides), files)
+    line = CommandLine(overrides, files.options)
+    return checked(composed(files, line), line, (*files.flags, *overrides), files)
 
 
-def composed(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], CommandLine]:
-    """The composed configuration with what was typed in it, and the command line with what is wrong with that.
+def composed(files: ConfigFiles, line: CommandLine) -> dict[str, Any]:
+    """The composed configuration with what was typed in it; what cannot be set is added to the command line's faults.
     Raises Faults: nothing can be composed."""
-    if line.silent & set(command_line.EMPTY_GROUPS):  # what a preset sets, the rest may rest on
+    if line.silent & set(EMPTY_GROUPS):  # what a preset sets, the rest may rest on
         raise Faults(line.faults)
     try:
         config = files.compose(line.groups)
@@ -37,13 +36,12 @@ def composed(files: ConfigFiles, line: CommandLine) -> tuple[dict[str, Any], Com
             config["data"] = own_data(config, {key: given.value for key, given in line.values.items()})
     except ConfigError as error:
         raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
-    faults = []
     for key, given in line.values.items():
         try:
             set_value(config, key, given.value)
         except ConfigError as error:
-            faults.append(str(error))
-    return config, line.with_faults(faults)
+            line.faults.append(str(error))
+    return config
 
 
 def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":

@@ -72,8 +72,8 @@ class Outbox:
                     self._deadline = 0.0
             if closing and (self.fault is None or time.monotonic() > self._deadline):
                 complete = not self._open and not self.waiting
-                for path in list(self._open):
-                    self._let_go(path)
+                for _, lock in self._open.values():
+                    lock.close()
                 return complete
             time.sleep(INTERVAL) if closing else self._closing.wait(INTERVAL)
 
@@ -119,7 +119,7 @@ class Outbox:
 
     def _send_journal(self, path: Path, sent: bool) -> None:
         """Sends what is new in a journal, unless that is ``sent``, and notes what came of it."""
-        sender, _ = self._open[path]
+        sender, lock = self._open[path]
         try:
             if not sent:
                 sender.send()
@@ -128,10 +128,8 @@ class Outbox:
             self.refused += sender.refused
             sender.refused = []
         if sender.done:
-            self._let_go(path)
-
-    def _let_go(self, path: Path) -> None:
-        self._open.pop(path)[1].close()
+            del self._open[path]
+            lock.close()
 
 
 def serve(settings: dict[str, Any]) -> None:
