@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from odyssey_core.errors import ConfigError, shortened
-from odyssey_core.files import atomic_file
+from odyssey_core.files import write_atomic
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
 from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, KINDS, registry_of
@@ -88,29 +88,19 @@ class ConfigFiles:
 
         config = composed(groups, self.own, self._where)
         if kept:
-            _keep(kept, config)
+            with suppress(OSError):  # a full disk, a cache that cannot be written: composed again then
+                write_atomic(kept, json.dumps(config).encode(), durable=False)
+                for old in sorted(kept.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
+                    old.unlink()
         return config
 
 
-def _place(groups: list[str]) -> Path | None:
-    """The file that keeps what Hydra makes of shipped options; None where an option has no file there."""
-    options = (text.partition("=")[::2] for text in groups)
-    chosen = [(group, name) for group, names in options for name in names.strip("[]").split(",")]
-    if not all((HOUSE / group / f"{name}.yaml").is_file() for group, name in chosen):
-        return None
+def _place(groups: list[str]) -> Path:
+    """The file that keeps what Hydra makes of options that are shipped, or registered."""
     digest = hashlib.sha256(json.dumps([groups, installed_version("hydra-core")]).encode())
     for file in (HOUSE / "config.yaml", *sorted(HOUSE.glob("*/**/*.yaml"))):
         digest.update(f"{file.relative_to(HOUSE)}\0".encode() + file.read_bytes())
     return cache_home() / "configurations" / f"{digest.hexdigest()}.json"
-
-
-def _keep(kept: Path, config: dict[str, Any]) -> None:
-    with suppress(OSError):  # a full disk, a cache that cannot be written: composed again then
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(kept, durable=False) as file:
-            file.write(json.dumps(config).encode())
-        for old in sorted(kept.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-KEPT]:
-            old.unlink()
 
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +185,7 @@ def with_file(line: str, typed: Iterable[str], config: Mapping[str, Any], folder
     group, _, rest = key.partition(".")
     places = [(f"{preset}/{choices[preset]}.yaml", key) for preset in PRESETS if preset in choices]
     places.append((f"task/{config['task'].get('name')}.yaml", key))
-    if isinstance(config.get(group), Mapping):
-        places.append((f"{group}/{config[group].get('name')}.yaml", rest))
+    places.append((f"{group}/{value_at(config, f'{group}.name')}.yaml", rest))
     for file, path in [*places, ("config.yaml", key)]:
         for folder in folders:
             place = folder / file

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from odyssey_core.errors import ConfigError
-from odyssey_core.files import atomic_file, locked
+from odyssey_core.files import locked, write_atomic
 from odyssey_core.machine import installed_version
 from odyssey_core.places import cache_home
 from odyssey_run.config.masking import masked
@@ -232,9 +232,7 @@ def _make_tables(client: Any, database: Path) -> None:
         with contextlib.closing(sqlite3.connect(temporary, timeout=ANSWER)) as connection, connection:
             connection.execute("DELETE FROM experiments")  # MLflow makes its first one again, for the place of the file
         with contextlib.suppress(OSError):  # a full disk, a cache that cannot be written
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(kept, durable=False) as file:
-                file.write(temporary.read_bytes())
+            write_atomic(kept, temporary.read_bytes(), durable=False)
     os.replace(temporary, database)
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -84,7 +85,9 @@ def resolve(config: TrackingConfig, data: str, environment: Mapping[str, str] = 
         source, uri = "MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"]
     else:
         source, uri = "tracking.uri", f"sqlite:///{DEFAULT_DATABASE}"
-    scheme, host = _parts(uri)
+    scheme = host = ""
+    with suppress(ValueError):  # brackets that hold no IPv6 address
+        scheme, host = urlsplit(uri).scheme, urlsplit(uri).netloc
     known = scheme.partition("+")[0] in DATABASES or scheme in (*SERVERS, *OTHERS) or uri in OTHERS
     if not known or (scheme in SERVERS and not host):
         hint = " (MLflow no longer writes to folders)" if scheme in ("", "file") else ""
@@ -126,14 +129,6 @@ def local_path(location: str) -> Path | None:
     if parts.scheme not in ("", "file"):
         return None
     return Path(unquote(parts.path) if parts.scheme else location).absolute()
-
-
-def _parts(uri: str) -> tuple[str, str]:
-    """Scheme and host of an address; both empty for none."""
-    try:
-        return urlsplit(uri).scheme, urlsplit(uri).netloc
-    except ValueError:  # brackets that hold no IPv6 address
-        return "", ""
 
 
 def sqlite_uri(path: Path, query: str = "") -> str:
