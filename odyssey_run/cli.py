@@ -17,7 +17,7 @@ from odyssey_core.registry import ENTRY_POINTS, unknown
 from odyssey_core.registry import resolved as registry_at
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.command_line import CommandLine
-from odyssey_run.config.composition import HOUSE, ConfigFiles, registered, resolved
+from odyssey_run.config.composition import HOUSE, ConfigFiles, registered, resolved, value_at
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import requests
 from odyssey_run.runs.streams import lasting
@@ -190,15 +190,12 @@ def _show(config: dict[str, Any], args: Namespace) -> int:
     """``--cfg job``: the configuration as YAML."""
     from omegaconf import OmegaConf
 
-    node = OmegaConf.create(resolved(config)[0] if args.resolve else config)
+    shown = resolved(config)[0] if args.resolve else config
     if args.package:
-        keys = [str(key) for key in config]
-        part = OmegaConf.select(node, args.package) if args.package.partition(".")[0] in keys else None
-        if part is None:
-            raise ConfigError(unknown("--package", args.package, keys))
-        node = part
+        if (shown := value_at(shown, args.package)) is None:
+            raise ConfigError(unknown("--package", args.package, config))
         print(f"# @package {args.package}")
-    print(masked(OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else str(node)))
+    print(masked(OmegaConf.to_yaml(OmegaConf.create(shown)) if isinstance(shown, dict | list) else str(shown)))
     return OK
 
 

@@ -292,16 +292,15 @@ class Sender:
         name = self.store.experiment
         with alone(self.store.database):
             known = self._client.get_experiment_by_name(name)
-            if known is not None:
-                return str(known.experiment_id)
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            try:
-                return str(self._client.create_experiment(name, self.store.artifact_location, tags))
-            except MlflowException:
-                known = self._client.get_experiment_by_name(name)  # another process may have made it
-                if known is None:
-                    raise
-                return str(known.experiment_id)
+            if known is None:
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                try:
+                    return str(self._client.create_experiment(name, self.store.artifact_location, tags))
+                except MlflowException:
+                    known = self._client.get_experiment_by_name(name)  # another process may have made it
+                    if known is None:
+                        raise
+            return str(known.experiment_id)
 
 
 def _portions(records: list[kinds.Record]) -> Iterator[list[kinds.Record]]:
