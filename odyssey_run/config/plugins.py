@@ -145,9 +145,8 @@ def package(name: str) -> Plugin | None:
     if spec is None or spec.origin is None:
         return None
     place = Path(spec.origin)
-    if spec.submodule_search_locations is None:
-        return Plugin(name, {place.name: place.read_bytes()}, place)
-    files = {path.relative_to(place.parent).as_posix(): path.read_bytes() for path in place.parent.rglob("*.py")}
+    paths = place.parent.rglob("*.py") if spec.submodule_search_locations else [place]
+    files = {path.relative_to(place.parent).as_posix(): path.read_bytes() for path in paths}
     return Plugin(name, files, place.parent)
 
 

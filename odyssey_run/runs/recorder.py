@@ -100,7 +100,7 @@ class RunPlan:
 
     def _ask(self, run_id: str | None) -> str | None:
         """Why MLflow does not answer, where it does not. Raises ConfigError where it will not take the run."""
-        return self.uploader.ask(run_id) if self.uploader else None
+        return self.uploader.ask(run_id) if isinstance(self.uploader, Uploader) else None
 
     @contextmanager
     def _open(self, path: Path, silent: str | None) -> Iterator[tuple[Journal, "Screen"]]:

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,12 @@ HANGS = 120.0  # seconds beyond patience
 QUESTION = 20.0  # seconds to wait before training for what MLflow says to it
 
 
+@dataclass(frozen=True)
 class SharedUploader:
-    """Tells of journals to an uploader that sends those of other runs too, and that somebody else closes."""
+    """Tells of journals to an uploader that sends those of other runs too; whoever began these asks and closes it."""
 
-    def __init__(self, store: Store, follow: Callable[[Path], None]):
-        self.store, self.follow = store, follow
-
-    def ask(self, run_id: str | None = None) -> None:
-        """Asks nothing: whoever began the other runs has asked."""
+    store: Store
+    follow: Callable[[Path], None]
 
 
 class Uploader:
@@ -37,7 +36,6 @@ class Uploader:
         self.store = store
         self.fault: str | None = None
         self.refused: list[str] = []
-        self._asked = False
         self._patience = SERVER_PATIENCE if store.database is None else FILE_PATIENCE
         # Ctrl-C in a terminal is for the run alone, which then waits for what is sent.
         self._child = Child("odyssey_run.tracking.outbox:serve", vars(store), apart=True)
@@ -46,12 +44,9 @@ class Uploader:
         self._listener.start()
 
     def ask(self, run_id: str | None = None) -> str | None:
-        """Asks once, before anything is trained, whether MLflow will take the run, or the rest of one that has an id;
+        """Asks, before anything is trained, whether MLflow will take the run, or the rest of one that has an id;
         returns why it does not answer, where it does not: the run can be sent later. Raises Faults: it will not take
         the run."""
-        if self._asked:
-            return None
-        self._asked = True
         self._child.say({"kind": "ask", "run_id": run_id})
         answer = self._hear("asked", QUESTION) or {"faults": [], "silent": self.fault}
         if answer["faults"]:
