@@ -131,7 +131,7 @@ class Sender:
         elif isinstance(first, kinds.Artifact | kinds.Model) and _is_file(portion):
             path = self._own(first)
             if path and path.exists():  # else a checkpoint that a resumed run has left behind
-                send = self._put if isinstance(first, kinds.Artifact) else self._log_model
+                send: Callable[..., None] = self._put if isinstance(first, kinds.Artifact) else self._log_model
                 self._offer(first.path, send, path, first)
         elif isinstance(first, kinds.Start):
             self._send_start(first, portion)
