@@ -115,15 +115,13 @@ class _OwnFiles(ConfigSource):
         shown = os.path.relpath(path)
         try:
             text = path.read_text(encoding="utf-8")
-            _check_numbers(shown, text)
             config: Any = OmegaConf.create(text) if text.strip() else OmegaConf.create()
-            if not OmegaConf.is_dict(config):
-                raise ConfigError(f"{shown}: expected keys with values, got a list or text")
             header = self._get_header_dict(text)
-        except ConfigError:
-            raise
         except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
             raise ConfigError(f"{shown}: {one_line(error)}") from None
+        _check_numbers(shown, text)
+        if not OmegaConf.is_dict(config):
+            raise ConfigError(f"{shown}: expected keys with values, got a list or text")
         if header["package"] == "_global_" and "hydra" in config:
             keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
             unused = "Hydra's own settings are not used here"
