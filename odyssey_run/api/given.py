@@ -7,7 +7,6 @@ brings a file back that was deleted.
 
 import hashlib
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
@@ -21,10 +20,10 @@ from odyssey_core.nn import Module
 from odyssey_core.places import cache_home
 from odyssey_run.api.written import plugin_of
 from odyssey_run.config.plugins import Plugin
+from odyssey_run.runs.command import quoted
 from odyssey_run.training.hooks import Hook
 
 EXPECTED = "(images, labels), ((images, labels), (test images, test labels)), a Dataset, or a function that returns one"
-TEST_NAMES = "x_test", "y_test"
 
 
 def given(overrides: Sequence[str], model: Any, data: Any, hooks: Any) -> tuple[list[str], list[Plugin]]:
@@ -113,7 +112,7 @@ def _overrides_of(data: Any) -> dict[str, Any]:
         pixels, labels = upright(data.train.pixels, data.orientation), data.train.labels
         arrays = {"x_train": pixels[:cut], "y_train": labels[:cut]}
         arrays |= {"x_val": pixels[cut:], "y_val": labels[cut:]} if data.validation else {}
-        arrays |= dict(zip(TEST_NAMES, (data.upright_test.pixels, data.upright_test.labels), strict=True))
+        arrays |= {"x_test": data.upright_test.pixels, "y_test": data.upright_test.labels}
         augment = None if data.augment is None else dict(vars(data.augment))
         settings = {"classes": data.class_names, "mean": data.mean, "std": data.std, "augment": augment}
         return {"data.file": _stored(arrays), **{f"data.{name}": value for name, value in settings.items()}}
@@ -121,8 +120,8 @@ def _overrides_of(data: Any) -> dict[str, Any]:
         raise DataError(f"data: expected {EXPECTED}, got {shortened(type(data).__name__)}")
     parts = data if all(isinstance(part, tuple) and len(part) == 2 for part in data) else (data,)
     arrays = {}
-    for names, part in zip((("x_train", "y_train"), TEST_NAMES), parts, strict=False):
-        arrays |= dict(zip(names, _checked(*part), strict=True))
+    for (x, y), part in zip((("x_train", "y_train"), ("x_test", "y_test")), parts, strict=False):
+        arrays[x], arrays[y] = _checked(*part)
     return {"data.file": _stored(arrays)}
 
 
@@ -184,6 +183,6 @@ def _written(value: Any) -> str:
         return f"[{', '.join(map(_written, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):  # backslashes mean themselves, but for those in front of a quote
-        return "'" + re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), value) + "'"
+    if isinstance(value, str):
+        return quoted(value)
     return repr(int(value) if isinstance(value, int) else float(value))

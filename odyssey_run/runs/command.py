@@ -1,6 +1,5 @@
 """The command behind a run, and the one that goes on with it: to be pasted."""
 
-import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -19,7 +18,12 @@ def line(words: Sequence[str]) -> str:
 
 def override(key: str, value: str) -> str:
     """A value as it is typed: in quotes where Hydra would take it apart or for a number."""
-    return f"{key}={value}" if _PLAIN.fullmatch(value) else f"{key}={json.dumps(value, ensure_ascii=False)}"
+    return f"{key}={value if _PLAIN.fullmatch(value) else quoted(value)}"
+
+
+def quoted(text: str) -> str:
+    """Text in quotes as Hydra reads it: backslashes mean themselves, but for those in front of a quote."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + m[2].replace('"', '\\"'), text) + '"'
 
 
 def onward(start: Start, folder: Path) -> str:
