@@ -54,7 +54,13 @@ def results(runs: Runs) -> Rows:
 
 
 def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
-    keys = dict.fromkeys(key for each in facts for key in each)
+    keys = list[str]()
+    for each in facts:
+        at = 0
+        for key in each:  # one that the runs before do not have stands behind that which it follows here
+            if key not in keys:
+                keys.insert(at, key)
+            at = keys.index(key) + 1
     return {key: [each.get(key, ABSENT) for each in facts] for key in keys}
 
 

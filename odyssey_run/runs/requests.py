@@ -1,5 +1,6 @@
 """From a command line to a checked request: the configuration that it means, and all that is wrong with both."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,24 @@ def composed(files: ConfigFiles, line: CommandLine) -> dict[str, Any]:
             set_value(config, key, given.value)
         except ConfigError as error:
             line.faults.append(str(error))
+    line.faults += _faults_of_seeds(config)
     return config
+
+
+def _faults_of_seeds(config: dict[str, Any]) -> list[str]:
+    """What runs of several seeds cannot differ in: beside the seed, their configuration is that of the run above."""
+    if config.get("seeds", 1) == 1 or "${" not in str(config):
+        return []
+    from odyssey_run.runs.provenance import NO_RESULT, flatten  # not for every mistake: it imports the core
+
+    try:
+        first, second = (flatten(resolved(copy.deepcopy({**config, "seed": seed}))[0]) for seed in (0, 1))
+    except ConfigError:  # told when it is checked
+        return []
+    made = [key for key, value in first.items() if second[key] != value and key.partition(".")[0] not in NO_RESULT]
+    runs = f"the {first.get('seeds')} runs of one configuration would all have the first one's"
+    why = f"is made of the seed, and {runs}; with odyssey-run -m each has its own"
+    return [f"{key}: {why}" for key in made if key != "seed" and first.get("seeds") != "1"]
 
 
 def checked(config: dict[str, Any], line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> "Request":

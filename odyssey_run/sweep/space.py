@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from odyssey_core.errors import ConfigError, shortened
 
 MOST_VALUES, MOST_POINTS = 1000, 10_000  # of one key, and of a grid: a point takes a millisecond to plan
+_LARGE = re.compile(r"-?([1-9]\d{6,}\.0|\d(\.\d+)?e\+\d+)")
 Assignment = tuple[tuple[str, str], ...]  # key and text for every axis
 
 
@@ -62,7 +63,7 @@ def axis(override: Override, group: bool) -> Axis:
         raise ConfigError(f"{key}: the only tag is log, of an interval; got {sorted(unused)} in {said!r}")
     if not override.is_interval_sweep():
         found = _steps(key, value) if override.is_range_sweep() else override.sweep_string_iterator()
-        texts = tuple(dict.fromkeys(map(str, itertools.islice(found, MOST_VALUES + 1))))
+        texts = tuple(dict.fromkeys(map(_typed, itertools.islice(found, MOST_VALUES + 1))))
         if not texts:
             raise ConfigError(f"{key}: no value fits {said!r}")
         if len(texts) > MOST_VALUES:
@@ -74,6 +75,15 @@ def axis(override: Override, group: bool) -> Axis:
         raise ConfigError(f"{key}: expected an interval with {expected}, got {said!r}")
     integer = isinstance(low, int) and isinstance(high, int)
     return Axis(key, group, low=float(low), high=float(high), log=log, integer=integer)
+
+
+def _typed(value: object) -> str:
+    """A value as it would be typed: ``1e8`` and ``1e16``, of which Hydra makes 100000000.0 and 1e+16."""
+    text = str(value)
+    if not _LARGE.fullmatch(text):
+        return text
+    short = f"{Decimal(text).normalize():e}".replace("e+", "e")
+    return min(text, short, key=len)
 
 
 def _steps(key: str, steps: RangeSweep) -> Iterator[str]:

@@ -74,6 +74,12 @@ def test_runs_of_seeds_are_compared_among_themselves(compare):
     assert found["seed"] == ["0", "1"]
 
 
+def test_a_key_that_only_later_runs_have_stands_where_it_does_in_theirs():
+    """As `model.hidden` does where a net without it was compared first."""
+    facts = [{"model": "a", "lr": "1", "seed": "0"}, {"model": "b", "hidden": "2", "bias": "x", "lr": "1"}]
+    assert list(comparison._rows(facts)) == ["model", "hidden", "bias", "lr", "seed"]
+
+
 def test_many_runs_are_rows_of_the_page(place, tmp_path):
     (tmp_path / "curves.png").write_bytes(b"")
     page = comparison.page([open_run(place / "runs" / "short")] * 5, tmp_path / "curves.png")

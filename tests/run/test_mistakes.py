@@ -301,6 +301,12 @@ WAYS = {
     ("seeds=2.0",): "seeds: expected an integer from 1 to 1000, got 2.0; write 2",
     ("seed=9223372036854775807", "seeds=2"): "seeds: the last of 2 seeds would be above 9223372036854775807; choose a "
     "smaller seed",
+    (
+        "seeds=3",
+        "trainer.max_steps=${seed}",
+        "run.name=of-${seed}",
+    ): "trainer.max_steps: is made of the seed, and the 3 "
+    "runs of one configuration would all have the first one's; with odyssey-run -m each has its own",
     ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift, "
     "flip, crop, border, cutout, brightness, contrast; "
     "did you mean data.augment.rotation?",

@@ -4,6 +4,7 @@ Most of a kernel's compilation is Numba's Python, of which one process runs one 
 what it compiles into the cache, and does nothing else: whatever happens to it costs time alone.
 """
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,14 +27,13 @@ def second_compiler(kernels: Sequence[Kernel], cores: int) -> Iterator[None]:
         cores: how many this process may use.
     """
     missing = [kernel for kernel in kernels if not is_kept(kernel)] if cores > 1 else []
-    child = _started() if len(missing) >= MANY else None
-    if child is None:
-        yield
-        return
     named = [kernel for kernel in missing if INSTRUCTIONS.get(kernel.instruction.name) is kernel.instruction]
     left, taken = deque(named), list[Kernel]()
-    thread = Thread(target=_hand_out, args=(child, left, taken), daemon=True)
-    thread.start()
+    begun = _begun(left, taken) if len(missing) >= MANY else None
+    if begun is None:
+        yield
+        return
+    child, thread = begun
     try:
         yield
         for kernel in missing:
@@ -50,12 +50,22 @@ def second_compiler(kernels: Sequence[Kernel], cores: int) -> Iterator[None]:
         child.close()
 
 
-def _started() -> Child | None:
-    """The other process; None where the machine has no room for one."""
+def _begun(left: deque[Kernel], taken: list[Kernel]) -> tuple[Child, Thread] | None:
+    """The other process, and a thread that hands out work to it; None where the machine has no room for either, or
+    where nobody knows which program Python is."""
+    if not sys.executable:
+        return None
     try:
-        return Child("odyssey_core.backends.numba.second_compiler:serve")
+        child = Child("odyssey_core.backends.numba.second_compiler:serve")
     except OSError:
         return None
+    thread = Thread(target=_hand_out, args=(child, left, taken), daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        child.close()
+        return None
+    return child, thread
 
 
 def _hand_out(child: Child, left: deque[Kernel], taken: list[Kernel]) -> None:

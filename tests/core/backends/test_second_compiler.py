@@ -78,13 +78,26 @@ def full(target):
 second.Child = full
 with second.second_compiler(named, 2):
     pass
+second.Child = never
+for unknown in (None, ""):
+    second.sys.executable = unknown
+    with second.second_compiler(named, 2):
+        pass
+"""
+NO_THREADS = """
+def start_none(thread):
+    raise RuntimeError("can't start new thread")
+
+second.Child, second.Thread.start = child, start_none
+with second.second_compiler(named, 2):
+    assert gone()
 """
 
 
 @pytest.mark.parametrize(
     "script",
-    [SHARED, DEAD, INTERRUPTED, HUNG, NOT_BEGUN],
-    ids=["shared", "dead", "stopped", "hung", "none"],
+    [SHARED, DEAD, INTERRUPTED, HUNG, NOT_BEGUN, NO_THREADS],
+    ids=["shared", "dead", "stopped", "hung", "none", "no threads"],
 )
 def test_kernels_that_a_second_process_compiles(run_python, tmp_path, script):
     run_python(START + script, ODYSSEY_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path))
