@@ -3,7 +3,6 @@
 `serve` is the local worker, which is given jobs by the sweep's process and tells it what happens.
 """
 
-import json
 import os
 import queue
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 from odyssey_core.child_process import Parent
 from odyssey_run.config.plugins import unpacked
-from odyssey_run.config.request import Component, Request, check
+from odyssey_run.config.request import check
 from odyssey_run.config.schema import FolderConfig, PlotsConfig
 from odyssey_run.runs.events import EpochEnd, Listener, Pruned
 from odyssey_run.runs.recorded import begun
@@ -25,9 +24,10 @@ from odyssey_run.signals import StopRequest
 from odyssey_run.sweep.pool import Follow, Job, Report
 from odyssey_run.tracking.location import Store
 from odyssey_run.tracking.uploader import SharedUploader
+from odyssey_run.training.build import sharing
 from odyssey_run.training.train import done_before, prepare, train_one
 
-_datasets: dict[str, Any] = {}
+_made: dict[str, Any] = {}  # for all runs
 
 
 class _Watch(Listener):
@@ -50,7 +50,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
     is asked after each epoch, and `asked` may ask the run to stop, where the process's signals do not."""
     request = check(job["config"], tuple(job["overrides"]), plugins=unpacked(job["plugins"]))
     # Pictures take as long as a short run; those of the best point come with `experiment=best`.
-    own = replace(request, run=FolderConfig(job["name"], None), plots=PlotsConfig(enabled=False), data=_kept(request))
+    own = replace(request, run=FolderConfig(job["name"], None), plots=PlotsConfig(enabled=False))
     folder = Path(job["folder"])
     plan = RunPlan(
         own,
@@ -65,7 +65,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
     if done_before(plan, folder):
         return
     try:
-        prepared = prepare(own, folder)
+        prepared = prepare(sharing(own, _made), folder)
     except Exception as error:
         record_startup_failure(plan, folder, error)
         return
@@ -82,19 +82,6 @@ def record_startup_failure(plan: RunPlan, folder: Path, error: BaseException) ->
     except BaseException as raised:
         if raised is not error:
             raise
-
-
-def _kept(request: Request) -> Component:
-    """The data's component with what it makes kept for the next run."""
-    data = request.data
-    key = json.dumps([data.name, data.arguments, *(p.digest for p in request.plugins)], sort_keys=True, default=str)
-
-    def build(**_: Any) -> Any:
-        if key not in _datasets:
-            _datasets[key] = data.build()
-        return _datasets[key]
-
-    return Component(data.name, build, data.arguments)
 
 
 def serve() -> None:

@@ -1,7 +1,8 @@
 """From a checked request to the objects of a run: the data, their parts, and the compiled learner."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from odyssey_core.places import expanded
 from odyssey_core.random import permutation
 from odyssey_run.config import combinations
 from odyssey_run.config.binding import Faults
-from odyssey_run.config.request import Request
+from odyssey_run.config.request import Component, Request
 
 if TYPE_CHECKING:
     from odyssey_core.learner import Learner
@@ -30,6 +31,24 @@ class Assembly:
     backend: str  # one line for people
     start: str | None  # digest of the weights that training begins with, where they were given
     head: str | None  # the layer that was drawn all the same
+
+
+def sharing(request: Request, made: dict[str, Any]) -> Request:
+    """The request with data and a backend that are made once for all requests that share a dictionary and want the same
+    ones: images are read once, and equal graphs lowered once."""
+
+    def once(group: str, component: Component) -> Component:
+        digests = [plugin.digest for plugin in request.plugins]
+        key = json.dumps([group, component.name, component.arguments, digests], sort_keys=True, default=str)
+
+        def build(**_: Any) -> Any:
+            if key not in made:
+                made[key] = component.build()
+            return made[key]
+
+        return Component(component.name, build, component.arguments)
+
+    return replace(request, data=once("data", request.data), backend=once("backend", request.backend))
 
 
 def assemble(request: Request) -> Assembly:

@@ -27,7 +27,7 @@ from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.training import resume
-from odyssey_run.training.build import Assembly, assemble
+from odyssey_run.training.build import Assembly, assemble, sharing
 from odyssey_run.training.trainer import Trainer
 
 CLAIMS, CLAIM_MISSED = "claims.json", 3
@@ -135,7 +135,7 @@ def _trained(recorder: RunRecorder, prepared: Prepared, listeners: tuple[Listene
         recorder.artifact(recorder.path / CHECKPOINT)
     if outcome.status == Status.FINISHED:
         with presentation.harmless(screen):
-            presentation.present(request, recorder, assembly.dataset, weights, outcome.step)
+            presentation.present(request, recorder, assembly.dataset, weights, outcome)
     return _conclude(recorder, outcome.status, outcome.exit_code, outcome.reason, recorder.records().last)
 
 
@@ -166,7 +166,7 @@ def _check_data(found: Path, assembly: Assembly) -> None:
 def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
     """A run for seed, seed + 1, ... under a parent, which holds their means and standard deviations."""
     code, runs, screen = 0, list[RecordedRun](), recorder.screen
-    asked = recorder.asked.signum
+    asked, made = recorder.asked.signum, dict[str, Any]()
     for seed in range(request.seed, request.seed + request.seeds):
         if asked is not None:  # before the first, or in the pictures of the last, whose training was over
             reason = f"stopped by {signal.Signals(asked).name}"
@@ -177,7 +177,7 @@ def _trained_seeds(recorder: RunRecorder, request: Request) -> int:
         child = recorder.part(own, folder)
         screen.say(f"\nseed {seed}", "bold")
         if not done_before(child, folder):
-            code, _ = train_one(child, prepare(own, folder))
+            code, _ = train_one(child, prepare(sharing(own, made), folder))
         runs.append(open_run(folder))
         if (status := runs[-1].status) != Status.FINISHED:
             return _conclude(recorder, status or Status.FAILED, code, runs[-1].reason)

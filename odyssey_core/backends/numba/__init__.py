@@ -1,6 +1,7 @@
 """The fast backend: a whole training step as an instruction table over one float32 arena."""
 
 import os
+from functools import lru_cache
 
 from odyssey_core.backends.base import NO_BUFFERS, require_ops
 from odyssey_core.errors import ConfigError
@@ -9,6 +10,8 @@ from odyssey_core.optim import PLAIN
 from odyssey_core.ranges import Count, check_ranges
 
 __all__ = ["NumbaBackend"]
+
+PROGRAMS = 16  # that a backend keeps: most points of a sweep have the same three, and to make them takes a tenth of one
 
 
 class NumbaBackend:
@@ -37,6 +40,7 @@ class NumbaBackend:
         self._features = target_features()
         wide = "avx512f" in self._features
         self.tiles = TileSizes(32, 1) if wide else TileSizes(32, 4) if "neon" in self._features else TileSizes(16, 2)
+        self._compiled = lru_cache(PROGRAMS)(_compiled)
 
     def describe(self) -> str:
         """One line for people: threads and instruction set."""
@@ -45,11 +49,12 @@ class NumbaBackend:
         return f"numba, {self.threads} thread{'s' if self.threads > 1 else ''}, {level}"
 
     def compile(self, outputs, parameters, updates=(), rule=PLAIN, buffers=NO_BUFFERS):
-        """See `Backend.compile`."""
+        """See `Backend.compile`. A graph that equals one of the last gets the same program, and memory of its own."""
+        from odyssey_core.backends.numba.graph import Graph
         from odyssey_core.backends.numba.run import NumbaExecutable
 
-        self.require([*outputs, *(u.grad for u in updates), *buffers.values()])
-        return NumbaExecutable(outputs, parameters, updates, rule, buffers, self.groups, self.threads, self.tiles)
+        graph = Graph(outputs, parameters, updates, rule, buffers)
+        return NumbaExecutable(self._compiled(graph, self.groups, self.threads, self.tiles))
 
     def prepare(self, output, parameters):
         """See `Backend.prepare`."""
@@ -68,10 +73,21 @@ class NumbaBackend:
 
     def require(self, outputs):
         """See `Backend.require`."""
-        from odyssey_core.backends.numba import kernels  # noqa: F401  (importing them registers the rules)
-        from odyssey_core.backends.numba.lower import RULES
+        _require(outputs)
 
-        require_ops("numba", "kernel", outputs, RULES, "; choose backend=numpy, which computes the same, more slowly")
+
+def _require(outputs):
+    from odyssey_core.backends.numba import kernels  # noqa: F401  (importing them registers the rules)
+    from odyssey_core.backends.numba.lower import RULES
+
+    require_ops("numba", "kernel", outputs, RULES, "; choose backend=numpy, which computes the same, more slowly")
+
+
+def _compiled(graph, groups, threads, tiles):
+    from odyssey_core.backends.numba.run import compiled
+
+    _require(graph.computed)
+    return compiled(graph, groups, threads, tiles)
 
 
 def target_features() -> set[str]:

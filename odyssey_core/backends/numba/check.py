@@ -9,8 +9,7 @@ bounded by `Executable.run`: indices, labels, and the widths of inputs and outpu
 """
 
 import math
-from collections import defaultdict, deque
-from dataclasses import replace
+from collections import defaultdict
 
 import numpy as np
 
@@ -20,26 +19,10 @@ from odyssey_core.backends.numba.program import Program
 from odyssey_core.errors import ProgramError
 
 ONE_BLOCK = {"blocks": 1, "block_stride": 0}
-# Copies of the last sound programs: most points of a sweep have the same two, and a proof takes a tenth of such a run.
-_sound: deque[Program] = deque(maxlen=16)
 
 
 def check(program: Program) -> None:
     """Raises ProgramError, naming the row, unless every row of the program is sound."""
-    if any(_same(program, other) for other in list(_sound)):
-        return
-    _prove(program)
-    kernels, buffers = [*program.kernels], {*program.buffers}
-    table, phases = program.table.copy(), program.phases.copy()
-    _sound.append(replace(program, kernels=kernels, table=table, phases=phases, buffers=buffers))
-
-
-def _same(program: Program, other: Program) -> bool:
-    pairs = zip(vars(program).values(), vars(other).values(), strict=True)
-    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
-
-
-def _prove(program: Program) -> None:
     if program.table.ndim != 2 or program.table.shape[1] != ROW_WIDTH:
         raise ProgramError(f"instruction table: expected rows of {ROW_WIDTH} integers, got shape {program.table.shape}")
     known = defaultdict(set)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from odyssey_core.backends.base import NO_BUFFERS, Feed
+from odyssey_core.backends.numba.graph import Graph
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.lower_single import SingleLowering
-from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.backends.numba.run import NumbaExecutable, compiled
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.errors import ShapeError
@@ -38,8 +39,9 @@ class PreparedCall:
 
     def __init__(self, output: Tensor, parameters: Mapping[str, Tensor], groups: int, threads: int, tiles: TileSizes):
         def executable(groups: int, threads: int, lowered: type[Lowering]) -> NumbaExecutable:
-            return NumbaExecutable((output,), parameters, (), PLAIN, NO_BUFFERS, groups, threads, tiles, lowered)
+            return NumbaExecutable(compiled(graph, groups, threads, tiles, lowered))
 
+        graph = Graph((output,), parameters, (), PLAIN, NO_BUFFERS)
         nodes = topological([output])
         work = sum(node.op.multiply_adds(node) for node in nodes if node.op.multiply_adds)
         threads = threads if work >= SHARED_FROM else 1
@@ -51,7 +53,7 @@ class PreparedCall:
         shape = next(node.shape for node in nodes if node.op is IMAGES)
         self.images, self.write = np.zeros(shape, np.uint8), made.write
         feed = Feed(np.arange(shape[0])[None], self.images.reshape(shape[0], -1))
-        self._call = made.prepare(feed, made.program.phases[made.program.first :])
+        self._call = made.prepare(feed, made.program.phases[made.program.first :].copy())
         self._run, self._outputs = made.calling(self._call), self._call.feed.outputs[0]
         self._end = self._call.phases[0, 0, 4:]
 

@@ -19,17 +19,17 @@ from odyssey_core.backends.numba import kernels  # noqa: F401  (importing them r
 from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finish, try_claim
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.compile import ROW, address_of, address_of_function
+from odyssey_core.backends.numba.graph import Graph
 from odyssey_core.backends.numba.instruction import ROW_WIDTH
 from odyssey_core.backends.numba.layout import plan
 from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.operands import share, stored_shape
-from odyssey_core.backends.numba.program import lay_out
+from odyssey_core.backends.numba.program import Program, lay_out
 from odyssey_core.backends.numba.second_compiler import second_compiler
 from odyssey_core.backends.numba.step_feed import FEED, StepFeed, address
 from odyssey_core.backends.numba.tile_sizes import TileSizes
 from odyssey_core.backends.numba.traced import I32, I64, INTEGER, MEMORY, compiled_as
-from odyssey_core.optim import StepRule, Update
-from odyssey_core.tensor import Shape, Tensor
+from odyssey_core.tensor import Shape
 
 _share = register_jitable(share)
 NO_STEP = Feed(np.zeros((1, 0), np.int64))
@@ -126,52 +126,69 @@ class Call(NamedTuple):
     arguments: list[int]
 
 
+class Compiled(NamedTuple):
+    """A checked program and what is known of its graph: all of an executable but its memory.
+
+    Attributes:
+        program: the rows, checked.
+        bounds: of what it may be fed with.
+        stored: by name where each value begins that can be read and written, and its shape.
+        gradients: by name of a parameter where the parts of its gradient begin, and its shape.
+        run: `run_worker` as machine code.
+        addresses: of the kernels, by opcode.
+    """
+
+    program: Program
+    bounds: FeedBounds
+    stored: dict[str, tuple[int, Shape]]
+    gradients: dict[str, tuple[list[int], Shape]]
+    run: Callable[..., int]
+    addresses: np.ndarray
+
+
+def compiled(graph: Graph, groups: int, threads: int, tiles: TileSizes, lowered: type[Lowering] = Lowering) -> Compiled:
+    """Lowers a graph, checks the program, and compiles the kernels that the cache does not have.
+
+    Args:
+        graph: what is computed.
+        groups: most groups of blocks.
+        threads: at most so many share the groups.
+        tiles: register tiles to use.
+        lowered: into which form.
+    """
+    parameters, updates, rule = graph.parameters, graph.updates, graph.rule
+    layout = plan(graph.outputs, parameters, updates, rule, graph.buffers, groups, threads, tiles, lowered)
+    lowering = layout.lowering
+    program = lay_out(layout, updates, rule)
+    check(program)
+    stored = {name: (lowering.places[node].offset, node.shape) for name, node in parameters.items()}
+    gradients: dict[str, tuple[list[int], Shape]] = {}
+    for u in updates:
+        start = lowering.places[u.parameter].offset
+        for slot in rule.all_slots(u):
+            stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
+        place = lowering.gradients[u.grad]
+        begin, parts = layout.gradient(place.space, place.offset)
+        starts = [begin + g * lowering.gradient_size for g in range(parts)]
+        gradients[u.name] = starts, u.parameter.shape
+    with second_compiler(program.kernels, threads):
+        run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))
+    addresses = np.array([address_of(kernel) for kernel in program.kernels], np.int64)
+    return Compiled(program, FeedBounds.of(graph.outputs, updates, rule), stored, gradients, run, addresses)
+
+
 class NumbaExecutable:
     """A checked program with its memory. See `backends.base.Executable`.
 
     Several threads may call it: one after the other, since all work in the same memory.
 
     Args:
-        outputs, parameters, updates, rule, buffers: as `Backend.compile` takes them.
-        groups: most groups of blocks.
-        threads: at most so many share the groups.
-        tiles: register tiles to use.
-        lowered: into which form.
+        made: of `compiled`; other executables may have it too.
     """
 
-    def __init__(
-        self,
-        outputs: Sequence[Tensor],
-        parameters: Mapping[str, Tensor],
-        updates: Sequence[Update],
-        rule: StepRule,
-        buffers: Mapping[str, Tensor],
-        groups: int,
-        threads: int,
-        tiles: TileSizes,
-        lowered: type[Lowering] = Lowering,
-    ):
-        layout = plan(outputs, parameters, updates, rule, buffers, groups, threads, tiles, lowered)
-        lowering = layout.lowering
-        self._bounds = FeedBounds.of(outputs, updates, rule)
-        self.program = lay_out(layout, updates, rule)
-        check(self.program)
-        self._stored: dict[str, tuple[int, Shape]] = {}
-        for name, node in parameters.items():
-            self._stored[name] = (lowering.places[node].offset, node.shape)
-        self._gradients: dict[str, tuple[list[int], Shape]] = {}
-        for u in updates:
-            start = lowering.places[u.parameter].offset
-            for slot in rule.all_slots(u):
-                self._stored[f"{u.name}/{slot}"] = (layout.slot(slot) + start, u.parameter.shape)
-            place = lowering.gradients[u.grad]
-            begin, parts = layout.gradient(place.space, place.offset)
-            starts = [begin + g * lowering.gradient_size for g in range(parts)]
-            self._gradients[u.name] = starts, u.parameter.shape
+    def __init__(self, made: Compiled):
+        self.program, self._bounds, self._stored, self._gradients, self._run, self._addresses = made
         self._memory = _aligned_zeros(self.program.memory_size)
-        with second_compiler(self.program.kernels, threads):
-            self._run = callable_at(address_of_function(run_worker, _ARGUMENTS), len(_ARGUMENTS))
-        self._addresses = np.array([address_of(kernel) for kernel in self.program.kernels], np.int64)
         self._lock = RLock()
 
     def read(self) -> dict[str, np.ndarray]:

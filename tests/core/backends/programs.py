@@ -9,9 +9,10 @@ from harness import numba_backend
 from odyssey_core import ops
 from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import NO_BUFFERS, Feed
+from odyssey_core.backends.numba.graph import Graph
 from odyssey_core.backends.numba.kernels import weight_slices
 from odyssey_core.backends.numba.lower_single import SingleLowering
-from odyssey_core.backends.numba.run import NumbaExecutable
+from odyssey_core.backends.numba.run import NumbaExecutable, compiled
 from odyssey_core.data.augment import Augment
 from odyssey_core.models import MODELS
 from odyssey_core.nn import (
@@ -59,7 +60,7 @@ class Trained:
         changed = after_step([losses])
         buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
         self.arguments = [losses], held, updates, rule, buffers
-        self.executable = NumbaExecutable(*self.arguments, 8, threads, numba_backend().tiles)
+        self.executable = NumbaExecutable(compiled(Graph(*self.arguments), 8, threads, numba_backend().tiles))
         rng = np.random.default_rng(1)
         order = np.arange(batch)[None]
         order[:, -2:] = -1
@@ -245,7 +246,7 @@ class Single(Trained):
         rng, held = np.random.default_rng(1), model.state()
         logits = model(ops.images((batch, *shape), (0.1, 0.2), 0.9))
         self.arguments = for_inference([ops.softmax(logits)]), held, (), PLAIN, NO_BUFFERS
-        self.executable = NumbaExecutable(*self.arguments, 1, 1, numba_backend().tiles, SingleLowering)
+        self.executable = NumbaExecutable(compiled(Graph(*self.arguments), 1, 1, numba_backend().tiles, SingleLowering))
         order = np.arange(batch)[None]
         order[:, -1] = -1
         self.feed = Feed(order, rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8))

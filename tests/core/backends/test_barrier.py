@@ -15,7 +15,8 @@ from odyssey_core.backends.base import Feed
 from odyssey_core.backends.numba import run
 from odyssey_core.backends.numba.barrier import COUNTERS, counters, enter, finish, try_claim
 from odyssey_core.backends.numba.compile import address_of_function
-from odyssey_core.backends.numba.run import NumbaExecutable, callable_at, run_side_by_side
+from odyssey_core.backends.numba.graph import Graph
+from odyssey_core.backends.numba.run import NumbaExecutable, callable_at, compiled, run_side_by_side
 from odyssey_core.backends.numba.traced import INTEGER
 from odyssey_core.models import MODELS
 from odyssey_core.optim import PLAIN, SGD, Update
@@ -37,7 +38,9 @@ def _trained(threads: int) -> tuple[NumbaExecutable, Feed]:
         labels=rng.integers(0, 3, 50),
         scalars={"lr": np.full(STEPS, 0.1, np.float32)},
     )
-    executable = NumbaExecutable([losses], parameters, updates, PLAIN, {}, 8, threads, numba_backend().tiles)
+    executable = NumbaExecutable(
+        compiled(Graph([losses], parameters, updates, PLAIN, {}), 8, threads, numba_backend().tiles)
+    )
     assert executable.program.workers == threads
     return executable, feed
 
@@ -133,7 +136,7 @@ def test_a_call_returns_when_others_have_finished_what_they_claimed(monkeypatch)
     monkeypatch.setattr(run, "counters", lambda workers: marks)
     monkeypatch.setattr(run, "start_new_thread", lambda function, arguments: arguments[2].release())
     x = ops.input_("x", (32, 2))
-    executable = NumbaExecutable([ops.sigmoid(x)], {}, [], PLAIN, {}, 8, 2, numba_backend().tiles)
+    executable = NumbaExecutable(compiled(Graph([ops.sigmoid(x)], {}, [], PLAIN, {}), 8, 2, numba_backend().tiles))
     feed = Feed(order=np.zeros((1, 32), np.int64), inputs=np.zeros((1, 32, 2), np.float32))
     returned = threading.Event()
     call = threading.Thread(target=lambda: (executable.run(feed), returned.set()), daemon=True)

@@ -3,7 +3,6 @@
 import copy
 import os
 import re
-from collections import deque
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from harness import numba_backend
 from programs import PROGRAMS
 
 from odyssey_core import ops
-from odyssey_core.backends.numba import check as proofs
 from odyssey_core.backends.numba.check import check
 from odyssey_core.backends.numba.instruction import Constant
 from odyssey_core.backends.numba.operands import padded
@@ -266,30 +264,6 @@ def test_rows_after_the_blocks_may_not_start_behind_them(trained):
     program.phases[0, 0] = 0, 0, len(program.table), 1, 1
     with pytest.raises(ProgramError, match="block"):
         check(program)
-
-
-def test_a_sound_program_is_proven_once_and_any_other_anew(trained, monkeypatch):
-    """Also one that was changed in place after its proof."""
-    program, proven = copy.copy(trained("lenet5").program), []
-    monkeypatch.setattr(proofs, "_sound", deque(maxlen=2))
-    monkeypatch.setattr(proofs, "_prove", proven.append)
-    program.kernels, program.buffers = [*program.kernels], {*program.buffers}
-    program.table, program.phases = program.table.copy(), program.phases.copy()
-    for changed in (None, "table", "phases", "memory_size", "values", "buffers", "kernels", "apart"):
-        if changed in ("table", "phases"):
-            getattr(program, changed)[0, 0] += 1
-        elif changed == "values":
-            program.values += ("lr",)
-        elif changed == "buffers":
-            program.buffers.add(Buffer(0, (16,), "scratch"))
-        elif changed == "kernels":
-            program.kernels.reverse()
-        elif changed:
-            setattr(program, changed, getattr(program, changed) + 16)
-        proven.clear()
-        check(program)
-        check(copy.copy(program))
-        assert len(proven) == 1, changed
 
 
 def test_rows_in_no_group_or_in_two_are_named(trained):
