@@ -2,9 +2,9 @@
 
 import os
 import re
+import secrets
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -25,27 +25,48 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         path: its folder must exist.
         durable: wait until it is on the disk; False for what can be made again, and may be empty after a power cut.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with open(temporary, "xb") as file:
+        try:
             yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp's own mode would keep others from reading
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_atomic(path: Path, content: bytes, durable: bool = True) -> None:
     """Writes a file as `atomic_file` does, and makes its folder where there is none."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path, durable) as file:
         file.write(content)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Waits until files are on the disk, with their names in their folders.
+
+    All begin to be written before one is waited for, so that a file system with a journal commits once or twice, not
+    once for each. Windows syncs a file while it is open for writing alone: there nothing is done.
+    """
+    if sys.platform == "win32":
+        return
+    files = list(paths)
+    handles = [os.open(path, os.O_RDONLY) for path in dict.fromkeys([*files, *(path.parent for path in files)])]
+    try:
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            for handle in handles[: len(files)]:
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        for handle in handles:
+            os.fsync(handle)
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def stray_files(folder: Path) -> Iterator[Path]:

@@ -29,8 +29,7 @@ def philox(counter: tuple[Any, ...], seed: int) -> np.ndarray:
     Returns:
         (4, ...) uint32, the leading axis over the four words of a block.
     """
-    words = np.broadcast_arrays(*(np.asarray(c, np.int64) for c in counter))
-    c0, c1, c2, c3 = (w.astype(np.uint64) & np.uint64(LOW) for w in words)
+    c0, c1, c2, c3 = (np.asarray(c, np.int64).astype(np.uint64) & np.uint64(LOW) for c in counter)
     k0, k1 = seed & LOW, seed >> 32 & LOW
     for _ in range(ROUNDS):
         p0, p1 = np.uint64(MULTIPLIER_0) * c0, np.uint64(MULTIPLIER_1) * c2
@@ -41,7 +40,7 @@ def philox(counter: tuple[Any, ...], seed: int) -> np.ndarray:
             p0 & np.uint64(LOW),
         )
         k0, k1 = (k0 + WEYL_0) & LOW, (k1 + WEYL_1) & LOW
-    return np.stack([c0, c1, c2, c3]).astype(np.uint32)
+    return np.stack(np.broadcast_arrays(c0, c1, c2, c3)).astype(np.uint32)
 
 
 def stream_of(name: str) -> int:

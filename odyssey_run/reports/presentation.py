@@ -15,6 +15,7 @@ from odyssey_run.config.request import Request
 from odyssey_run.reports import summary
 from odyssey_run.reports.outputs import csv_of
 from odyssey_run.reports.scores import Scores
+from odyssey_run.runs.events import Outcome
 from odyssey_run.runs.folder import REPORT
 from odyssey_run.runs.recorder import RunRecorder
 from odyssey_run.tracking import model_folder
@@ -44,19 +45,19 @@ def harmless(screen: "Screen") -> Iterator[None]:
         screen.say(f"not all of the description, the model and the report could be made: {error!r}", "yellow")
 
 
-def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, step: int) -> None:
-    """Makes all of it from what was written, the journal and the weights file after so many optimizer steps."""
+def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, outcome: Outcome) -> None:
+    """Makes all of it from what was written, the journal and the weights file, and from the answers in the test."""
     run = recorder.records()
     rows = claims.report(request.expect, run.last)
     recorder.tags({Tag.NOTE.value: summary.note(run, rows, request.plots.enabled)})
     examples = dataset.upright_test.pixels[:EXAMPLES]
     images = dataset.preparation.images(dataset.input_shape[0])
     model = model_folder.write(recorder.path, weights, examples, images, dataset.classes, request.backend.name)
-    recorder.model(model, step)
-    if request.plots.enabled:
+    recorder.model(model, outcome.step)
+    if request.plots.enabled and outcome.answers:
         with recorder.screen.waiting("drawing pictures and report"):
             classifier = Classifier(*load_weights(weights), request.backend.build())
-            scores = Scores.of(classifier, dataset.upright_test, dataset)
+            scores = Scores.of(outcome.answers, classifier, dataset.upright_test, dataset)
             draw(recorder, run, classifier, scores, rows)
 
 

@@ -24,9 +24,11 @@ class Scores:
     light_on_dark: bool  # whether its images are negatives, light ink on dark paper
 
     @classmethod
-    def of(cls, classifier: Classifier, images: Images, dataset: Dataset) -> "Scores":
-        """Runs the classifier over upright images of a data set, labelled with the classifier's classes."""
-        logits, losses = classifier.evaluate(images)
+    def of(
+        cls, answers: tuple[np.ndarray, np.ndarray], classifier: Classifier, images: Images, dataset: Dataset
+    ) -> "Scores":
+        """Of what a classifier answered to upright images of a data set, labelled with the classifier's classes."""
+        logits, losses = answers
         names = classifier.class_names
         about = (names, dataset.name, dataset.alike, dataset.preparation.light_on_dark)
         return cls(images.pixels, images.labels, logits, losses, *about)

@@ -44,7 +44,8 @@ class Screen(Listener):
         """One line, never wrapped, so that an address can be copied."""
         if log:
             self.log(text)
-        self.console.print(Text(masked(text), style or ""), soft_wrap=True)
+        if not self.console.quiet:  # else it would be laid out for nobody, which takes a while in a sweep
+            self.console.print(Text(masked(text), style or ""), soft_wrap=True)
 
     def field(self, name: str, text: str, note: str = "", log: bool = True) -> None:
         """One line of a summary: a name, what it is, and something aside. A terminal that is narrower gets several,
@@ -53,6 +54,8 @@ class Screen(Listener):
         text = masked(text)
         if log:
             self.log(f"{name:<9}{text}{'  ' + note if note else ''}")
+        if self.console.quiet:
+            return
         line, at = Text.assemble(text, (f"  {note}" if note else "", "dim")), 0
         for part in self._wrapped(line.plain):
             at = line.plain.index(part, at)

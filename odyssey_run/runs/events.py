@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,6 +100,22 @@ class Clock:
         return {f"time/{name}": getattr(self, name) for name in names}
 
 
+class Answers(NamedTuple):
+    """What a model says of images.
+
+    Attributes:
+        logits: (N, classes) float32.
+        losses: (N,) float32.
+    """
+
+    logits: np.ndarray
+    losses: np.ndarray
+
+    def correct(self, labels: np.ndarray) -> int:
+        """How many are classified as (N,) labels say."""
+        return int((self.logits.argmax(axis=1) == labels).sum())
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended."""
@@ -114,6 +130,7 @@ class Outcome:
     test_loss: float | None = None
     test_correct: int | None = None  # how many that is
     images_per_s: float = 0.0
+    answers: Answers | None = field(default=None, repr=False)  # to the test images
 
 
 class Pruned(Exception):

@@ -9,13 +9,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from odyssey_core.errors import ConfigError
 from odyssey_core.files import stray_files, write_atomic
 from odyssey_run.config.binding import Faults
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, TrackingConfig
+from odyssey_run.config.yaml_text import yaml_text
 from odyssey_run.tracking import names
 from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store, check_driver, resolve
@@ -133,7 +132,7 @@ def _as_yaml(name: str, value: Any) -> str:
     PyYAML would take a tenth of a short run's time."""
     written = repr((name, value))
     if written not in _yaml:
-        _yaml[written] = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True)
+        _yaml[written] = yaml_text({name: value})
     return _yaml[written]
 
 

@@ -22,10 +22,10 @@ from odyssey_run.config import plugins
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import statements
 from odyssey_run.runs.folder import RUNS
-from odyssey_run.tracking.journal import FILE_NAME, first_record, load
+from odyssey_run.tracking.journal import FILE_NAME, first_record, load, read
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.names import Tag
-from odyssey_run.tracking.records import RunRecords
+from odyssey_run.tracking.records import RunRecords, whole
 
 
 class _Metrics(dict[str, list[tuple[int, float]]]):
@@ -211,7 +211,9 @@ def open_run(folder: Path) -> RecordedRun:
 
 def opened(folder: Path) -> RecordedRun | None:
     """As `open_run`; None where no run has begun."""
-    return open_run(folder) if begun(folder) else None
+    path = folder / FILE_NAME
+    records = read(path)[0] if path.exists() else []
+    return RecordedRun(whole(records, path).records, folder) if records else None
 
 
 def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:

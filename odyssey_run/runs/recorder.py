@@ -169,7 +169,7 @@ class RunRecorder(Listener):
             raise
 
     def records(self) -> RunRecords:
-        return load(self.journal.path)
+        return self.journal.records()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Records finite numbers that belong to an optimizer step; a point that a resumed run repeats is there already.

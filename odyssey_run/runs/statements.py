@@ -20,7 +20,19 @@ from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT, write_confi
 from odyssey_run.tracking import models
 from odyssey_run.tracking.journal import FILE_NAME, Journal, inherit, inside, load, now
 from odyssey_run.tracking.names import Status, Tag
-from odyssey_run.tracking.records import MAX_PARAM, Artifact, End, Metrics, Model, Resume, Start, Tags, parse, whole
+from odyssey_run.tracking.records import (
+    MAX_PARAM,
+    Artifact,
+    End,
+    Metrics,
+    Model,
+    Resume,
+    RunRecords,
+    Start,
+    Tags,
+    parse,
+    whole,
+)
 
 FILE = "statements.json"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
@@ -38,7 +50,10 @@ def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) 
         end: that record.
         children: the runs under it, run digest by key.
     """
-    run = whole(parse(content, folder / FILE_NAME), folder / FILE_NAME)
+    return _listed(folder, content, whole(parse(content, folder / FILE_NAME), folder / FILE_NAME), end, children)
+
+
+def _listed(folder: Path, content: bytes, run: RunRecords, end: End, children: Mapping[str, str]) -> dict[str, Any]:
     start = run.start
     stated: dict[str, Any] = {
         "name": start.name,
@@ -124,7 +139,7 @@ def conclude(journal: Journal, status: Status, reason: str | None) -> str:
         # A run below may still be writing.
         if not any((folder / part / FILE_NAME).exists() for part in path.relative_to(folder).parents if part.name):
             path.unlink(missing_ok=True)
-    run = load(journal.path)
+    run = journal.records()
     for name in (CONFIG, LOG):
         if (folder / name).exists():
             journal.append(Artifact(path=name, folder=""))
@@ -133,8 +148,9 @@ def conclude(journal: Journal, status: Status, reason: str | None) -> str:
         points = [s for name, found in run.metrics.items() if not name.startswith(OF_THE_MACHINE) for s, _ in found]
         journal.append(Tags(values={Tag.STEP.value: str(max(points, default=0))}))
     end = End(status=status, reason=reason, time=now())
-    children = ended_below(folder, run.key)
-    stated = encode(of_run(folder, journal.path.read_bytes(), end, children))
+    children, content = ended_below(folder, run.key), journal.path.read_bytes()
+    # What another process adds in between are notes, of which nothing is stated.
+    stated = encode(_listed(folder, content, journal.records(), end, children))
     digest = sha256(stated)
     write_atomic(folder / FILE, stated)
     if (report := folder / REPORT).exists():
@@ -151,7 +167,7 @@ def end_dead(folder: Path, status: Status, reason: str, patience: float = 0.0) -
         journal = inherit(folder / FILE_NAME, patience)
     except ConfigError:
         return False
-    write_config(folder, load(journal.path).config)
+    write_config(folder, journal.records().config)
     conclude(journal, status, reason)
     journal.close()
     return True

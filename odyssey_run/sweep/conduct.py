@@ -18,7 +18,7 @@ from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, SweepConfig
 from odyssey_run.runs import command
 from odyssey_run.runs.folder import RUNS, numbered
-from odyssey_run.runs.recorded import begun, open_run, opened
+from odyssey_run.runs.recorded import begun, opened
 from odyssey_run.runs.recorder import UNSENT, RunRecorder, plan_run
 from odyssey_run.runs.statements import end_dead
 from odyssey_run.sweep import plan, space
@@ -30,10 +30,9 @@ from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, pl
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import record_startup_failure
 from odyssey_run.tracking.client import end_orphans
-from odyssey_run.tracking.journal import FILE_NAME
+from odyssey_run.tracking.journal import FILE_NAME, is_sent
 from odyssey_run.tracking.location import Store, resolve
 from odyssey_run.tracking.names import Status, Tag
-from odyssey_run.tracking.records import Sent
 from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
@@ -216,15 +215,18 @@ class SweepRunner:
 
     def _finish(self, future: "Future[None]") -> Result:
         trial, point, path = self._running.pop(future)
-        if error := future.exception():
-            if isinstance(error, SchedulerLost):
-                raise error
+        error, run = future.exception(), None
+        if isinstance(error, SchedulerLost):
+            raise error
+        if error:
             self._record_failure(point, path, error)
         elif (run := opened(path)) and run.status is None:
             self._end(path, Status.KILLED, "cancelled")
-        if begun(path):
+        if run is None or run.status is None:  # the end was written here
+            run = opened(path)
+        if run:
             self._made.append(path)
-        result = self.finished.result(point, path)
+        result = self.finished.result(point, path, run)
         if error and result.reason is None:
             result = replace(result, reason=str(error))
         if self._stopping and result.status == PointStatus.FAILED and result.value is None:
@@ -273,7 +275,7 @@ class SweepRunner:
                 return [*self.executor.flush(), *self._end_orphans(self.uploader)]
             left, moved = deque(self._made), time.monotonic()
             while left and time.monotonic() < moved + PATIENCE:
-                if isinstance(open_run(left[0]).records[-1], Sent):
+                if is_sent(left[0] / FILE_NAME):
                     left.popleft()
                     moved = time.monotonic()
                 else:

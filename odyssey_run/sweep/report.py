@@ -6,11 +6,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from odyssey_core.files import write_atomic
 from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
+from odyssey_run.config.yaml_text import yaml_text
 from odyssey_run.reports.outputs import csv_of
 from odyssey_run.reports.page import page, picture, side_by_side, table
 from odyssey_run.reports.summary import number
@@ -87,7 +86,7 @@ def best_yaml(folder: Path, row: Row) -> str:
         f"# the best of its sweep: {row.label}\n"
         f"# odyssey-run --config-dir {folder} experiment=best\n"
     )
-    return head + str(yaml.safe_dump({"defaults": defaults, **kept}, sort_keys=False, allow_unicode=True))
+    return head + yaml_text({"defaults": defaults, **kept})
 
 
 def _page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[tuple[Path, str]]) -> str:

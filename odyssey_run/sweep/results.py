@@ -15,7 +15,7 @@ from odyssey_run.config.request import Request
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.runs import provenance
 from odyssey_run.runs.folder import RUNS, numbered
-from odyssey_run.runs.recorded import opened, passing_over, readable
+from odyssey_run.runs.recorded import RecordedRun, opened, passing_over, readable
 from odyssey_run.sweep.plan import Point, Trial, label
 from odyssey_run.tracking.journal import FILE_NAME, first_record
 from odyssey_run.tracking.location import Store
@@ -138,12 +138,12 @@ class FinishedRuns:
             over = run.status == Status.FINISHED or (Tag.PRUNED in run.tags and folder.parent == self._pruned)
             with passing_over():  # the data may be damaged
                 if over and run.tags.get(Tag.DATA_DIGEST) == self._digest(point.request):
-                    return self.result(point, folder)
+                    return self.result(point, folder, run)
         return None
 
-    def result(self, point: Point, folder: Path) -> Result:
+    def result(self, point: Point, folder: Path, run: RecordedRun | None) -> Result:
         """What a run in a folder came to; one without an end, or without a journal, has failed."""
-        if (run := opened(folder)) is None:
+        if run is None:
             return Result(point, folder, PointStatus.FAILED, "the run left no journal")
         curve = run.metrics.get(self.metric, ())
         value = curve[-1][1] if curve else None

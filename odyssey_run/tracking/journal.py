@@ -16,6 +16,7 @@ from odyssey_run.config.masking import masked
 from odyssey_run.tracking.records import Record, RunRecords, Start, parse, whole
 
 FILE_NAME = "journal.jsonl"
+SENT, LONGEST_SENT = b'{"kind":"sent",', 100  # how the line of that kind begins, and the bytes that it has at most
 
 
 class Journal:
@@ -33,6 +34,7 @@ class Journal:
 
     def __init__(self, path: Path, owner: bool = True):
         self.path = path
+        self._records, self._read = list[Record](), 0  # what was read, and how many bytes that is
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if owner:
@@ -60,6 +62,13 @@ class Journal:
                 if os.fstat(self._file).st_size == size + len(line) - len(rest):  # nobody else wrote behind it
                     os.ftruncate(self._file, size)
                 raise
+
+    def records(self) -> RunRecords:
+        """All that it says, also by other processes; a line is read once. Raises DataError as `load` does."""
+        with self._lock:
+            fresh, self._read = read(self.path, self._read)
+            self._records += fresh
+            return whole([*self._records], self.path)
 
     def close(self) -> None:
         """Forces what was written to the disk."""
@@ -112,6 +121,14 @@ def first_record(path: Path) -> Start | None:
     with open(path, "rb") as file:
         line = file.readline()
     return whole(parse(line, path), path).start if line.endswith(b"\n") else None
+
+
+def is_sent(path: Path) -> bool:
+    """Whether the last record says that MLflow has all, without reading the others."""
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_SENT))
+        last = file.read().removesuffix(b"\n").rpartition(b"\n")[2]
+    return last.startswith(SENT)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from odyssey_core.files import write_atomic
 from odyssey_core.machine import installed_version
+from odyssey_run.config.yaml_text import yaml_text
 
 FOLDER, WEIGHTS = "model", "weights.safetensors"
 EXAMPLE, SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
@@ -33,17 +33,18 @@ def write(folder: Path, weights: Path, example: np.ndarray, images: str, classes
         backend: by name, what runs it where it is served; an own operation may be known to one backend alone.
     """
     model = folder / FOLDER
-    served = (example[:, 0] if example.shape[1] == 1 else example).tolist()  # (n, H, W) where there is one channel
+    served = example[:, 0] if example.shape[1] == 1 else example  # (n, H, W) where there is one channel
+    inputs = json.dumps(served.tolist()).encode()
     contents = {
         WEIGHTS: weights.read_bytes(),
         **_environment(),
-        EXAMPLE: json.dumps(served).encode(),
-        SERVING_EXAMPLE: json.dumps({"inputs": served}).encode(),
+        EXAMPLE: inputs,
+        SERVING_EXAMPLE: b'{"inputs": ' + inputs + b"}",
     }
     description = _description(
         example.shape[1:], images, classes, backend, hashlib.sha256(contents[WEIGHTS]).hexdigest()
     )
-    contents["MLmodel"] = yaml.safe_dump(description, sort_keys=False).encode()
+    contents["MLmodel"] = yaml_text(description).encode()
     for name, content in contents.items():
         # Nothing waits for the disk, seven times for each point of a sweep: the weights lie beside the folder, durably,
         # and whoever serves it checks them.
@@ -63,8 +64,8 @@ def _environment() -> dict[str, bytes]:
     }
     return {
         "requirements.txt": "".join(f"{pin}\n" for pin in pins).encode(),
-        "python_env.yaml": yaml.safe_dump(python, sort_keys=False).encode(),
-        "conda.yaml": yaml.safe_dump({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
+        "python_env.yaml": yaml_text(python).encode(),
+        "conda.yaml": yaml_text({"channels": ["conda-forge"], "dependencies": dependencies}).encode(),
     }
 
 

@@ -18,7 +18,7 @@ from odyssey_core.data import Dataset, Images, epoch_order
 from odyssey_core.learner import Learner, Taken
 from odyssey_run.config.claims import OF_HOOKS
 from odyssey_run.config.schema import TrainerConfig
-from odyssey_run.runs.events import ROW, Clock, EpochEnd, Listener, Outcome, Pruned, Row
+from odyssey_run.runs.events import ROW, Answers, Clock, EpochEnd, Listener, Outcome, Pruned, Row
 from odyssey_run.tracking.names import Status
 from odyssey_run.training.hooks import Hook
 
@@ -33,13 +33,25 @@ LOWER_IS_BETTER = {"val/loss": 1, "val/accuracy": -1}  # sign that makes it so
 def norm(array: np.ndarray) -> float:
     """The Euclidean norm of a float32 array, correctly rounded before the root.
 
-    A square has at most 48 bits. Those of one exponent are added as integers, in halves of 24 bits, which float64 does
-    without rounding; ``math.fsum`` of all squares gives the same bits, four times as slowly.
+    A square is exact in float64. Of all of them the multiples of one number are split off, so large that float64 adds
+    these up without rounding, and of what is left the multiples of a smaller one, until nothing is. ``math.fsum`` of
+    all squares gives the same bits, many times as slowly.
+
+    Source: Rump, Ogita, Oishi, "Accurate floating-point summation, part I", SIAM J. Sci. Comput. 31, 2008, algorithm
+    3.2, ExtractVector.
     """
-    mantissas, exponents = np.frexp(array.astype(np.float64).ravel() ** 2)
-    lowest = int(exponents.min(initial=0))
-    halves = [np.bincount(exponents - lowest, half) for half in np.modf(np.ldexp(mantissas, 24))]
-    return math.sqrt(math.fsum(math.ldexp(x, e) for half in halves for e, x in enumerate(half.tolist(), lowest - 24)))
+    rest, parts = np.square(array.ravel(), dtype=np.float64), list[float]()
+    largest, spare = float(rest.max(initial=0.0)), rest.size.bit_length() + 1
+    if not math.isfinite(largest):
+        return largest
+    above = math.ldexp(1.0, math.frexp(largest)[1] + spare)
+    while rest.any():
+        split = rest + above
+        split -= above
+        rest -= split
+        parts.append(float(split.sum()))
+        above = math.ldexp(above, spare - 53)  # what is left is at most half a unit in the last place of the one before
+    return math.sqrt(math.fsum(parts))
 
 
 class _Stopped(Exception): ...
@@ -121,7 +133,8 @@ class Trainer:
                 weights = state.best
                 self.learner.load_weights(weights)
             test = self.dataset.test
-            loss, accuracy, correct = self._evaluate(test, np.arange(len(test)), "test")
+            answers = self._answers(test, np.arange(len(test)), "test")
+            loss = self._mean(answers, "test")
         except _Stopped:
             number = signal.Signals(self.stop() or signal.SIGINT)
             self._tick()
@@ -135,6 +148,8 @@ class Trainer:
             self._tell("metrics", state.step, self.clock.metrics())
             return Outcome(Status.FAILED, 1, state.step, state.kept, str(error))
         self._tick()
+        correct = answers.correct(test.labels)
+        accuracy = correct / len(test)
         self._tell("metrics", state.step, {"test/accuracy": accuracy, "test/loss": loss} | self.clock.metrics())
         return Outcome(
             Status.FINISHED,
@@ -144,6 +159,7 @@ class Trainer:
             test_accuracy=accuracy,
             test_loss=loss,
             test_correct=correct,
+            answers=answers,
             images_per_s=self.clock.images_per_s,
         )
 
@@ -160,8 +176,9 @@ class Trainer:
             self._save_if_due()
         if self.cut and state.step < min(first + len(order), self.plan.steps):
             raise _Stopped
-        train_accuracy = self._answers(self.dataset.train, self._sample, "training images")[1] / len(self._sample)
-        end = self._conclude(train_accuracy, *self._validate())
+        answers = self._answers(self.dataset.train, self._sample, "training images")
+        right = answers.correct(self.dataset.train.labels[self._sample])
+        end = self._conclude(right / len(self._sample), *self._validate())
         if state.step == self._last:
             self._close_window()
         self._tell("metrics", state.step, self._norms())
@@ -176,7 +193,9 @@ class Trainer:
         state = self.state
         if not len(self.validation):
             return None, None
-        loss, accuracy, _ = self._evaluate(self.dataset.train, self.validation, "validation")
+        answers = self._answers(self.dataset.train, self.validation, "validation")
+        loss = self._mean(answers, "validation")
+        accuracy = answers.correct(self.dataset.train.labels[self.validation]) / len(self.validation)
         values = {"val/loss": loss, "val/accuracy": accuracy}
         self._tell("metrics", state.step, values)
         value = values[self.config.monitor] * LOWER_IS_BETTER[self.config.monitor]
@@ -290,30 +309,27 @@ class Trainer:
             self._tell("metrics", state.step, {"train/loss": mean, "train/lr": state.lr})
             state.window = []
 
-    def _evaluate(self, images: Images, order: np.ndarray, what: str) -> tuple[float, float, int]:
-        losses, correct = self._answers(images, order, what)
+    def _mean(self, answers: Answers, what: str) -> float:
+        """The mean loss. Raises _Diverged where that is no number."""
+        losses = answers.losses.tolist()
         mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.nan
         if not math.isfinite(mean):
             raise _Diverged(f"{what} {NOT_FINITE} after step {self.state.step}; {self.learner.optimizer.remedy()}")
-        return mean, correct / len(order), correct
+        return mean
 
-    def _answers(self, images: Images, order: np.ndarray, what: str) -> tuple[list[float], int]:
-        """The loss of each of some images and how many of them are classified correctly, with nothing drawn at random.
+    def _answers(self, images: Images, order: np.ndarray, what: str) -> Answers:
+        """To some images, with nothing drawn at random.
 
         For the training images that is as validation does it: no dropout, no augmentation, the same weights for all.
         """
         self._tell("evaluating", what)
         begun = time.perf_counter()
-        losses: list[float] = []
-        correct = 0
+        parts = []
         for start in range(0, len(order), EVALUATION_IMAGES):
             self._check_stop()
-            part = order[start : start + EVALUATION_IMAGES]
-            logits, loss = self.learner.evaluate(images, part)
-            losses += loss.tolist()
-            correct += int((logits.argmax(axis=1) == images.labels[part]).sum())
+            parts.append(self.learner.evaluate(images, order[start : start + EVALUATION_IMAGES]))
         self.clock.evaluation_s += time.perf_counter() - begun
-        return losses, correct
+        return Answers(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _check_stop(self) -> None:
         if self.stop() is not None:

@@ -12,6 +12,7 @@ from odyssey_run.config.binding import bind, parameters
 from odyssey_run.config.registries import TASKS
 from odyssey_run.config.request import BEGIN, GROUPS, REGISTRIES, check
 from odyssey_run.config.schema import RunConfig, SweepConfig
+from odyssey_run.config.yaml_text import yaml_text
 
 CONF = Path(str(files("odyssey_run.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.glob("*/*.yaml"))
@@ -62,6 +63,17 @@ def test_a_task_lists_its_arguments(file):
     own = parameters(TASKS[file.stem], TASKS.provided)
     assert list(values) == list(own)
     assert not set(own) & set(parameters(RunConfig))
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_yaml_is_the_same_whatever_writes_it(file):
+    values = yaml.safe_load((CONF / file).read_text()) | {
+        "text": ["\u00e4: x", "", "on", "1e3", "a " * 60, None],
+        3: 1e300,
+    }
+    assert yaml_text(values) == yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    assert yaml.safe_load(yaml_text(values)) == values
 
 
 @pytest.mark.parametrize("group", [*REGISTRIES, "task"])

@@ -5,8 +5,15 @@ import pytest
 
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import write_atomic
-from odyssey_run.tracking.journal import Journal, inherit, read
-from odyssey_run.tracking.records import Metrics, Tags
+from odyssey_run.tracking import journal as journals
+from odyssey_run.tracking.journal import Journal, inherit, is_sent, read
+from odyssey_run.tracking.records import Metrics, Sent, Start, Tags, parse
+
+GROUPS = ("model", "data", "optim", "trainer", "backend", "run", "task")
+START = Start(
+    run="key", parent=None, name="one", config={group: {"name": None} for group in GROUPS}, params={}, tags={},
+    process={},
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -38,6 +45,32 @@ def test_reading_goes_on_where_it_stopped(path):
     journal.append(Metrics(step=1, values={"x": 2}))
     journal.close()
     assert [r.values["x"] for r in read(path, offset)[0]] == [2]
+
+
+def test_each_line_is_read_once_whoever_wrote_it(path, monkeypatch):
+    journal, other, parsed = Journal(path), Journal(path, owner=False), []
+    journal.append(START)
+    monkeypatch.setattr(journals, "parse", lambda content, *rest: parsed.append(content) or parse(content, *rest))
+    for i, writer in enumerate((journal, other, journal, other)):
+        assert [record.kind for record in journal.records().records] == ["start"] + ["metrics"] * i
+        writer.append(Metrics(step=i, values={"x": i}))
+    assert journal.records().metrics == {"x": [(i, i) for i in range(4)]}
+    assert b"".join(parsed) == path.read_bytes()
+    for each in (journal, other):
+        each.close()
+
+
+def test_whether_all_was_sent_is_in_the_last_line(path):
+    journal = Journal(path)
+    for record, sent in (
+        (START, False),
+        (Sent(), True),
+        (Tags(values={"x": '{"kind":"sent",'}), False),
+        (Sent(), True),
+    ):
+        journal.append(record)
+        assert is_sent(path) is sent
+    journal.close()
 
 
 def test_a_torn_last_line_is_ignored_and_cut_off(path):

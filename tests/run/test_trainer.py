@@ -375,7 +375,10 @@ def test_a_norm_is_the_root_of_the_exact_sum_of_squares(spread):
     rng = np.random.default_rng(spread)
     values = (rng.standard_normal((500, 3)) * np.exp(spread * rng.standard_normal((500, 3)))).astype(np.float32)
     values[::7, 1], values[3] = 0, (1e-45, 3e38, -1e-38)
-    for some in (values, values[4:], values[:0], np.float32([np.inf, 1]), np.float32([1, np.nan])):
+    wide = np.ldexp(np.float32(1), np.arange(-149, 128))
+    odd = np.full(4099, np.nextafter(np.float32(1), np.float32(0)))
+    ends = np.float32([np.inf, 1]), np.float32([1, np.nan]), np.float32([np.nan, np.inf])
+    for some in (values, values[4:], values[:0], np.zeros(3, np.float32), wide, odd, *ends):
         expected = math.sqrt(math.fsum(some.astype(np.float64).ravel() ** 2))
         np.testing.assert_equal(trainer_module.norm(some), expected)
     assert trainer_module.norm(np.float32([[3], [4]])) == 5

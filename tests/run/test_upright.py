@@ -13,7 +13,7 @@ from odyssey_characters.preparations import PREPARATIONS
 from odyssey_core.backends import BACKENDS
 from odyssey_core.checkpoint import load_weights
 from odyssey_core.classifier import Classifier
-from odyssey_core.data import DATASETS
+from odyssey_core.data import DATASETS, Images
 from odyssey_core.data.preparation import Preparation, of_metadata, written
 from odyssey_core.errors import OdysseyError
 from odyssey_run import cli
@@ -66,6 +66,23 @@ def test_every_door_answers_upright_images_as_evaluate_does(trained, tmp_path):
         assert np.mean([a == b for a, b in zip(labels, truth, strict=True)]) == scored, door
     lying = np.swapaxes(test.pixels, 2, 3)
     assert (classifier.probabilities(np.ascontiguousarray(lying)).argmax(axis=1) == test.labels).mean() < 0.6
+
+
+def test_pictures_are_of_the_answers_that_the_file_gives(tmp_path, monkeypatch):
+    """The test's own are taken: the classifier is not asked again."""
+    from odyssey_run.reports import presentation
+
+    drawn = []
+    monkeypatch.setattr(presentation, "draw", lambda *arguments: drawn.append(arguments))
+    transposed_files(tmp_path / "files")
+    data = ("data=emnist", "data.split=digits", f"data.root={tmp_path / 'files'}")
+    for backend in ("numba", "numpy"):
+        made = (f"backend={backend}", "model=linear", "tracking=none", "trainer.max_steps=20", "trainer.ema=0.9")
+        assert cli.main([*data, *made, "trainer.keep=best", "trainer.tta=mirror"]) == 0
+        _, _, classifier, scores, _ = drawn.pop()
+        again = classifier.evaluate(Images(scores.pixels, scores.labels))
+        np.testing.assert_array_equal(scores.logits, again[0])
+        np.testing.assert_array_equal(scores.losses, again[1])
 
 
 def test_onnx_turns_what_is_stored_transposed(trained):
