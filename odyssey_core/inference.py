@@ -50,7 +50,8 @@ class Inference:
         tta: TestViews | None = None,
     ):
         self._model, self._backend, self._weights, self._loss = model, backend, weights, loss.in_evaluation()
-        count = sum(math.prod(held.shape) for held in model.state().values())
+        self._held = model.state()
+        count = sum(math.prod(held.shape) for held in self._held.values())
         self._few = max(1, min(FEW, WEIGHTS // max(1, count)))
         self._shape, self._normalisation, self._tta = input_shape, (mean, std), tta
         self._programs: dict[int, Executable] = {}
@@ -105,13 +106,13 @@ class Inference:
 
     def _program(self, batch: int) -> Executable:
         if batch not in self._programs:
-            self._programs[batch] = self._backend.compile(self.graph(batch), self._model.state())
+            self._programs[batch] = self._backend.compile(self.graph(batch), self._held)
         return self._with_weights(self._programs[batch])
 
     def _ready(self, batch: int) -> Prepared:
         if batch not in self._prepared:
             output = ops.softmax(self.graph(batch)[0])
-            self._prepared[batch] = self._backend.prepare(output, self._model.state())
+            self._prepared[batch] = self._backend.prepare(output, self._held)
         return self._with_weights(self._prepared[batch])
 
     def _with_weights(self, program: Program) -> Program:

@@ -52,7 +52,8 @@ def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tenso
         ShapeError: images that the model cannot take.
         ConfigError: a group of the optimizer that no parameter belongs to.
     """
-    losses, parameters = loss(model(images), ops.labels(images.shape[0])), model.parameters()
+    losses, held = loss(model(images), ops.labels(images.shape[0])), model.state()
+    parameters = {name: node for name, node in held.items() if node.op is ops.leaves.PARAMETER}
     groups = optimizer.updates(parameters)
     grads = gradients(losses, [parameters[name] for name in groups])
     updates = [
@@ -60,8 +61,8 @@ def training_step(model: Module, optimizer: Optimizer, loss: Loss, images: Tenso
         for (name, group), grad in zip(groups.items(), grads, strict=True)
     ]
     changed = after_step([losses])
-    buffers = {name: changed[node] for name, node in model.buffers().items() if node in changed}
-    return Step([losses], model.state(), updates, buffers)
+    buffers = {name: changed[node] for name, node in held.items() if node in changed}
+    return Step([losses], held, updates, buffers)
 
 
 class Taken(NamedTuple):
@@ -128,11 +129,11 @@ class Learner:
         check_ranges(Learner.__init__, {"batch_size": batch_size}, "trainer")
         self.optimizer, self.plan, self.backend, self.seed = optimizer, plan, backend, seed
         self._rule = StepRule(clip_norm, ema, lookahead)
-        self.parameters, self.nodes = model.parameters(), model.state()
         self._normalisation = mean, std
         images = ops.images((batch_size, *input_shape), mean, std, augment.amounts() if augment else None)
         step = training_step(model, optimizer, loss, images)
-        (self.losses,), self._updates = step.outputs, step.updates
+        (self.losses,), self.nodes, self._updates = step.outputs, step.values, step.updates
+        self.parameters = {name: x for name, x in self.nodes.items() if x.op is ops.leaves.PARAMETER}
         self._trained = {update.name for update in step.updates}
         _check_whitening(self.losses)
         own = weakref.proxy(self)  # in a circle of references a learner's memory would outlive its last user

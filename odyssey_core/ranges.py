@@ -4,6 +4,7 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from odyssey_core.errors import ConfigError
@@ -50,6 +51,12 @@ Size = Annotated[float, Range(0, 1e38)]
 PositiveSize = Annotated[float, Range(1e-38, 1e38)]
 
 
+@cache  # they are asked for dozens of times for each point of a sweep
+def annotations_of(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """The evaluated annotations of a function or of a dataclass, with what stands beside the types."""
+    return types.MappingProxyType(get_type_hints(target, include_extras=True))
+
+
 def check_ranges(target: Callable[..., Any], values: Mapping[str, Any], path: str) -> None:
     """Holds values against the ranges in the annotations of a function or of a dataclass.
 
@@ -61,7 +68,7 @@ def check_ranges(target: Callable[..., Any], values: Mapping[str, Any], path: st
     Raises:
         ConfigError: a number outside its range.
     """
-    annotations = get_type_hints(target, include_extras=True)
+    annotations = annotations_of(target)
     for name, value in values.items():
         if expected := _missed(value, annotations.get(name)):
             raise ConfigError(f"{path}.{name}: expected {expected}, got {value}")

@@ -1,6 +1,8 @@
 """The command ``odyssey-run``: Hydra composes, the checker answers for every mistake, a task runs."""
 
+import atexit
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -62,6 +64,8 @@ REFUSED = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for, by default ``sys.argv[1:]``; returns the exit code, as `HELP` lists them."""
+    if argv is None:
+        atexit.register(gc.freeze)  # Python looks through all that it has imported as it ends, for a fifth of a second
     argv = list(sys.argv[1:] if argv is None else argv)
     with lasting():
         try:

@@ -117,6 +117,8 @@ def makers(model: Module, x: Tensor) -> tuple[Tensor, dict[int, str]]:
 
 def _members(items: Iterable[tuple[Any, Any]], prefix: str) -> Iterator[tuple[str, "Module | Tensor"]]:
     for key, value in items:
+        if value is None or isinstance(value, (int, float, str)):  # most are: sizes, which cost as much as all else
+            continue
         name = f"{prefix}{key}"
         if isinstance(value, Module | Tensor):
             yield name, value

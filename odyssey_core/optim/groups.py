@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 from odyssey_core.errors import ConfigError, shortened
 from odyssey_core.fitting import Check, Misfit, describe, fit
-from odyssey_core.ranges import Count, Size
+from odyssey_core.ranges import Count, Size, annotations_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read(values: Sequence[Any], path: str) -> tuple[tuple[Group, ...], list[str]
     Returns:
         The groups that are right, and a line for each fault.
     """
-    known, groups, faults = get_type_hints(Group, include_extras=True), [], []
+    known, groups, faults = annotations_of(Group), [], []
     for i, value in enumerate(values):
         value = vars(value) if isinstance(value, Group) else value
         if not isinstance(value, Mapping):

@@ -302,6 +302,7 @@ WAYS = {
     ("seed=9223372036854775807", "seeds=2"): "seeds: the last of 2 seeds would be above 9223372036854775807; choose a "
     "smaller seed",
     (
+        "seed=1",
         "seeds=3",
         "trainer.max_steps=${seed}",
         "run.name=of-${seed}",

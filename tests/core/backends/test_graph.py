@@ -81,10 +81,11 @@ def test_whatever_else_differs_gets_a_program_of_its_own(options):
 
 
 def test_every_two_programs_are_of_graphs_that_are_not_equal():
-    graphs = {name: Graph(*make().arguments) for name, make in PROGRAMS.items()}
+    """But for one that is lowered in another way for the tests."""
+    graphs = {name: Graph(*make().arguments) for name, make in PROGRAMS.items() if name != "slices"}
     assert len({*graphs.values()}) == len(graphs)
-    for name, make in PROGRAMS.items():
-        assert Graph(*make().arguments) == graphs[name], name
+    for name, graph in graphs.items():
+        assert Graph(*PROGRAMS[name]().arguments) == graph, name
 
 
 def _arguments(graph: Graph) -> tuple:
