@@ -49,6 +49,7 @@ class RunPlan:
     # Whether it is one run of several that another process or run tells of and sends; its tags are to have
     # `RunRecorder.shared_tags` then.
     part: bool = False
+    waits: bool = True  # for the disk at its end, see `statements.conclude`
     quiet: bool = False  # whether the terminal is left alone; train.log is written all the same
     asked: StopRequest = field(default_factory=StopRequest)  # notes the signal that asked to stop
 
@@ -209,7 +210,7 @@ class RunRecorder(Listener):
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """Records how the run ended and what it states; nothing is recorded after it, not even in the log."""
-        digest = conclude(self.journal, status, reason)
+        digest = conclude(self.journal, status, reason, self.plan.waits)
         self.status = status
         self.screen.field("digest", digest, "of all that the run states", log=False)
 

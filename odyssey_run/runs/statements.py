@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_core.files import stray_files, write_atomic
+from odyssey_core.files import stray_files, sync, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT, write_config
 from odyssey_run.tracking import models
@@ -38,6 +38,7 @@ FILE = "statements.json"
 # Where the report shows the run digest, and what is in its place when the digest of the report itself is taken.
 MARK, PENDING = b'id="digest"', b">" + b"0" * 64 + b"<"
 _SHOWN = re.compile(MARK + rb">([0-9a-f]{64})<")
+_OF_FILES = ("files/", "models/")  # what names of statements about them begin with
 # How a statement can be held, the strongest first.
 TRAINED, DERIVED, COMPARED = "trained again", "computed again", "compared with a digest"
 HELD = (TRAINED, DERIVED, COMPARED)
@@ -132,8 +133,12 @@ def decode(content: bytes, where: str) -> dict[str, Any]:
     raise DataError(f"{where}: is not a list of statements that this program wrote")
 
 
-def conclude(journal: Journal, status: Status, reason: str | None) -> str:
-    """Ends a run: cleans its folder, makes the list, and writes both to the journal; returns the run digest."""
+def conclude(journal: Journal, status: Status, reason: str | None, waits: bool = True) -> str:
+    """Ends a run: cleans its folder, makes the list, and writes both to the journal; returns the run digest.
+
+    Args:
+        waits: for the disk, before the end is written: after a power cut a run that has ended has all that it states.
+    """
     folder = journal.path.parent
     for path in stray_files(folder):
         # A run below may still be writing.
@@ -150,11 +155,15 @@ def conclude(journal: Journal, status: Status, reason: str | None) -> str:
     end = End(status=status, reason=reason, time=now())
     children, content = ended_below(folder, run.key), journal.path.read_bytes()
     # What another process adds in between are notes, of which nothing is stated.
-    stated = encode(_listed(folder, content, journal.records(), end, children))
+    listed = _listed(folder, content, journal.records(), end, children)
+    stated = encode(listed)
     digest = sha256(stated)
     write_atomic(folder / FILE, stated)
     if (report := folder / REPORT).exists():
         write_atomic(report, _pending(report.read_bytes()).replace(MARK + PENDING, MARK + f">{digest}<".encode(), 1))
+    if waits:
+        named = (name for name, value in listed.items() if name.startswith(_OF_FILES) and isinstance(value, str))
+        sync(folder / name.partition("/")[2] for name in named)
     journal.append(Artifact(path=FILE, folder=""))
     journal.append(Tags(values={Tag.RUN_DIGEST.value: digest}))
     journal.append(end)

@@ -59,6 +59,7 @@ def run(job: Job, follow: Follow, report: Report, asked: StopRequest | None = No
         tags=job["tags"],
         folder=folder,
         part=True,
+        waits=False,  # the sweep does, once for all
         quiet=True,
         asked=asked or StopRequest(),
     )

@@ -232,6 +232,27 @@ def test_what_a_killed_write_left_is_cleaned_and_what_a_run_below_writes_is_not(
     assert {path.name for path in stray_files(folder)} == {".c.abcdefgh", ".d.abcdefgh"}
 
 
+def test_what_a_run_states_is_on_the_disk_before_its_end_is_written(tmp_path, monkeypatch):
+    """After a power cut a run that has ended has all its files as it states them."""
+    from odyssey_run.runs import statements
+
+    waited = {}
+
+    def waits(paths):
+        kinds = [record["kind"] for record in lines(tmp_path / "run" / FILE_NAME)]
+        waited.update({path.resolve().relative_to(tmp_path / "run").as_posix(): kinds for path in paths})
+        sync([tmp_path / "run" / name for name in waited])
+
+    sync = statements.sync
+    monkeypatch.setattr(statements, "sync", waits)
+    assert cli.main([*QUICK, "run.dir=run", "plots.enabled=true"]) == 0
+    stated = statements.decode((tmp_path / "run" / statements.FILE).read_bytes(), "")
+    files = {name for name, value in stated.items() if name.startswith(("files/", "models/")) and type(value) is str}
+    assert waited.keys() == {name.partition("/")[2] for name in files}
+    assert {"config.yaml", "train.log", "model/MLmodel", "plots/confusion.png", "report.html"} <= waited.keys()
+    assert all("end" not in kinds for kinds in waited.values())
+
+
 def test_a_folder_that_a_run_was_killed_in_before_its_first_line_is_used(tmp_path):
     for name in (FILE_NAME, "train.log", ".config.yaml.abcdefgh"):
         (tmp_path / "run").mkdir(exist_ok=True)

@@ -149,6 +149,13 @@ def test_a_claim_is_held_against_the_mean_over_seeds(sweep, children, tmp_path, 
         assert len(rows) == 2
 
 
+def test_a_sweep_waits_for_the_disk_once_for_all_its_points(sweep, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("os.sync", lambda: waited.append(len(list(tmp_path.glob("runs/*/*/statements.json")))))
+    assert sweep("optim.lr=0.05,0.5")[0] == 0
+    assert waited == [2]
+
+
 def test_a_dry_run_prints_and_leaves_nothing(sweep, tmp_path):
     code, out, _ = sweep(*GRID, "sweep.dry_run=true")
     assert code == 0
