@@ -129,8 +129,7 @@ def registered(group: str, name: str) -> dict[str, Any] | None:
 def _check_folder(own: Path) -> None:
     if not own.is_dir():
         raise ConfigError(f"--config-dir {shortened(str(own))}: no such folder")
-    index = own / "config.yaml"  # a run's folder has one too, which says what it was made with
-    for file in [*sorted(own.glob("*/**/*.yaml")), *([index] if index.is_file() else [])]:
+    for file in sorted([*own.glob("*/**/*.yaml"), *own.glob("config.yaml")]):
         name = file.relative_to(own)
         try:
             content = file.read_bytes()
@@ -139,7 +138,8 @@ def _check_folder(own: Path) -> None:
                 f"--config-dir {own}: cannot read {name} ({error.strerror}); rename or remove it"
             ) from None
         differs = (HOUSE / name).is_file() and (HOUSE / name).read_bytes() != content
-        if differs and (file != index or b"\ndefaults:" in content):
+        # A run's folder has a config.yaml too, which says what it was made with.
+        if differs and (file.parent != own or b"\ndefaults:" in content):
             raise ConfigError(
                 f"--config-dir {own}: {name} would not be used, since odyssey-run has a file of that name; rename it"
             )

@@ -46,11 +46,8 @@ def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
         ConfigError: one that is no Python file, fails, or registers nothing or what is known already.
     """
     files: dict[str, Path] = {}
-    ready = []
-    for path in dict.fromkeys(paths):
-        if isinstance(path, Plugin):
-            ready.append(path)
-            continue
+    given = list(dict.fromkeys(paths))
+    for path in (each for each in given if isinstance(each, str)):
         place = Path(path)
         if place.suffix != ".py" or not place.is_file():
             got = "a file of another kind" if place.exists() else "no such file"
@@ -61,7 +58,8 @@ def load(paths: Iterable[str | Plugin]) -> tuple[Plugin, ...]:
         if place.name in files and not files[place.name].samefile(place):
             raise ConfigError(f"{FLAG} {path}: {files[place.name]} has the same name; rename one of them")
         files[place.name] = place
-    return (*(adopt(place.name, place.read_bytes(), place) for place in files.values()), *ready)
+    adopted = (adopt(place.name, place.read_bytes(), place) for place in files.values())
+    return (*adopted, *(each for each in given if isinstance(each, Plugin)))
 
 
 def adopt(name: str, text: bytes, path: Path) -> Plugin:

@@ -48,8 +48,8 @@ def place_faults(
     try:
         store = resolve(tracking, experiment)
         if store:
-            if fault := names.experiment_fault(store.experiment):
-                faults.append(f"tracking.experiment: {fault}, got {store.experiment[:60]!r}")
+            if not 0 < len(name := store.experiment) <= names.MOST:
+                faults.append(f"tracking.experiment: MLflow takes 1 to {names.MOST} characters, got {name[:60]!r}")
             if tracking.register is not None and (fault := names.model_fault(tracking.register)):
                 faults.append(f"tracking.register: {fault}, got {tracking.register[:60]!r}")
             check_driver(store)

@@ -68,8 +68,3 @@ def model_fault(name: str) -> str | None:
     if posixpath.normpath(name) != name or name in (".", ".."):
         return "MLflow takes no name that would be another as a file's"
     return None
-
-
-def experiment_fault(name: str) -> str | None:
-    """What MLflow would find wrong with the name of an experiment; None where nothing is."""
-    return None if 0 < len(name) <= MOST else f"MLflow takes 1 to {MOST} characters"
