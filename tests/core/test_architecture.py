@@ -55,8 +55,8 @@ ALLOWED = {
 }
 # A kernel may build on another one's shapes and loops; its rule reads the nodes that it lowers.
 KERNELS = {
-    "traced", "vector", "memory", "register_tile", "winograd_tile", "instruction", "elementary", "random", "step_feed",
-    "lower", "lower_single", "operands", "kernels",
+    "traced", "vector", "memory", "register_tile", "register_patch", "winograd_tile", "instruction", "elementary",
+    "random", "step_feed", "lower", "lower_single", "operands", "kernels",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

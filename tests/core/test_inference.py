@@ -8,6 +8,7 @@ import pytest
 from odyssey_core import ops
 from odyssey_core.backends import BACKENDS
 from odyssey_core.backends.numba import NumbaBackend, run
+from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.inference import LONGEST, Inference
 from odyssey_core.losses import LOSSES
 from odyssey_core.models import MODELS
@@ -107,6 +108,15 @@ def test_probabilities_have_the_same_bits_in_every_batch(name):
         np.testing.assert_array_equal(inference.probabilities(pixels[:count]), together[:count], err_msg=str(count))
     assert inference._ready(inference._few).alone is alone
     assert not inference._ready(16).alone
+
+
+@pytest.mark.parametrize("name", ["resnet8", "winograd", "mobilenet_v1"])
+def test_a_normalisation_in_a_store_never_changes_a_bit(name, monkeypatch):
+    build, shape, _ = NETS[name]
+    pixels = _pixels(33, shape)
+    found = _inference(build(), shape, NumbaBackend()).probabilities(pixels)
+    monkeypatch.setattr(Lowering, "_fuses", lambda *_: False)
+    np.testing.assert_array_equal(_inference(build(), shape, NumbaBackend()).probabilities(pixels), found)
 
 
 @pytest.mark.parametrize(("model", "few"), [("resnet20", 12), ("mobilenet_v1", 12), ("resnet18", 4), ("alexnet", 2)])

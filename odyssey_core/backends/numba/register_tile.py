@@ -7,7 +7,6 @@ order in which an element's terms are added. In plain Python a tile is an array 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import models, register_model
 
 from odyssey_core import arithmetic
@@ -36,7 +35,7 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, kind, kind.llvm)
 
 
-def _sized(*sizes):
+def sized(*sizes):
     """The tile of sizes that are known when a kernel is compiled, else None."""
     known = all(isinstance(size, types.IntegerLiteral) for size in sizes)
     return Tile(*[size.literal_value for size in sizes]) if known else None
@@ -61,7 +60,7 @@ def on_tile(result, generate):
     return decorate
 
 
-def _indices(shape, start, row_stride, column_stride):
+def indices(shape, start, row_stride, column_stride):
     """Where the elements of a tile of (rows, columns, lanes) lie."""
     rows, columns, lanes = shape
     return (
@@ -77,11 +76,11 @@ def tile_zero(rows, columns, lanes):
     return np.zeros((rows, columns, lanes), np.float32)
 
 
-register(tile_zero, _sized, lambda builder, kinds, values: ir.Constant(_sized(*kinds).llvm, None))
+register(tile_zero, sized, lambda builder, kinds, values: ir.Constant(sized(*kinds).llvm, None))
 
 
 def _splat(builder, kinds, values):
-    kind, (_, _, memory, start) = _sized(*kinds[:2], types.literal(LANES)), values
+    kind, (_, _, memory, start) = sized(*kinds[:2], types.literal(LANES)), values
     value = ir.Constant(kind.llvm, ir.Undefined)
     for i, _, k in kind.grid():
         scalar = builder.load(builder.gep(memory, [builder.add(start, start.type(i))]))
@@ -94,11 +93,11 @@ def tile_splat(rows, columns, memory, start):
     return np.broadcast_to(memory[start : start + rows][:, None, None], (rows, columns, LANES)).copy()
 
 
-register(tile_splat, lambda rows, columns, memory, start: _sized(rows, columns, types.literal(LANES)), _splat)
+register(tile_splat, lambda rows, columns, memory, start: sized(rows, columns, types.literal(LANES)), _splat)
 
 
 def _lines(builder, kinds, values):
-    kind, (*_, memory, start, row_stride) = _sized(*kinds[:3]), values
+    kind, (*_, memory, start, row_stride) = sized(*kinds[:3]), values
     value = ir.Constant(kind.llvm, ir.Undefined)
     for i, j, k in kind.grid():
         value = builder.insert_value(value, _beside(builder, kind, memory, start, row_stride, i, j), k)
@@ -113,85 +112,15 @@ def _beside(builder, kind, memory, start, row_stride, i, j):
 
 def tile_lines(rows, columns, lanes, memory, start, row_stride):
     """Row i of the tile holds the vectors that lie side by side from ``memory[start + i row_stride]`` on."""
-    return memory[_indices((rows, columns, lanes), start, row_stride, lanes)]
+    return memory[indices((rows, columns, lanes), start, row_stride, lanes)]
 
 
-register(tile_lines, lambda *kinds: _sized(*kinds[:3]), _lines)
-
-
-def _zeros(builder, vector):
-    """The address of a vector of zeros."""
-    name, zeros = f"zeros_{vector.count}", ir.Constant(vector, None)
-    found = builder.module.globals.get(name) or cgutils.global_constant(builder.module, name, zeros)
-    return builder.bitcast(found, F32.as_pointer())
-
-
-def _patch(builder, kinds, values):
-    kind = _sized(*kinds[:3])
-    *_, memory, start, row_stride, column_stride, top, bottom, left, right = values
-    value, zeros = ir.Constant(kind.llvm, ir.Undefined), _zeros(builder, kind.vector)
-
-    def inside(first, end, i):
-        place = ir.Constant(first.type, i)
-        return builder.and_(builder.icmp_signed("<=", first, place), builder.icmp_signed("<", place, end))
-
-    for i, j, k in kind.grid():
-        pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
-        here = builder.and_(inside(top, bottom, i), inside(left, right, j))
-        vector = load_vector(builder, builder.select(here, pointer, zeros), kind.vector)
-        value = builder.insert_value(value, vector, k)
-    return value
-
-
-def tile_patch(rows, columns, lanes, memory, start, row_stride, column_stride, top, bottom, left, right):
-    """The vectors at ``memory[start + i row_stride + j column_stride]``.
-
-    Zeros where i is not in [top, bottom) or j is not in [left, right): nothing is read there.
-    """
-    value = np.zeros((rows, columns, lanes), np.float32)
-    places = _indices((rows, columns, lanes), start, row_stride, column_stride)[top:bottom, left:right]
-    value[top:bottom, left:right] = memory[places]
-    return value
-
-
-register(tile_patch, lambda *kinds: _sized(*kinds[:3]), _patch)
-
-
-def _prefetch(written):
-    """Code that has the lines of a tile fetched, to be read or to be written."""
-
-    def generate(builder, kinds, values):
-        kind, (_, _, memory, start, row_stride, column_stride) = _sized(*kinds[:2], types.literal(LANES)), values
-        byte = ir.IntType(8).as_pointer()
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0"
-        )
-        for i, j, _ in kind.grid():
-            pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
-            builder.call(prefetch, [builder.bitcast(pointer, byte), I32(int(written)), I32(2), I32(1)])
-
-    return generate
-
-
-def _prefetched(rows, columns, *_):
-    return _sized(rows, columns, types.literal(LANES)) and types.void
-
-
-def tile_fetch(rows, columns, memory, start, row_stride, column_stride):
-    """Has the lines of a tile that will be read fetched. It never faults."""
-
-
-def tile_expect(rows, columns, memory, start, row_stride, column_stride):
-    """Has the lines of a tile that will be written fetched; stores that miss wait for each other. It never faults."""
-
-
-register(tile_fetch, _prefetched, _prefetch(written=False))
-register(tile_expect, _prefetched, _prefetch(written=True))
+register(tile_lines, lambda *kinds: sized(*kinds[:3]), _lines)
 
 
 def _gather(builder, kinds, values):
     kind, (_, _, memory, start, row_stride, column_stride, apart, count) = (
-        _sized(*kinds[:2], types.literal(LANES)),
+        sized(*kinds[:2], types.literal(LANES)),
         values,
     )
     value, lanes = ir.Constant(kind.llvm, ir.Undefined), []
@@ -213,11 +142,11 @@ def tile_gather(rows, columns, memory, start, row_stride, column_stride, apart, 
 
     Lanes from ``count`` on hold what the last one before them does.
     """
-    places = _indices((rows, columns, 1), start, row_stride, column_stride)
+    places = indices((rows, columns, 1), start, row_stride, column_stride)
     return memory[places + apart * np.minimum(np.arange(LANES), count - 1)]
 
 
-register(tile_gather, lambda rows, columns, *_: _sized(rows, columns, types.literal(LANES)), _gather)
+register(tile_gather, lambda rows, columns, *_: sized(rows, columns, types.literal(LANES)), _gather)
 
 
 def _maximum(builder, kind, value, memory, start, row_stride):
@@ -231,7 +160,7 @@ def _maximum(builder, kind, value, memory, start, row_stride):
 @on_tile(lambda tile: tile, _maximum)
 def tile_maximum(tile, memory, start, row_stride):
     """The larger of the tile and of what `tile_lines` reads there, or the NaN where one of the two is one."""
-    there = memory[_indices(tile.shape, start, row_stride, tile.shape[2])]
+    there = memory[indices(tile.shape, start, row_stride, tile.shape[2])]
     return np.where((tile > there) | (tile != tile), tile, there)
 
 
@@ -260,7 +189,7 @@ def tile_outer(tile, memory, lefts, left_stride, rights, right_stride):
     """tile[i, j] + memory[lefts + i left_stride] * the vector at memory[rights + j right_stride]."""
     rows, columns, lanes = tile.shape
     left = memory[lefts + left_stride * np.arange(rows)][:, None, None]
-    right = memory[_indices((1, columns, lanes), rights, 0, right_stride)]
+    right = memory[indices((1, columns, lanes), rights, 0, right_stride)]
     return arithmetic.fma(left, right, tile)
 
 
@@ -268,8 +197,8 @@ def tile_outer(tile, memory, lefts, left_stride, rights, right_stride):
 def tile_inner(tile, memory, lefts, left_stride, rights, right_stride):
     """tile[i, j] + the vector at memory[lefts + i left_stride] * the vector at memory[rights + j right_stride]."""
     rows, columns, lanes = tile.shape
-    left = memory[_indices((rows, 1, lanes), lefts, left_stride, 0)]
-    right = memory[_indices((1, columns, lanes), rights, 0, right_stride)]
+    left = memory[indices((rows, 1, lanes), lefts, left_stride, 0)]
+    right = memory[indices((1, columns, lanes), rights, 0, right_stride)]
     return arithmetic.fma(left, right, tile)
 
 
@@ -285,11 +214,11 @@ def _scaled(builder, kind, value, memory, factor, start, row_stride):
 @on_tile(lambda tile: tile, _scaled)
 def tile_scaled(tile, memory, factor, start, row_stride):
     """tile[i, j] + memory[factor] * the j-th vector after memory[start + i row_stride], vectors side by side."""
-    return arithmetic.fma(memory[factor], memory[_indices(tile.shape, start, row_stride, tile.shape[2])], tile)
+    return arithmetic.fma(memory[factor], memory[indices(tile.shape, start, row_stride, tile.shape[2])], tile)
 
 
 def _add_scaled(builder, kinds, values):
-    kind = _sized(*kinds[:3])
+    kind = sized(*kinds[:3])
     *_, memory, factor, source, source_stride, target, target_stride = values
     left = splat_vector(builder, builder.load(builder.gep(memory, [factor])), kind.vector)
     for i, j, _ in kind.grid():
@@ -303,12 +232,32 @@ def _add_scaled(builder, kinds, values):
 
 def add_scaled(rows, columns, lanes, memory, factor, source, source_stride, target, target_stride):
     """A tile of vectors in memory at ``target`` += memory[factor] * the one at ``source``; a row's lie side by side."""
-    terms = memory[_indices((rows, columns, lanes), source, source_stride, lanes)]
-    targets = _indices((rows, columns, lanes), target, target_stride, lanes)
+    terms = memory[indices((rows, columns, lanes), source, source_stride, lanes)]
+    targets = indices((rows, columns, lanes), target, target_stride, lanes)
     memory[targets] = arithmetic.fma(memory[factor], terms, memory[targets])
 
 
-register(add_scaled, lambda *kinds: None if _sized(*kinds[:3]) is None else types.void, _add_scaled)
+register(add_scaled, lambda *kinds: None if sized(*kinds[:3]) is None else types.void, _add_scaled)
+
+
+def _normalized(builder, kind, value, memory, start, step, pitch):
+    for i in range(kind.rows):
+        places = [offset(builder, start, (step, i), (pitch, n)) for n in range(4)]
+        middle, inverse, scale, shift = (
+            splat_vector(builder, builder.load(builder.gep(memory, [at])), kind.vector) for at in places
+        )
+        for k in range(i * kind.columns, (i + 1) * kind.columns):
+            apart = builder.fmul(builder.fsub(builder.extract_value(value, k), middle), inverse)
+            value = builder.insert_value(value, fma_vector(builder, apart, scale, shift), k)
+    return value
+
+
+@on_tile(lambda tile: tile, _normalized)
+def tile_normalized(tile, memory, start, step, pitch):
+    """(tile - mean) inverse scale + shift, row i with the four numbers at memory[start + i step], ``pitch`` apart."""
+    places = start + step * np.arange(tile.shape[0])[:, None, None]
+    middle, inverse, scale, shift = (memory[places + n * pitch] for n in range(4))
+    return arithmetic.fma((tile - middle) * inverse, scale, shift)
 
 
 def _sum(builder, kind, value, other):
@@ -324,17 +273,27 @@ def tile_sum(tile, other):
     return other + tile
 
 
+def _each(builder, kind, symbol, row, column, corner):
+    """(row, column, place) of every vector that compares so to both; where the ``corner`` does, all do."""
+
+    def inside(i, j):
+        pairs = (i, row), (j, column)
+        return builder.and_(*[builder.icmp_signed(symbol, ir.Constant(end.type, at), end) for at, end in pairs])
+
+    with builder.if_else(inside(*corner)) as (then, otherwise):
+        with then:
+            yield from kind.grid()
+        with otherwise:
+            for i, j, k in kind.grid():
+                with builder.if_then(inside(i, j)):
+                    yield i, j, k
+
+
 def _each_stored(builder, kind, value, rows, columns):
     """(row, column, vector) of what is stored: all, or what lies in the first ``rows`` and ``columns``."""
-    for i, j, k in kind.grid():
-        vector = builder.extract_value(value, k)
-        if rows is None:
-            yield i, j, vector
-        else:
-            row = builder.icmp_signed("<", ir.Constant(rows.type, i), rows)
-            column = builder.icmp_signed("<", ir.Constant(columns.type, j), columns)
-            with builder.if_then(builder.and_(row, column)):
-                yield i, j, vector
+    last = kind.rows - 1, kind.columns - 1
+    for i, j, k in kind.grid() if rows is None else _each(builder, kind, "<", rows, columns, last):
+        yield i, j, builder.extract_value(value, k)
 
 
 def _store(builder, kind, value, memory, start, row_stride, column_stride, low, rows=None, columns=None):
@@ -350,7 +309,7 @@ def _store(builder, kind, value, memory, start, row_stride, column_stride, low, 
 def tile_store(tile, memory, start, row_stride, column_stride, low, rows=None, columns=None):
     """Writes the tile's vectors, none of their elements below ``low`` (a vector); or its first rows and columns."""
     low, tile = low[: tile.shape[2]], tile[:rows, :columns]
-    memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(low > tile, low, tile)
+    memory[indices(tile.shape, start, row_stride, column_stride)] = np.where(low > tile, low, tile)
 
 
 def _store_where(builder, kind, value, memory, start, row_stride, column_stride, gate, rows=None, columns=None):
@@ -366,20 +325,17 @@ def _store_where(builder, kind, value, memory, start, row_stride, column_stride,
 def tile_store_where(tile, memory, start, row_stride, column_stride, gate, rows=None, columns=None):
     """As `tile_store`, but 0 where the vector at the same place relative to ``gate`` is not above 0."""
     tile = tile[:rows, :columns]
-    open_ = memory[_indices(tile.shape, gate, row_stride, column_stride)]
-    memory[_indices(tile.shape, start, row_stride, column_stride)] = np.where(open_ > 0, tile, np.float32(0))
+    open_ = memory[indices(tile.shape, gate, row_stride, column_stride)]
+    memory[indices(tile.shape, start, row_stride, column_stride)] = np.where(open_ > 0, tile, np.float32(0))
 
 
 def _add(builder, kind, value, memory, start, row_stride, column_stride, skip_rows, skip_columns, fresh):
     fresh = builder.icmp_unsigned("!=", fresh, ir.Constant(fresh.type, 0))
-    for i, j, k in kind.grid():
-        row = builder.icmp_signed("<=", skip_rows, ir.Constant(skip_rows.type, i))
-        column = builder.icmp_signed("<=", skip_columns, ir.Constant(skip_columns.type, j))
-        with builder.if_then(builder.and_(row, column)):
-            pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
-            term = builder.extract_value(value, k)
-            summed = builder.fadd(load_vector(builder, pointer, term.type), term)
-            store_vector(builder, builder.select(fresh, term, summed), pointer)
+    for i, j, k in _each(builder, kind, ">=", skip_rows, skip_columns, (0, 0)):
+        pointer = builder.gep(memory, [offset(builder, start, (row_stride, i), (column_stride, j))])
+        term = builder.extract_value(value, k)
+        summed = builder.fadd(load_vector(builder, pointer, term.type), term)
+        store_vector(builder, builder.select(fresh, term, summed), pointer)
 
 
 @on_tile(lambda tile: types.void, _add)
@@ -389,6 +345,6 @@ def tile_add(tile, memory, start, row_stride, column_stride, skip_rows, skip_col
     Tiles at an edge overlap their neighbours: the first ``skip_rows`` and ``skip_columns``, which a neighbour has added
     already, are left out, so that nothing is added twice.
     """
-    places = _indices(tile.shape, start, row_stride, column_stride)[skip_rows:, skip_columns:]
+    places = indices(tile.shape, start, row_stride, column_stride)[skip_rows:, skip_columns:]
     term = tile[skip_rows:, skip_columns:]
     memory[places] = term if fresh else memory[places] + term

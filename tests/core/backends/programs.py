@@ -11,6 +11,7 @@ from odyssey_core.autodiff import gradients
 from odyssey_core.backends.base import NO_BUFFERS, Feed
 from odyssey_core.backends.numba.graph import Graph
 from odyssey_core.backends.numba.kernels import weight_slices
+from odyssey_core.backends.numba.lower import Lowering
 from odyssey_core.backends.numba.lower_single import SingleLowering
 from odyssey_core.backends.numba.run import NumbaExecutable, compiled
 from odyssey_core.data.augment import Augment
@@ -233,32 +234,53 @@ class _Pools(Module):
         return ops.relu(self.fc(ops.flatten(ops.max_pool2d(h, 2)))) + self.means(ops.global_avg_pool2d(h))
 
 
-class Single(Trained):
-    """A program that computes its images one by one, and nothing but their probabilities.
+class _Normalized(Module):
+    """Batch norm behind a convolution of every kind, one of them beside a shortcut."""
+
+    def __init__(self):
+        self.first, self.deep = Conv2d(2, 5, 3, stride=2, padding=1, bias=False), Conv2d(5, 5, 2, groups=5)
+        self.one, self.last = Conv2d(5, 17, 1), Conv2d(17, 17, 3, padding=1, bias=False)
+        self.norms = [BatchNorm2d(channels) for channels in (5, 5, 17, 17)]
+        self.fc = Linear(17, 3)
+
+    def forward(self, x):
+        for layer, norm in zip((self.first, self.deep, self.one), self.norms, strict=False):
+            x = ops.relu(norm(layer(x)))
+        return self.fc(ops.global_avg_pool2d(ops.relu(self.norms[3](self.last(x)) + x)))
+
+
+class Untrained(Trained):
+    """A program that computes the probabilities of images, and nothing else.
 
     Args:
         model: a module.
         shape: of an image.
         batch: images, of which the last one is missing.
+        lowered: into blocks of sixteen images, or into single ones.
     """
 
-    def __init__(self, model, shape, batch):
+    def __init__(self, model, shape, batch, lowered):
         rng, held = np.random.default_rng(1), model.state()
         logits = model(ops.images((batch, *shape), (0.1, 0.2), 0.9))
         self.arguments = for_inference([ops.softmax(logits)]), held, (), PLAIN, NO_BUFFERS
-        self.executable = NumbaExecutable(compiled(Graph(*self.arguments), 1, 1, numba_backend().tiles, SingleLowering))
+        self.executable = NumbaExecutable(compiled(Graph(*self.arguments), 1, 1, numba_backend().tiles, lowered))
         order = np.arange(batch)[None]
         order[:, -1] = -1
         self.feed = Feed(order, rng.integers(0, 256, (batch, int(np.prod(shape))), np.uint8))
         self.executable.write({n: rng.uniform(0.01, 0.1, p.shape) for n, p in held.items()})
 
 
-def single() -> Single:
-    """Three images of 9 x 15 pixels in two channels."""
-    return Single(_Pools(), (2, 9, 15), 3)
+def single() -> Untrained:
+    """Three images of 9 x 15 pixels in two channels, one by one."""
+    return Untrained(_Pools(), (2, 9, 15), 3, SingleLowering)
+
+
+def normalized() -> Untrained:
+    """Two blocks of images, normalised where convolutions store them."""
+    return Untrained(_Normalized(), (2, 9, 13), 32, Lowering)
 
 
 PROGRAMS = {
     "lenet5": lenet5, "other": other, "residual": residual, "wide": wide, "separable": separable, "winograd": winograd,
-    "single": single, "tiles": tiles, "slices": slices,
+    "single": single, "normalized": normalized, "tiles": tiles, "slices": slices,
 }  # fmt: skip

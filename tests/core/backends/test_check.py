@@ -338,7 +338,7 @@ def test_the_listing_names_every_row(trained):
     assert re.search(r"^phase 0, group 0: once$", text, re.M)
     assert re.search(r"^phase 1, group 1: blocks 1 to 1$", text, re.M)
     assert re.search(r"gather_images y=\d+ first=0 size=784 scale=\S+ shift=\S+\n", text)
-    assert re.search(r"conv2d\[\d+, \d+, 5, 5\] x=\d+ weight=\d+ bias=\d+ y=\d+ channels=1 height=28 .* relu=1", text)
+    assert re.search(r"conv2d\[\d+, \d+, 5, 5\] x=\d+ weight=\d+ bias=\d+ norm=-1 y=\d+ channels=1 .* relu=1", text)
     assert re.search(r"  sum_squares grads=\d+ summed=\d+ squares=\d+ length=\d+ groups=2 ", text)
     assert re.search(r"  norm_of squares=\d+ norm=\d+ parts=8\n", text)
     update = r"  clip_momentum_average grads=\d+ parameter=\d+ velocity=\d+ ema=\d+ length=\d+ groups=1 .* momentum=0.9"

@@ -9,6 +9,7 @@ import numpy as np
 
 from odyssey_core.backends.numba.instruction import Count, Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.kernels.affine import totals, transpose_lanes
+from odyssey_core.backends.numba.kernels.norm import in_store
 from odyssey_core.backends.numba.kernels.packed import packed, packed_size, pixels_at_once
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store, transpose
@@ -16,6 +17,7 @@ from odyssey_core.backends.numba.operands import Operand, Place, Stage, padded
 from odyssey_core.backends.numba.register_tile import (
     tile_add,
     tile_inner,
+    tile_normalized,
     tile_outer,
     tile_splat,
     tile_store,
@@ -60,20 +62,22 @@ def _tiled(d, **spans):
 def _forward_shapes(d):
     taps = d["channels"] * d["kernel_height"] * d["kernel_width"]
     weight = packed_size(d["groups"], d["out"], taps, d["rows"]) if d["rows"] else 0
-    return {**_tiled(d, rows="out", columns="out_width"), "weight": (weight,)}
+    norm = (4, padded(d["groups"] * d["out"]))
+    return {**_tiled(d, rows="out", columns="out_width"), "weight": (weight,), "norm": norm}
 
 
-@instruction(reads="x weight bias?", writes="y", shapes=_forward_shapes, multiply_adds=multiply_adds)
+@instruction(reads="x weight bias? norm?", writes="y", shapes=_forward_shapes, multiply_adds=multiply_adds)
 def conv2d(
-    memory, x, weight, bias, y, channels, height, width, out, out_height, out_width, stride, groups, span,
+    memory, x, weight, bias, norm, y, channels, height, width, out, out_height, out_width, stride, groups, span,
     relu: Flag, rows: Fixed, columns: Fixed, kernel_height: Fixed, kernel_width: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight * x): tiles of ``rows`` output channels x ``columns`` pixels of a row.
+    """y = relu?(norm?(bias + weight * x)): tiles of ``rows`` output channels x ``columns`` pixels of a row.
 
     The weights of a tile, which lie as `packed` has them, are read for ``span`` pixels before the next ones are.
     """
     low = splat(ZERO if relu else NO_FLOOR)
     taps, tiles = channels * kernel_height * kernel_width, (out + rows - 1) // rows
+    pitch = (groups * out + LANES - 1) // LANES * LANES
     for g in range(groups):
         for i in range(out_height):
             for s0 in range(0, out_width, span):
@@ -95,6 +99,8 @@ def conv2d(
                                     acc = tile_outer(acc, memory, q, 1, at, stride * LANES)
                                     q += rows
                             p += height * width * LANES
+                        if norm >= 0:
+                            acc = tile_normalized(acc, memory, norm + o, 1, pitch)
                         at = y + ((o * out_height + i) * out_width + j) * LANES
                         tile_store(acc, memory, at, out_height * out_width * LANES, LANES, low)
 
@@ -252,7 +258,7 @@ def _kernel(weight: tuple[int, ...]) -> dict[str, int]:
     return {"kernel_height": weight[2], "kernel_width": weight[3]}
 
 
-@lowers("conv2d", fuses=[Fusion("relu")])
+@lowers("conv2d", fuses=[Fusion("normalize2d"), Fusion("relu")])
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     result = low.result(outer)
@@ -263,7 +269,7 @@ def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     low.row(
         conv2d, x=source, weight=packed(low, weight, groups, rows), bias=low.held(bias[0]) if bias else None,
         y=result.shaped((*node.shape[1:], LANES)), **sizes(shape, node.shape, node), groups=groups, span=pixels,
-        relu=outer is not node, rows=rows, columns=columns, **_kernel(weight.shape),
+        rows=rows, columns=columns, **_kernel(weight.shape), **in_store(low, outer),
     )  # fmt: skip
     low.release(border)
 

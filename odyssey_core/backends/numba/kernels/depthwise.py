@@ -9,9 +9,18 @@ import math
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
+from odyssey_core.backends.numba.kernels.norm import in_store
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.register_tile import tile_outer, tile_splat, tile_store, tile_store_where, tile_zero
+from odyssey_core.backends.numba.operands import padded
+from odyssey_core.backends.numba.register_tile import (
+    tile_normalized,
+    tile_outer,
+    tile_splat,
+    tile_store,
+    tile_store_where,
+    tile_zero,
+)
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.tensor import Tensor
@@ -31,11 +40,12 @@ def _shapes(d):
     return {
         "x": (d["channels"], d["height"], d["width"], LANES), "y": y, "gate": y, "plane": (*_plane(d), LANES),
         "weight": (d["channels"], 1, d["kernel_height"], d["kernel_width"]), "bias": (d["channels"],),
+        "norm": (4, padded(d["channels"])),
     }  # fmt: skip
 
 
 @instruction(
-    reads="x weight bias? gate?",
+    reads="x weight bias? norm? gate?",
     writes="y plane",
     shapes=_shapes,
     multiply_adds=lambda d: (
@@ -44,15 +54,16 @@ def _shapes(d):
     ),
 )  # fmt: skip
 def depthwise(
-    memory, x, weight, bias, gate, y, plane, channels, height, width, out_height, out_width, stride, apart,
+    memory, x, weight, bias, norm, gate, y, plane, channels, height, width, out_height, out_width, stride, apart,
     top: Index, left: Index, relu: Flag, columns: Fixed, kernel_height: Fixed, kernel_width: Fixed, turned: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight * x) channel by channel; 0 where the gate is closed.
+    """y = relu?(norm?(bias + weight * x)) channel by channel; 0 where the gate is closed.
 
     x lies in its plane from (top, left) on, its pixels ``apart`` from each other; what lies outside is left out.
     """
     low, area = splat(ZERO if relu else NO_FLOOR), kernel_height * kernel_width
     high, wide = (out_height - 1) * stride + kernel_height, (out_width - 1) * stride + kernel_width
+    pitch = (channels + LANES - 1) // LANES * LANES
     for at in range(plane, plane + high * wide * LANES, LANES):
         store(memory, at, splat(ZERO))
     lines, places = (high - top + apart - 1) // apart, (wide - left + apart - 1) // apart
@@ -72,6 +83,8 @@ def depthwise(
                         tap = k * kernel_width + m
                         q = weight + c * area + (area - 1 - tap if turned else tap)
                         acc = tile_outer(acc, memory, q, 1, p + m * LANES, stride * LANES)
+                if norm >= 0:
+                    acc = tile_normalized(acc, memory, norm + c, 1, pitch)
                 at = ((c * out_height + i) * out_width + j) * LANES
                 if gate >= 0:
                     tile_store_where(acc, memory, y + at, LANES, LANES, gate + at)
@@ -97,14 +110,14 @@ def _convolve(low: Lowering, x: tuple[int, ...], y: tuple[int, ...], weight: Ten
     low.release(plane)
 
 
-@lowers("conv2d", fuses=[Fusion("relu")], when=_of_single_channels)
+@lowers("conv2d", fuses=[Fusion("normalize2d"), Fusion("relu")], when=_of_single_channels)
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     top, left = node.attrs["padding"]
     _convolve(
         low, x.shape, node.shape, weight, x=low.laned(x), bias=low.held(bias[0]) if bias else None, gate=None,
         y=low.result(outer).shaped((*node.shape[1:], LANES)), stride=node.attrs["stride"], apart=1, top=top,
-        left=left, relu=outer is not node, turned=False,
+        left=left, turned=False, **in_store(low, outer),
     )  # fmt: skip
 
 
@@ -124,5 +137,5 @@ def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
         low, grad.shape, node.shape, weight, x=low.laned(grad), bias=None,
         gate=low.laned(outer.inputs[0], node.shape[1:]) if outer is not node else None,
         y=low.result(outer).shaped((*node.shape[1:], LANES)), stride=1, apart=node.attrs["stride"], top=top,
-        left=left, relu=False, turned=True,
+        left=left, norm=None, relu=False, turned=True,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from odyssey_core.backends.numba.vector import fma, splat, sqrt, total, where
 from odyssey_core.ops.activations import RELU
 from odyssey_core.ops.affine import GRAD_BIAS
 from odyssey_core.ops.elementwise import ADD
-from odyssey_core.ops.norm import BATCH_NORM2D_GRAD_WEIGHT
+from odyssey_core.ops.norm import BATCH_NORM2D_GRAD_WEIGHT, NORMALIZE2D
 from odyssey_core.tensor import Tensor
 
 ZERO, ONE, NO_FLOOR = np.float32(0), np.float32(1), np.float32(-np.inf)
@@ -177,6 +177,22 @@ def batch_norm2d_grad_input(
             store(memory, dx + at, scale * (load(memory, grad + at) - part * through))
 
 
+def _normalization_shapes(d):
+    rows = (padded(d["channels"]),)
+    return dict.fromkeys(("weight", "bias", "mean", "variance"), rows) | {"norm": (4, *rows)}
+
+
+@instruction(reads="weight bias mean variance", writes="norm", shapes=_normalization_shapes)
+def normalization(memory, weight, bias, mean, variance, norm, channels, eps: Constant):
+    """norm (4, channels) = mean, 1 / sqrt(variance + eps), weight, bias: what `tile_normalized` takes."""
+    pitch = (channels + LANES - 1) // LANES * LANES
+    for c in range(0, pitch, LANES):
+        store(memory, norm + c, load(memory, mean + c))
+        store(memory, norm + pitch + c, _inverse_root(load(memory, variance + c), eps))
+        store(memory, norm + 2 * pitch + c, load(memory, weight + c))
+        store(memory, norm + 3 * pitch + c, load(memory, bias + c))
+
+
 def _buffer_shapes(d):
     return dict.fromkeys(("old", "mean", "variance", "y"), (d["channels"],))
 
@@ -235,6 +251,21 @@ def _normalize(low: Lowering, node: Tensor, outer: Tensor, mean: Operand, varian
         beside=_values(low, added[0]) if added else None, y=place.shaped(shape), **_sizes(x),
         relu=outer.op is RELU, eps=node.attrs["eps"],
     )  # fmt: skip
+
+
+def in_store(low: Lowering, outer: Tensor) -> dict[str, Operand | bool | None]:
+    """What a convolution does to its value where it stores ``outer``: norm and relu of its row.
+
+    The numbers that a normalisation takes are worked out once, when parameters are written.
+    """
+    node, norm = next((x for x in low.chain(outer) if x.op is NORMALIZE2D), None), None
+    if node:
+        channels = node.shape[1]
+        norm = low.shared(4 * padded(channels)).shaped((4, padded(channels)))
+        named = zip(("weight", "bias", "mean", "variance"), node.inputs[1:], strict=True)
+        given = {name: low.places[x].shaped((padded(channels),)) for name, x in named}
+        low.row(normalization, **given, norm=norm, channels=channels, eps=node.attrs["eps"], stage=Stage.WRITTEN)
+    return {"norm": norm, "relu": outer.op is RELU}
 
 
 _FUSES = Fusion("relu"), Fusion("add"), Fusion("add", operand=1)

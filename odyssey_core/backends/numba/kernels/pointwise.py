@@ -10,11 +10,19 @@ import math
 import numpy as np
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, instruction
+from odyssey_core.backends.numba.kernels.norm import in_store
 from odyssey_core.backends.numba.kernels.packed import packed, packed_size
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.memory import load, store
-from odyssey_core.backends.numba.operands import Operand
-from odyssey_core.backends.numba.register_tile import tile_outer, tile_splat, tile_store, tile_store_where, tile_zero
+from odyssey_core.backends.numba.operands import Operand, padded
+from odyssey_core.backends.numba.register_tile import (
+    tile_normalized,
+    tile_outer,
+    tile_splat,
+    tile_store,
+    tile_store_where,
+    tile_zero,
+)
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat, where
 from odyssey_core.tensor import Tensor
@@ -35,27 +43,28 @@ def _shapes(d):
     y = (d["out"], d["out_height"], d["out_width"], LANES)
     return {
         "x": (d["channels"], d["height"], d["width"], LANES), "y": y, "gate": y, "bias": (d["out"],),
-        "weight": (packed_size(1, d["out"], d["channels"], d["rows"]),),
+        "norm": (4, padded(d["out"])), "weight": (packed_size(1, d["out"], d["channels"], d["rows"]),),
         "panel": (d["tiles"], d["channels"], d["columns"], LANES),
     }  # fmt: skip
 
 
 @instruction(
-    reads="x weight bias? gate?",
+    reads="x weight bias? norm? gate?",
     writes="y panel",
     shapes=_shapes,
     multiply_adds=lambda d: d["channels"] * d["out"] * d["out_height"] * d["out_width"],
 )
 def pointwise(
-    memory, x, weight, bias, gate, y, panel, channels, height, width, out, out_height, out_width, stride, relu: Flag,
-    tiles, rows: Fixed, columns: Fixed,
+    memory, x, weight, bias, norm, gate, y, panel, channels, height, width, out, out_height, out_width, stride,
+    relu: Flag, tiles, rows: Fixed, columns: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight x) over channels, of every ``stride``-th pixel; 0 where the gate is closed.
+    """y = relu?(norm?(bias + weight x)) over channels, of every ``stride``-th pixel; 0 where the gate is closed.
 
     ``tiles`` tiles of ``rows`` output channels x ``columns`` pixels share a panel. The weight lies as `packed` has it.
     """
     low = splat(ZERO if relu else NO_FLOOR)
     pixels, plane = out_height * out_width, height * width * LANES
+    pitch = (out + LANES - 1) // LANES * LANES
     for p0 in range(0, pixels, tiles * columns):
         count = (min(pixels - p0, tiles * columns) + columns - 1) // columns
         for t in range(count):
@@ -77,6 +86,8 @@ def pointwise(
                 for _ in range(channels):
                     acc = tile_outer(acc, memory, q, 1, at, LANES)
                     q, at = q + rows, at + columns * LANES
+                if norm >= 0:
+                    acc = tile_normalized(acc, memory, norm + o, 1, pitch)
                 at = (o * pixels + min(p0 + t * columns, pixels - columns)) * LANES
                 if gate >= 0:
                     tile_store_where(acc, memory, y + at, pixels * LANES, LANES, gate + at)
@@ -126,12 +137,12 @@ def _product(
     low.release(panel)
 
 
-@lowers("conv2d", fuses=[Fusion("relu")], when=_of_one_pixel)
+@lowers("conv2d", fuses=[Fusion("normalize2d"), Fusion("relu")], when=_of_one_pixel)
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     _product(
         low, x.shape, node.shape, weight, False, x=low.laned(x), bias=low.held(bias[0]) if bias else None, gate=None,
-        y=low.result(outer).shaped((*node.shape[1:], LANES)), stride=node.attrs["stride"], relu=outer is not node,
+        y=low.result(outer).shaped((*node.shape[1:], LANES)), stride=node.attrs["stride"], **in_store(low, outer),
     )  # fmt: skip
 
 
@@ -147,7 +158,7 @@ def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
         small = low.temporary(math.prod(shape)).shaped(shape)
     _product(
         low, grad.shape, (*node.shape[:2], *grad.shape[2:]), weight, True, x=low.laned(grad), bias=None,
-        gate=None if small else gate, y=small or dx, stride=1, relu=False,
+        gate=None if small else gate, y=small or dx, stride=1, norm=None, relu=False,
     )  # fmt: skip
     if small:
         low.row(spread, x=small, gate=gate, y=dx, channels=channels, height=height, width=width, stride=stride)

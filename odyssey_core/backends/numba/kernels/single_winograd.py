@@ -14,7 +14,8 @@ from odyssey_core.backends.numba.kernels.winograd import BIAS_AT, output_sides, 
 from odyssey_core.backends.numba.lower import Fusion
 from odyssey_core.backends.numba.lower_single import SingleLowering, extent
 from odyssey_core.backends.numba.operands import padded
-from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_patch, tile_store, tile_zero
+from odyssey_core.backends.numba.register_patch import tile_patch
+from odyssey_core.backends.numba.register_tile import tile_lines, tile_outer, tile_store, tile_zero
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.backends.numba.winograd_tile import (

@@ -20,15 +20,15 @@ import numpy as np
 from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, Repeated, instruction
+from odyssey_core.backends.numba.kernels.norm import in_store
 from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded, parts_for
+from odyssey_core.backends.numba.register_patch import tile_expect, tile_fetch, tile_patch
 from odyssey_core.backends.numba.register_tile import (
-    tile_expect,
-    tile_fetch,
     tile_gather,
+    tile_normalized,
     tile_outer,
-    tile_patch,
     tile_splat,
     tile_store,
     tile_store_where,
@@ -52,6 +52,7 @@ from odyssey_core.backends.numba.winograd_tile import (
 )
 from odyssey_core.ops.activations import RELU_GRAD
 from odyssey_core.ops.elementwise import ADD
+from odyssey_core.ops.norm import NORMALIZE2D
 from odyssey_core.ops.pool import MAX_POOL2D_GRAD
 from odyssey_core.tensor import Tensor
 
@@ -84,7 +85,7 @@ def _shapes(d):
     rows = padded(d["out"])
     return {
         "x": x, "y": y, "beside": y, "gate": y, "bias": (rows,),
-        "weight": (rows // LANES, POSITIONS, d["channels"], LANES),
+        "norm": (4, rows), "weight": (rows // LANES, POSITIONS, d["channels"], LANES),
         "v": (POSITIONS, d["strip"] * d["channels"] + PAD, LANES), "m": (POSITIONS, d["strip"] * rows + PAD, LANES),
     }  # fmt: skip
 
@@ -102,13 +103,13 @@ def _following(b, i, j, high, wide):
     return (b, i + STEP, 0) if i + STEP < high else (b + 1, 0, 0)
 
 
-@instruction(reads="x weight bias? beside? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
+@instruction(reads="x weight bias? norm? beside? gate?", writes="y v m", shapes=_shapes, multiply_adds=_multiply_adds)
 def winograd(
-    memory, x, weight, bias, beside, gate, y, v, m, channels, height, width, out, blocks, block_stride: Index,
+    memory, x, weight, bias, norm, beside, gate, y, v, m, channels, height, width, out, blocks, block_stride: Index,
     pad_height: Index, pad_width: Index, relu: Flag, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
 ):  # fmt: skip
-    """y = relu?(bias + weight * x + beside), or 0 where the gate is closed: register tiles of ``rows`` x ``columns``
-    tiles, transforms of ``lanes`` images, one register.
+    """y = relu?(norm?(bias + weight * x) + beside), or 0 where the gate is closed: register tiles of ``rows`` x
+    ``columns`` tiles, transforms of ``lanes`` images, one register.
     """
     low, no_floor = splat(ZERO if relu else NO_FLOOR), splat(NO_FLOOR)
     high, wide = height + 2 * pad_height - 2, width + 2 * pad_width - 2
@@ -116,7 +117,8 @@ def winograd(
     tiles, pitch = blocks * down * across, width * LANES
     parts = (tiles + strip - 1) // strip
     plane_v = (strip * channels + PAD) * LANES
-    plane_m = (strip * ((out + LANES - 1) // LANES * LANES) + PAD) * LANES
+    padded_out = (out + LANES - 1) // LANES * LANES
+    plane_m = (strip * padded_out + PAD) * LANES
     for part in range(parts):
         first, end = part * tiles // parts, (part + 1) * tiles // parts
         (start, row, column), line = corner(first, down, across), (end - first) * LANES
@@ -153,6 +155,8 @@ def winograd(
                     pixels = winograd_output(tile_patch(
                         PATCH, PATCH, lanes, memory, product + lane - at, PATCH * plane_m, plane_m, 0, PATCH, 0, PATCH
                     ))  # fmt: skip
+                    if norm >= 0:
+                        pixels = tile_normalized(pixels, memory, norm + o, 0, padded_out)
                     if beside >= 0:
                         pixels = tile_sum(pixels, tile_patch(
                             STEP, STEP, lanes, memory, beside + lane, wide * LANES, LANES, 0, high - i, 0, wide - j
@@ -214,7 +218,7 @@ def _sets(low: Lowering, node: Tensor) -> tuple[int, int]:
 
 def _add(
     low: Lowering, x: Tensor, node: Tensor, outer: Tensor, weight: Operand, padding: tuple[int, int],
-    bias: Operand | None = None, added: Tensor | None = None, gate: Operand | None = None, relu: bool = False,
+    bias: Operand | None = None, gate: Operand | None = None, norm: Operand | None = None, relu: bool = False,
 ) -> None:  # fmt: skip
     """The rows that compute ``outer``, in memory between that no other row needs."""
     _, channels, height, width = x.shape
@@ -222,8 +226,12 @@ def _add(
         "channels": channels, "height": height, "width": width, "out": node.shape[1], "pad_height": padding[0],
         "pad_width": padding[1],
     }  # fmt: skip
+    nodes = low.chain(outer)
+    added = next((x for each in nodes if each.op is ADD for x in each.inputs if x not in nodes), None)
     beside = low.laned(added) if added else None
-    given = {"x": low.laned(x), "weight": weight, "bias": bias, "beside": beside, "gate": gate, "relu": relu}
+    given = {
+        "x": low.laned(x), "weight": weight, "bias": bias, "norm": norm, "beside": beside, "gate": gate, "relu": relu,
+    }  # fmt: skip
     reuse = None if added is x else added  # tiles overlap in x: what the next one reads may not be written over
     y, (all_blocks, sets) = low.result(outer, reuse=reuse).shaped((*node.shape[1:], LANES)), _sets(low, node)
     stage = Stage.SLICE if sets < all_blocks else Stage.BLOCK
@@ -249,13 +257,22 @@ def _takes_together(low: Lowering, node: Tensor, outer: Tensor) -> bool:
     return _takes(low, node, outer) and sets < blocks
 
 
-@lowers("conv2d", fuses=[Fusion("relu")], when=_takes_together, sliced=0)
-@lowers("conv2d", fuses=[Fusion("relu")], when=_takes)
+def _normalized(inner: Tensor, outer: Tensor) -> bool:
+    """Whether a normalisation is computed in the store of a convolution that is computed this way."""
+    y = inner.inputs[0]
+    return inner.op is NORMALIZE2D and takes(y.shape, y.inputs[1].shape, y.attrs)
+
+
+_STORES = Fusion("normalize2d"), Fusion("add", 0, _normalized), Fusion("add", 1, _normalized), Fusion("relu")
+
+
+@lowers("conv2d", fuses=_STORES, when=_takes_together, sliced=0)
+@lowers("conv2d", fuses=_STORES, when=_takes)
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
     given = low.places[bias[0]].shaped((padded(node.shape[1]),)) if bias else None
     kernels = transformed_weight(low, weight, turned=False)
-    _add(low, x, node, outer, kernels, node.attrs["padding"], given, relu=outer is not node)
+    _add(low, x, node, outer, kernels, node.attrs["padding"], given, **in_store(low, outer))
 
 
 def _dense(inner: Tensor, outer: Tensor) -> bool:
@@ -272,7 +289,6 @@ _FUSES = Fusion("relu_grad", 1), Fusion("add", 0, _dense), Fusion("add", 1, _den
 @lowers("conv2d_grad_input", fuses=_FUSES, when=_takes)
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
-    padding, nodes = tuple(TAPS - 1 - p for p in node.attrs["padding"]), low.chain(outer)
+    padding = tuple(TAPS - 1 - p for p in node.attrs["padding"])
     gate = low.laned(outer.inputs[0], node.shape[1:]) if outer.op is RELU_GRAD else None
-    added = next((x for each in nodes if each.op is ADD for x in each.inputs if x not in nodes), None)
-    _add(low, grad, node, outer, transformed_weight(low, weight, turned=True), padding, added=added, gate=gate)
+    _add(low, grad, node, outer, transformed_weight(low, weight, turned=True), padding, gate=gate)

@@ -13,14 +13,8 @@ from odyssey_core.backends.numba.kernels.sparse_conv import sparse_gradients
 from odyssey_core.backends.numba.kernels.weight_slices import exchanged, is_large, parts
 from odyssey_core.backends.numba.lower import Lowering, lowers
 from odyssey_core.backends.numba.operands import Operand, Stage, padded
-from odyssey_core.backends.numba.register_tile import (
-    tile_add,
-    tile_fetch,
-    tile_outer,
-    tile_patch,
-    tile_store,
-    tile_zero,
-)
+from odyssey_core.backends.numba.register_patch import tile_fetch, tile_patch
+from odyssey_core.backends.numba.register_tile import tile_add, tile_outer, tile_store, tile_zero
 from odyssey_core.backends.numba.traced import LANES
 from odyssey_core.backends.numba.vector import splat
 from odyssey_core.backends.numba.winograd_tile import (
@@ -41,6 +35,7 @@ NO_FLOOR = np.float32(-np.inf)
 # Tiles whose products are summed in registers before they are added to memory: so rounding does not grow with their
 # number. Part of the result's definition (order of additions), so it must not depend on the CPU.
 STRIP = 4
+AREA = LANES * LANES  # what the lanes and the channels of a pixel take
 
 
 def _scratch(channels: int, pitch: int, strip: int) -> tuple[int, int]:
@@ -72,7 +67,7 @@ def _shapes(d):
 )
 def winograd_grad_weight(
     memory, block, x, grad, v, g, sums, channels, height, width, out, blocks, block_stride: Index,
-    first_block: Index, strip, rows: Fixed, columns: Fixed, lanes: Fixed,
+    first_block: Index, strip: Fixed, rows: Fixed, columns: Fixed, lanes: Fixed,
 ):  # fmt: skip
     """sums (36, channels, pitch) += (B^T x B) (A dy A^T)^T over tiles and images, ``strip`` tiles at a time."""
     pitch = (out + LANES - 1) // LANES * LANES
@@ -96,17 +91,17 @@ def winograd_grad_weight(
                     tile_store(winograd_input(patch), memory, to + lane, PATCH * plane_v, plane_v, no_floor)
                 tile_fetch(STEP, STEP, memory, ahead, width * LANES, LANES)  # the next strip's: a tenth of the time
                 at, ahead = at + pixels * LANES, ahead + pixels * LANES
-            at = grad + b * block_stride + (i * width + j) * LANES * LANES
+            at = grad + b * block_stride + (i * width + j) * AREA
             for o in range(0, pitch, LANES):
                 for image in range(LANES):
                     to = g + (t * LANES + image) * pitch + o
                     for lane in range(0, LANES, lanes):
                         patch = tile_patch(
-                            STEP, STEP, lanes, memory, at + image * LANES + lane, width * LANES * LANES, LANES * LANES,
+                            STEP, STEP, lanes, memory, at + image * LANES + lane, width * AREA, AREA,
                             0, height - i, 0, width - j,
                         )  # fmt: skip
                         tile_store(winograd_adjoint(patch), memory, to + lane, PATCH * plane_g, plane_g, no_floor)
-                at += pixels * LANES * LANES
+                at += pixels * AREA
         fresh = block == first_block and first == 0
         for p in range(POSITIONS):
             for o0 in range(0, pitch, columns * LANES):
