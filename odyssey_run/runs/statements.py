@@ -81,7 +81,7 @@ def _listed(folder: Path, content: bytes, run: RunRecords, end: End, children: M
                 stated[f"files/{CHECKPOINT}"] = None  # MLflow keeps that of an earlier process
         elif isinstance(record, Model):
             stated |= dict(_files(folder, record.path, "models/"))
-            stated[f"models/{record.path}"] = models.shown(run.records)
+            stated[f"models/{record.path}"] = {name: value for name, value, *_ in models.shown_points(run.records)}
     return stated
 
 

@@ -73,11 +73,6 @@ def shown_points(records: Iterable[Record]) -> list[Point]:
     return list({point[0]: point for point in points(records) if point[0] in SHOWN}.values())
 
 
-def shown(records: Iterable[Record]) -> dict[str, float]:
-    """The metrics on the page of a model: the last value of each in the journal."""
-    return {name: value for name, value, _, _ in shown_points(records)}
-
-
 def facts(tags: Mapping[str, str]) -> dict[str, str]:
     """The data that a run's tags name, as the page of a run shows it; empty where they name none.
 

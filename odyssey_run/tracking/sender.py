@@ -18,10 +18,10 @@ from typing import Any
 from odyssey_run.tracking import models, names
 from odyssey_run.tracking import records as kinds
 from odyssey_run.tracking.client import alone, fault_of, is_deleted, put, refuses, silent
-from odyssey_run.tracking.journal import FILE_NAME, Journal, load, read
+from odyssey_run.tracking.journal import FILE_NAME, Journal
 from odyssey_run.tracking.location import Store, local_path
 from odyssey_run.tracking.names import Tag
-from odyssey_run.tracking.records import MAX_PARAM, RunRecords
+from odyssey_run.tracking.records import MAX_PARAM
 
 THE_RUN, EXPERIMENT = "the run", "the experiment"
 OWN = kinds.Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
@@ -55,8 +55,7 @@ class Sender:
         self.notes: list[kinds.Record] = []
         self._client = client
         self._folder = journal.path.parent.resolve()
-        self._offset = 0
-        self._before: list[kinds.Record] = []  # those up to there
+        self._seen = 0  # how many records were sent, or wait for it
         self._tried = self._ended = self._gone = False
         self._known: set[str] = set()  # what was refused, here or in an earlier process
         self._later: list[list[kinds.Record]] = []
@@ -79,8 +78,8 @@ class Sender:
             Exception: whatever MLflow raises, where something has not arrived that still may, and also what is not to
                 be sent at once; to be called again.
         """
-        records, offset = read(self.journal.path, self._offset)
-        self._all, self._at_once = [*self._before, *records], at_once
+        self._all, self._at_once = self.journal.records().records, at_once
+        records = list(self._all[self._seen :])
         # The thread looks at its own notes too: they only say how far an earlier attempt came.
         for record in records:
             self._tried = self._tried or isinstance(record, kinds.Creating | kinds.Created)
@@ -89,7 +88,7 @@ class Sender:
             elif isinstance(record, kinds.Refused):
                 self._known.add(record.what)
         failed = self._deliver_all(records)
-        self._offset, self._before = offset, self._all
+        self._seen = len(self._all)
         if failed:
             raise failed
 
@@ -108,7 +107,7 @@ class Sender:
                     raise
                 except Exception as error:
                     if isinstance(portion[0], kinds.Start) or (silent(error) and not _is_file(portion)):
-                        self._later = later  # what is new comes again, with the same offset
+                        self._later = later  # what is new comes again
                         raise
                     self._later.append(portion)
                     failed, stuck = failed or error, stuck or silent(error)
@@ -234,9 +233,9 @@ class Sender:
             return
         if self._at_once:
             raise _NotAtOnce
-        before = load(self.journal.path)
-        version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, before)
-        if not any((each.registered, each.version) == (name, version) for each in before.of(kinds.Registered)):
+        run = self.journal.records()
+        version = models.register(self._client, self.store.uri, self.run_id, name, model.model_id, run)
+        if not any((each.registered, each.version) == (name, version) for each in run.of(kinds.Registered)):
             self.notes.append(kinds.Registered(registered=name, version=version))
 
     def _own(self, record: kinds.Artifact | kinds.Model) -> Path | None:
@@ -253,10 +252,8 @@ class Sender:
         for record in self.notes:
             self.journal.append(record)
         self.notes = []
-        if self.done:
-            since, _ = read(self.journal.path, self._offset)
-            if RunRecords([*self._before, *since]).unsent:
-                self.journal.append(kinds.Sent())
+        if self.done and self.journal.records().unsent:
+            self.journal.append(kinds.Sent())
 
     def _open_run(self, start: kinds.Start) -> None:
         if not self.run_id:
