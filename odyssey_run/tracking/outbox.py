@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from odyssey_core.child_process import Parent
@@ -27,7 +28,8 @@ from odyssey_run.tracking.sender import Sender
 INTERVAL = 1.0  # seconds between batches
 TOGETHER = 20  # journals in one transaction, which keeps other processes from writing for a second
 # What MLflow imports where it is there, and does not need to record a run: a quarter of its time and memory.
-UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib")
+UNNEEDED = ("pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "pygments", "psutil")
+FASTAPI = SimpleNamespace(HTTPException=Exception)  # all that MLflow takes of it, for a gateway to language models
 
 
 class Outbox:
@@ -191,14 +193,17 @@ def _import_lightly(store: Store) -> None:
     absent = [name for name in UNNEEDED if name not in sys.modules]
     modules: dict[str, Any] = sys.modules
     modules.update(dict.fromkeys(absent))  # None: an import of it fails at once
+    stands_in = modules.setdefault("fastapi", FASTAPI) is FASTAPI
     gc.disable()
     try:
         import_mlflow()
         if store.artifact_location is not None:  # a database: the client would import this, with the store locked
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-    except ImportError:  # another MLflow needs one of them after all
+    except ImportError:  # another MLflow needs one of them after all, or more
         for name in [n for n in sys.modules if n in absent or n.partition(".")[0] == "mlflow"]:
             del sys.modules[name]
     finally:
+        if stands_in:
+            del modules["fastapi"]
         gc.freeze()  # it all stays: looking through it once takes a quarter of a second
         gc.enable()
