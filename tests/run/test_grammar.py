@@ -9,6 +9,7 @@ import pytest
 from odyssey_run import cli
 from odyssey_run.config import command_line
 from odyssey_run.config.composition import ConfigFiles
+from odyssey_run.runs import command
 
 SEED = 12
 NUMBERS = (
@@ -156,3 +157,9 @@ def test_what_is_read_without_the_grammar_is_what_the_grammar_reads():
         of_hydra = command_line.parsed("key", text, {})
         assert of_hydra is not None and not of_hydra.is_sweep_override(), text
         assert repr(of_hydra.value()) == repr(found.value), text
+
+
+@pytest.mark.parametrize("text", ["a b", "C:\\x y", 'a"b', "ends with \\", "a'b, c", "1e5", "", "[x]", 'a\\"b'])
+def test_a_command_to_be_pasted_says_the_value_that_it_was_made_of(text):
+    key, _, value = command.override("run.name", text).partition("=")
+    assert command_line.typed(key, value, {}).value == text
