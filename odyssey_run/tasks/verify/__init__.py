@@ -25,8 +25,8 @@ from odyssey_run.reports import summary
 from odyssey_run.reports.outputs import writing
 from odyssey_run.runs import provenance, recorded, statements
 from odyssey_run.runs.folder import REPORT, RUNS
-from odyssey_run.runs.statements import COMPARED, DERIVED
-from odyssey_run.tasks.verify.evidence import Evidence, InFolder, InMLflow, differences
+from odyssey_run.runs.statements import COMPARED, DERIVED, HELD
+from odyssey_run.tasks.verify.evidence import Differs, Evidence, InFolder, InMLflow, hold
 from odyssey_run.tasks.verify.retraining import train_again
 from odyssey_run.tasks.verify.verdict import CANNOT, DIFFERS, EXIT_CODES, REPRODUCED, Verdict, as_json
 from odyssey_run.tracking.client import fault_of, reach
@@ -39,6 +39,8 @@ from odyssey_run.training.train import CLAIMS
 MOST_LINES = 5
 NOTE = 4000  # characters of a run's description
 CLAIMED = (f"tags/{Tag.CLAIMS}", f"files/{CLAIMS}")
+PARTS = "configurations of its runs"
+Found = tuple[list[str], dict[str, str], int | None]  # what was compared, how each statement was held, steps if not all
 
 
 def verify(request: Request, run_id: str, verify: VerifyConfig, badge: str | None, json: str | None) -> int:
@@ -88,38 +90,44 @@ def _find(request: Request, run_id: str) -> InMLflow | InFolder:
 
 def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) -> Iterator[Verdict]:
     """On each of the runs under a run, and last on itself."""
+    verdict, below, notes = Verdict(CANNOT, run.name, run.where), list[Verdict](), list[str]()
     with tempfile.TemporaryDirectory() as place:
         try:
             evidence = run.gather(Path(place))
-            below = []
+            verdict = replace(verdict, digest=evidence.digest, evidence=evidence)
             for child in run.children() if evidence.records.has_parts else ():
                 if f"children/{child.key}" in evidence.stated:
-                    for verdict in _verdicts(request, child, config):
-                        below.append(verdict)
-                        yield verdict
-            verdict = Verdict(REPRODUCED, run.name, run.where, (), evidence.digest, evidence=evidence)
+                    for each in _verdicts(request, child, config):
+                        below.append(each)
+                        yield each
             if evidence.wrong:
-                yield _differs(verdict, evidence.wrong)
-            elif evidence.records.has_parts:
-                yield _above(verdict, evidence, below)
-            else:
-                yield _compare(request, verdict, evidence, config)
+                raise Differs(evidence.wrong)
+            judged = (
+                _above(evidence, below) if evidence.records.has_parts else _compare(request, evidence, config, notes)
+            )
+            lines, ways, steps = judged
+            held, stated = _held(evidence, ways)
+            verdict = replace(verdict, word=REPRODUCED, lines=lines, held=held, stated=stated, steps=steps)
+        except Differs as error:
+            more = [f"and {len(error.lines) - MOST_LINES} more"] if len(error.lines) > MOST_LINES else []
+            verdict = replace(verdict, word=DIFFERS, lines=[*error.lines[:MOST_LINES], *more])
         except OdysseyError as error:
-            lines = error.lines if isinstance(error, Faults) else (str(error),)
-            yield Verdict(CANNOT, run.name, run.where, lines)
+            verdict = replace(verdict, lines=error.lines if isinstance(error, Faults) else [str(error)])
+        yield replace(verdict, lines=[*verdict.lines, *notes])
 
 
-def _compare(request: Request, verdict: Verdict, evidence: Evidence, config: VerifyConfig) -> Verdict:
-    """Holds one run's statements against each other and against training it again. Raises OdysseyError: something
-    that it needs is missing or has changed: it cannot be verified."""
+def _compare(request: Request, evidence: Evidence, config: VerifyConfig, notes: list[str]) -> Found:
+    """Holds one run's statements against each other and against training it again; what else there is to know of it
+    goes to the notes. Raises Differs; OdysseyError: something that it needs is missing or has changed: it cannot be
+    verified."""
     asked = evidence.config
     if (task := asked["task"]["name"]) != "train":
         raise DataError(f"it is a run of task={task}; verify the run that trained")
     again = _again(request, evidence, asked)
-    notes = _environment(evidence)
+    notes += _environment(evidence)
     if line := _other_code(evidence, again.plugins):
         if not config.any_code:
-            raise DataError("; ".join([f"{line}; verify.any_code=true compares all the same", *notes]))
+            raise DataError(f"{line}; verify.any_code=true compares all the same")
         notes.append(line)
     assembly = assemble(again)
     if evidence.tags.get(Tag.DATA_DIGEST) != assembly.dataset.digest:
@@ -129,15 +137,12 @@ def _compare(request: Request, verdict: Verdict, evidence: Evidence, config: Ver
     if evidence.tags.get(Tag.START_DIGEST) != assembly.start:
         raise DataError(f"{again.weights} does not hold the weights that the run began with")
     found = _derived(evidence, asked, assembly)
-    if wrong := _unlike(evidence, found, ("params/", "tags/odyssey.data.", *CLAIMED)):
-        return _differs(verdict, wrong, notes)
-    compared = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
+    _hold(evidence.stated, found, ("params/", "tags/odyssey.data.", *CLAIMED))
+    ways = dict.fromkeys((*found, "data", f"tags/{Tag.START_DIGEST}"), DERIVED)
     if not line:
-        compared |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
-    wrong, lines, trained, steps = train_again(again, assembly, evidence, config.steps)
-    if wrong:
-        return _differs(verdict, wrong, notes)
-    return replace(verdict, lines=(*lines, *notes), steps=steps, **_held(evidence, compared | trained))
+        ways |= dict.fromkeys((f"tags/{name}" for name in (Tag.CODE_DIGEST, *plugins.tags(again.plugins))), DERIVED)
+    lines, trained, steps = train_again(again, assembly, evidence, config.steps)
+    return lines, ways | trained, steps
 
 
 def _again(request: Request, evidence: Evidence, config: dict[str, Any]) -> Request:
@@ -171,15 +176,14 @@ def _other_code(evidence: Evidence, now: Sequence[plugins.Plugin]) -> str:
     return line or f"the code differs (SHA-256 {code[:12]}, the run's {_short(evidence, Tag.CODE_DIGEST)})"
 
 
-def _held(evidence: Evidence, compared: Mapping[str, str]) -> dict[str, Any]:
+def _held(evidence: Evidence, compared: Mapping[str, str]) -> tuple[dict[str, int], list[str]]:
     """How many statements were held in which way, and those that are only stated. What was not trained or computed
     again, as `compared` tells, is held by its digest if it is a file."""
     digests = ("files/", "models/", "journal", "children/")
     ways = {n: COMPARED for n, value in evidence.stated.items() if n.startswith(digests) and value is not None}
     ways |= {name: way for name, way in compared.items() if name in evidence.stated}
     counts = Counter(ways.values())
-    held = {way: counts[way] for way in statements.HELD if counts[way]}
-    return {"held": held, "stated": tuple(sorted(evidence.stated.keys() - ways.keys()))}
+    return {way: counts[way] for way in HELD if counts[way]}, sorted(evidence.stated.keys() - ways.keys())
 
 
 def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> dict[str, Any]:
@@ -200,34 +204,33 @@ def _derived(evidence: Evidence, config: dict[str, Any], assembly: Assembly) -> 
     return found | {name: value for name, value in machine.items() if name not in evidence.stated}
 
 
-def _unlike(evidence: Evidence, found: Mapping[str, Any], alone: tuple[str, ...]) -> list[str]:
-    """What is stated otherwise than it is computed again; of names that begin as one of `alone` nothing else may be
-    stated."""
-    own = {name: value for name, value in evidence.stated.items() if name in found or name.startswith(alone)}
-    return differences(own, found, "computed again")
+def _hold(stated: Mapping[str, Any], found: Mapping[str, Any], alone: tuple[str, ...]) -> None:
+    """Raises Differs: something is stated otherwise than it is computed again, or something that is not computed has a
+    name that begins as one of `alone`."""
+    hold({n: v for n, v in stated.items() if n in found or n.startswith(alone)}, found, "stated {}, computed again {}")
 
 
-def _above(verdict: Verdict, evidence: Evidence, below: Sequence[Verdict]) -> Verdict:
-    """The verdict on a run above others: on its own statements, on theirs, and on what is computed from them."""
-    if failed := [each for each in below if each.word != REPRODUCED]:
-        worst = max((each.word for each in failed), key=EXIT_CODES.__getitem__)
+def _above(evidence: Evidence, below: Sequence[Verdict]) -> Found:
+    """Holds the statements of a run above others against theirs and against what is computed from them. Raises
+    Differs; DataError: one of those cannot be verified."""
+    if failed := [each.word for each in below if each.word != REPRODUCED]:
         line = f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}"
-        return replace(verdict, word=worst, lines=(line,))
+        raise DataError(line) if CANNOT in failed else Differs([line])
     config, ended = evidence.config, [each.evidence for each in below if each.evidence]
     alone: tuple[str, ...] = ("params/",)
-    found, wrong = _parameters(config), list[str]()
+    stated, found = dict(evidence.stated), _parameters(config)
     if "sweep" not in config:
-        wrong = _wrong_parts(evidence, config, ended)
-        found |= _of_seeds(evidence, config, ended)
         alone += ("metrics/", *CLAIMED)
-    if wrong := wrong or _unlike(evidence, found, alone):
-        return _differs(verdict, wrong)
-    names = [*found, *(name for name in evidence.stated if name.startswith("children/"))]
+        rest = {"seeds": 1, "expect": {}, "resume": None}
+        found[PARTS] = [{**config, "seed": config["seed"] + i, **rest} for i in range(len(ended))]
+        stated[PARTS] = sorted((each.records.config for each in ended), key=lambda each: int(each["seed"]))
+        found |= _of_seeds(evidence, config, ended)
+    _hold(stated, found, alone)
+    names = [*found, *(name for name in stated if name.startswith("children/"))]
     # What means of times follow from is only stated.
     names = [name for name in names if not name.removeprefix("metrics/").startswith(OF_THE_MACHINE)]
-    held = _held(evidence, dict.fromkeys(names, DERIVED))
     steps = min((each.steps for each in below if each.steps is not None), default=None)
-    return replace(verdict, lines=(f"its {len(below)} runs, and what follows from them",), steps=steps, **held)
+    return [f"its {len(below)} runs, and what follows from them"], dict.fromkeys(names, DERIVED), steps
 
 
 def _parameters(config: dict[str, Any]) -> dict[str, Any]:
@@ -235,25 +238,14 @@ def _parameters(config: dict[str, Any]) -> dict[str, Any]:
     return found | {f"tags/{Tag.CONFIG_DIGEST}": provenance.identity(config)}
 
 
-def _wrong_parts(evidence: Evidence, config: dict[str, Any], ended: Sequence[Evidence]) -> list[str]:
-    """What is wrong with the runs of several seeds: their configurations, or how many have finished."""
-    rest = {"seeds": 1, "expect": {}, "resume": None}
-    expected: dict[str, Any] = {
-        "configurations of its runs": [{**config, "seed": config["seed"] + i, **rest} for i in range(len(ended))]
-    }
-    own = sorted((each.records.config for each in ended), key=lambda each: int(each["seed"]))
-    found: dict[str, Any] = {"configurations of its runs": own}
-    if evidence.stated["status"] == Status.FINISHED:
-        finished = sum(each.stated["status"] == Status.FINISHED for each in ended)
-        expected["runs that finished"], found["runs that finished"] = config["seeds"], finished
-    return differences(expected, found, "computed again")
-
-
 def _of_seeds(evidence: Evidence, config: dict[str, Any], ended: Sequence[Evidence]) -> dict[str, Any]:
     """What a run of several seeds states of their means: nothing before all of them have finished."""
     found: dict[str, Any] = {f"tags/{Tag.SEEDS}": str(config["seeds"])}
-    if evidence.stated["status"] != Status.FINISHED or not ended:
+    if evidence.stated["status"] != Status.FINISHED:
         return found
+    finished = sum(each.stated["status"] == Status.FINISHED for each in ended)
+    if finished != config["seeds"]:
+        return found | {"status": f"{finished} of {config['seeds']} runs finished"}
     names = [name for name in evidence.stated if name.startswith("metrics/")]
     points = {name.removeprefix("metrics/"): evidence.stated[name] for name in names}
     means = claims.means([each.records.last for each in ended])
@@ -265,12 +257,6 @@ def _claims(config: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str
     rows = claims.report(config["expect"], metrics)
     held = claims.HELD if claims.all_held(rows) else claims.MISSED
     return dict(zip(CLAIMED, (held, statements.sha256(claims.encode(rows))), strict=True)) if rows else {}
-
-
-def _differs(verdict: Verdict, lines: Sequence[str], notes: Sequence[str] = ()) -> Verdict:
-    """The verdict with the first lines and how many more there are."""
-    more = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return replace(verdict, word=DIFFERS, lines=(*lines[:MOST_LINES], *more, *notes))
 
 
 def _environment(evidence: Evidence) -> list[str]:

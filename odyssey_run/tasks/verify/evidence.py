@@ -1,13 +1,15 @@
 """A run as MLflow or a folder keeps it, held against the list of what it states."""
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from odyssey_core.errors import ConfigError, DataError
@@ -21,16 +23,21 @@ from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
 from odyssey_run.tracking.names import KEPT_HERE, Tag
 from odyssey_run.tracking.records import RunRecords, parse, whole
 
-SHOWN = ("name", "parent", "status", "began", "ended", "data")  # by MLflow
-SHOWN_BELOW = ("params/", "tags/", "metrics/")
+SHOWN = ("name", "parent", "status", "began", "ended", "data", "params/", "tags/", "metrics/")  # by MLflow
 NOT_ENDED = (
     "the run has not ended, or not with this version of the program; "
     "odyssey-run task=doctor ends one whose process died"
 )
 MISSING: Any = object()
 _NOT_SENT = tuple(f"tags/{name}" for name in KEPT_HERE)
-# Given a run's key and its list: the digests of the runs below it, what is shown elsewhere, and what is wrong there.
-Look = Callable[[str, Mapping[str, Any]], tuple[dict[str, str], dict[str, Any], list[str]]]
+
+
+class Differs(Exception):
+    """What a run states is not what was found, a line each."""
+
+    def __init__(self, lines: Sequence[str]):
+        super().__init__(*lines)
+        self.lines = tuple(lines)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class InFolder:
 
     def gather(self, place: Path) -> Evidence:
         """Reads it where it lies. Raises DataError: it has not ended, or was not made by this program."""
-        return _evidence(self.folder, lambda key, stated: (statements.ended_below(self.folder, key), {}, []))
+        return _read(self.folder, statements.ended_below(self.folder, self.key or ""))
 
 
 class InMLflow:
@@ -106,12 +113,13 @@ class InMLflow:
         """Fetches its files and holds all that MLflow shows against what it states. Raises DataError: a file that
         says what it states is missing or is none."""
         self._fetch(place)
-        found = _evidence(place, self._shown)
+        ended = (each for each in self.children() if Tag.RUN_DIGEST in each.tags)
+        found = _read(place, {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended})
         held = (name.partition("/")[2] for name in found.stated if name.startswith(("files/", "models/")))
         there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
-        extra = sorted(there - {FILE_NAME, FILE, *held})
-        lines = (f"files/{name}: is among its artifacts and not stated" for name in extra)
-        return replace(found, wrong=(*found.wrong, *lines))
+        more = sorted(there - {FILE_NAME, FILE, *held})
+        lines = (f"files/{name}: is among its artifacts and not stated" for name in more)
+        return replace(found, wrong=(*found.wrong, *self._shown_otherwise(found.stated), *lines))
 
     def _fetch(self, place: Path) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository as repository
@@ -131,72 +139,65 @@ class InMLflow:
     def _models(self) -> list[Any]:
         return list(self.client.search_logged_models([self.experiment], f"source_run_id = '{self.run_id}'"))
 
-    def _shown(self, key: str, stated: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
-        """The digests of the runs below it, what MLflow shows, and what contradicts itself there."""
-        info, params, parent = self._run.info, self._run.data.params, self.tags.get(Tag.PARENT)
+    def _shown_otherwise(self, stated: Mapping[str, Any]) -> Iterator[str]:
+        """What MLflow shows otherwise than it is stated, or in two ways."""
+        info, parent = self._run.info, self.tags.get(Tag.PARENT)
         shown: dict[str, Any] = {"name": info.run_name, "status": info.status, "began": info.start_time}
         shown["ended"] = info.end_time
         shown["parent"] = InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
-        shown |= {f"params/{name}": value for name, value in params.items()}
+        shown |= {f"params/{name}": value for name, value in self._run.data.params.items()}
         own = (name for name in self.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
         shown |= {f"tags/{name}": self.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
-        same = self.tags.get(Tag.RUN_DIGEST) == stated_digest(stated)
-        wrong = [] if same else [f"tags/{Tag.RUN_DIGEST}: is not the digest of {FILE}"]
+        if self.tags.get(Tag.RUN_DIGEST) != stated_digest(stated):
+            yield f"tags/{Tag.RUN_DIGEST}: is not the digest of {FILE}"
         for name, value in self.metrics.items():
             points = sorted([m.step, m.value, m.timestamp] for m in self.client.get_metric_history(self.run_id, name))
             shown[f"metrics/{name}"] = points
             if points and points[-1][1] != value:
-                wrong.append(f"metrics/{name}: MLflow's pages show {value!r}, its history ends with {points[-1][1]!r}")
+                yield f"metrics/{name}: MLflow's pages show {value!r}, its history ends with {points[-1][1]!r}"
         for given in self._run.inputs.dataset_inputs if self._run.inputs else ():
-            told = ("name", "digest", "source", "profile")
-            shown["data"] = {what: getattr(given.dataset, what) for what in told}
-        for model in self._models():
+            shown["data"] = {what: getattr(given.dataset, what) for what in ("name", "digest", "source", "profile")}
+        models = {f"models:/{model.model_id}": model for model in self._models()}
+        for model in models.values():
             shown[f"models/{model.name}"] = {metric.key: metric.value for metric in model.metrics or ()}
-            for made in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
-                if made.source != f"models:/{model.model_id}":
-                    wrong.append(
-                        f"registered model {made.name} version {made.version}: is {made.source}, not the run's"
-                    )
-        ended = [each for each in self.children() if Tag.RUN_DIGEST in each.tags]
-        below = {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended}
-        return below, shown, wrong
+        for made in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
+            if made.source not in models:
+                yield f"registered model {made.name} version {made.version}: is {made.source}, not the run's"
+        kept = {n: v for n, v in stated.items() if n in shown or (n.startswith(SHOWN) and not n.startswith(_NOT_SENT))}
+        kept |= {n: v for n, v in stated.items() if n.startswith("models/") and isinstance(v, dict)}
+        yield from differences(kept, shown, "stated {}, MLflow shows {}")
 
 
 def stated_digest(stated: Mapping[str, Any]) -> str:
     return statements.sha256(statements.encode(stated))
 
 
-def _evidence(folder: Path, look: Look) -> Evidence:
+def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
+    """What a run in a folder states, held against its journal and its files; the run digests of those under it are
+    given by key."""
     journal, listed = folder / FILE_NAME, folder / FILE
     for path in (journal, listed):
         if not path.is_file():
             raise DataError(f"{path.name} is missing: {NOT_ENDED}")
     stated = statements.decode(listed.read_bytes(), FILE)
-    content = journal.read_bytes()
+    content, digest = journal.read_bytes(), stated_digest(stated)
     records = whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
     end = records.end
     size = stated["journal"].get("bytes") if isinstance(stated.get("journal"), dict) else None
     if end is None or not isinstance(size, int):
         raise DataError(f"{FILE_NAME} has no end: {NOT_ENDED}")
-    below, shown, wrong = look(records.key, stated)
-    config = records.config
-    if "sweep" in config or config.get("seeds", 1) == 1:
+    if "sweep" in records.config or not records.has_parts:
         # Points that a sweep found done already, and evaluations of a run, are not its own.
         below = {key: value for key, value in below.items() if f"children/{key}" in stated}
     made = statements.of_run(folder, content[:size], end, below)
     # Left behind in MLflow by an earlier process: files, and nothing else.
     made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
-    wrong += _behind(content[size:], end, stated)
+    wrong = _behind(content[size:], end, stated)
     report = folder / REPORT
-    if report.is_file() and not statements.shows(report.read_bytes(), stated_digest(stated)):
+    if report.is_file() and not statements.shows(report.read_bytes(), digest):
         wrong.append(f"files/{REPORT}: does not show the digest of {FILE}")
-    wrong += differences(stated, made, "its journal and files say")
-    if shown:
-        models = {name for name, value in stated.items() if name.startswith("models/") and isinstance(value, dict)}
-        own = {k: v for k, v in stated.items() if k in {*SHOWN, *models} or k.startswith(SHOWN_BELOW)}
-        own = {k: v for k, v in own.items() if k in shown or not k.startswith(_NOT_SENT)}
-        wrong += differences(own, shown, "MLflow shows")
-    return Evidence(folder, records, stated, stated_digest(stated), tuple(dict.fromkeys(wrong)))
+    wrong += differences(stated, made, "stated {}, its journal and files say {}")
+    return Evidence(folder, records, stated, digest, tuple(wrong))
 
 
 def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[str]:
@@ -214,17 +215,43 @@ def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[s
     return [] if same else [f"{FILE_NAME}: does not end as the run stated"]
 
 
-def differences(stated: Mapping[str, Any], found: Mapping[str, Any], who: str) -> list[str]:
-    """A line for each statement that is not the same, or that only one of the two has."""
+def hold(stated: Mapping[str, Any], found: Mapping[str, Any], told: str, tolerance: float = 0.0) -> None:
+    """Raises Differs: these two are not the same; arguments as `differences` has them."""
+    if lines := differences(stated, found, told, tolerance):
+        raise Differs(lines)
+
+
+def differences(stated: Mapping[str, Any], found: Mapping[str, Any], told: str, tolerance: float = 0.0) -> list[str]:
+    """A line for each statement that is not the same, or that only one of the two has; of a metric its first point.
+
+    Args:
+        told: how a line shows both values, such as ``stated {}, MLflow shows {}``.
+        tolerance: relative, of fractions and of arrays.
+    """
     lines = []
-    for name in sorted(stated.keys() | found.keys()):
+    for name in {**stated, **found}:
         was, now = stated.get(name, MISSING), found.get(name, MISSING)
-        if was == now:
+        if _same(was, now, tolerance):
             continue
-        if name.startswith("metrics/") and isinstance(was, list) and isinstance(now, list):
+        if isinstance(was, list) and isinstance(now, list) and name.startswith("metrics/"):
             name, was, now = _first_point(name, was, now)
-        lines.append(f"{name}: stated {_short(was)}, {who} {_short(now)}")
+        line = told.format(_short(was), _short(now))
+        if isinstance(was, float) and isinstance(now, float):
+            line += f" ({now - was:+.3g})"
+        elif isinstance(was, np.ndarray) and _short(was) == _short(now):
+            line = f"differ by up to {np.abs(was - now).max():.3g}"
+        lines.append(f"{name}: {line}")
     return lines
+
+
+def _same(was: Any, now: Any, tolerance: float) -> bool:
+    if isinstance(was, np.ndarray) or isinstance(now, np.ndarray):
+        if _short(was) != _short(now):
+            return False
+        return bool(np.allclose(was, now, tolerance, tolerance)) if tolerance else was.tobytes() == now.tobytes()
+    if isinstance(was, float) and isinstance(now, float):
+        return math.isclose(was, now, rel_tol=tolerance)
+    return bool(was == now)
 
 
 def _first_point(name: str, was: list[Any], now: list[Any]) -> tuple[str, Any, Any]:
@@ -236,5 +263,7 @@ def _first_point(name: str, was: list[Any], now: list[Any]) -> tuple[str, Any, A
 def _short(value: Any) -> str:
     if value is MISSING:
         return "nothing"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"

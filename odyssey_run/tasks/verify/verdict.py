@@ -27,10 +27,10 @@ class Verdict:
     word: str  # REPRODUCED, DIFFERS or CANNOT
     name: str
     where: str  # its id in MLflow, or its folder
-    lines: tuple[str, ...]  # why: what was compared, what differs first, or what is missing
+    lines: Sequence[str] = ()  # why: what was compared, what differs first, or what is missing
     digest: str = ""  # of all that the run states; empty where that could not be read
     held: Mapping[str, int] = field(default_factory=dict)  # how many statements were held, by how
-    stated: tuple[str, ...] = ()  # the names of those that are only stated
+    stated: Sequence[str] = ()  # the names of those that are only stated
     evidence: Evidence | None = field(default=None, repr=False, compare=False)  # what was found of the run
     steps: int | None = None  # how many were trained again, if not all
 
