@@ -8,13 +8,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from odyssey_run.config.plugins import recorded
 from odyssey_run.reports import curves as of_run
-from odyssey_run.reports import style
+from odyssey_run.reports import style, summary, tables
 from odyssey_run.reports.page import page as html_page
 from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.reports.summary import number
-from odyssey_run.runs.provenance import NO_RESULT, flatten
+from odyssey_run.runs.provenance import COMMIT, NO_RESULT, flatten
 from odyssey_run.runs.recorded import RecordedRun
 from odyssey_run.tracking.names import Tag
 
@@ -24,6 +23,13 @@ LETTERS, TOGETHER = 12, 100  # of a digest; and of a line on the terminal, from 
 THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.6, "marker": "."}  # lines of training
 MARKED: dict[str, Any] = {"marker": "o", "markersize": 3}  # and of validation
 COLUMNS = 4  # runs beside each other on the page; more are below each other
+# What the names of a part's tags begin with.
+PARTS: dict[str, tuple[str, ...]] = {
+    "code": (Tag.CODE_DIGEST, "odyssey.plugin.", COMMIT, Tag.DIRTY),
+    "data": ("odyssey.data.",),
+    "environment": (Tag.BACKEND, "odyssey.machine", "odyssey.cpu", "odyssey.python", "odyssey.version."),
+}
+SCORES = ("test/accuracy", "val/accuracy", "train/accuracy", "test/loss", "val/loss", "train/epoch_loss")
 Runs = Sequence[RecordedRun]
 Rows = dict[str, list[str]]  # what each run has, by what it is
 
@@ -37,9 +43,19 @@ def labels(runs: Runs) -> list[str]:
 
 def different(runs: Runs) -> dict[str, Rows]:
     """What is not the same in all runs, by part: configuration, code, data and environment."""
-    facts = [_facts(run) for run in runs]
-    found = {part: _rows([each[part] for each in facts]) for part in facts[0]}
+    config = [flatten({k: v for k, v in run.config.items() if k not in NO_RESULT}) for run in runs]
+    found = {"configuration": _rows(config)}
+    for part, begins in PARTS.items():
+        found[part] = _rows([dict(_tags(run, begins)) for run in runs])
     return {part: {key: row for key, row in rows.items() if not _equal(row)} for part, rows in found.items()}
+
+
+def _tags(run: RecordedRun, begins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Those whose names begin so, under what of the names tells them apart; digests are shortened."""
+    for name, value in run.tags.items():
+        if name.startswith(begins):
+            short = name.removeprefix("odyssey.").removeprefix("version.").removeprefix("mlflow.source.git.")
+            yield short, value[:LETTERS] if name == COMMIT or name.endswith(".sha256") else value
 
 
 def _equal(values: Sequence[str]) -> bool:
@@ -50,7 +66,7 @@ def _equal(values: Sequence[str]) -> bool:
 
 
 def results(runs: Runs) -> Rows:
-    return _rows([dict(_results(run)) for run in runs])
+    return _rows([_results(run) for run in runs])
 
 
 def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
@@ -64,60 +80,43 @@ def _rows(facts: Sequence[Mapping[str, str]]) -> Rows:
     return {key: [each.get(key, ABSENT) for each in facts] for key in keys}
 
 
-def _facts(run: RecordedRun) -> dict[str, dict[str, str]]:
-    """What a run was made with, by part."""
-    tags = run.tags
-    code = {"code SHA-256": tags.get(Tag.CODE_DIGEST, ABSENT)[:LETTERS]}
-    code |= {f"plug-in {name}": digest[:LETTERS] for name, digest in recorded(tags).items()}
-    if commit := tags.get("mlflow.source.git.commit"):
-        code["commit"] = commit[:LETTERS] + " with changes" * (tags.get(Tag.DIRTY) == "true")
-    data = {"data": tags.get(Tag.DATA_NAME), "data SHA-256": tags.get(Tag.DATA_DIGEST, "")[:LETTERS]}
-    data["official files"] = tags.get(Tag.DATA_OFFICIAL)
-    versions = [name.removeprefix("odyssey.") for name in tags if name.startswith("odyssey.version.")]
-    environment = {name: tags.get(f"odyssey.{name}") for name in ("backend", "machine", "cpu", "python", *versions)}
-    return {
-        "configuration": flatten({k: v for k, v in run.config.items() if k not in NO_RESULT}),
-        "code": code,
-        "data": {name: value for name, value in data.items() if value},
-        "environment": {name.removeprefix("version."): value for name, value in environment.items() if value},
-    }
-
-
-def _results(run: RecordedRun) -> Iterator[tuple[str, str]]:
-    yield "status", run.status or "unfinished"
-    points = {name: found for name, found in run.metrics.items() if found}
-    for name in ("test/accuracy", "val/accuracy", "train/accuracy", "test/loss", "val/loss", "train/epoch_loss"):
-        if name in points:
-            yield name, number(name, points[name][-1][1])
-        if name == "val/accuracy" and name in points:
-            yield "best val/accuracy", f"{max(value for _, value in points[name]):.2%}"
-    yield "epochs", f"{of_run.epochs(points):,}"
-    yield "optimizer steps", f"{max((found[-1][0] for found in points.values()), default=0):,}"
-    if "time/train_s" in points:
-        yield "training", f"{points['time/train_s'][-1][1]:,.1f} s"
-        yield "speed", f"{points['time/images_per_s'][-1][1]:,.0f} images/s"
+def _results(run: RecordedRun) -> dict[str, str]:
+    metrics, last = run.metrics, run.last
+    found = {"status": run.status or "unfinished"} | {name: number(name, last[name]) for name in SCORES if name in last}
+    if points := metrics.get("val/accuracy"):
+        found["best val/accuracy"] = f"{max(value for _, value in points):.2%}"
+    found["epochs"] = f"{of_run.epochs(metrics):,}"
+    found["optimizer steps"] = f"{max((points[-1][0] for points in metrics.values()), default=0):,}"
+    if took := summary.speed(last):
+        found["training"] = took
     if weights := run.tags.get(Tag.WEIGHTS_DIGEST):
-        yield "weights SHA-256", weights[:LETTERS]
+        found["weights SHA-256"] = weights[:LETTERS]
+    return found
+
+
+def _cells(names: Sequence[str], rows: Rows, transposed: bool = False) -> list[list[str]]:
+    """A table with a column for each run, or with a row for each."""
+    cells = [list(names), *([key, *values] for key, values in rows.items())]
+    return [list(column) for column in zip(*cells, strict=True)] if transposed else cells
 
 
 def text(runs: Runs) -> str:
-    head = ["", *labels(runs)]
     lines = []
     for part, rows in {**different(runs), "what came of it": results(runs)}.items():
         if not rows:
             lines.append(f"{part}: the same in all")
             continue
-        cells = [[part, *head[1:]], *([key, *values] for key, values in rows.items())]
-        if sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) > TOGETHER:
-            cells = [list(column) for column in zip(*cells, strict=True)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines += ["", *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)]
+        names, left = [part, *labels(runs)], range(len(rows) + len(runs) + 1)
+        shown = tables.columns(_cells(names, rows), left)
+        if len(shown[0]) > TOGETHER:
+            shown = tables.columns(_cells(names, rows, transposed=True), left)
+        lines += ["", *map(str.rstrip, shown)]
     return "\n".join(lines).lstrip("\n")
 
 
 def curves(runs: Runs) -> Figure:
     """Loss above accuracy by epochs: a colour for each run, validation as lines and training as thin ones."""
-    shown = [style.plain(style.shortened(name, 60)) for name in labels(runs)]
+    shown = [style.shortened(name, 60) for name in labels(runs)]
     below = 0.65 + 0.17 * (len(runs) + 1)  # the legend
     drawn = style.figure(5.4 + below, left=0.7, bottom=below, hspace=0.25)
     loss, accuracy = drawn.subplots(2, 1, sharex=True)
@@ -127,17 +126,16 @@ def curves(runs: Runs) -> Figure:
     ]
     for run, look in zip(runs, looks, strict=True):
         ends = run.metrics.get("train/epoch_loss", ())
-        steps = ends[0][0] if ends else 1
-        for axes, names, factor in (
-            (loss, ("train/epoch_loss", "val/loss"), 1),
-            (accuracy, ("train/accuracy", "val/accuracy"), 100),
+        for axes, training, validation in (
+            (loss, "train/epoch_loss", "val/loss"),
+            (accuracy, "train/accuracy", "val/accuracy"),
         ):
-            for name, own in zip(names, (THIN, MARKED), strict=True):
-                points = run.metrics.get(name, ())
-                axes.plot([step / steps for step, _ in points], [factor * value for _, value in points], **look, **own)
+            for name, own in ((training, THIN), (validation, MARKED)):
+                of_run.plot(axes, run.metrics.get(name, ()), ends[0][0] if ends else 1, **look, **own)
     loss.set(title="Loss", ylabel="loss")
     of_run.scale_loss(loss)
     accuracy.set(title="Accuracy", ylabel="accuracy (%)", xlabel="epoch")
+    of_run.percent(accuracy.yaxis)
     accuracy.xaxis.set_major_locator(of_run.whole_numbers())
     lines = [*(Line2D([], [], **look) for look in looks), Line2D([], [], color=style.GREY, linewidth=0.8, marker=".")]
     drawn.legend(lines, [*shown, "thin: training"], loc="lower left", borderaxespad=0.3)
@@ -164,8 +162,6 @@ def page(runs: Runs, drawn: Path) -> str:
 
 def _table(names: Sequence[str], rows: Rows) -> str:
     """Runs as columns, or as rows where they are many."""
-    cells = [["", *names], *([key, *values] for key, values in rows.items())]
-    if len(names) > COLUMNS:
-        cells = [list(column) for column in zip(*cells, strict=True)]
+    cells = _cells(["", *names], rows, transposed=len(names) > COLUMNS)
     head, *body = ([escape(cell) for cell in row] for row in cells)
     return table(head, body)

@@ -12,7 +12,7 @@ WORTH_A_NUMBER, ROOM = 0.10, 12  # share of a class from which a cell says it; f
 
 def matrix(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     """Each row in shares of its class; the square root as colour scale, so that 1 % can be seen."""
-    classes, labels = len(names), [style.plain(style.shortened(name)) for name in names]
+    classes, labels = len(names), [style.shortened(name) for name in names]
     large = classes > 20  # names on all four sides, in small letters
     size = 7 if large else 9
     length = style.length(labels, size)
@@ -53,7 +53,7 @@ def classes(confusion: np.ndarray, names: tuple[str, ...]) -> Figure:
     unknown = np.isnan(values["f1"])
     order = np.argsort(np.where(unknown, np.inf, values["f1"]), kind="stable")[::-1]
     rows = np.arange(len(names))
-    labels = [style.plain(style.shortened(name)) for name in names]
+    labels = [style.shortened(name) for name in names]
     drawn = style.figure(1.1 + 0.15 * len(names), left=0.25 + style.length(labels, 8), bottom=0.75)
     axes = drawn.subplots()
     axes.barh(rows, 100 * values["f1"][order], color="#bfd9ea", label="F1", height=0.75)

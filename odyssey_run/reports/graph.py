@@ -186,7 +186,7 @@ def _frames(axes: Axes, boxes: Sequence[Box], ways: Sequence[Way]) -> None:
         bottom = max(box.y for box in inside) + HEIGHT / 2 + 0.055
         _rounded(axes, left, top, right - left, bottom - top, facecolor="#eef0f3", edgecolor="none", zorder=0)
         look: dict[str, Any] = {"ha": "right", "va": "center", "color": style.GREY, "fontsize": 7}
-        axes.text(left - 0.03, (top + bottom) / 2, style.plain(name), rotation=90, **look)
+        axes.text(left - 0.03, (top + bottom) / 2, name, rotation=90, **look)
 
 
 def _rounded(axes: Axes, x: float, y: float, width: float, height: float, **look: Any) -> None:
@@ -199,10 +199,10 @@ def _draw(axes: Axes, box: Box) -> None:
     colour = _colour(box)
     _rounded(axes, left, top, BOX, HEIGHT, facecolor="white", edgecolor=colour, linewidth=1.2, zorder=3)
     inside = layer.name.removeprefix(f"{layer.block}.") if layer.block else layer.name
-    axes.text(left + 0.1, box.y - 0.065, style.plain(inside), va="center", fontweight="bold", fontsize=8, zorder=4)
+    axes.text(left + 0.1, box.y - 0.065, inside, va="center", fontweight="bold", fontsize=8, zorder=4)
     operations = [_operation(layer.node), *(x.node.op.name for x in box.layers[1:])]
     details = " · ".join(operations[operations[0] == inside :])
-    axes.text(left + 0.1, box.y + 0.075, style.plain(details), va="center", color=style.GREY, fontsize=7, zorder=4)
+    axes.text(left + 0.1, box.y + 0.075, details, va="center", color=style.GREY, fontsize=7, zorder=4)
     shape = "×".join(map(str, layer.shape))
     axes.text(box.x + BOX / 2 - 0.1, box.y - 0.065, shape, ha="right", va="center", fontsize=8, zorder=4)
 

@@ -73,7 +73,7 @@ def mistakes(scores: Scores) -> Figure | None:
     axes.imshow(whole)
     axes.set_title("Most confident errors: truth above, answer below", pad=20)
     for n, (x, y) in zip(chosen, corners, strict=True):
-        truth, answer = (style.plain(style.shortened(names[i], 14)) for i in (scores.labels[n], scores.predicted[n]))
+        truth, answer = (style.shortened(names[i], 14) for i in (scores.labels[n], scores.predicted[n]))
         _beside(axes, (x + w / 2, y), (0, 2), truth, ha="center", va="bottom", fontsize=7.5)
         taken = f"{answer}\n{min(99.9, 100 * scores.confidence[n]):.1f}% sure"
         _beside(axes, (x + w / 2, y + h), (0, -2), taken, ha="center", va="top", fontsize=7.5, color=style.VERMILLION)
@@ -141,7 +141,7 @@ def reading(found: Reading, light_on_dark: bool) -> Figure:
 
 
 def _one(found: Reading, picture: np.ndarray) -> Figure:
-    answers = [(style.plain(style.shortened(name)), share) for name, share in found.answers[0].answers[:5]]
+    answers = [(style.shortened(name), share) for name, share in found.answers[0].answers[:5]]
     names = style.length(name for name, _ in answers)
     widths = (1.75, 1.35, names, 1.5)
     drawn = style.figure(2.3, sum(widths) + 0.35, left=0.1, right=0.1, top=0.3, bottom=0.45)
@@ -167,7 +167,7 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
     whole, corners = mosaic(pictures, COLUMNS, (h // 2, w // 3))
     axes.imshow(np.pad(whole, ((0, h // 2), (0, 0), (0, 0)), constant_values=255))
     for number, (answer, (x, y)) in enumerate(zip(found.answers, corners, strict=False), 1):
-        (name, share), *rest = [(style.plain(style.shortened(name, 12)), share) for name, share in answer.answers[:2]]
+        (name, share), *rest = [(style.shortened(name, 12), share) for name, share in answer.answers[:2]]
         said = f"{number}: {name}  {share:.1%}" + (f"\nor {rest[0][0]}  {rest[0][1]:.1%}" if rest else "")
         axes.text(x + w / 2, y + h + 1, said, ha="center", va="top", fontsize=7.5, color=style.BLUE)
     return drawn
@@ -189,7 +189,7 @@ def _photograph(axes: Axes, found: Reading) -> None:
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))
         axes.text(left, top, label, ha="left", va="bottom", fontsize=7.5, color=colour)
     name = os.fsencode(found.path.name).decode(errors="replace")  # it may hold bytes that are no text
-    axes.set_title(style.plain(style.shortened(name)), fontsize=9, fontweight="normal")
+    axes.set_title(style.shortened(name), fontsize=9, fontweight="normal")
 
 
 def _bars(axes: Axes, answers: Sequence[tuple[str, float]]) -> None:
@@ -205,7 +205,7 @@ def _bars(axes: Axes, answers: Sequence[tuple[str, float]]) -> None:
 
 def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     """The first training images of each class in a row, with the class's name and how many there are."""
-    names = [style.plain(style.shortened(name)) for name in dataset.class_names[:MOST_CLASSES]]
+    names = [style.shortened(name) for name in dataset.class_names[:MOST_CLASSES]]
     images, labels = dataset.train.pixels, dataset.train.labels
     scale = min(1, TILE / max(images.shape[2:]))
     h, w = (max(1, round(n * scale)) for n in upright(images[:1], dataset.orientation).shape[2:])
@@ -223,7 +223,7 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     style.bare(axes)
     axes.imshow(whole, aspect="auto")
     of = "each class" if len(names) == dataset.classes else f"the first {len(names)} of {dataset.classes:,} classes"
-    axes.set_title(f"{style.plain(dataset.name)}: first training images of {of}", x=0.1 - left / wide)
+    axes.set_title(f"{dataset.name}: first training images of {of}", x=0.1 - left / wide)
     for (_, y), name, count in zip(corners[::SAMPLES], names, counts[: len(names)], strict=True):
         _beside(axes, (0, y + h / 2), (-6, 0), name, ha="right", va="center", fontweight="bold")
         _beside(axes, (whole.shape[1], y + h / 2), (6, 0), f"{count:,}", va="center", fontsize=8, color=style.GREY)

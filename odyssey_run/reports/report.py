@@ -87,8 +87,7 @@ def _one_epoch(points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
 
 
 def _facts(run: RunRecords) -> str:
-    config, tags, last = run.config, run.start.tags, run.last
-    trained = last.get("time/train_s")
+    config, tags = run.config, run.start.tags
     groups = ("model", "data", "loss", "optim", "scheduler", "trainer")
     rows = {group: _arguments(config[group]) for group in groups if group in config} | {
         "seed": str(config["seed"]),
@@ -96,7 +95,7 @@ def _facts(run: RunRecords) -> str:
         "images": summary.official(tags.get(Tag.DATA_OFFICIAL, "")),
         "data SHA-256": tags.get(Tag.DATA_DIGEST, "")[:16],
         "code SHA-256": tags.get(Tag.CODE_DIGEST, "")[:16],
-        "trained": f"{trained:,.1f} s, {last['time/images_per_s']:,.0f} images/s" if trained else "",
+        "trained": summary.speed(run.last),
         "command": tags.get(Tag.COMMAND, ""),
     }
     facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v)

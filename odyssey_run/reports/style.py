@@ -33,6 +33,7 @@ SETTINGS = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "lines.linewidth": 1.4,
+    "text.parse_math": False,  # names are no mathematics, whatever is in them
 }
 
 
@@ -59,11 +60,6 @@ def styled() -> AbstractContextManager[None]:
     """A context in which figures are made in the house style, whatever a matplotlibrc on this machine asks for."""
     own: dict[Any, Any] = {k: value for k, value in mpl.rcParamsDefault.items() if not k.startswith("backend")}
     return mpl.rc_context(own | SETTINGS)
-
-
-def plain(text: str) -> str:
-    """Text that Matplotlib is not to read as mathematics."""
-    return text.replace("$", r"\$")
 
 
 def shortened(name: str, most: int = 24) -> str:

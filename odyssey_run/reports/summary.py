@@ -1,6 +1,6 @@
 """A run in a few lines of Markdown, for the top of its page in MLflow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from odyssey_run.config.claims import ClaimRow
 from odyssey_run.tracking.names import Tag
@@ -19,6 +19,13 @@ def number(metric: str, value: float | None) -> str:
     return "" if value is None else f"{value:.2%}" if metric.endswith("accuracy") else f"{value:.4f}"
 
 
+def speed(last: Mapping[str, float]) -> str:
+    """How long training took and how fast it was; "" where that was not recorded."""
+    if "time/images_per_s" not in last:
+        return ""
+    return f"{last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s"
+
+
 def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     """What was run and what came of it."""
     config, tags, last = run.config, run.start.tags, run.last
@@ -35,8 +42,8 @@ def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
     ]
     names = ("test/accuracy", "val/accuracy", "test/loss", "val/loss", "train/loss")
     lines += [f"| {name} | {number(name, last[name])} |" for name in names if name in last]
-    if "time/images_per_s" in last:
-        lines.append(f"| training | {last['time/train_s']:,.1f} s, {last['time/images_per_s']:,.0f} images/s |")
+    if took := speed(last):
+        lines.append(f"| training | {took} |")
     lines += [f"| claim: {c['metric']} {c['condition']} | {c['verdict']} |" for c in claims]
     if report:
         lines += ["", "The whole story is in the artifact `report.html`."]

@@ -101,7 +101,7 @@ def _parameters(rows: list[Row], failed: list[Row], keys: list[str], config: Swe
         # At the bottom, whatever the values of the others.
         ax.plot([scale.at(t) for t in lost], [0.02] * len(lost), "x", color="black", transform=ax.get_xaxis_transform())
         if scale.log:
-            ax.set_xscale("log")
+            curves.logarithmic(ax.xaxis)
         if not scale.numeric:
             ax.set_xticks(range(len(scale.texts)), _shortened(scale.texts, max(6, SHORT // len(scale.texts))))
         ax.set_xlabel(key)
@@ -147,7 +147,7 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
 def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
     """A metric by epochs, of the best points and of those that failed, which are named even without a value."""
     rows = [*best, *failed]
-    labels = _shortened([style.plain(row.label) for row in rows], LONG)
+    labels = _shortened([row.label for row in rows], LONG)
     figure = Figure(figsize=(style.WIDTH, 2.9 + 0.17 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):

@@ -1,0 +1,20 @@
+"""Tables as text: for the terminal and, with bars between the columns, as Markdown."""
+
+import re
+from collections.abc import Container, Sequence
+
+
+def columns(rows: Sequence[Sequence[str]], left: Container[int] = (0,), between: str = "  ") -> list[str]:
+    """A line for each row, its cells padded to columns: to the left in those that are named, else to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def padded(cell: str, i: int) -> str:
+        return cell.ljust(widths[i]) if i in left else cell.rjust(widths[i])
+
+    return [between.join(padded(cell, i) for i, cell in enumerate(row)) for row in rows]
+
+
+def markdown(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
+    """The same as Markdown; the first row is the head."""
+    head, *body = (f"| {line} |" for line in columns(rows, left, " | "))
+    return "\n".join([head, re.sub(r"[^|]", "-", head), *body])
