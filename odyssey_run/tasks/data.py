@@ -7,6 +7,7 @@ from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
 from odyssey_run.reports import summary
 from odyssey_run.reports.outputs import writing
+from odyssey_run.reports.tables import columns
 
 
 def data(request: Request, out: str | None) -> int:
@@ -20,10 +21,8 @@ def data(request: Request, out: str | None) -> int:
     print(f"{dataset.name}: {sizes}{summary.official(str(dataset.official), ', ')}")
     print(f"SHA-256 {dataset.digest}")
     counts = [np.bincount(part.labels, minlength=dataset.classes) for part in (dataset.train, dataset.test)]
-    width = max(len(name) for name in ("class", *dataset.class_names)) + 1
-    print(f"\n{'class':<{width}}{'train':>9}{'test':>9}")
-    for name, train, test in zip(dataset.class_names, *counts, strict=True):
-        print(f"{name:<{width}}{train:>9,}{test:>9,}")
+    rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in zip(dataset.class_names, *counts, strict=True)]
+    print("", *columns([("class", "train", "test"), *rows]), sep="\n")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
     if dataset.licence:

@@ -13,6 +13,7 @@ from odyssey_core.places import expanded
 from odyssey_core.tensor import Tensor, topological
 from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import writing
+from odyssey_run.reports.tables import columns
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,11 @@ def show(request: Request, show: ShowConfig, out: str | None) -> int:
     rows += [(x.name, "×".join(map(str, x.shape)), f"{x.parameters:,}", f"{x.flops / 1e6:.3f}") for x in found]
     parameters, work = sum(x.parameters for x in found), sum(x.flops for x in found)
     rows.append(("all", "", f"{parameters:,}", f"{work / 1e6:.3f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *rest in rows:
-        print("  ".join([name.ljust(widths[0]), *(r.rjust(w) for r, w in zip(rest, widths[1:], strict=True))]))
+    print(*columns(rows), sep="\n")
     batch, values = request.trainer.batch_size, sum(math.prod(x.shape) for x in found)
     print(f"\nweights      {4 * parameters / 1024:,.0f} KiB")
-    print(
-        f"activations  {4 * values / 1024:,.0f} KiB an image, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}"
-    )
+    each = f"{4 * values / 1024:,.0f} KiB an image"
+    print(f"activations  {each}, {4 * values * batch / 2**20:,.1f} MiB a batch of {batch}")
     parts = model, request.optim.build(), request.loss.build()
     one = training_step(*parts, ops.images((1, *dataset.input_shape)))
     print(f"training     {flops(one.nodes()) / 1e6:,.3f} MFLOP an image, forward and back")

@@ -1,6 +1,7 @@
 """The benchmark on few images, without peers; its numbers against each other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from odyssey_core.backends.numba.peak import Peak
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run import cli
 from odyssey_run.tasks.benchmark import peers, report
-from odyssey_run.tasks.benchmark.measure import Figures
+from odyssey_run.tasks.benchmark.measure import Figures, Round
 from odyssey_run.tasks.benchmark.ours import Ours
 from odyssey_run.tasks.benchmark.peers import INFER, TRAIN, Case
 
@@ -28,11 +29,21 @@ def figures():
     return Figures(
         flops={TRAIN: 1_500_000, INFER: 500_000},
         parameters=7,
-        peak={case: [200.0, 100.0, 200.0], other: [100.0] * 3},
-        scaling={case: [2.0, 1.7, 1.9], other: [1.0] * 3},
-        ours={case: [100_000.0, 50_000.0, 90_000.0], other: [10_000.0] * 3},
-        peers={(case, "torch eager"): [20_000.0, 10_000.0, 15_000.0], (case, "torch compiled"): [9_000.0] * 3},
+        rounds={
+            case: [
+                Round(200.0, 2.0, 100_000.0, {"torch eager": 20_000.0, "torch compiled": 9_000.0}),
+                Round(100.0, 1.7, 50_000.0, {"torch eager": 10_000.0, "torch compiled": 9_000.0}),
+                Round(200.0, 1.9, 90_000.0, {"torch eager": 15_000.0, "torch compiled": 9_000.0}),
+            ],
+            other: [Round(100.0, 1.0, 10_000.0, {})] * 3,
+        },
     )
+
+
+def scaled(figures, *scaling):
+    """Gives the rounds of the first case these ratios to one thread."""
+    case = Case(TRAIN, 32, 2)
+    figures.rounds[case] = [replace(each, scaling=x) for each, x in zip(figures.rounds[case], scaling, strict=True)]
 
 
 def test_a_line_holds_medians_and_ratios_of_what_stood_side_by_side(figures):
@@ -47,7 +58,7 @@ def test_a_line_holds_medians_and_ratios_of_what_stood_side_by_side(figures):
 
 def test_rounds_whose_threads_had_no_core_each_are_left_out(figures):
     """Two threads of one physical core make 1.3 times what one makes."""
-    figures.scaling[Case(TRAIN, 32, 2)] = [1.3, 2.0, 1.69]
+    scaled(figures, 1.3, 2.0, 1.69)
     line, _ = figures.lines()
     assert (line.images_per_s, line.low, line.high) == (50_000.0, 50_000.0, 50_000.0)
     assert (line.of_peak, line.ratio) == (pytest.approx(0.75), 5.0)
@@ -55,7 +66,7 @@ def test_rounds_whose_threads_had_no_core_each_are_left_out(figures):
         "Multiply-adds on 2 threads ran 1.30 to 2.00 times as fast as on one; 2 of 3 rounds below 1.7 are left out."
     )
     assert left_out in report.tables(figures).splitlines()
-    figures.scaling[Case(TRAIN, 32, 2)] = [1.3, 1.3, 1.3]
+    scaled(figures, 1.3, 1.3, 1.3)
     assert [line.case.threads for line in figures.lines()] == [1]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import compress
 from statistics import median
 from typing import Any
 
@@ -27,6 +26,16 @@ PAUSE_S = 0.02  # for the threads of the last one measured to stop spinning
 
 
 @dataclass(frozen=True)
+class Round:
+    """What was measured of a case side by side."""
+
+    peak: float  # the machine's GFLOP/s on as many threads as the case
+    scaling: float  # how many times as much as on one thread that is, the less of before and after the case
+    ours: float  # images/s
+    peers: dict[str, float]  # images/s by "peer mode"
+
+
+@dataclass(frozen=True)
 class Line:
     """What came of one case: medians of the rounds that count; ratios too are medians, of what stood side by side."""
 
@@ -43,45 +52,36 @@ class Line:
 
 @dataclass
 class Figures:
-    """Everything measured, one value a round."""
+    """Everything measured."""
 
     flops: dict[str, int]  # of useful work in one image, by kind
     parameters: int
-    # The machine's GFLOP/s on as many threads as a case, beside it.
-    peak: dict[Case, list[float]] = field(default_factory=dict)
-    # How many times as much as on one thread that is, the less of before and after the case.
-    scaling: dict[Case, list[float]] = field(default_factory=dict)
-    ours: dict[Case, list[float]] = field(default_factory=dict)  # images/s
-    peers: dict[tuple[Case, str], list[float]] = field(default_factory=dict)  # images/s by case and "peer mode"
+    rounds: dict[Case, list[Round]] = field(default_factory=dict)
     rows: list[RowTime] = field(default_factory=list)
 
-    def counts(self, case: Case) -> list[bool]:
-        """For each round whether its threads had a core each; one where they had not measures fewer threads."""
-        return [ratio >= WHOLE * case.threads for ratio in self.scaling[case]]
+    def counted(self, case: Case) -> list[Round]:
+        """The rounds whose threads had a core each; one where they had not measures fewer threads."""
+        return [each for each in self.rounds[case] if each.scaling >= WHOLE * case.threads]
 
     def lines(self) -> list[Line]:
         """A line for each case, in the order in which they were measured, but for those of which no round counts."""
-        return [self._line(case) for case in self.ours if any(self.counts(case))]
+        return [self._line(case, rounds) for case in self.rounds if (rounds := self.counted(case))]
 
     def peaks(self) -> dict[int, float]:
         """GFLOP/s by number of threads."""
-        counts = sorted({case.threads for case in self.peak})
-        return {n: median(v for case, values in self.peak.items() if case.threads == n for v in values) for n in counts}
+        found: dict[int, list[float]] = {}
+        for case, rounds in self.rounds.items():
+            found.setdefault(case.threads, []).extend(each.peak for each in rounds)
+        return {threads: median(found[threads]) for threads in sorted(found)}
 
-    def _line(self, case: Case) -> Line:
-        def counted(rounds: list[float]) -> list[float]:
-            return list(compress(rounds, self.counts(case)))
-
-        rates, work = counted(self.ours[case]), self.flops[case.kind] / 1e9
-        others = {name: counted(values) for (of, name), values in self.peers.items() if of == case}
-        best = max(others, key=lambda name: median(others[name]), default=None)
-        beside = (best, median(others[best]), _ratio(rates, others[best])) if best else (None, None, None)
-        of_peak = work * _ratio(rates, counted(self.peak[case]))
+    def _line(self, case: Case, rounds: list[Round]) -> Line:
+        work, rates = self.flops[case.kind] / 1e9, [each.ours for each in rounds]
+        peers = {name: median(each.peers[name] for each in rounds) for name in rounds[0].peers}
+        best = max(peers, key=peers.__getitem__, default=None)
+        ratio = median(each.ours / each.peers[best] for each in rounds) if best else None
+        of_peak = work * median(each.ours / each.peak for each in rounds)
+        beside = best, peers.get(best or ""), ratio
         return Line(case, median(rates), min(rates), max(rates), work * median(rates), of_peak, *beside)
-
-
-def _ratio(ours: list[float], others: list[float]) -> float:
-    return median(a / b for a, b in zip(ours, others, strict=True))
 
 
 def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Callable[[str], None]) -> Figures:
@@ -100,15 +100,14 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
         for _ in track(range(config.rounds), "measuring", console=Console(stderr=True), transient=True):
             for case in cases:
                 alone, together = (peaks[n].measure(config.seconds / 2) for n in (1, case.threads))
-                figures.peak.setdefault(case, []).append(together)
-                figures.ours.setdefault(case, []).append(ours.measure(case, config.seconds))
+                rate, others = ours.measure(case, config.seconds), dict[str, float]()
                 for peer, mode in modes[case]:
                     time.sleep(PAUSE_S)
-                    rate = peer.measure(case, mode, config.seconds)
-                    figures.peers.setdefault((case, f"{peer.name} {mode}"), []).append(rate)
-                time.sleep(PAUSE_S if modes[case] else 0)
+                    others[f"{peer.name} {mode}"] = peer.measure(case, mode, config.seconds)
+                time.sleep(PAUSE_S if others else 0)
                 after = peaks[case.threads].measure(config.seconds / 2) if case.threads > 1 else alone
-                figures.scaling.setdefault(case, []).append(min(together, after) / alone if case.threads > 1 else 1.0)
+                scaling = min(together, after) / alone if case.threads > 1 else 1.0
+                figures.rounds.setdefault(case, []).append(Round(together, scaling, rate, others))
     figures.rows = ours.rows()
     return figures
 

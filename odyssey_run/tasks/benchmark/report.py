@@ -1,16 +1,13 @@
 """What a benchmark shows: tables as Markdown, and plain numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from io import StringIO
+from operator import attrgetter
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from odyssey_core.backends.numba.timing import RowTime
-from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
+from odyssey_run.reports.tables import markdown
+from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line, Round
 from odyssey_run.tasks.benchmark.ours import ROW_BATCH
 from odyssey_run.tasks.benchmark.peers import TRAIN, Case
 
@@ -29,42 +26,33 @@ def tables(figures: Figures) -> str:
 def _left_out(figures: Figures) -> list[str]:
     """For each number of threads a sentence on the rounds that do not count."""
     found = []
-    for threads in sorted({case.threads for case in figures.scaling} - {1}):
-        of = [case for case in figures.scaling if case.threads == threads]
-        counts = [x for case in of for x in figures.counts(case)]
-        ratios = [x for case in of for x in figures.scaling[case]]
+    for threads in sorted({case.threads for case in figures.rounds} - {1}):
+        of = [case for case in figures.rounds if case.threads == threads]
+        ratios = [each.scaling for case in of for each in figures.rounds[case]]
+        left_out = len(ratios) - sum(len(figures.counted(case)) for case in of)
         found.append(
             f"Multiply-adds on {threads} threads ran {min(ratios):.2f} to {max(ratios):.2f} times as fast as on one; "
-            f"{counts.count(False)} of {len(counts)} rounds below {WHOLE * threads:.2g} are left out."
+            f"{left_out} of {len(ratios)} rounds below {WHOLE * threads:.2g} are left out."
         )
     return found
 
 
 def _rates(lines: list[Line]) -> str:
-    table = _table(
-        "", "batch", "threads", "images/s", "rounds", "GFLOP/s", "of peak", "fastest peer", "images/s", "ratio"
-    )
+    measured = ("images/s", "rounds", "GFLOP/s", "of peak")
+    rows: list[tuple[str, ...]] = [("", "batch", "threads", *measured, "fastest peer", "images/s", "ratio")]
     for line in lines:
-        beside = ("", "", "")
-        if line.peer:
-            beside = (line.peer, f"{line.peer_images_per_s:,.0f}", f"{line.ratio:.1f} ×")
-        table.add_row(
-            line.case.kind,
-            str(line.case.batch),
-            str(line.case.threads),
-            f"{line.images_per_s:,.0f}",
-            f"{line.low:,.0f}–{line.high:,.0f}",
-            f"{line.gflops:.1f}",
-            f"{line.of_peak:.2f}",
-            *beside,
-        )
-    return _text(table)
+        case = (line.case.kind, str(line.case.batch), str(line.case.threads))
+        rounds = f"{line.low:,.0f}–{line.high:,.0f}"
+        own = (f"{line.images_per_s:,.0f}", rounds, f"{line.gflops:.1f}", f"{line.of_peak:.2f}")
+        beside = (line.peer, f"{line.peer_images_per_s:,.0f}", f"{line.ratio:.1f} ×") if line.peer else ("", "", "")
+        rows.append((*case, *own, *beside))
+    return markdown(rows, left=(0, 7))
 
 
 def _parts(figures: Figures) -> str:
     """Where a step goes: a line for all rows of one kernel that have the same sizes, the most expensive first."""
     whole, peak = _seconds(figures.rows), figures.peaks().get(1)
-    table = _table("rows", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak")
+    table = [("rows", "sizes", "runs", "µs", "share", "GFLOP/s", "of peak")]
     parts = sorted(_grouped(figures.rows).items(), key=lambda part: -_seconds(part[1]))
     small = [row for _, rows in parts if _seconds(rows) < LEAST_SHARE * whole for row in rows]
     parts = [part for part in parts if _seconds(part[1]) >= LEAST_SHARE * whole]
@@ -74,12 +62,13 @@ def _parts(figures: Figures) -> str:
         seconds, runs = _seconds(rows), sum(row.runs for row in rows)
         speed = sum(row.flops * row.runs for row in rows) / seconds / 1e9 if seconds else 0.0
         shown = (f"{speed:.0f}", f"{speed / peak:.2f}" if peak else "") if speed else ("", "")
-        table.add_row(name, sizes, str(runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", *shown)
-    table.add_row("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "")
+        table.append((name, sizes, str(runs), f"{seconds * 1e6:.2f}", f"{seconds / whole:.1%}", *shown))
+    table.append(("all rows", "", "", f"{whole * 1e6:.1f}", "100.0%", "", ""))
     own = [line for line in figures.lines() if line.case == Case(TRAIN, ROW_BATCH, 1)]
     for step in (1e6 * ROW_BATCH / line.images_per_s for line in own):
-        table.add_row("a whole step", "", "", f"{step:.1f}", "", f"{figures.flops[TRAIN] * ROW_BATCH / step / 1e3:.0f}")
-    return f"One training step, batch {ROW_BATCH}, 1 thread:\n{_text(table)}"
+        speed = figures.flops[TRAIN] * ROW_BATCH / step / 1e3
+        table.append(("a whole step", "", "", f"{step:.1f}", "", f"{speed:.0f}", ""))
+    return f"One training step, batch {ROW_BATCH}, 1 thread:\n{markdown(table, left=(0, 1))}"
 
 
 def _seconds(rows: Iterable[RowTime]) -> float:
@@ -99,19 +88,6 @@ def _grouped(rows: Iterable[RowTime]) -> dict[tuple[str, str], list[RowTime]]:
     return parts
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.MARKDOWN, pad_edge=True)
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i == 0 or name in ("sizes", "fastest peer") else "right", no_wrap=True)
-    return table
-
-
-def _text(table: Table) -> str:
-    out = StringIO()
-    Console(file=out, width=400, color_system=None).print(table)
-    return "\n".join(line for text in out.getvalue().splitlines() if (line := text.rstrip()))
-
-
 def metrics(figures: Figures) -> dict[str, float]:
     """For MLflow: ``training/b32/t1/images_per_s`` and its like."""
     found = {f"peak/t{threads}/gflops": peak for threads, peak in figures.peaks().items()}
@@ -125,14 +101,19 @@ def metrics(figures: Figures) -> dict[str, float]:
 
 
 def numbers(figures: Figures) -> dict[str, Any]:
+    def by_case(of: Callable[[Round], float]) -> list[dict[str, Any]]:
+        return [{**asdict(case), "rounds": [of(x) for x in rounds]} for case, rounds in figures.rounds.items()]
+
     return {
         "flops": figures.flops,
         "parameters": figures.parameters,
-        "peak_gflops": [{**asdict(case), "rounds": values} for case, values in figures.peak.items()],
-        "scaling": [{**asdict(case), "rounds": values} for case, values in figures.scaling.items()],
-        "ours_images_per_s": [{**asdict(case), "rounds": rates} for case, rates in figures.ours.items()],
+        "peak_gflops": by_case(attrgetter("peak")),
+        "scaling": by_case(attrgetter("scaling")),
+        "ours_images_per_s": by_case(attrgetter("ours")),
         "peers_images_per_s": [
-            {**asdict(case), "peer": name, "rounds": rates} for (case, name), rates in figures.peers.items()
+            {**asdict(case), "peer": name, "rounds": [each.peers[name] for each in rounds]}
+            for case, rounds in figures.rounds.items()
+            for name in rounds[0].peers
         ],
         "rows": [asdict(row) for row in figures.rows],
     }

@@ -4,6 +4,7 @@ A step works on one batch that lies there as float32, already normalised: nothin
 """
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,13 +13,6 @@ from torch import nn, optim
 from odyssey_run.tasks.benchmark.peers import answer, rate
 
 OPTIMIZERS = {kind.__name__.lower(): kind for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
-
-
-def function(name: str) -> Any:
-    found: Any = torch
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 class Net(nn.Module):
@@ -33,7 +27,7 @@ class Net(nn.Module):
         for path, shape in given["buffers"].items():
             self.register_buffer(self.names[path], torch.ones(shape))
         self.steps = {
-            kind: [(result, function(name), operands, arguments) for result, name, operands, arguments in given[kind]]
+            kind: [(result, attrgetter(name)(torch), *rest) for result, name, *rest in given[kind]]
             for kind in ("training", "inference")
         }
 
