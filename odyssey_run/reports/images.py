@@ -157,7 +157,7 @@ def _one(found: Reading, picture: np.ndarray) -> Figure:
 
 def _several(found: Reading, pictures: np.ndarray) -> Figure:
     across, rows = style.WIDTH - 0.2, -(-len(pictures) // COLUMNS)
-    high, wide = photograph_of(found).shape[:2]
+    high, wide = found.looked.rgb.shape[:2]
     tall = min(3.0, across * high / wide)
     drawn = style.figure(tall + 1.35 * rows + 0.75, left=0.1, right=0.1, top=0.3, bottom=0.45, hspace=0.12)
     photograph, axes = drawn.subplots(2, 1, height_ratios=(tall, 1.35 * rows))
@@ -173,17 +173,12 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
     return drawn
 
 
-def photograph_of(found: Reading) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    return found.looked.rgb if found.looked else np.zeros((1, 1, 3), np.uint8)
-
-
 def _photograph(axes: Axes, found: Reading) -> None:
     style.bare(axes)
-    axes.imshow(photograph_of(found))
+    axes.imshow(found.looked.rgb)
     many = len(found.answers) > 1
     marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.answers, 1)]
-    marks += [(box, style.VERMILLION, "not read") for box, _ in found.left_out]
+    marks += [(box, style.VERMILLION, "not read") for box, _ in found.looked.left_out]
     for (left, top, right, bottom), colour, label in marks:
         corner = (left - 0.5, top - 0.5)  # a pixel's middle has whole coordinates
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))

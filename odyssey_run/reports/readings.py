@@ -19,15 +19,10 @@ class Reading:
     """What a model says of one picture."""
 
     path: Path
-    looked: Looked | None  # what there is to see in it; None where nothing is
+    looked: Looked  # what there is to see in it
     answers: list[Answer]
     fault: str = ""  # why there is none; "" where there is one
 
-    @property
-    def left_out(self) -> list[tuple[Box, str]]:
-        """Boxes of what the model was not shown, and why."""
-        return self.looked.left_out if self.looked else []
-
     def box(self, box: Box) -> list[int]:
-        scale = self.looked.scale if self.looked else 1
-        return [round(scale * edge) for edge in box]
+        """The same in pixels of the file."""
+        return [round(self.looked.scale * edge) for edge in box]

@@ -19,6 +19,10 @@ def number(metric: str, value: float | None) -> str:
     return "" if value is None else f"{value:.2%}" if metric.endswith("accuracy") else f"{value:.4f}"
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def speed(last: Mapping[str, float]) -> str:
     """How long training took and how fast it was; "" where that was not recorded."""
     if "time/images_per_s" not in last:

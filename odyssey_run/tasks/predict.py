@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 
 from odyssey_core.classifier import Classifier
-from odyssey_core.data.preparation import Reader, Seen
+from odyssey_core.data.preparation import Looked, Reader, Seen
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import write_atomic
 from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import MARK, csv_of, replaceable, writing
 from odyssey_run.reports.readings import Answer, Reading
+from odyssey_run.reports.summary import counted
 from odyssey_run.runs import recorded
 
+NOTHING = Looked(np.zeros((1, 1, 3), np.uint8), 1.0, [], [])  # of a picture that cannot be looked at
+EDGES = ("left", "top", "right", "bottom")
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
 SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
-TABLES = (".csv", ".json")
 
 
 def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
@@ -31,22 +33,17 @@ def predict(request: Request, run_id: str, inputs: str | list[str], out: str) ->
     run = recorded.find(run_id, request.tracking)
     classifier = run.classifier(request.backend.build())
     reader = classifier.preparation.reader()
-    readings = _told(read(classifier, reader, path) for path in paths)
+    found = _told(read(classifier, reader, path) for path in paths)
     place = expanded(out)
-    if place.suffix.lower() not in TABLES:
-        readings = [*_drawn(place, paths, readings, classifier.preparation.light_on_dark)]
-    else:
+    if table := {".csv": _csv, ".json": _json}.get(place.suffix.lower()):
         with writing(place):
-            readings = [*readings]
-            table = _csv if place.suffix.lower() == ".csv" else _json
+            readings = [*found]
             write_atomic(place, table(readings, reader.part, run.name, classifier.class_names))
-        answers = _counted(sum(len(r.answers) for r in readings), reader.part or "answer")
-        print(f"{place}: {answers} in {_counted(len(readings), 'picture')}")
+        answers = counted(sum(len(r.answers) for r in readings), reader.part or "answer")
+        print(f"{place}: {answers} in {counted(len(readings), 'picture')}")
+    else:
+        readings = [*_drawn(place, paths, found, classifier.preparation.light_on_dark)]
     return 2 if any(r.fault for r in readings) else 0
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def matching(patterns: Sequence[str]) -> list[Path]:
@@ -56,7 +53,11 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         given = expanded(pattern)
         if given.is_dir():
-            found = [path for path in sorted(given.iterdir()) if path.suffix.lower() in _suffixes()]
+            from PIL import Image
+
+            Image.init()
+            known = Image.registered_extensions()
+            found = [path for path in sorted(given.iterdir()) if path.suffix.lower() in known]
         elif given.exists():
             found = [given]
         else:
@@ -70,22 +71,14 @@ def matching(patterns: Sequence[str]) -> list[Path]:
     return list(paths)
 
 
-def _suffixes() -> set[str]:
-    from PIL import Image
-
-    Image.init()
-    return set(Image.registered_extensions())
-
-
 def read(classifier: Classifier, reader: Reader, path: Path) -> Reading:
     """What a model says of a picture, or why it says nothing."""
     try:
         looked = reader.look(path, classifier.input_shape)
     except DataError as error:
-        told = str(error)
-        return Reading(path, None, [], told if told.startswith(str(path)) else f"{path}: {told}")
+        return Reading(path, NOTHING, [], str(error).removeprefix(f"{path}: "))
     except Exception as error:  # one picture never takes the others with it
-        return Reading(path, None, [], f"{path}: cannot be looked at: {type(error).__name__}: {error}")
+        return Reading(path, NOTHING, [], f"cannot be looked at: {type(error).__name__}: {error}")
     return Reading(path, looked, [answered(classifier, reader, seen) for seen in looked.found])
 
 
@@ -100,8 +93,8 @@ def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
     """The readings; faults, and ink that is not read, are told as they come."""
     for reading in readings:
         if reading.fault:
-            print(f"odyssey-run: {reading.fault}", file=sys.stderr)
-        for box, why in reading.left_out:
+            print(f"odyssey-run: {reading.path}: {reading.fault}", file=sys.stderr)
+        for box, why in reading.looked.left_out:
             left, top, *_ = reading.box(box)
             print(f"odyssey-run: {reading.path}: ink at ({left}, {top}) is not read: {why}", file=sys.stderr)
         yield reading
@@ -142,21 +135,14 @@ def _print(answer: Answer, label: str) -> None:
 def _rows(readings: Iterable[Reading], part: str | None) -> Iterable[dict[str, Any]]:
     for reading in readings:
         if reading.fault:
-            yield {"file": reading.path, "note": reading.fault.removeprefix(f"{reading.path}: ")}
+            yield {"file": reading.path, "note": reading.fault}
         for number, answer in enumerate(reading.answers, 1):
             first, second = (*answer.answers, ("", 0.0))[:2]
             row = {"file": reading.path, "answer": first[0], "probability": f"{first[1]:.4f}"}
             row |= {"second": second[0], "second_probability": f"{second[1]:.4f}"}
-            yield row | ({part: number} | _edges(reading.box(answer.seen.box)) if part else {})
-        for box, why in reading.left_out:
-            yield {"file": reading.path, "note": why} | _edges(reading.box(box))
-
-
-EDGES = ("left", "top", "right", "bottom")
-
-
-def _edges(box: Sequence[int]) -> dict[str, int]:
-    return dict(zip(EDGES, box, strict=True))
+            yield row | ({part: number} | dict(zip(EDGES, reading.box(answer.seen.box), strict=True)) if part else {})
+        for box, why in reading.looked.left_out:
+            yield {"file": reading.path, "note": why} | dict(zip(EDGES, reading.box(box), strict=True))
 
 
 def _csv(readings: Sequence[Reading], part: str | None, *_: Any) -> bytes:
@@ -175,8 +161,8 @@ def _json(readings: Sequence[Reading], part: str | None, run: str, classes: Sequ
         about: dict[str, Any] = {"file": str(r.path)}
         if part:
             about[f"{part}s"] = [{"box": r.box(a.seen.box), "answers": answers(a)} for a in r.answers]
-            about["not_read"] = [{"box": r.box(box), "why": why} for box, why in r.left_out]
+            about["not_read"] = [{"box": r.box(box), "why": why} for box, why in r.looked.left_out]
         else:
             about["answers"] = answers(r.answers[0]) if r.answers else {}
-        images.append(about | {"fault": r.fault.removeprefix(f"{r.path}: ") or None})
+        images.append(about | {"fault": r.fault or None})
     return json.dumps({"made_by": MARK, "run": run, "classes": list(classes), "images": images}, indent=1).encode()
