@@ -16,9 +16,10 @@ from typing import Any
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_run.config.masking import HIDDEN
 from odyssey_run.config.request import Request
+from odyssey_run.reports.summary import counted
 from odyssey_run.runs import command, provenance
 from odyssey_run.runs.folder import RUNS
-from odyssey_run.runs.recorded import RecordedRun, opened, passing_over
+from odyssey_run.runs.recorded import opened, passing_over
 from odyssey_run.runs.recorder import UNSENT
 from odyssey_run.runs.statements import end_dead
 from odyssey_run.tracking.client import answering, every_run, reach
@@ -64,24 +65,22 @@ def _end_dead(folders: set[Path]) -> None:
 def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tuple[Any, Path | None]]:
     """Runs of this program that MLflow takes to be running and that are in none of the folders; with their own, which
     may be here. What MLflow says of it is believed where the journal there is of the same run."""
-    known = {mine.key for folder in folders if (mine := _readable(folder))}
+    known = {_key(folder) for folder in folders}
     found: list[tuple[Any, Path | None]] = []
     with answering(store):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        running = every_run(client, experiments, "attributes.status = 'RUNNING'") if experiments else ()
-        for run in running:
-            key = run.data.tags.get(Tag.RUN)
+        for run in every_run(client, experiments, "attributes.status = 'RUNNING'") if experiments else ():
+            key, folder = run.data.tags.get(Tag.RUN), Path(run.data.tags.get(Tag.FOLDER, ""))
             if key and key not in known:
-                folder = Path(run.data.tags.get(Tag.FOLDER, ""))
-                here = _readable(folder)
-                found.append((run, folder if here and here.key == key else None))
+                found.append((run, folder if _key(folder) == key else None))
     return found
 
 
-def _readable(folder: Path) -> RecordedRun | None:
-    """The run in a folder; None where there is none whose journal can be read."""
+def _key(folder: Path) -> str | None:
+    """The key of the run in a folder; None where there is none whose journal can be read."""
     with suppress(DataError, OSError):  # of those under runs/ it was told
-        return opened(folder)
+        run = opened(folder)
+        return run.key if run else None
     return None
 
 
@@ -96,9 +95,9 @@ def _end_without_folder(client: Any, store: Store, runs: list[Any]) -> None:
             else:
                 client.set_terminated(run.info.run_id, Status.KILLED.value)
                 print(f"{run.info.run_name}  {DIED} and {tags.get(Tag.FOLDER)} is gone; marked KILLED in MLflow")
+    known = "as far as MLflow knows; if not, task=doctor there says so"
     for host, count in sorted(others.items()):
-        runs_there = "1 run is" if count == 1 else f"{count} runs are"
-        print(f"{runs_there} running on {host}, as far as MLflow knows; if not, task=doctor there says so")
+        print(f"{counted(count, 'run')} {'is' if count == 1 else 'are'} running on {host}, {known}")
 
 
 def _may_live(tags: Mapping[str, str]) -> bool:
@@ -110,10 +109,10 @@ def _may_live(tags: Mapping[str, str]) -> bool:
         return False
     try:
         os.kill(int(tags[Tag.PID]), 0)
-    except (KeyError, ValueError, ProcessLookupError):
-        return False
     except PermissionError:  # somebody else's
         return True
+    except (KeyError, ValueError, ProcessLookupError):
+        return False
     return True
 
 
@@ -124,18 +123,17 @@ def _send(folders: set[Path], store: Store | None) -> int:
     for folder in sorted(folders):
         with passing_over(folder), suppress(DataError):  # it was told
             run = opened(folder)
-            recorded = run.store if run and run.unsent else None
-            if recorded is None:
+            if not (run and run.unsent and (named := run.store)):
                 continue
-            if store and recorded["uri"] == store.named_in(folder):
-                own.setdefault(recorded["experiment"], []).append(folder)
+            if store and named["uri"] == store.named_in(folder):
+                own.setdefault(named["experiment"], []).append(folder)
             else:
-                others[absolute(recorded["uri"], folder)] += 1
+                others[absolute(named["uri"], folder)] += 1
     sent = [_send_to(replace(store, experiment=name), places) for name, places in own.items() if store]
     for uri, count in others.items():
         there = command.line(["task=doctor", command.override("tracking.uri", uri)])
         secret = f", with the password for {HIDDEN}" if HIDDEN in uri else ""
-        print(f"{_counted(count)} not yet in MLflow at {uri}; to send: {there}{secret}")
+        print(f"{counted(count, 'run')} not yet in MLflow at {uri}; to send: {there}{secret}")
     if not own and not others:
         print("all runs are uploaded")
     return 0 if all(sent) and not others else UNSENT
@@ -146,18 +144,9 @@ def _send_to(store: Store, folders: list[Path]) -> bool:
     for folder in folders:
         outbox.follow(folder / FILE_NAME)
     outbox.close(PATIENCE)
-    complete = outbox.run()
+    complete, runs = outbox.run(), counted(len(folders), "run")
     for line in outbox.refused:
         print(f"MLflow rejected {line}; it is not sent again")
-    if complete:
-        print(f"{store.shown}  sent {_counted(len(folders))}")
-    else:
-        print(
-            f"{store.shown}  the upload of {_counted(len(folders))} is incomplete: {outbox.fault}; "
-            "run task=doctor again later"
-        )
+    later = f"the upload of {runs} is incomplete: {outbox.fault}; run task=doctor again later"
+    print(f"{store.shown}  {f'sent {runs}' if complete else later}")
     return complete
-
-
-def _counted(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

@@ -95,17 +95,15 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
         try:
             evidence = run.gather(Path(place))
             verdict = replace(verdict, digest=evidence.digest, evidence=evidence)
-            for child in run.children() if evidence.records.has_parts else ():
+            above = evidence.records.has_parts
+            for child in run.children() if above else ():
                 if f"children/{child.key}" in evidence.stated:
                     for each in _verdicts(request, child, config):
                         below.append(each)
                         yield each
             if evidence.wrong:
                 raise Differs(evidence.wrong)
-            judged = (
-                _above(evidence, below) if evidence.records.has_parts else _compare(request, evidence, config, notes)
-            )
-            lines, ways, steps = judged
+            lines, ways, steps = _above(evidence, below) if above else _compare(request, evidence, config, notes)
             held, stated = _held(evidence, ways)
             verdict = replace(verdict, word=REPRODUCED, lines=lines, held=held, stated=stated, steps=steps)
         except Differs as error:
