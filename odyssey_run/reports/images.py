@@ -19,8 +19,7 @@ from odyssey_core.data.pictures import fitted
 from odyssey_core.ops.conv import CONV2D
 from odyssey_core.tensor import topological
 from odyssey_run.reports import style
-from odyssey_run.reports.readings import Reading
-from odyssey_run.reports.scores import Scores
+from odyssey_run.reports.scores import Reading, Scores
 
 COLUMNS, MISTAKES = 5, 25
 ACROSS, FILTERS = 6, 24

@@ -1,13 +1,15 @@
-"""What a test says of a classifier, in numbers: nothing here draws."""
+"""What a classifier says of labelled images, in numbers, and of the pictures that a person has: nothing here draws."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from odyssey_core.classifier import Classifier
 from odyssey_core.data import Dataset, Images
 from odyssey_core.data.dataset import Alike
+from odyssey_core.data.preparation import Box, Looked, Seen
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ class Scores:
         wrong = np.flatnonzero(self.predicted != self.labels)
         order = np.argsort(-self.confidence[wrong], kind="stable")
         return np.asarray(wrong[order[:count]])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one image."""
+
+    seen: Seen  # what it was shown, and where that lies
+    answers: list[tuple[str, float]]  # (class name, probability), the likeliest first
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model says of one picture."""
+
+    path: Path
+    looked: Looked  # what there is to see in it
+    answers: list[Answer]
+    fault: str = ""  # why there is none; "" where there is one
+
+    def box(self, box: Box) -> list[int]:
+        """The same in pixels of the file."""
+        return [round(self.looked.scale * edge) for edge in box]
 
 
 def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:

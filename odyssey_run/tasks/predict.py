@@ -17,7 +17,7 @@ from odyssey_core.files import write_atomic
 from odyssey_core.places import expanded
 from odyssey_run.config.request import Request
 from odyssey_run.reports.outputs import MARK, csv_of, replaceable, writing
-from odyssey_run.reports.readings import Answer, Reading
+from odyssey_run.reports.scores import Answer, Reading
 from odyssey_run.reports.summary import counted
 from odyssey_run.runs import recorded
 
