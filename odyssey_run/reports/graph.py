@@ -1,12 +1,13 @@
 """The graph of a model: the longest way through it from top to bottom, what goes around a part of it at its right."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from odyssey_core.ops.leaves import IMAGES, PARAMETER
@@ -24,6 +25,7 @@ class Box:
     # Rows of `tasks.show.layers`; all but the first keep the shape and have no weights but one a channel.
     layers: list[Any]
     sources: list["Box | None"]  # the boxes whose results it takes; None for the images
+    readers: list["Box"] = field(default_factory=list)  # that take its result
     column: int = 0  # 0 for the longest way through the model; 1, 2, ... for what lies beside it
     y: float = 0.0  # of its middle, inches from the top
 
@@ -73,10 +75,7 @@ def graph(layers: Sequence[Any], input_shape: tuple[int, int, int]) -> Figure:
 
 def _boxes(layers: Sequence[Any]) -> list[Box]:
     """One for each layer; what keeps the shape and has no weights of its own joins the one whose only reader it is."""
-    readers: dict[Any, int] = {}
-    for layer in layers:
-        for x in layer.node.inputs:
-            readers[x] = readers.get(x, 0) + 1
+    readers = Counter(x for layer in layers for x in layer.node.inputs)
     boxes: list[Box] = []
     made: dict[Any, Box] = {}
     for layer in layers:
@@ -88,6 +87,8 @@ def _boxes(layers: Sequence[Any]) -> list[Box]:
         else:
             before = Box([layer], [made.get(x) for x in inputs])
             boxes.append(before)
+            for source in filter(None, before.sources):
+                source.readers.append(before)
         made[layer.node] = before
     return boxes
 
@@ -107,10 +108,7 @@ def _longest(boxes: Sequence[Box]) -> list[Box]:
 def _ways(boxes: Sequence[Box], main: Sequence[Box]) -> Iterator[Way]:
     """Everything beside the longest way, each up to where it meets a box that has several sources or readers."""
     before = dict(zip(main, [None, *main], strict=False))
-    single = {}
-    for box in boxes:
-        readers = [x for x in boxes for source in x.sources if source is box]
-        single[box] = len(readers) == 1 and len(box.sources) == 1
+    single = {box: len(box.readers) == len(box.sources) == 1 for box in boxes}
     for target in boxes:
         if target not in before and single[target]:
             continue  # inside a chain
@@ -160,9 +158,7 @@ def _line(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         vertices += [_towards(corner, before), corner, _towards(corner, after)]
         codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
     path = Path([*vertices, points[-1]], [*codes, Path.LINETO])
-    axes.add_patch(PathPatch(path, fill=False, edgecolor=style.GREY, linewidth=1.1, zorder=2))
-    look = {"arrowstyle": "-|>", "color": style.GREY, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
-    axes.annotate("", points[-1], _towards(points[-1], points[-2]), arrowprops=look, zorder=2)
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", color=style.GREY, lw=1.1, mutation_scale=7, zorder=2))
 
 
 def _towards(point: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:

@@ -105,7 +105,7 @@ def _facts(run: RunRecords) -> str:
 
 def _arguments(values: Mapping[str, Any]) -> str:
     rest = ", ".join(f"{k} {v}" for k, v in values.items() if k != "name" and v is not None)
-    return " · ".join(part for part in (values.get("name", ""), rest) if part)
+    return " · ".join(filter(None, (values.get("name"), rest)))
 
 
 def _claims(claims: Sequence[ClaimRow]) -> str:
