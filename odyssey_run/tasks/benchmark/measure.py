@@ -96,7 +96,9 @@ def measure(request: Request, dataset: Dataset, config: BenchmarkConfig, say: Ca
             ours.prepare(case)
         told = [(name, given, n) for name, given in _given(config, ours, say) for n in counts]
         peers = [stack.enter_context(closing(Peer(name, n, given))) for name, given, n in told]
-        modes = _warm(peers, cases, say)
+        with ThreadPoolExecutor(max(1, len(peers))) as pool:
+            working = [*pool.map(lambda peer: list(_working(peer, cases, say)), peers)]
+        modes = {case: [(peer, mode) for each in working for of, peer, mode in each if of == case] for case in cases}
         for _ in track(range(config.rounds), "measuring", console=Console(stderr=True), transient=True):
             for case in cases:
                 alone, together = (peaks[n].measure(config.seconds / 2) for n in (1, case.threads))
@@ -131,26 +133,14 @@ def _given(config: BenchmarkConfig, ours: Ours, say: Callable[[str], None]) -> I
             say(f"{name} is left out: {error}")
 
 
-def _warm(peers: list[Peer], cases: list[Case], say: Callable[[str], None]) -> dict[Case, list[tuple[Peer, str]]]:
-    """The modes that work, by case, after everything was run, and so compiled, once."""
-    modes: dict[Case, list[tuple[Peer, str]]] = {case: [] for case in cases}
-
-    def warm_all(peer: Peer) -> list[str]:
-        faults = []
-        own = [case for case in cases if case.threads == peer.threads and case.kind in KINDS[peer.name]]
-        for mode in MODES[peer.name]:
-            try:
-                for case in own:
-                    peer.measure(case, mode, 0.0)
-            except PeerFault as fault:
-                faults.append(str(fault))
-                continue
+def _working(peer: Peer, cases: list[Case], say: Callable[[str], None]) -> Iterator[tuple[Case, Peer, str]]:
+    """The cases of a peer in each of its modes that works, after everything was run, and so compiled, once."""
+    own = [case for case in cases if case.threads == peer.threads and case.kind in KINDS[peer.name]]
+    for mode in MODES[peer.name]:
+        try:
             for case in own:
-                modes[case].append((peer, mode))
-        return faults
-
-    with ThreadPoolExecutor(max(1, len(peers))) as pool:
-        for faults in pool.map(warm_all, peers):
-            for fault in faults:
-                say(f"left out: {fault}")
-    return modes
+                peer.measure(case, mode, 0.0)
+        except PeerFault as fault:
+            say(f"left out: {fault}")
+        else:
+            yield from ((case, peer, mode) for case in own)
