@@ -73,12 +73,11 @@ def length(names: Iterable[str], size: float = 9) -> float:
     return 0.6 * size / 72 * max(map(len, names))
 
 
-def save(drawn: Figure, path: Path, made_here: bool = False) -> Path:
-    """Writes a PNG; returns its path. One that says that it was made here may be replaced by the next."""
+def save(drawn: Figure, path: Path) -> Path:
+    """Writes a PNG that says that it was made here; returns its path."""
     out = io.BytesIO()
     # At the default level, 6, packing takes a sixth of the time of drawing; at 3 half of that, for a fifth more bytes.
-    packing, about = {"compress_level": 3}, {"Software": MARK if made_here else None}
-    drawn.savefig(out, format="png", dpi=DPI, metadata=about, pil_kwargs=packing)
+    drawn.savefig(out, format="png", dpi=DPI, metadata={"Software": MARK}, pil_kwargs={"compress_level": 3})
     write_atomic(path, out.getvalue(), durable=False)  # it can be drawn again, and a run's page holds it too
     return path
 

@@ -37,7 +37,7 @@ def compare(request: Request, runs: str | list[str], out: str) -> int:
 
     print(comparison.text(found))
     with writing(picture), writing(page), style.styled():
-        style.save(comparison.curves(found), picture, made_here=True)
+        style.save(comparison.curves(found), picture)
         write_atomic(page, comparison.page(found, picture).encode())
     print(f"\nreport   {page}")
     return 0

@@ -31,5 +31,5 @@ def data(request: Request, out: str | None) -> int:
         print("\nleft out:", *dataset.left_out, sep="\n  ")
     path = expanded(out or f"{dataset.name}.png")
     with style.styled(), writing(path):
-        print(f"\n{style.save(samples(dataset, counts[0]), path, made_here=True)}")
+        print(f"\n{style.save(samples(dataset, counts[0]), path)}")
     return 0

@@ -110,7 +110,7 @@ def _drawn(folder: Path, inputs: Sequence[Path], readings: Iterable[Reading], li
             path = _free(folder, reading.path.stem, taken)
             taken.add(path.resolve())
             with writing(path), style.styled():
-                style.save(picture(reading, light_on_dark), path, made_here=True)
+                style.save(picture(reading, light_on_dark), path)
             print(f"\n{reading.path}  (the model's input: {path})")
             for number, answer in enumerate(reading.answers, 1):
                 _print(answer, f"{number}: " if len(reading.answers) > 1 else "")

@@ -92,4 +92,4 @@ def _draw(found: list[Layer], input_shape: tuple[int, int, int], file: str) -> P
     from odyssey_run.reports import graph, style
 
     with writing(path), style.styled():
-        return style.save(graph.graph(found, input_shape), path, made_here=True)
+        return style.save(graph.graph(found, input_shape), path)
