@@ -34,7 +34,9 @@ def drawable(pixels: np.ndarray, light_on_dark: bool = False) -> np.ndarray:
     return np.moveaxis(255 - shown if light_on_dark else shown, 1, 3)
 
 
-def mosaic(pictures: np.ndarray, columns: int, gap: tuple[int, int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+def mosaic(
+    pictures: np.ndarray, columns: int, gap: tuple[int, int], below: int = 0
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Pictures side by side in one array, and the top left corner (x, y) of each.
 
     One image with text on it is drawn five times as fast as as many axes.
@@ -43,11 +45,12 @@ def mosaic(pictures: np.ndarray, columns: int, gap: tuple[int, int]) -> tuple[np
         pictures: (N, h, w) float, with nan between them, or (N, h, w, 3) uint8, with white between them.
         columns: of pictures.
         gap: rows and columns of pixels between them.
+        below: rows of pixels under the last of them.
     """
     n, h, w, *colours = pictures.shape
     rows = -(-n // columns)
     down, across = h + gap[0], w + gap[1]
-    size = (rows * down - gap[0], columns * across - gap[1], *colours)
+    size = (rows * down - gap[0] + below, columns * across - gap[1], *colours)
     whole = np.full(size, 255, np.uint8) if colours else np.full(size, np.nan)
     corners = [(i % columns * across, i // columns * down) for i in range(n)]
     for picture, (x, y) in zip(pictures, corners, strict=True):
@@ -64,12 +67,10 @@ def mistakes(scores: Scores) -> Figure | None:
     pictures = drawable(scores.pixels[chosen], scores.light_on_dark)
     h, w = pictures.shape[1:3]
     inch = w * (COLUMNS + (COLUMNS - 1) / 4) / (style.WIDTH - 0.2)  # pixels in one
-    whole, corners = mosaic(pictures, COLUMNS, (round(0.62 * inch), w // 4))
-    whole = np.pad(whole, ((0, round(0.35 * inch)), (0, 0), (0, 0)), constant_values=255)
+    whole, corners = mosaic(pictures, COLUMNS, (round(0.62 * inch), w // 4), below=round(0.35 * inch))
     drawn = style.figure(0.6 + len(whole) / inch, left=0.1, right=0.1, top=0.55, bottom=0.05)
     axes = drawn.subplots()
-    style.bare(axes)
-    axes.imshow(whole)
+    style.image(axes, whole)
     axes.set_title("Most confident errors: truth above, answer below", pad=20)
     for n, (x, y) in zip(chosen, corners, strict=True):
         truth, answer = (style.shortened(names[i], 14) for i in (scores.labels[n], scores.predicted[n]))
@@ -111,9 +112,7 @@ def first_layer(classifier: Classifier, pixels: np.ndarray) -> Figure | None:
     drawn = style.figure(0.8 * sum(rows) + 0.35 * len(bands), left=0.1, right=0.1, top=0.3, bottom=0.08, hspace=0.3)
     grid = drawn.subplots(len(bands), 1, squeeze=False, height_ratios=rows)[:, 0]
     for axes, (pictures, title, looks) in zip(grid, bands, strict=True):
-        style.bare(axes)
-        axes.imshow(mosaic(pictures, ACROSS, (1, max(1, pictures.shape[2] // 6)))[0], **looks)
-        axes.set_title(title, fontsize=9, fontweight="normal")
+        style.image(axes, mosaic(pictures, ACROSS, (1, max(1, pictures.shape[2] // 6)))[0], title, **looks)
     return drawn
 
 
@@ -146,10 +145,7 @@ def _one(found: Reading, picture: np.ndarray) -> Figure:
     drawn = style.figure(2.3, sum(widths) + 0.35, left=0.1, right=0.1, top=0.3, bottom=0.45)
     places = drawn.add_gridspec(1, 4, width_ratios=widths, wspace=0.2 / sum(widths))
     _photograph(drawn.add_subplot(places[0]), found)
-    seen = drawn.add_subplot(places[1])
-    style.bare(seen)
-    seen.imshow(picture)
-    seen.set_title("model input", fontsize=9, fontweight="normal")
+    style.image(drawn.add_subplot(places[1]), picture, "model input")
     _bars(drawn.add_subplot(places[3]), answers)
     return drawn
 
@@ -161,10 +157,9 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
     drawn = style.figure(tall + 1.35 * rows + 0.75, left=0.1, right=0.1, top=0.3, bottom=0.45, hspace=0.12)
     photograph, axes = drawn.subplots(2, 1, height_ratios=(tall, 1.35 * rows))
     _photograph(photograph, found)
-    style.bare(axes)
     h, w = pictures.shape[1:3]
-    whole, corners = mosaic(pictures, COLUMNS, (h // 2, w // 3))
-    axes.imshow(np.pad(whole, ((0, h // 2), (0, 0), (0, 0)), constant_values=255))
+    whole, corners = mosaic(pictures, COLUMNS, (h // 2, w // 3), below=h // 2)
+    style.image(axes, whole)
     for number, (answer, (x, y)) in enumerate(zip(found.answers, corners, strict=False), 1):
         (name, share), *rest = [(style.shortened(name, 12), share) for name, share in answer.answers[:2]]
         said = f"{number}: {name}  {share:.1%}" + (f"\nor {rest[0][0]}  {rest[0][1]:.1%}" if rest else "")
@@ -173,8 +168,8 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
 
 
 def _photograph(axes: Axes, found: Reading) -> None:
-    style.bare(axes)
-    axes.imshow(found.looked.rgb)
+    name = os.fsencode(found.path.name).decode(errors="replace")  # it may hold bytes that are no text
+    style.image(axes, found.looked.rgb, style.shortened(name))
     many = len(found.answers) > 1
     marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.answers, 1)]
     marks += [(box, style.VERMILLION, "not read") for box, _ in found.looked.left_out]
@@ -182,8 +177,6 @@ def _photograph(axes: Axes, found: Reading) -> None:
         corner = (left - 0.5, top - 0.5)  # a pixel's middle has whole coordinates
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))
         axes.text(left, top, label, ha="left", va="bottom", fontsize=7.5, color=colour)
-    name = os.fsencode(found.path.name).decode(errors="replace")  # it may hold bytes that are no text
-    axes.set_title(style.shortened(name), fontsize=9, fontweight="normal")
 
 
 def _bars(axes: Axes, answers: Sequence[tuple[str, float]]) -> None:
@@ -214,8 +207,7 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     high = wide * whole.shape[0] / whole.shape[1]
     drawn = style.figure(0.5 + high, left + wide + right, left=left, right=right, top=0.4, bottom=0.1)
     axes = drawn.subplots()
-    style.bare(axes)
-    axes.imshow(whole, aspect="auto")
+    style.image(axes, whole, aspect="auto")
     of = "each class" if len(names) == dataset.classes else f"the first {len(names)} of {dataset.classes:,} classes"
     axes.set_title(f"{dataset.name}: first training images of {of}", x=0.1 - left / wide)
     for (_, y), name, count in zip(corners[::SAMPLES], names, counts[: len(names)], strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -82,8 +83,10 @@ def save(drawn: Figure, path: Path) -> Path:
     return path
 
 
-def bare(axes: Axes) -> None:
-    """Takes ticks, grid and frame away, for images."""
+def image(axes: Axes, pixels: np.ndarray, title: str = "", **look: Any) -> None:
+    """Shows an image without ticks, grid and frame, below a small title."""
+    axes.imshow(pixels, **look)
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9, fontweight="normal")
