@@ -52,20 +52,18 @@ class Ours:
         optim, dataset = self._request.optim, self._dataset
         # Groups take other numbers and the same work.
         arguments = {name: value for name, value in optim.arguments.items() if name != "groups"}
+        told = {"input_shape": dataset.input_shape, "classes": dataset.classes}
+        told |= {"optim": optim.name, "optim_arguments": arguments}
         if peer == "torch":
-            model = self.in_torch()
-        else:
-            file = onnx_graph.serialized(self._classifier(1), self._about)
-            model = {"model": base64.b64encode(file).decode()}
-        images = {"input_shape": dataset.input_shape, "classes": dataset.classes}
-        return {**images, "optim": optim.name, "optim_arguments": arguments, **model}
+            return told | self.in_torch()
+        file = onnx_graph.serialized(self._classifier(1), self._about)
+        return told | {"model": base64.b64encode(file).decode()}
 
     def in_torch(self) -> dict[str, Any]:
         """What PyTorch is told: shapes of parameters and buffers by path, the steps of training and of inference.
         Raises ConfigError: an operation that PyTorch has no counterpart for."""
         inference, training = self._graph(INFER, 1), self._graph(TRAIN, 1)
-        shapes = {name: node.shape for name, node in training.values.items()}
-        trained = {u.name for u in training.updates}
+        trained, shapes = {u.name for u in training.updates}, {n: x.shape for n, x in training.values.items()}
         return {
             "parameters": {name: shape for name, shape in shapes.items() if name in trained},
             "buffers": {name: shape for name, shape in shapes.items() if name not in trained},

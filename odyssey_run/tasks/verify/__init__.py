@@ -102,13 +102,13 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
                         below.append(each)
                         yield each
             if evidence.wrong:
-                raise Differs(evidence.wrong)
+                raise Differs(*evidence.wrong)
             lines, ways, steps = _above(evidence, below) if above else _compare(request, evidence, config, notes)
             held, stated = _held(evidence, ways)
             verdict = replace(verdict, word=REPRODUCED, lines=lines, held=held, stated=stated, steps=steps)
         except Differs as error:
-            more = [f"and {len(error.lines) - MOST_LINES} more"] if len(error.lines) > MOST_LINES else []
-            verdict = replace(verdict, word=DIFFERS, lines=[*error.lines[:MOST_LINES], *more])
+            more = [f"and {len(error.args) - MOST_LINES} more"] if len(error.args) > MOST_LINES else []
+            verdict = replace(verdict, word=DIFFERS, lines=[*error.args[:MOST_LINES], *more])
         except OdysseyError as error:
             verdict = replace(verdict, lines=error.lines if isinstance(error, Faults) else [str(error)])
         yield replace(verdict, lines=[*verdict.lines, *notes])
@@ -213,7 +213,7 @@ def _above(evidence: Evidence, below: Sequence[Verdict]) -> Found:
     Differs; DataError: one of those cannot be verified."""
     if failed := [each.word for each in below if each.word != REPRODUCED]:
         line = f"{len(failed)} of the {len(below)} runs below are not {REPRODUCED}"
-        raise DataError(line) if CANNOT in failed else Differs([line])
+        raise DataError(line) if CANNOT in failed else Differs(line)
     config, ended = evidence.config, [each.evidence for each in below if each.evidence]
     alone: tuple[str, ...] = ("params/",)
     stated, found = dict(evidence.stated), _parameters(config)

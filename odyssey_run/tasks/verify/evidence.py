@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -33,11 +33,7 @@ _NOT_SENT = tuple(f"tags/{name}" for name in KEPT_HERE)
 
 
 class Differs(Exception):
-    """What a run states is not what was found, a line each."""
-
-    def __init__(self, lines: Sequence[str]):
-        super().__init__(*lines)
-        self.lines = tuple(lines)
+    """What a run states is not what was found; its arguments are lines that say what."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,7 @@ def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[s
 def hold(stated: Mapping[str, Any], found: Mapping[str, Any], told: str, tolerance: float = 0.0) -> None:
     """Raises Differs: these two are not the same; arguments as `differences` has them."""
     if lines := differences(stated, found, told, tolerance):
-        raise Differs(lines)
+        raise Differs(*lines)
 
 
 def differences(stated: Mapping[str, Any], found: Mapping[str, Any], told: str, tolerance: float = 0.0) -> list[str]:

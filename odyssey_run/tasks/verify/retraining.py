@@ -112,7 +112,7 @@ def _hold_weights(evidence: Evidence, again: Request, assembly: Assembly, outcom
     """Raises Differs: the weights file that the run kept is not the one that training again gives."""
     path, exact = recorded.weights_file(again.model.name), again.backend.name == "numba"
     if f"files/{path.as_posix()}" not in evidence.stated:
-        raise Differs([f"files/{path.as_posix()}: stated nothing"])
+        raise Differs(f"files/{path.as_posix()}: stated nothing")
     own = replace(again, config=evidence.config)  # not where the data lies now, and no key that was added since
     with tempfile.TemporaryDirectory() as place:
         files = load_weights(evidence.folder / path), load_weights(keep_weights(own, assembly, outcome, Path(place)))
