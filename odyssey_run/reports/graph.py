@@ -94,15 +94,11 @@ def _boxes(layers: Sequence[Any]) -> list[Box]:
 
 
 def _longest(boxes: Sequence[Box]) -> list[Box]:
-    length: dict[Box | None, int] = {None: 0}
+    """The longest way from the images to the last box."""
+    ways: dict[Box | None, list[Box]] = {None: []}
     for box in boxes:
-        length[box] = 1 + max(length[x] for x in box.sources)
-    way: list[Box] = []
-    last: Box | None = boxes[-1]
-    while last:
-        way.insert(0, last)
-        last = max(last.sources, key=length.__getitem__)
-    return way
+        ways[box] = [*max((ways[source] for source in box.sources), key=len), box]
+    return ways[boxes[-1]]
 
 
 def _ways(boxes: Sequence[Box], main: Sequence[Box]) -> Iterator[Way]:
@@ -113,7 +109,7 @@ def _ways(boxes: Sequence[Box], main: Sequence[Box]) -> Iterator[Way]:
         if target not in before and single[target]:
             continue  # inside a chain
         for source in dict.fromkeys(target.sources):
-            if before.get(target, target) is source and target in before:
+            if target in before and before[target] is source:
                 continue
             chain: list[Box] = []
             while source is not None and source not in before and single[source]:

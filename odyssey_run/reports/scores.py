@@ -107,8 +107,5 @@ def confused_pairs(confusion: np.ndarray, count: int) -> list[tuple[int, int, in
     """(class, class, images of either taken for the other), the most confused first, none without any."""
     both = np.triu(confusion + confusion.T, 1)
     order = np.argsort(-both, axis=None, kind="stable")[:count]
-    return [
-        (int(a), int(b), int(both[a, b]))
-        for a, b in zip(*np.unravel_index(order, both.shape), strict=True)
-        if both[a, b]
-    ]
+    pairs = np.column_stack(np.unravel_index(order, both.shape)).tolist()
+    return [(a, b, int(both[a, b])) for a, b in pairs if both[a, b]]
