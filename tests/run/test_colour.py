@@ -18,7 +18,7 @@ from odyssey_run import cli
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.reports import images, style
 from odyssey_run.runs import recorded
-from odyssey_run.tasks import onnx_graph, predict
+from odyssey_run.tasks import export, predict
 from odyssey_run.tracking import serving
 
 NONE = TrackingConfig("none", None, None, None)
@@ -95,7 +95,7 @@ def test_every_door_answers_colour_pictures_alike(trained, tmp_path):
     assert about["metadata"]["images"] == "upright, red, green and blue, whole numbers from 0 to 255"
     assert json.loads(about["signature"]["inputs"])[0]["tensor-spec"]["shape"] == [-1, 3, *SIZE]
     pytest.importorskip("onnx")
-    session = pytest.importorskip("onnxruntime").InferenceSession(onnx_graph.serialized(classifier, run.about))
+    session = pytest.importorskip("onnxruntime").InferenceSession(export.as_onnx(classifier, run.about))
     np.testing.assert_allclose(session.run(None, {"pixels": test.pixels})[0], logits, atol=1e-4)
 
 

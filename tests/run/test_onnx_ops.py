@@ -11,7 +11,7 @@ from odyssey_core.backends.numpy import NumpyBackend
 from odyssey_core.learner import initial_values
 from odyssey_core.ops import OPS
 from odyssey_core.tensor import for_inference, topological
-from odyssey_run.tasks import onnx_graph
+from odyssey_run.tasks import export
 
 CLASSES, SHAPE = 5, (2, 9, 8)
 
@@ -54,7 +54,7 @@ def test_onnx_computes_what_we_do():
         module=module, parameters=values, orientation="upright", logits=answers, input_shape=SHAPE,
         class_names=tuple("abcde"),
     )  # fmt: skip
-    file = onnx_graph.serialized(classifier, {"model": "everything"})
+    file = export.as_onnx(classifier, {"model": "everything"})
     pixels = rng.integers(0, 256, (4, *SHAPE), np.uint8)
     (found,) = runtime.InferenceSession(file).run(None, {"pixels": pixels})
     executable = NumpyBackend("float64").compile([answers], module.state())

@@ -19,7 +19,7 @@ from odyssey_core.errors import OdysseyError
 from odyssey_run import cli
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import recorded
-from odyssey_run.tasks import onnx_graph
+from odyssey_run.tasks import export
 from odyssey_run.tracking import serving
 
 NONE = TrackingConfig("none", None, None, None)
@@ -90,7 +90,7 @@ def test_onnx_turns_what_is_stored_transposed(trained):
     runtime = pytest.importorskip("onnxruntime")
     test, run = trained
     classifier = run.classifier(BACKENDS["numpy"]())
-    session = runtime.InferenceSession(onnx_graph.serialized(classifier, run.about))
+    session = runtime.InferenceSession(export.as_onnx(classifier, run.about))
     (logits,) = session.run(None, {"pixels": test.pixels})
     np.testing.assert_allclose(logits, classifier.evaluate(test)[0], atol=1e-4)
     about = session.get_modelmeta().custom_metadata_map

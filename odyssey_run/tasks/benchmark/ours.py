@@ -20,8 +20,8 @@ from odyssey_core.learner import Step, initial_values, training_step
 from odyssey_core.ops.leaves import PARAMETER
 from odyssey_core.tensor import for_inference
 from odyssey_run.config.request import Request
-from odyssey_run.tasks import onnx_graph
 from odyssey_run.tasks.benchmark.peers import INFER, TRAIN, Case
+from odyssey_run.tasks.export import as_onnx
 from odyssey_run.training.train import model_metadata
 
 ROW_STEPS, ROW_SECONDS, ROW_BATCH = 1000, 1.0, 32
@@ -56,7 +56,7 @@ class Ours:
         told |= {"optim": optim.name, "optim_arguments": arguments}
         if peer == "torch":
             return told | self.in_torch()
-        file = onnx_graph.serialized(self._classifier(1), self._about)
+        file = as_onnx(self._classifier(1), self._about)
         return told | {"model": base64.b64encode(file).decode()}
 
     def in_torch(self) -> dict[str, Any]:
