@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from odyssey_core.errors import ConfigError, DataError
+from odyssey_core.errors import ConfigError, DataError, shortened
 from odyssey_run.config.masking import masked
 from odyssey_run.runs import statements
 from odyssey_run.runs.folder import CONFIG, REPORT
@@ -261,5 +261,4 @@ def _short(value: Any) -> str:
         return "nothing"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+    return shortened(value if isinstance(value, str) else json.dumps(value))
