@@ -36,17 +36,15 @@ CAPTIONS = {
 
 def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
     """One row a class: name, images, precision, recall, F1 (None: undefined), and what it is most often taken for."""
-    confusion, names = scores.confusion, scores.class_names
-    values, rows = per_class(confusion), []
-    for i, name in enumerate(names):
-        others = confusion[i] * (np.arange(len(names)) != i)
-        worst = int(others.argmax())
-        rows.append(
-            {"class": name, "images": int(confusion[i].sum())}
-            | {key: None if np.isnan(value[i]) else round(float(value[i]), 4) for key, value in values.items()}
-            | {"taken_for": names[worst] if others[worst] else "", "times": int(others[worst])}
-        )
-    return rows
+    confusion, names, values = scores.confusion, scores.class_names, per_class(scores.confusion)
+    wrong = confusion - np.diag(np.diag(confusion))
+    worst, times = wrong.argmax(axis=1), wrong.max(axis=1)
+    return [
+        {"class": name, "images": int(confusion[i].sum())}
+        | {key: None if np.isnan(value[i]) else round(float(value[i]), 4) for key, value in values.items()}
+        | {"taken_for": names[worst[i]] if times[i] else "", "times": int(times[i])}
+        for i, name in enumerate(names)
+    ]
 
 
 def page(run: RunRecords, scores: Scores, claims: Sequence[ClaimRow], pictures: Mapping[str, Path]) -> str:

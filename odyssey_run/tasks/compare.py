@@ -30,16 +30,12 @@ def compare(request: Request, runs: str | list[str], out: str) -> int:
     if not 2 <= len(found) <= MOST:
         named = ", ".join([*(run.name for run in found[:5]), *["..."] * (len(found) > 5)])
         raise ConfigError(f"runs: from 2 to {MOST} runs are compared, got {len(found)}{named and ': '}{named}")
-    for path in (page, picture):  # now, not after the table
-        with writing(path):
-            pass
     from odyssey_run.reports import comparison, style  # beside Matplotlib's import
 
-    print(comparison.text(found))
-    with writing(picture), writing(page), style.styled():
+    with writing(page), writing(picture), style.styled():
         style.save(comparison.curves(found), picture)
         write_atomic(page, comparison.page(found, picture).encode())
-    print(f"\nreport   {page}")
+    print(f"{comparison.text(found)}\n\nreport   {page}")
     return 0
 
 
