@@ -1,22 +1,27 @@
 """HTML pages that hold everything they show: the frame, pictures and tables that all of them share."""
 
 import base64
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from odyssey_run.reports import style
-from odyssey_run.reports.outputs import MARK
+from odyssey_run.reports.outputs import DPI, MARK
 
-LEGIBLE = 84 / style.DPI  # at 84 pixels an inch the smallest letters can still be read
+LEGIBLE = 84 / DPI  # at 84 pixels an inch the smallest letters can still be read
+
+
+def filled(name: str, **parts: str) -> str:
+    """A template of this package with its parts, which are HTML already; a part that is not given is left out."""
+    template = Template((files("odyssey_run.reports") / name).read_text(encoding="utf-8"))
+    return template.substitute(defaultdict(str, parts))
 
 
 def page(title: str, *body: str) -> str:
     """A whole page; the parts of its body are HTML already."""
-    template = Template((files("odyssey_run.reports") / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(mark=MARK, title=escape(title), body="\n".join(filter(None, body)))
+    return filled("page.html", mark=MARK, title=escape(title), body="\n".join(filter(None, body)))
 
 
 def picture(path: Path, caption: str, whole: bool = False) -> str:

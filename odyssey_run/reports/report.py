@@ -1,6 +1,6 @@
 """One page that tells of a run from top to bottom, with everything it shows inside it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 from odyssey_run.config.claims import ClaimRow
 from odyssey_run.reports import summary
 from odyssey_run.reports.curves import epochs
+from odyssey_run.reports.page import filled, picture, table
 from odyssey_run.reports.page import page as html
-from odyssey_run.reports.page import picture, side_by_side, table
 from odyssey_run.reports.scores import Scores, confused_pairs, per_class
 from odyssey_run.runs.statements import MARK, PENDING
 from odyssey_run.tracking.names import Tag
@@ -48,31 +48,20 @@ def rows_of_classes(scores: Scores) -> list[dict[str, Any]]:
 
 
 def page(run: RunRecords, scores: Scores, claims: Sequence[ClaimRow], pictures: Mapping[str, Path]) -> str:
-    points = run.metrics
     whole = len(scores.class_names) > WIDE
     shown = {name: picture(path, CAPTIONS[name], name == "confusion" and whole) for name, path in pictures.items()}
-
-    def figures(*names: str) -> Iterator[str]:
-        return (shown[name] for name in names if name in shown)
-
-    correct = f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}"
-    return html(
-        run.name,
-        f'<p class="score"><b>{scores.accuracy:.2%}</b> test accuracy: {correct}</p>',
-        _claims(claims),
-        "<h2>How it learned</h2>",
-        _one_epoch(points),
-        side_by_side(figures("loss", "accuracy")),
-        side_by_side(figures("learning_rate", "weight_norms", "gradient_norms")),
-        "<h2>What it confuses</h2>",
-        side_by_side(figures("confusion", "mistakes")),
-        _confused(scores),
-        "<h2>How well it knows each class</h2>",
-        side_by_side([*figures("classes"), _classes(scores)]),
-        "<h2>What it looks at</h2>",
-        side_by_side(figures("first_layer")),
-        f"<h2>What was run</h2><dl>{_facts(run)}</dl>",
+    body = filled(
+        "report.html",
+        score=f"{scores.accuracy:.2%}",
+        correct=f"{scores.correct:,} of {len(scores.labels):,} test images of {escape(scores.data)}",
+        claims=_claims(claims),
+        one_epoch=_one_epoch(run.metrics),
+        confused=_confused(scores),
+        table_of_classes=_classes(scores),
+        facts=_facts(run),
+        **shown,
     )
+    return html(run.name, body)
 
 
 def _one_epoch(points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -112,7 +101,7 @@ def _claims(claims: Sequence[ClaimRow]) -> str:
     rows = []
     for claim in claims:
         value = "not recorded" if claim["value"] is None else f"{claim['value']:.6g}"
-        verdict = f'<span class="{escape(claim["verdict"])}">{escape(claim["verdict"])}</span>'
+        verdict = f'<span class="{claim["verdict"]}">{claim["verdict"]}</span>'
         rows.append((escape(claim["metric"]), escape(claim["condition"]), value, verdict))
     return "<h2>What it claimed</h2>" + table(("metric", "expected", "found", "verdict"), rows)
 

@@ -12,14 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from odyssey_core.files import write_atomic
-from odyssey_run.reports.outputs import MARK
+from odyssey_run.reports.outputs import DPI, MARK
 
 # Okabe and Ito, "Color Universal Design", 2008, in the order in which they are used.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILLION, GREEN, _, ORANGE, SKY, _ = COLOURS
 GREY = "#6b7280"
 WIDTH = 4.8  # inches: at 9 points still legible when a phone shows it 350 pixels wide
-DPI = 160
 SETTINGS = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9,

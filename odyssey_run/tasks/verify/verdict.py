@@ -5,19 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from odyssey_run.reports.outputs import MARK
+from odyssey_run.reports.page import filled
 from odyssey_run.tasks.verify.evidence import Evidence
 
 REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
 EXIT_CODES = {REPRODUCED: 0, DIFFERS: 3, CANNOT: 4}
 COLOURS = {REPRODUCED: "#007a5a", DIFFERS: "#b84a00", CANNOT: "#6b7280"}
-BADGE = """\
-<svg xmlns="http://www.w3.org/2000/svg" width="{all}" height="20" role="img" aria-label="run: {title}">
-<title>run: {title}</title><desc>{mark}</desc>
-<rect width="{all}" height="20" rx="3" fill="#374151"/><rect x="36" width="{word}" height="20" rx="3" fill="{colour}"/>
-<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" text-anchor="middle">
-<text x="18" y="14">run</text><text x="{middle}" y="14">{title}</text></g>
-</svg>
-"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +53,8 @@ class Verdict:
     def badge(self) -> bytes:
         """An SVG, to show beside a claim."""
         wide = 114 + 6 * (len(self.title) - len(self.word))  # about the width of a small letter
-        sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
-        return BADGE.format(title=self.title, colour=COLOURS[self.word], mark=MARK, **sizes).encode()
+        sizes = {"word": f"{wide}", "all": f"{wide + 36}", "middle": f"{36 + wide // 2}"}
+        return filled("badge.svg", title=self.title, colour=COLOURS[self.word], mark=MARK, **sizes).encode()
 
 
 def _groups(names: Sequence[str]) -> list[str]:
