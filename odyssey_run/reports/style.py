@@ -19,22 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BLUE, VERMILLION, GREEN, _, ORANGE, SKY, _ = COLOURS
 GREY = "#6b7280"
 WIDTH = 4.8  # inches: at 9 points still legible when a phone shows it 350 pixels wide
-SETTINGS = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.4,
-    "text.parse_math": False,  # names are no mathematics, whatever is in them
-}
+SETTINGS = Path(__file__).with_name("house.mplstyle")
 
 
 def figure(
@@ -59,7 +44,7 @@ def figure(
 def styled() -> AbstractContextManager[None]:
     """A context in which figures are made in the house style, whatever a matplotlibrc on this machine asks for."""
     own: dict[Any, Any] = {k: value for k, value in mpl.rcParamsDefault.items() if not k.startswith("backend")}
-    return mpl.rc_context(own | SETTINGS)
+    return mpl.rc_context(own | mpl.rc_params_from_file(SETTINGS, use_default_template=False))
 
 
 def shortened(name: str, most: int = 24) -> str:
