@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -146,7 +146,7 @@ def scale_loss(axes: Axes, wide: float = WIDE_RANGE) -> None:
         axes.set_ylim(0, None)
 
 
-def logarithmic(axis: Axis, digits: tuple[int, ...] = (1,)) -> None:
+def logarithmic(axis: XAxis | YAxis, digits: tuple[int, ...] = (1,)) -> None:
     """A logarithmic axis whose labels begin with these digits, and are plain numbers."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set(major_locator=LogLocator(subs=digits), major_formatter="{x:g}", minor_formatter=NullFormatter())
