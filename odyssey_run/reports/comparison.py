@@ -22,6 +22,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))  # of runs that have
 LETTERS, TOGETHER = 12, 100  # of a digest; and of a line on the terminal, from which runs are rows
 THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.6, "marker": "."}  # lines of training
 MARKED: dict[str, Any] = {"marker": "o", "markersize": 3}  # and of validation
+LINES = {"train/epoch_loss": THIN, "val/loss": MARKED, "train/accuracy": THIN, "val/accuracy": MARKED}
 COLUMNS = 4  # runs beside each other on the page; more are below each other
 # What the names of a part's tags begin with.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -120,18 +121,12 @@ def curves(runs: Runs) -> Figure:
     below = 0.65 + 0.17 * (len(runs) + 1)  # the legend
     drawn = style.figure(5.4 + below, left=0.7, bottom=below, hspace=0.25)
     loss, accuracy = drawn.subplots(2, 1, sharex=True)
-    looks: list[dict[str, Any]] = [
-        {"color": style.COLOURS[i % len(style.COLOURS)], "linestyle": DASHES[i // len(style.COLOURS)]}
-        for i in range(len(runs))
-    ]
+    looks = [{"color": colour, "linestyle": dash} for dash in DASHES for colour in style.COLOURS][: len(runs)]
     for run, look in zip(runs, looks, strict=True):
         ends = run.metrics.get("train/epoch_loss", ())
-        for axes, training, validation in (
-            (loss, "train/epoch_loss", "val/loss"),
-            (accuracy, "train/accuracy", "val/accuracy"),
-        ):
-            for name, own in ((training, THIN), (validation, MARKED)):
-                of_run.plot(axes, run.metrics.get(name, ()), ends[0][0] if ends else 1, **look, **own)
+        for name, own in LINES.items():
+            axes = accuracy if name.endswith("accuracy") else loss
+            of_run.plot(axes, run.metrics.get(name, ()), ends[0][0] if ends else 1, **look, **own)
     loss.set(title="Loss", ylabel="loss")
     of_run.scale_loss(loss)
     accuracy.set(title="Accuracy", ylabel="accuracy (%)", xlabel="epoch")
