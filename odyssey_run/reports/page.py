@@ -13,7 +13,7 @@ from odyssey_run.reports.outputs import DPI, MARK
 LEGIBLE = 84 / DPI  # at 84 pixels an inch the smallest letters can still be read
 
 
-def filled(name: str, **parts: str) -> str:
+def filled(name: str, **parts: object) -> str:
     """A template of this package with its parts, which are HTML already; a part that is not given is left out."""
     template = Template((files("odyssey_run.reports") / name).read_text(encoding="utf-8"))
     return template.substitute(defaultdict(str, parts))

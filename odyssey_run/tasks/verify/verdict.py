@@ -38,7 +38,7 @@ class Verdict:
         if self.held:
             ways = ", ".join(f"{count} {way}" for way, count in self.held.items())
             lines.append(f"{sum(self.held.values())} statements held: {ways}; run digest {self.digest[:16]}")
-            lines.append(f"only stated, not verified: {', '.join(_groups(self.stated))}")
+            lines.append(f"only stated, not verified: {', '.join(dict.fromkeys(map(_group, self.stated)))}")
         return lines
 
     def __str__(self) -> str:
@@ -53,19 +53,15 @@ class Verdict:
     def badge(self) -> bytes:
         """An SVG, to show beside a claim."""
         wide = 114 + 6 * (len(self.title) - len(self.word))  # about the width of a small letter
-        sizes = {"word": f"{wide}", "all": f"{wide + 36}", "middle": f"{36 + wide // 2}"}
+        sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
         return filled("badge.svg", title=self.title, colour=COLOURS[self.word], mark=MARK, **sizes).encode()
 
 
-def _groups(names: Sequence[str]) -> list[str]:
-    """``metrics/time/run_s`` and its like as ``time/…``, ``tags/odyssey.process.pid`` as ``odyssey.process.…``."""
-    groups: dict[str, int] = {}
-    for name in names:
-        short = name.partition("/")[2] or name
-        head, _, rest = short.rpartition("/" if "/" in short else ".")
-        key = f"{head}{short[len(head)]}*" if rest and head not in ("", "odyssey", "mlflow") else short
-        groups[key] = groups.get(key, 0) + 1
-    return list(groups)
+def _group(name: str) -> str:
+    """``metrics/time/run_s`` and its like as ``time/*``, ``tags/odyssey.process.pid`` as ``odyssey.process.*``."""
+    short = name.partition("/")[2] or name
+    head, _, rest = short.rpartition("/" if "/" in short else ".")
+    return f"{head}{short[len(head)]}*" if rest and head not in ("", "odyssey", "mlflow") else short
 
 
 def as_json(verdicts: Sequence[Verdict]) -> bytes:
