@@ -12,7 +12,7 @@ from odyssey_core.errors import ConfigError
 
 MARK = "made-by:ml-odyssey-run"  # near the beginning of every file that may be replaced, and in no path
 NEAR = 4096  # bytes
-DPI = 160  # of every picture
+DPI = 160  # pixels an inch, of every picture
 
 
 def replaceable(path: Path) -> bool:
