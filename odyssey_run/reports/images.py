@@ -1,7 +1,6 @@
 """Images: the most confident errors, what the first layer looks for, samples of a data set."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,14 +138,19 @@ def reading(found: Reading, light_on_dark: bool) -> Figure:
 
 
 def _one(found: Reading, picture: np.ndarray) -> Figure:
-    answers = [(style.shortened(name), share) for name, share in found.answers[0].answers[:5]]
-    names = style.length(name for name, _ in answers)
-    widths = (1.75, 1.35, names, 1.5)
+    names, shares = zip(*found.answers[0].answers[:5], strict=True)
+    labels = [style.shortened(name) for name in names]
+    widths = (1.75, 1.35, style.length(labels), 1.5)
     drawn = style.figure(2.3, sum(widths) + 0.35, left=0.1, right=0.1, top=0.3, bottom=0.45)
     places = drawn.add_gridspec(1, 4, width_ratios=widths, wspace=0.2 / sum(widths))
     _photograph(drawn.add_subplot(places[0]), found)
     style.image(drawn.add_subplot(places[1]), picture, "model input")
-    _bars(drawn.add_subplot(places[3]), answers)
+    axes, rows = drawn.add_subplot(places[3]), range(len(labels))[::-1]
+    bars = axes.barh(rows, [100 * share for share in shares], color=style.BLUE)
+    axes.bar_label(bars, [f"{share:.1%}" for share in shares], padding=2, fontsize=8)
+    axes.set_yticks(rows, labels)
+    axes.set(xlim=(0, 140), xticks=[0, 50, 100], xlabel="probability (%)")
+    axes.grid(axis="y", visible=False)
     return drawn
 
 
@@ -177,17 +181,6 @@ def _photograph(axes: Axes, found: Reading) -> None:
         corner = (left - 0.5, top - 0.5)  # a pixel's middle has whole coordinates
         axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1))
         axes.text(left, top, label, ha="left", va="bottom", fontsize=7.5, color=colour)
-
-
-def _bars(axes: Axes, answers: Sequence[tuple[str, float]]) -> None:
-    names, shares = zip(*answers, strict=True)
-    rows = range(len(names))[::-1]
-    axes.barh(rows, [100 * share for share in shares], color=style.BLUE)
-    axes.set_yticks(rows, names)
-    for row, share in zip(rows, shares, strict=True):
-        axes.text(100 * share + 1, row, f"{share:.1%}", va="center", fontsize=8)
-    axes.set(xlim=(0, 140), xticks=[0, 50, 100], xlabel="probability (%)")
-    axes.grid(axis="y", visible=False)
 
 
 def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
