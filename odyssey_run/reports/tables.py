@@ -7,11 +7,8 @@ from collections.abc import Container, Sequence
 def columns(rows: Sequence[Sequence[str]], left: Container[int] = (0,), between: str = "  ") -> list[str]:
     """A line for each row, its cells padded to columns: to the left in those that are named, else to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-    def padded(cell: str, i: int) -> str:
-        return cell.ljust(widths[i]) if i in left else cell.rjust(widths[i])
-
-    return [between.join(padded(cell, i) for i, cell in enumerate(row)) for row in rows]
+    sides = ["<" if i in left else ">" for i in range(len(widths))]
+    return [between.join(f"{c:{s}{w}}" for c, s, w in zip(row, sides, widths, strict=True)) for row in rows]
 
 
 def markdown(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
