@@ -22,7 +22,7 @@ def data(request: Request, out: str | None) -> int:
     print(f"SHA-256 {dataset.digest}")
     counts = [np.bincount(part.labels, minlength=dataset.classes) for part in (dataset.train, dataset.test)]
     rows = [(name, f"{train:,}", f"{test:,}") for name, train, test in zip(dataset.class_names, *counts, strict=True)]
-    print("", *columns([("class", "train", "test"), *rows]), sep="\n")
+    print("", *columns([("class", "train", "test"), *rows], between=" " * 5), sep="\n")
     if empty := [name for name, *parts in zip(dataset.class_names, *counts, strict=True) if not all(parts)]:
         print(f"\nwithout an image in one part or both: {listed(empty)}")
     if dataset.licence:
