@@ -16,8 +16,8 @@ from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, TrackingConfig
 from odyssey_run.config.yaml_text import yaml_text
 from odyssey_run.tracking import names
-from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store, check_driver, resolve
+from odyssey_run.tracking.names import JOURNAL
 
 RUNS = Path("runs")  # in the working directory
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
@@ -93,9 +93,9 @@ def _holds(target: Path) -> str | None:
     if not target.is_dir():
         return None
     there = {path.name for path in target.iterdir()} - {path.name for path in stray_files(target)}
-    if FILE_NAME in there and (target / FILE_NAME).stat().st_size:
+    if JOURNAL in there and (target / JOURNAL).stat().st_size:
         return "a run"
-    others = sorted(there - {FILE_NAME, CONFIG, LOG}) if FILE_NAME in there else sorted(there)
+    others = sorted(there - {JOURNAL, CONFIG, LOG}) if JOURNAL in there else sorted(there)
     return f"other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else None
 
 

@@ -22,9 +22,9 @@ from odyssey_run.config import plugins
 from odyssey_run.config.schema import TrackingConfig
 from odyssey_run.runs import statements
 from odyssey_run.runs.folder import RUNS
-from odyssey_run.tracking.journal import FILE_NAME, first_record, load, read
+from odyssey_run.tracking.journal import first_record, load, read
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.names import JOURNAL, Tag
 from odyssey_run.tracking.records import RunRecords, whole
 
 
@@ -167,15 +167,15 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
 
 def _last() -> str:
     """The names of the runs on this machine that were written to last."""
-    journals = sorted(RUNS.rglob(FILE_NAME), key=lambda path: path.stat().st_mtime)[-10:]
+    journals = sorted(RUNS.rglob(JOURNAL), key=lambda path: path.stat().st_mtime)[-10:]
     return f"the last runs: {', '.join(path.parent.name for path in journals) or 'none'}"
 
 
 def locate(run_id: str) -> Path | None:
     """The folder of a run on this machine; None where there is none. Raises ConfigError for several."""
-    if (Path(run_id) / FILE_NAME).is_file():
+    if (Path(run_id) / JOURNAL).is_file():
         return Path(run_id)
-    places = [path.parent for path in sorted(RUNS.rglob(FILE_NAME))]
+    places = [path.parent for path in sorted(RUNS.rglob(JOURNAL))]
     fitting = [p for p in places if p.name == run_id]
     fitting = fitting or [p for p, run in readable(places) if run_id in (run.run_id, run.key)]
     if len(fitting) > 1:
@@ -201,17 +201,17 @@ def own_data(config: Mapping[str, Any], typed: Mapping[str, Any]) -> Any:
 
 def begun(folder: Path) -> bool:
     """Whether a run has written at least its first line there. Raises DataError: this program did not write it."""
-    return (folder / FILE_NAME).exists() and first_record(folder / FILE_NAME) is not None
+    return (folder / JOURNAL).exists() and first_record(folder / JOURNAL) is not None
 
 
 def open_run(folder: Path) -> RecordedRun:
     """The run in a folder, without its weights. Raises DataError: its journal is damaged, or not this program's."""
-    return RecordedRun(load(folder / FILE_NAME).records, folder)
+    return RecordedRun(load(folder / JOURNAL).records, folder)
 
 
 def opened(folder: Path) -> RecordedRun | None:
     """As `open_run`; None where no run has begun."""
-    path = folder / FILE_NAME
+    path = folder / JOURNAL
     records = read(path)[0] if path.exists() else []
     return RecordedRun(whole(records, path).records, folder) if records else None
 
@@ -254,7 +254,7 @@ def open_folder(folder: Path, stays: bool = True) -> RecordedRun:
 
 def _check_stated(folder: Path, run: RecordedRun, weights: Path) -> None:
     """Raises DataError where what is read of a run that has ended is not what it stated, and ``task=verify`` held."""
-    listed, journal = folder / statements.FILE, folder / FILE_NAME
+    listed, journal = folder / statements.FILE, folder / JOURNAL
     if not listed.exists():
         raise DataError(f"{folder}: has no {statements.FILE}; the run was not made with this version of the program")
     content = listed.read_bytes()
@@ -281,13 +281,13 @@ def _from_mlflow(run_id: str, store: Store) -> RecordedRun:
     except Exception as error:  # whatever a store or a server answers with
         told = f"nor in {store.shown}: {fault_of(error)}"
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, {told}; {_last()}") from None
-    if FILE_NAME not in artifacts:
-        raise DataError(f"run_id: {where} has no {FILE_NAME}; it is unfinished, or not of this program")
+    if JOURNAL not in artifacts:
+        raise DataError(f"run_id: {where} has no {JOURNAL}; it is unfinished, or not of this program")
     with tempfile.TemporaryDirectory() as place:
         for path in artifacts:
-            if path in (FILE_NAME, statements.FILE) or path.endswith("_weights"):
+            if path in (JOURNAL, statements.FILE) or path.endswith("_weights"):
                 client.download_artifacts(run_id, path, place)
         run = open_folder(Path(place), stays=False)
         if run.tags.get(Tag.RUN_DIGEST) != client.get_run(run_id).data.tags.get(Tag.RUN_DIGEST):
-            raise DataError(f"run_id: {where} has another run digest than its {FILE_NAME} states")
+            raise DataError(f"run_id: {where} has another run digest than its {JOURNAL} states")
         return run

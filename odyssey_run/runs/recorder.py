@@ -20,9 +20,9 @@ from odyssey_run.runs.events import EpochEnd, Listener
 from odyssey_run.runs.folder import LOG, check_places
 from odyssey_run.runs.statements import conclude
 from odyssey_run.signals import StopRequest
-from odyssey_run.tracking.journal import FILE_NAME, Journal, load
+from odyssey_run.tracking.journal import Journal, load
 from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.tracking.records import Artifact, Metrics, Model, Registered, Resume, RunRecords, Start, Tags
 from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
@@ -85,7 +85,7 @@ class RunPlan:
     def resume(self, path: Path) -> Iterator["RunRecorder"]:
         """Continues the run in a folder, which did not finish. Raises ConfigError: another process is still writing
         it, or MLflow will not take the rest of it."""
-        records = load(path / FILE_NAME)
+        records = load(path / JOURNAL)
         before, now = records.store, self._named_store(path)
         if before and now and before["uri"] != now["uri"]:  # one store has all of a run, or none has
             raise ConfigError(
@@ -107,7 +107,7 @@ class RunPlan:
     def _open(self, path: Path, silent: str | None) -> Iterator[tuple[Journal, "Screen"]]:
         from odyssey_run.runs.console import Screen  # beside MLflow's import
 
-        journal = Journal(path / FILE_NAME)
+        journal = Journal(path / JOURNAL)
         with self.asked, closing(journal), closing(Screen(path / LOG, self.quiet)) as screen:
             if self.uploader and silent:
                 where = f"MLflow at {self.uploader.store.shown} does not answer ({silent})"

@@ -18,8 +18,8 @@ from odyssey_core.files import stray_files, sync, write_atomic
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.runs.folder import CHECKPOINT, CONFIG, LOG, REPORT, write_config
 from odyssey_run.tracking import models
-from odyssey_run.tracking.journal import FILE_NAME, Journal, inherit, inside, load, now
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.journal import Journal, inherit, inside, load, now
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.tracking.records import (
     MAX_PARAM,
     Artifact,
@@ -51,7 +51,7 @@ def of_run(folder: Path, content: bytes, end: End, children: Mapping[str, str]) 
         end: that record.
         children: the runs under it, run digest by key.
     """
-    return _listed(folder, content, whole(parse(content, folder / FILE_NAME), folder / FILE_NAME), end, children)
+    return _listed(folder, content, whole(parse(content, folder / JOURNAL), folder / JOURNAL), end, children)
 
 
 def _listed(folder: Path, content: bytes, run: RunRecords, end: End, children: Mapping[str, str]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def conclude(journal: Journal, status: Status, reason: str | None, waits: bool =
     folder = journal.path.parent
     for path in stray_files(folder):
         # A run below may still be writing.
-        if not any((folder / part / FILE_NAME).exists() for part in path.relative_to(folder).parents if part.name):
+        if not any((folder / part / JOURNAL).exists() for part in path.relative_to(folder).parents if part.name):
             path.unlink(missing_ok=True)
     run = journal.records()
     for name in (CONFIG, LOG):
@@ -173,7 +173,7 @@ def conclude(journal: Journal, status: Status, reason: str | None, waits: bool =
 def end_dead(folder: Path, status: Status, reason: str, patience: float = 0.0) -> bool:
     """Writes the end that the process of a run could not; False where it still has the journal after these seconds."""
     try:
-        journal = inherit(folder / FILE_NAME, patience)
+        journal = inherit(folder / JOURNAL, patience)
     except ConfigError:
         return False
     write_config(folder, journal.records().config)
@@ -185,7 +185,7 @@ def end_dead(folder: Path, status: Status, reason: str, patience: float = 0.0) -
 def ended_below(folder: Path, key: str) -> dict[str, str]:
     """The run digests of the runs in the folders of one that have ended, by key."""
     found = {}
-    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
+    for path in sorted(folder.glob(f"*/{JOURNAL}")):
         with suppress(DataError):  # one bad journal is no fault of the others
             run = load(path)
             if run.start.parent == key and Tag.RUN_DIGEST in run.tags:

@@ -23,8 +23,9 @@ from odyssey_run.config import sources
 from odyssey_run.runs.recorded import begun, opened
 from odyssey_run.signals import StopRequest
 from odyssey_run.sweep.pool import Follow, Job, Report
-from odyssey_run.tracking.journal import FILE_NAME, inherit
+from odyssey_run.tracking.journal import inherit
 from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.names import JOURNAL
 
 PATIENCE = 10  # seconds for the scheduler to answer
 GONE = 60.0  # seconds without an answer after which a run takes its sweep to be gone; Dask does after 30
@@ -99,7 +100,7 @@ class Cluster:
                     if not self._stopping:  # by Dask, which lost the scheduler, if only for a moment
                         raise SchedulerLost
                 elif text := remote.result():
-                    write_atomic(Path(job["folder"]) / FILE_NAME, text.encode())
+                    write_atomic(Path(job["folder"]) / JOURNAL, text.encode())
                 done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
@@ -175,14 +176,14 @@ def _run(job: Job, code: str, client: str, asks: bool) -> str | None:
 
     try:
         if begun(folder):  # by a worker that died
-            inherit(folder / FILE_NAME).close()
+            inherit(folder / JOURNAL).close()
         if client not in _stopped:  # else it was given to this worker since
             worker.run(job, follow, report, asked)
     finally:
         del _running[client, job["folder"]]
     above = opened(folder.parent)
     shared = above is not None and above.key == job["parent"]
-    return None if shared or not begun(folder) else (folder / FILE_NAME).read_text()
+    return None if shared or not begun(folder) else (folder / JOURNAL).read_text()
 
 
 def _topic(client: str) -> str:

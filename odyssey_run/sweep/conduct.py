@@ -31,9 +31,9 @@ from odyssey_run.sweep.results import FinishedRuns, PointStatus, Result, Row, pl
 from odyssey_run.sweep.table import LiveTable, introduce, show_plan, show_top
 from odyssey_run.sweep.worker import record_startup_failure
 from odyssey_run.tracking.client import end_orphans
-from odyssey_run.tracking.journal import FILE_NAME, is_sent
+from odyssey_run.tracking.journal import is_sent
 from odyssey_run.tracking.location import Store, resolve
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.tracking.uploader import SharedUploader, Uploader
 
 OK, FAILED, CLAIM_MISSED = 0, 1, 3
@@ -106,7 +106,7 @@ def _folder(name: str, fresh: bool) -> Path:
     """The sweep's folder; for ``sweep.rerun=true`` the first that is free."""
     folder = next(folder for folder in numbered(RUNS / name) if not (fresh and begun(folder)))
     if (run := opened(folder)) is None:
-        (folder / FILE_NAME).unlink(missing_ok=True)  # killed before its first line
+        (folder / JOURNAL).unlink(missing_ok=True)  # killed before its first line
     elif "sweep" not in run.config:
         raise ConfigError(f"sweep.name: {folder} holds a single run; choose another")
     return folder
@@ -249,7 +249,7 @@ class SweepRunner:
     def _end(self, path: Path, status: Status, reason: str) -> None:
         """Writes the end that a dead worker could not; one that lives after all will say itself how it ends."""
         if end_dead(path, status, reason, HOLDS) and self.uploader:  # a dead worker's own is gone with it
-            self.uploader.follow(path / FILE_NAME)
+            self.uploader.follow(path / JOURNAL)
 
     def _tell(self, trial: Trial) -> None:
         if row := Row.of(trial, self.results):
@@ -276,7 +276,7 @@ class SweepRunner:
                 return [*self.executor.flush(), *self._end_orphans(self.uploader)]
             left, moved = deque(self._made), time.monotonic()
             while left and time.monotonic() < moved + PATIENCE:
-                if is_sent(left[0] / FILE_NAME):
+                if is_sent(left[0] / JOURNAL):
                     left.popleft()
                     moved = time.monotonic()
                 else:
@@ -286,7 +286,7 @@ class SweepRunner:
     def _end_orphans(self, uploader: Uploader | SharedUploader) -> list[str]:
         """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
         folders = [result.folder for result in self.results.values()]
-        journals = {run.key: folder / FILE_NAME for folder in folders if (run := opened(folder))}
+        journals = {run.key: folder / JOURNAL for folder in folders if (run := opened(folder))}
         try:
             if parent := self.recorder.records().created:
                 end_orphans(uploader.store, parent, self._since, journals, uploader.follow)

@@ -17,9 +17,9 @@ from odyssey_run.runs import provenance
 from odyssey_run.runs.folder import RUNS, numbered
 from odyssey_run.runs.recorded import RecordedRun, opened, passing_over, readable
 from odyssey_run.sweep.plan import Point, Trial, label
-from odyssey_run.tracking.journal import FILE_NAME, first_record
+from odyssey_run.tracking.journal import first_record
 from odyssey_run.tracking.location import Store
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 
 LABEL_LENGTH = 80
 
@@ -125,7 +125,7 @@ class FinishedRuns:
         self.metric, self.maximizes, self._pruned = config.metric, config.maximizes, pruned
         self._data: dict[str, str] = {}
         self._known: dict[tuple[str, str], list[Path]] = {}
-        for path in sorted(RUNS.glob(f"**/{FILE_NAME}")) if not config.rerun else ():
+        for path in sorted(RUNS.glob(f"**/{JOURNAL}")) if not config.rerun else ():
             with passing_over():
                 if start := first_record(path):
                     key = start.tags.get(Tag.CONFIG_DIGEST, ""), start.tags.get(Tag.CODE_DIGEST, "")
@@ -191,9 +191,9 @@ def place(sweep: Path, point: Point) -> Path:
 
 def unsent_in(sweep: Path, store: Store) -> list[Path]:
     """The journals of a sweep and its runs that have ended and are not all uploaded to the store, which they name."""
-    runs = readable([sweep, *(path.parent for path in sorted(sweep.glob(f"*/{FILE_NAME}")))])
+    runs = readable([sweep, *(path.parent for path in sorted(sweep.glob(f"*/{JOURNAL}")))])
     own = ((folder, run) for folder, run in runs if run.store and run.store["uri"] == store.named_in(folder))
-    return [folder / FILE_NAME for folder, run in own if run.unsent]
+    return [folder / JOURNAL for folder, run in own if run.unsent]
 
 
 def slug(label: str) -> str:

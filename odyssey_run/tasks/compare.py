@@ -12,9 +12,8 @@ from odyssey_run.reports.outputs import writing
 from odyssey_run.runs import recorded
 from odyssey_run.runs.recorded import RecordedRun
 from odyssey_run.tracking.client import every_run, fault_of, reach
-from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import resolve
-from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.names import JOURNAL, Tag
 
 MOST = 21  # runs whose curves can be told apart
 _FILTER = re.compile(r"[<>=]|\b(LIKE|ILIKE|IN|IS)\b", re.I)  # what every filter of MLflow's has
@@ -50,7 +49,7 @@ def _runs(request: Request, named: str | list[str]) -> Iterator[RecordedRun]:
     for name in names:
         try:
             run = recorded.find(name, request.tracking)
-            below = sorted(run.folder.glob(f"*/{FILE_NAME}")) if run.folder and run.has_parts else []
+            below = sorted(run.folder.glob(f"*/{JOURNAL}")) if run.folder and run.has_parts else []
             yield from map(recorded.open_run, (path.parent for path in below)) if below else [run]
         except (ConfigError, DataError) as error:
             faults.append(f"runs: {str(error).removeprefix('run_id: ')}")

@@ -23,9 +23,8 @@ from odyssey_run.runs.recorded import opened, passing_over
 from odyssey_run.runs.recorder import UNSENT
 from odyssey_run.runs.statements import end_dead
 from odyssey_run.tracking.client import answering, every_run, reach
-from odyssey_run.tracking.journal import FILE_NAME
 from odyssey_run.tracking.location import Store, absolute, resolve
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.tracking.outbox import Outbox
 
 DIED = "its process died"
@@ -34,7 +33,7 @@ PATIENCE = 10.0  # seconds
 
 def doctor(request: Request) -> int:
     """Mends what it finds and prints a line for each run; returns 0, or 5 where MLflow has not all of what is here."""
-    folders = {path.parent.absolute() for path in RUNS.rglob(FILE_NAME)}
+    folders = {path.parent.absolute() for path in RUNS.rglob(JOURNAL)}
     _end_dead(folders)
     store = resolve(request.tracking, request.data.name)
     found: set[Path] = set()
@@ -142,7 +141,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
 def _send_to(store: Store, folders: list[Path]) -> bool:
     outbox = Outbox(store)
     for folder in folders:
-        outbox.follow(folder / FILE_NAME)
+        outbox.follow(folder / JOURNAL)
     outbox.close(PATIENCE)
     complete, runs = outbox.run(), counted(len(folders), "run")
     for line in outbox.refused:

@@ -13,9 +13,9 @@ from pathlib import Path
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import lock
 from odyssey_run.config.masking import masked
+from odyssey_run.tracking.names import JOURNAL
 from odyssey_run.tracking.records import Record, RunRecords, Start, parse, whole
 
-FILE_NAME = "journal.jsonl"
 SENT, LONGEST_SENT = b'{"kind":"sent",', 100  # how the line of that kind begins, and the bytes that it has at most
 
 
@@ -135,5 +135,5 @@ def inside(folder: Path, name: str) -> Path:
     """The file or folder that a journal names in its run's folder. Raises DataError where it lies elsewhere."""
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{folder / FILE_NAME}: names {name[:200]!r}, which is outside {folder}")
+        raise DataError(f"{folder / JOURNAL}: names {name[:200]!r}, which is outside {folder}")
     return place

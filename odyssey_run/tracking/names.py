@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Mapping
 from enum import StrEnum
 
+JOURNAL = "journal.jsonl"  # in the folder of a run
 MOST = 500  # characters of an experiment's name
 
 

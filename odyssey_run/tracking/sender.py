@@ -18,13 +18,13 @@ from typing import Any
 from odyssey_run.tracking import models, names
 from odyssey_run.tracking import records as kinds
 from odyssey_run.tracking.client import alone, fault_of, is_deleted, put, refuses, silent
-from odyssey_run.tracking.journal import FILE_NAME, Journal
+from odyssey_run.tracking.journal import Journal
 from odyssey_run.tracking.location import Store, local_path
-from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.names import JOURNAL, Tag
 from odyssey_run.tracking.records import MAX_PARAM
 
 THE_RUN, EXPERIMENT = "the run", "the experiment"
-OWN = kinds.Artifact(path=FILE_NAME, folder="")  # the journal, sent before the end
+OWN = kinds.Artifact(path=JOURNAL, folder="")  # the journal, sent before the end
 
 
 class _Gone(Exception): ...

@@ -16,8 +16,7 @@ from odyssey_run.runs import provenance
 from odyssey_run.runs.events import Clock
 from odyssey_run.runs.folder import CHECKPOINT, RUNS
 from odyssey_run.runs.recorded import RecordedRun, readable
-from odyssey_run.tracking.journal import FILE_NAME
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.training.trainer import NOT_FINITE, State, Trainer
 
 BEFORE = "checkpoint-before.safetensors"
@@ -102,7 +101,7 @@ def find(request: Request) -> Path | None:
     here, has ended well, or was made by another configuration or other code."""
     if request.resume is None:
         return None
-    places = [path.parent for path in sorted(RUNS.glob(f"{request.run.name or '*'}/{FILE_NAME}"))]
+    places = [path.parent for path in sorted(RUNS.glob(f"{request.run.name or '*'}/{JOURNAL}"))]
     runs = dict(readable([Path(request.run.dir)] if request.run.dir else places))
     if request.resume == "auto":
         fitting = [path for path, run in runs.items() if not _over(run) and not _misfit(request, run)]

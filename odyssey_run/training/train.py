@@ -24,8 +24,7 @@ from odyssey_run.runs.events import Listener, Outcome
 from odyssey_run.runs.folder import CHECKPOINT
 from odyssey_run.runs.recorded import RecordedRun, begun, open_run, opened, weights_file
 from odyssey_run.runs.recorder import RunPlan, RunRecorder, plan_run
-from odyssey_run.tracking.journal import FILE_NAME
-from odyssey_run.tracking.names import Status, Tag
+from odyssey_run.tracking.names import JOURNAL, Status, Tag
 from odyssey_run.training import resume
 from odyssey_run.training.build import Assembly, assemble, sharing
 from odyssey_run.training.trainer import Trainer
@@ -196,7 +195,7 @@ def done_before(plan: RunPlan, folder: Path) -> bool:
     if run is None or run.status != Status.FINISHED:
         return False
     if plan.uploader and run.unsent:  # the process that was to send it died
-        plan.uploader.follow(folder / FILE_NAME)
+        plan.uploader.follow(folder / JOURNAL)
     return True
 
 

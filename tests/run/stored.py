@@ -15,8 +15,7 @@ from journals import lines
 
 from odyssey_run import cli
 from odyssey_run.runs import statements
-from odyssey_run.tracking.journal import FILE_NAME
-from odyssey_run.tracking.names import Tag
+from odyssey_run.tracking.names import JOURNAL, Tag
 from odyssey_run.tracking.records import parse
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
@@ -117,10 +116,10 @@ def restate(folder: Path, run_id: str, change: Callable[[list[dict[str, Any]]], 
         run_id: of a run whose artifacts were changed, or will be:
         change: of the journal's records.
     """
-    place = artifact(folder, run_id, FILE_NAME).parent
+    place = artifact(folder, run_id, JOURNAL).parent
     (model,) = (folder / "mlartifacts" / "models").glob("*/artifacts")
     shutil.copytree(model, place / "model")
-    journal = place / FILE_NAME
+    journal = place / JOURNAL
     records = lines(journal)
     last = max(i for i, record in enumerate(records) if record == {"kind": "artifact", "path": statements.FILE,
                                                                   "folder": "", "time": record["time"]})  # fmt: skip

@@ -21,8 +21,7 @@ from odyssey_run import api, cli
 from odyssey_run.runs.folder import CONFIG
 from odyssey_run.runs.recorded import open_folder, open_run
 from odyssey_run.runs.statements import end_dead
-from odyssey_run.tracking.journal import FILE_NAME
-from odyssey_run.tracking.names import Status
+from odyssey_run.tracking.names import JOURNAL, Status
 from odyssey_run.tracking.records import End, Sent
 from odyssey_run.training import resume
 
@@ -132,12 +131,12 @@ def test_without_a_whole_checkpoint_the_run_is_left_as_it_was(tmp_path, stopped,
     shutil.copytree(folder, tmp_path / "run")
     for name in (resume.CHECKPOINT, resume.BEFORE):
         (tmp_path / "run" / name).write_bytes(b"no")
-    before = (tmp_path / "run" / FILE_NAME).read_bytes()
+    before = (tmp_path / "run" / JOURNAL).read_bytes()
     code, said = resumed(tmp_path / "run", capsys)
     assert code == cli.MISTAKE
     assert said.count("\n") == 1
     assert "remove what is damaged to begin again at step 0" in said
-    assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
+    assert (tmp_path / "run" / JOURNAL).read_bytes() == before
     for name in (resume.CHECKPOINT, resume.BEFORE):
         (tmp_path / "run" / name).unlink()
     assert resumed(tmp_path / "run", capsys)[0] == 0
@@ -277,7 +276,7 @@ def foreign(folder: Path, run_id: str, case: int) -> None:
     draw = random.Random(case)
     weights = artifact(folder, run_id, "mlp_weights/mlp.safetensors")
     if case % 4 == 0:
-        path = artifact(folder, run_id, draw.choice([FILE_NAME, "statements.json", "config.yaml"]))
+        path = artifact(folder, run_id, draw.choice([JOURNAL, "statements.json", "config.yaml"]))
         path.write_bytes(damage(path.read_bytes(), case // 4))
         return
     if case % 4 == 1:
@@ -309,7 +308,7 @@ def test_foreign_evidence_is_answered_in_lines(store, case, capsys, monkeypatch)
     if client.get_run(run.info.run_id).data.tags.get("odyssey.verified") == "REPRODUCED":
         pytest.fail(capsys.readouterr().out)
     # The same in a folder, where a run that may be gone on with is looked for.
-    shutil.copytree(artifact(store, run.info.run_id, FILE_NAME).parent, store / "runs" / "bad")
+    shutil.copytree(artifact(store, run.info.run_id, JOURNAL).parent, store / "runs" / "bad")
     again = (*RUN[:-2], "backend.threads=1", "trainer.max_steps=3", "resume=auto")
     found = ("run_id=runs/bad", "plots.enabled=false")
     for arguments in (("task=verify", *found), ("task=evaluate", *found), ("task=doctor",), again):
@@ -321,13 +320,13 @@ def test_foreign_evidence_is_answered_in_lines(store, case, capsys, monkeypatch)
 def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     for name in ("a", "z"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+        (tmp_path / "runs" / name / JOURNAL).write_text(f"{line}\n")
     shutil.copytree(stopped[0].parent / "whole", tmp_path / "runs" / "good")
     assert api.load(open_folder(tmp_path / "runs" / "good").key).status == "FINISHED"
     assert cli.main(["task=doctor", "tracking=none"]) == 0
     assert cli.main([*RUN[:-2], "trainer.max_steps=3", "tracking=none", "resume=auto"]) == 0
     said = capsys.readouterr().err
-    assert f"runs/a/{FILE_NAME}" in said
+    assert f"runs/a/{JOURNAL}" in said
     assert "it is skipped" in said
 
 
@@ -343,12 +342,12 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_start_keeps_the_doctor_from_no_other_run(tmp_path, stopped, odd, capsys):
-    start = lines(stopped[0] / FILE_NAME)[0]
+    start = lines(stopped[0] / JOURNAL)[0]
     good = json.dumps(start)
     ODD[odd](start)
     for name, line in {"bad": json.dumps(start), "good": good}.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+        (tmp_path / "runs" / name / JOURNAL).write_text(f"{line}\n")
     assert cli.main(["task=doctor", "tracking=none"]) in (0, 5)
     said = capsys.readouterr()
     assert open_run(tmp_path / "runs" / "good").status == "KILLED"
@@ -359,7 +358,7 @@ def test_an_odd_start_keeps_the_doctor_from_no_other_run(tmp_path, stopped, odd,
 @pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', "no parent"])
 def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, capsys):
     client, (run,) = runs(copied(store, tmp_path))
-    journal = tmp_path / "runs" / "one" / FILE_NAME
+    journal = tmp_path / "runs" / "one" / JOURNAL
     records = journal.read_bytes().splitlines(keepends=True)
     assert b'"kind":"sent"' in records[-1]
     journal.write_bytes(b"".join(records[:-1]))
@@ -369,10 +368,10 @@ def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, cap
         line = json.dumps(begun)
     for name in ("bad", "zero"):
         (tmp_path / "runs" / name).mkdir()
-        (tmp_path / "runs" / name / FILE_NAME).write_text(f"{line}\n")
+        (tmp_path / "runs" / name / JOURNAL).write_text(f"{line}\n")
     # Another that MLflow takes to be running, and whose journal elsewhere is as bad.
     (tmp_path / "away").mkdir()
-    shutil.copy(tmp_path / "runs" / "bad" / FILE_NAME, tmp_path / "away")
+    shutil.copy(tmp_path / "runs" / "bad" / JOURNAL, tmp_path / "away")
     tags = {"odyssey.run": "away", "odyssey.folder": str(tmp_path / "away"), "odyssey.process.host": "another"}
     away = client.create_run(run.info.experiment_id, tags=tags)
     assert cli.main(["task=doctor"]) == 0
@@ -380,7 +379,7 @@ def test_a_bad_journal_keeps_no_other_run_from_mlflow(tmp_path, store, line, cap
     assert "sent 1 run\n" in said.out
     assert "1 run is running on another" in said.out
     for name in ("bad", "zero"):
-        assert f"runs/{name}/{FILE_NAME}" in said.err
+        assert f"runs/{name}/{JOURNAL}" in said.err
     assert open_folder(tmp_path / "runs" / "one").records[-1].__class__ is Sent
     assert client.get_run(away.info.run_id).info.status == "RUNNING"
 
@@ -390,7 +389,7 @@ def test_a_journal_names_no_file_outside_its_folder(tmp_path, stopped):
 
     shutil.copytree(stopped[0].parent / "whole", tmp_path / "run")
     (tmp_path / "secret").write_text("secret")
-    journal = tmp_path / "run" / FILE_NAME
+    journal = tmp_path / "run" / JOURNAL
     for name in ("../secret", str(tmp_path / "secret")):
         record = {"kind": "artifact", "time": 1, "path": name, "folder": ""}
         content = journal.read_bytes() + json.dumps(record).encode() + b"\n"

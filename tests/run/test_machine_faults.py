@@ -17,8 +17,8 @@ from odyssey_core.checkpoint import load_weights
 from odyssey_core.files import stray_files
 from odyssey_run import cli
 from odyssey_run.runs.recorded import open_folder
-from odyssey_run.tracking.journal import FILE_NAME, Journal
-from odyssey_run.tracking.names import Status
+from odyssey_run.tracking.journal import Journal
+from odyssey_run.tracking.names import JOURNAL, Status
 
 COMMAND = [sys.executable, "-m", "odyssey_run.cli"]
 LONG = ("plots.enabled=false", "data=digits", "model=mlp", "tracking=none", "trainer.epochs=12", "trainer.log_every=5")
@@ -160,7 +160,7 @@ def test_a_full_disk_costs_nothing_but_time(small, whole, share):
 
 
 def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
-    journal = Journal(tmp_path / FILE_NAME)
+    journal = Journal(tmp_path / JOURNAL)
     append(journal, "tags", values={"a": "1"})
     write, left = os.write, [10]
 
@@ -177,7 +177,7 @@ def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monk
             append(journal, "tags", values={"b": "2"})
     append(journal, "tags", values={"c": "3"})
     journal.close()
-    assert [record["values"] for record in lines(tmp_path / FILE_NAME)] == [{"a": "1"}, {"c": "3"}]
+    assert [record["values"] for record in lines(tmp_path / JOURNAL)] == [{"a": "1"}, {"c": "3"}]
 
 
 def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
@@ -226,7 +226,7 @@ def test_what_a_killed_write_left_is_cleaned_and_what_a_run_below_writes_is_not(
         "seed-1/lenet5_weights/.d.abcdefgh",
     ):
         (folder / name).touch()
-    journal = Journal(folder / FILE_NAME)
+    journal = Journal(folder / JOURNAL)
     conclude(journal, Status.FINISHED, None)
     journal.close()
     assert {path.name for path in stray_files(folder)} == {".c.abcdefgh", ".d.abcdefgh"}
@@ -239,7 +239,7 @@ def test_what_a_run_states_is_on_the_disk_before_its_end_is_written(tmp_path, mo
     waited = {}
 
     def waits(paths):
-        kinds = [record["kind"] for record in lines(tmp_path / "run" / FILE_NAME)]
+        kinds = [record["kind"] for record in lines(tmp_path / "run" / JOURNAL)]
         waited.update({path.resolve().relative_to(tmp_path / "run").as_posix(): kinds for path in paths})
         sync([tmp_path / "run" / name for name in waited])
 
@@ -254,7 +254,7 @@ def test_what_a_run_states_is_on_the_disk_before_its_end_is_written(tmp_path, mo
 
 
 def test_a_folder_that_a_run_was_killed_in_before_its_first_line_is_used(tmp_path):
-    for name in (FILE_NAME, "train.log", ".config.yaml.abcdefgh"):
+    for name in (JOURNAL, "train.log", ".config.yaml.abcdefgh"):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / name).touch()
     assert cli.main([*QUICK, "run.dir=run"]) == 0

@@ -19,8 +19,8 @@ from odyssey_run.runs.folder import CONFIG, REPORT
 from odyssey_run.runs.statements import FILE
 from odyssey_run.tracking import records as kinds
 from odyssey_run.tracking.client import every_run, fault_of
-from odyssey_run.tracking.journal import FILE_NAME, first_record, inside
-from odyssey_run.tracking.names import KEPT_HERE, Tag
+from odyssey_run.tracking.journal import first_record, inside
+from odyssey_run.tracking.names import JOURNAL, KEPT_HERE, Tag
 from odyssey_run.tracking.records import RunRecords, parse, whole
 
 SHOWN = ("name", "parent", "status", "began", "ended", "data", "params/", "tags/", "metrics/")  # by MLflow
@@ -70,11 +70,11 @@ class InFolder:
         self.folder, self.where, self.name = folder, str(folder), folder.name
         self.key: str | None = None
         with suppress(DataError):  # told when it is looked into
-            start = first_record(folder / FILE_NAME)
+            start = first_record(folder / JOURNAL)
             self.key = start.run if start else None
 
     def children(self) -> list["InFolder"]:
-        return [InFolder(path.parent) for path in sorted(self.folder.glob(f"*/{FILE_NAME}"))]
+        return [InFolder(path.parent) for path in sorted(self.folder.glob(f"*/{JOURNAL}"))]
 
     def gather(self, place: Path) -> Evidence:
         """Reads it where it lies. Raises DataError: it has not ended, or was not made by this program."""
@@ -113,7 +113,7 @@ class InMLflow:
         found = _read(place, {each.tags.get(Tag.RUN, each.run_id): each.tags[Tag.RUN_DIGEST] for each in ended})
         held = (name.partition("/")[2] for name in found.stated if name.startswith(("files/", "models/")))
         there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
-        more = sorted(there - {FILE_NAME, FILE, *held})
+        more = sorted(there - {JOURNAL, FILE, *held})
         lines = (f"files/{name}: is among its artifacts and not stated" for name in more)
         return replace(found, wrong=(*found.wrong, *self._shown_otherwise(found.stated), *lines))
 
@@ -171,17 +171,17 @@ def stated_digest(stated: Mapping[str, Any]) -> str:
 def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
     """What a run in a folder states, held against its journal and its files; the run digests of those under it are
     given by key."""
-    journal, listed = folder / FILE_NAME, folder / FILE
+    journal, listed = folder / JOURNAL, folder / FILE
     for path in (journal, listed):
         if not path.is_file():
             raise DataError(f"{path.name} is missing: {NOT_ENDED}")
     stated = statements.decode(listed.read_bytes(), FILE)
     content, digest = journal.read_bytes(), stated_digest(stated)
-    records = whole(parse(content[: content.rfind(b"\n") + 1], Path(FILE_NAME)), Path(FILE_NAME))
+    records = whole(parse(content[: content.rfind(b"\n") + 1], Path(JOURNAL)), Path(JOURNAL))
     end = records.end
     size = stated["journal"].get("bytes") if isinstance(stated.get("journal"), dict) else None
     if end is None or not isinstance(size, int):
-        raise DataError(f"{FILE_NAME} has no end: {NOT_ENDED}")
+        raise DataError(f"{JOURNAL} has no end: {NOT_ENDED}")
     if "sweep" in records.config or not records.has_parts:
         # Points that a sweep found done already, and evaluations of a run, are not its own.
         below = {key: value for key, value in below.items() if f"children/{key}" in stated}
@@ -199,7 +199,7 @@ def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
 def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[str]:
     """What is wrong in a journal after the part that its list covers: the list, its digest and the end follow."""
     notes = (kinds.Creating, kinds.Created, kinds.Registered, kinds.Refused, kinds.Sent)  # of the process that sends
-    found = [record for record in parse(content, Path(FILE_NAME)) if not isinstance(record, notes)]
+    found = [record for record in parse(content, Path(JOURNAL)) if not isinstance(record, notes)]
     expected: list[kinds.Record] = [
         kinds.Artifact(path=FILE, folder=""),
         kinds.Tags(values={Tag.RUN_DIGEST: stated_digest(stated)}),
@@ -208,7 +208,7 @@ def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[s
     ended = {"status": end.status, "reason": end.reason, "ended": end.time}
     same = [replace(record, time=0) for record in found] == expected
     same = same and all(stated.get(name) == value for name, value in ended.items())
-    return [] if same else [f"{FILE_NAME}: does not end as the run stated"]
+    return [] if same else [f"{JOURNAL}: does not end as the run stated"]
 
 
 def hold(stated: Mapping[str, Any], found: Mapping[str, Any], told: str, tolerance: float = 0.0) -> None:

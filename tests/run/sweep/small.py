@@ -3,7 +3,8 @@
 import time
 from pathlib import Path
 
-from odyssey_run.tracking.journal import FILE_NAME, read
+from odyssey_run.tracking.journal import read
+from odyssey_run.tracking.names import JOURNAL
 from odyssey_run.tracking.records import Resume, Start
 
 SMALL = ("model=linear", "data=digits", "backend=numpy", "trainer.epochs=2", "trainer.validation_size=100")
@@ -11,7 +12,7 @@ SMALL = ("model=linear", "data=digits", "backend=numpy", "trainer.epochs=2", "tr
 
 def processes(folder: Path) -> list[int]:
     """The process ids that were at a run, in order."""
-    return [r.process["pid"] for r in read(folder / FILE_NAME)[0] if isinstance(r, Start | Resume)]
+    return [r.process["pid"] for r in read(folder / JOURNAL)[0] if isinstance(r, Start | Resume)]
 
 
 def wait_for(what, seconds=60):
