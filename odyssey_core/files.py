@@ -61,8 +61,12 @@ def sync(paths: Iterable[Path]) -> None:
         with open(path, "rb+") as file:
             os.fsync(file.fileno())
 
+    waiting = list(paths)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(wait, paths))
+        try:
+            list(pool.map(wait, waiting))
+        except RuntimeError:  # there are no more threads
+            list(map(wait, waiting))
 
 
 def stray_files(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -99,6 +100,25 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, fault):
         assert [p.name for p in tmp_path.iterdir()] == ["w"]
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_files_are_waited_for_where_the_machine_refuses_threads(tmp_path, monkeypatch, threads):
+    left, start, waited = [None] * threads, Thread.start, []
+
+    def refuse(thread):
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_bytes(b"")
+    monkeypatch.setattr(Thread, "start", refuse)
+    monkeypatch.setattr(files.os, "fsync", lambda file: waited.append(os.fstat(file).st_ino))
+    files.sync(iter(paths))
+    assert set(waited) == {path.stat().st_ino for path in paths}
 
 
 def test_written_files_have_the_users_usual_permissions(tmp_path):
