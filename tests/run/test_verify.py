@@ -151,6 +151,19 @@ def test_edited_weights(place, verify):
     assert "weights fc1_weights in mlp_weights/mlp.safetensors: differ by up to 1\n" in verify(code=3)
 
 
+def test_metadata_of_weights_that_are_named_as_the_weights(place, verify):
+    from odyssey_core.checkpoint import load_weights, save_weights
+
+    folder, run_id = place
+    path = artifact(folder, run_id, "mlp_weights/mlp.safetensors")
+    arrays, about = load_weights(path)
+    named = "weights fc1_weights"
+    save_weights(path, arrays, about | {named: f"float32 {arrays['fc1_weights'].shape}"})
+    shutil.copy(path, artifact(folder, run_id, "model/weights.safetensors"))
+    restate(folder, run_id)
+    assert f"metadata {named} in mlp_weights/mlp.safetensors: recorded float32 " in verify(code=3)
+
+
 def test_a_flipped_byte_in_the_data(place, verify):
     folder, _ = place
     path = folder / "mnist" / "train-images-idx3-ubyte"

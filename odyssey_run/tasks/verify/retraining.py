@@ -116,9 +116,10 @@ def _hold_weights(evidence: Evidence, again: Request, assembly: Assembly, outcom
     own = replace(again, config=evidence.config)  # not where the data lies now, and no key that was added since
     with tempfile.TemporaryDirectory() as place:
         files = load_weights(evidence.folder / path), load_weights(keep_weights(own, assembly, outcome, Path(place)))
+    left_out = (CONTENT,) if exact else (CONTENT, "sha256")
     was, now = (
         {f"weights {name} in {path}": value for name, value in arrays.items()}
-        | {f"{key} in {path}": value for key, value in about.items() if key != CONTENT and (exact or key != "sha256")}
+        | {f"metadata {key} in {path}": value for key, value in about.items() if key not in left_out}
         for arrays, about in files
     )
     hold(was, now, TOLD, 0.0 if exact else TOLERANCE)
