@@ -119,8 +119,6 @@ def bind(
             inside += wrong
             if not wrong:
                 arguments[key] = group(**inner)
-        elif group and annotation is group:
-            faults.append(f"{place}: expected a mapping, got {shown(value)}")
         else:
             try:
                 arguments[key] = fit(value, annotation)

@@ -82,7 +82,8 @@ def test_a_task_that_is_no_mapping_is_told(own, mistake, value):
 def test_any_group_that_is_no_mapping_is_told(own, mistake, group):
     flags = own("experiment/mine.yaml", f"# @package _global_\n{group}: 3\n")
     lines = mistake("task=evaluate", "run_id=x", *flags, "experiment=mine")
-    assert f"{group}: expected a mapping, got 3 (set in own/experiment/mine.yaml)" in lines
+    told = [line.partition(", got ") for line in lines if line.startswith(f"{group}: expected a mapping")]
+    assert [end for *_, end in told] == ["3 (set in own/experiment/mine.yaml)"]
 
 
 def test_a_folder_or_a_link_to_nothing_is_no_file(own, mistake, tmp_path):

@@ -30,6 +30,8 @@ ONE_FAULT = {
         "modle=mlp",
     ): "unknown key modle; the configuration has seed, seeds, resume, hooks, expect, run, plots, trainer, tracking, "
     "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean model?",
+    ("run=7",): "run: expected a mapping of name, dir, got 7",
+    ("task=show", "show=3"): "show: expected a mapping of listing, got 3",
     ("seeds=0",): "seeds: expected an integer from 1 to 1000, got 0",
     ("expect={test/accuracy: 0.9}",): "expect.test/accuracy: expected a relation (>=, <=, >, <) and a number, such as "
     '">= 0.86", got 0.9',
