@@ -53,10 +53,10 @@ def _faults_of_seeds(config: dict[str, Any]) -> list[str]:
     from odyssey_run.runs.provenance import NO_RESULT, flatten  # not for every mistake: it imports the core
 
     try:
-        first, second = (flatten(resolved(copy.deepcopy({**config, "seed": seed}))[0]) for seed in (0, 1))
+        first, second = (flatten(resolved(copy.deepcopy(own))[0]) for own in (config, {**config, "seed": -1}))
     except ConfigError:  # told when it is checked
         return []
-    made = [key for key, value in first.items() if second[key] != value and key.partition(".")[0] not in NO_RESULT]
+    made = [key for key, value in first.items() if second.get(key) != value and key.partition(".")[0] not in NO_RESULT]
     runs = f"the {first.get('seeds')} runs of one configuration would all have the first one's"
     why = f"is made of the seed, and {runs}; with odyssey-run -m each has its own"
     return [f"{key}: {why}" for key in made if key != "seed" and first.get("seeds") != "1"]
