@@ -115,7 +115,7 @@ class InMLflow:
         there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
         more = sorted(there - {JOURNAL, FILE, *held})
         lines = (f"files/{name}: is among its artifacts and not stated" for name in more)
-        return replace(found, wrong=(*found.wrong, *self._shown_otherwise(found.stated), *lines))
+        return replace(found, wrong=(*found.wrong, *self._shown_otherwise(found), *lines))
 
     def _fetch(self, place: Path) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository as repository
@@ -135,16 +135,16 @@ class InMLflow:
     def _models(self) -> list[Any]:
         return list(self.client.search_logged_models([self.experiment], f"source_run_id = '{self.run_id}'"))
 
-    def _shown_otherwise(self, stated: Mapping[str, Any]) -> Iterator[str]:
+    def _shown_otherwise(self, evidence: Evidence) -> Iterator[str]:
         """What MLflow shows otherwise than it is stated, or in two ways."""
-        info, parent = self._run.info, self.tags.get(Tag.PARENT)
+        info, parent, stated = self._run.info, self.tags.get(Tag.PARENT), evidence.stated
         shown: dict[str, Any] = {"name": info.run_name, "status": info.status, "began": info.start_time}
         shown["ended"] = info.end_time
         shown["parent"] = InMLflow(self.client, parent).tags.get(Tag.RUN, parent) if parent else None
         shown |= {f"params/{name}": value for name, value in self._run.data.params.items()}
         own = (name for name in self.tags if f"tags/{name}" in stated or name.startswith("odyssey."))
         shown |= {f"tags/{name}": self.tags[name] for name in own if name not in (Tag.RUN_DIGEST, Tag.VERIFIED)}
-        if self.tags.get(Tag.RUN_DIGEST) != stated_digest(stated):
+        if self.tags.get(Tag.RUN_DIGEST) != evidence.digest:
             yield f"tags/{Tag.RUN_DIGEST}: is not the digest of {FILE}"
         for name, value in self.metrics.items():
             points = sorted([m.step, m.value, m.timestamp] for m in self.client.get_metric_history(self.run_id, name))
@@ -164,10 +164,6 @@ class InMLflow:
         yield from differences(kept, shown, "stated {}, MLflow shows {}")
 
 
-def stated_digest(stated: Mapping[str, Any]) -> str:
-    return statements.sha256(statements.encode(stated))
-
-
 def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
     """What a run in a folder states, held against its journal and its files; the run digests of those under it are
     given by key."""
@@ -175,8 +171,8 @@ def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
     for path in (journal, listed):
         if not path.is_file():
             raise DataError(f"{path.name} is missing: {NOT_ENDED}")
-    stated = statements.decode(listed.read_bytes(), FILE)
-    content, digest = journal.read_bytes(), stated_digest(stated)
+    content, own = journal.read_bytes(), listed.read_bytes()
+    stated, digest = statements.decode(own, FILE), statements.sha256(own)
     records = whole(parse(content[: content.rfind(b"\n") + 1], Path(JOURNAL)), Path(JOURNAL))
     end = records.end
     size = stated["journal"].get("bytes") if isinstance(stated.get("journal"), dict) else None
@@ -188,7 +184,7 @@ def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
     made = statements.of_run(folder, content[:size], end, below)
     # Left behind in MLflow by an earlier process: files, and nothing else.
     made |= {n: None for n, value in stated.items() if value is None and n.startswith(("files/", "models/"))}
-    wrong = _behind(content[size:], end, stated)
+    wrong = _behind(content[size:], end, stated, digest)
     report = folder / REPORT
     if report.is_file() and not statements.shows(report.read_bytes(), digest):
         wrong.append(f"files/{REPORT}: does not show the digest of {FILE}")
@@ -196,13 +192,13 @@ def _read(folder: Path, below: Mapping[str, str]) -> Evidence:
     return Evidence(folder, records, stated, digest, tuple(wrong))
 
 
-def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any]) -> list[str]:
+def _behind(content: bytes, end: kinds.End, stated: Mapping[str, Any], digest: str) -> list[str]:
     """What is wrong in a journal after the part that its list covers: the list, its digest and the end follow."""
     notes = (kinds.Creating, kinds.Created, kinds.Registered, kinds.Refused, kinds.Sent)  # of the process that sends
     found = [record for record in parse(content, Path(JOURNAL)) if not isinstance(record, notes)]
     expected: list[kinds.Record] = [
         kinds.Artifact(path=FILE, folder=""),
-        kinds.Tags(values={Tag.RUN_DIGEST: stated_digest(stated)}),
+        kinds.Tags(values={Tag.RUN_DIGEST: digest}),
         replace(end, time=0),
     ]
     ended = {"status": end.status, "reason": end.reason, "ended": end.time}
