@@ -23,6 +23,9 @@ BARS = 30
 LETTER = 0.07  # inches, of a label
 SHORT, LONG = 28, 90  # letters of a value, and of a point
 BEST, FAILED = len(style.COLOURS), 5  # curves at most, of either
+# Where a value stands beside its axis, readable on lines.
+BESIDE: dict[str, Any] = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 8}
+BESIDE["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
 
 
 def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[tuple[Path, str]]:
@@ -132,11 +135,11 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
         shown = sorted(scales[key].texts, key=scales[key].share)
         shown = shown if len(shown) <= 8 else [shown[0], shown[-1]]
         for text, label in zip(shown, _shortened(shown, SHORT), strict=True):
-            ax.annotate(label, (x, scales[key].share(text)), xytext=(4, 2), textcoords="offset points", fontsize=8)
+            ax.annotate(label, (x, scales[key].share(text)), **BESIDE)
     ax.axvline(len(keys), color="0.4", lw=0.8)
     for share in (0.0, 0.5, 1.0):
         text = number(config.metric, span[0] + share * (span[1] - span[0]))
-        ax.annotate(text, (len(keys), share), xytext=(4, 2), textcoords="offset points", fontsize=8)
+        ax.annotate(text, (len(keys), share), **BESIDE)
     ax.set_xticks(range(len(keys) + 1), [*keys, config.metric])
     ax.set_yticks([])
     ax.grid(False)
@@ -145,7 +148,8 @@ def _parallel(rows: list[Row], keys: list[str], config: SweepConfig) -> Figure:
 
 
 def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
-    """A metric by epochs, of the best points and of those that failed, which are named even without a value."""
+    """A metric by epochs, of the best points and of those that failed, which are named even without a value; None where
+    no run has two values."""
     rows = [*best, *failed]
     labels = _shortened([row.label for row in rows], LONG)
     figure = Figure(figsize=(style.WIDTH, 2.9 + 0.17 * len(rows)), layout="constrained")
@@ -159,7 +163,7 @@ def _curves(best: list[Row], failed: list[Row], name: str) -> Figure | None:
             x = [step / ends[0][0] for step, _ in points] if ends else []
             y = [value for _, value in points][: len(x)]
             axes.plot(x, y, marker=marker, ms=3, label=None if seed else said, **look)
-    if not any(np.asarray(line.get_ydata()).size for line in axes.lines):
+    if all(np.asarray(line.get_ydata()).size < 2 for line in axes.lines):
         return None
     if name.endswith("loss"):
         curves.scale_loss(axes)
