@@ -56,8 +56,9 @@ def test_stopped_in_the_middle_of_an_epoch(tmp_path, by):
     assert stopped(tmp_path, by=by) == 128 + by
     run = open_folder(tmp_path / "runs" / "one")
     out = verified(tmp_path)
-    assert f"over {int(run.tags['odyssey.step']):,} steps, bit by bit" in out
-    assert "and the weights" in out
+    last = f"{int(run.tags['odyssey.step']):,}"
+    assert f"and the weights over {last} steps, bit by bit" in out
+    assert f"its last step, {last}, is stated and not verified: a signal, error or time limit ended it" in out
 
 
 def test_resumed_three_times_and_stopped_again(tmp_path):

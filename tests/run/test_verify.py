@@ -100,6 +100,7 @@ def test_a_prefix(place, verify):
     out = verify("verify.steps=90", "badge=badge.svg", "json=verdict.json")
     assert out.startswith("REPRODUCED to step 90")
     assert "metrics over the first 90 of 252 steps, bit by bit" in out
+    assert "ended it" not in out  # it was trained as far as it was asked to
     _, (run,) = runs(folder)
     assert run.data.tags["odyssey.verified"] == "REPRODUCED to step 90"
     assert ">REPRODUCED to step 90<" in (folder / "badge.svg").read_text()

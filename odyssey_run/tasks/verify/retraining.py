@@ -78,7 +78,7 @@ def train_again(
     bits = "bit by bit" if exact else f"to a relative {TOLERANCE:g} (backend {again.backend.name} promises no bits)"
     span = f"{end:,} steps" if whole else f"the first {end:,} of {last:,} steps"
     lines = [f"{len(expected)} metrics{' and the weights' * weights} over {span}, {bits}"]
-    if cut or budget:
+    if stopped or budget:
         lines.append(f"its last step, {last:,}, is stated and not verified: a signal, error or time limit ended it")
     if not whole:
         return lines, {}, end
