@@ -57,8 +57,8 @@ def _faults_of_seeds(config: dict[str, Any]) -> list[str]:
     except ConfigError:  # told when it is checked
         return []
     made = [key for key, value in first.items() if second.get(key) != value and key.partition(".")[0] not in NO_RESULT]
-    runs = f"the {first.get('seeds')} runs of one configuration would all have the first one's"
-    why = f"is made of the seed, and {runs}; with odyssey-run -m each has its own"
+    shared = f"the {first.get('seeds')} runs share one configuration"
+    why = f"depends on the seed, but {shared}; with odyssey-run -m each run has its own"
     return [f"{key}: {why}" for key in made if key != "seed" and first.get("seeds") != "1"]
 
 

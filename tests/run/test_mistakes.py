@@ -30,8 +30,8 @@ ONE_FAULT = {
         "modle=mlp",
     ): "unknown key modle; the configuration has seed, seeds, resume, hooks, expect, run, plots, trainer, tracking, "
     "model, data, loss, optim, scheduler, backend, task, sweep, experiment, debug; did you mean model?",
-    ("seeds=${seed}", "seed=2", "optim.lr=${seed}"): "optim.lr: is made of the seed, and the 2 runs of one "
-    "configuration would all have the first one's; with odyssey-run -m each has its own",
+    ("seeds=${seed}", "seed=2", "optim.lr=${seed}"): "optim.lr: depends on the seed, but the 2 runs "
+    "share one configuration; with odyssey-run -m each run has its own",
     ("run=7",): "run: expected a mapping of name, dir, got 7",
     ("task=show", "show=3"): "show: expected a mapping of listing, got 3",
     ("seeds=0",): "seeds: expected an integer from 1 to 1000, got 0",
@@ -310,8 +310,8 @@ WAYS = {
         "seeds=3",
         "trainer.max_steps=${seed}",
         "run.name=of-${seed}",
-    ): "trainer.max_steps: is made of the seed, and the 3 "
-    "runs of one configuration would all have the first one's; with odyssey-run -m each has its own",
+    ): "trainer.max_steps: depends on the seed, but the 3 "
+    "runs share one configuration; with odyssey-run -m each run has its own",
     ("data.augment.rotate=8",): "unknown key data.augment.rotate; data.augment has rotation, scale, shear, shift, "
     "flip, crop, border, cutout, brightness, contrast; "
     "did you mean data.augment.rotation?",
