@@ -1,7 +1,6 @@
 """Runs beside each other: what differs between them, what came of it, and their curves over each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from matplotlib.lines import Line2D
 
 from odyssey_run.reports import curves as of_run
 from odyssey_run.reports import style, summary, tables
-from odyssey_run.reports.page import page as html_page
-from odyssey_run.reports.page import picture, side_by_side, table
+from odyssey_run.reports.page import filled
 from odyssey_run.reports.summary import number
 from odyssey_run.runs.provenance import COMMIT, NO_RESULT, flatten
 from odyssey_run.runs.recorded import RecordedRun
@@ -140,23 +138,14 @@ def curves(runs: Runs) -> Figure:
 def page(runs: Runs, drawn: Path) -> str:
     """The same as a page, with the picture inside that `curves` made."""
     names, parts = labels(runs), different(runs)
-    same = [part for part, rows in parts.items() if not rows]
-    shown = picture(drawn, "Lines: validation; thin lines: training. An epoch is a pass over a run's own images.")
-    found = f"<h2>What came of it</h2>{_table(names, results(runs))}"
-    typed = (f"<code>{escape(run.tags.get(Tag.COMMAND, ''))}</code>" for run in runs)
-    commands = list(zip(map(escape, names), typed, strict=True))
-    return html_page(
-        " and ".join(names) if len(names) == 2 else f"{len(names)} runs compared",
-        f"<p>The same in all: {', '.join(same)}.</p>" if same else "",
-        side_by_side([shown, f"<div>{found}</div>"]) if len(runs) <= COLUMNS else f"{shown}{found}",
-        *(f"<h2>What differs: {part}</h2>{_table(names, rows)}" for part, rows in parts.items() if rows),
-        "<h2>Commands</h2>",
-        table(("run", "command"), commands),
+    many = len(runs) > COLUMNS  # runs are columns, or rows where they are many
+    return filled(
+        "comparison.html",
+        title=" and ".join(names) if len(names) == 2 else f"{len(names)} runs compared",
+        same=[part for part, rows in parts.items() if not rows],
+        beside=not many,
+        drawn=drawn,
+        results=_cells(["", *names], results(runs), many),
+        different={part: _cells(["", *names], rows, many) for part, rows in parts.items() if rows},
+        commands=[(name, run.tags.get(Tag.COMMAND, "")) for name, run in zip(names, runs, strict=True)],
     )
-
-
-def _table(names: Sequence[str], rows: Rows) -> str:
-    """Runs as columns, or as rows where they are many."""
-    cells = _cells(["", *names], rows, transposed=len(names) > COLUMNS)
-    head, *body = ([escape(cell) for cell in row] for row in cells)
-    return table(head, body)

@@ -81,7 +81,7 @@ def draw(
             "mistakes": images.mistakes(scores),
             "first_layer": images.first_layer(classifier, scores.pixels[0]),
         }
-        files = {name: style.save(drawn, folder / f"{name}.png") for name, drawn in pictures.items() if drawn}
+        files = {k: style.save(drawn, folder / f"{k}.png") if drawn else None for k, drawn in pictures.items()}
     write_atomic(folder / "classes.csv", csv_of(report.rows_of_classes(scores)))
     recorder.artifact(folder)
     recorder.write(REPORT, report.page(run, scores, rows, files).encode())

@@ -41,12 +41,12 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[tuple[P
             for name in dict.fromkeys((config.metric, "val/accuracy", "val/loss"))
         ]
         if keys:
-            crosses = "A cross is a run that failed." * bool(failed)
+            crosses = f"The metric against each value{'; a cross is a run that failed' * bool(failed)}."
             drawn.append(("parameters", _parameters(valued, failed, keys, config), crosses))
         if len(keys) > 1:
             drawn.append(("parallel", _parallel(valued, keys, config), "Each line is a point; the best are bright."))
         if any(row.spread is not None for row in valued):
-            drawn.append(("seeds", _seeds(valued, config), ""))
+            drawn.append(("seeds", _seeds(valued, config), "Grey dots are the runs of single seeds."))
         for name, figure, caption in drawn:
             if figure:
                 yield style.save(figure, folder / f"{name}.png"), caption

@@ -1,8 +1,7 @@
 """What a sweep leaves when it is over: the leaderboard as a table and as a page, the best configuration, a note."""
 
 import json
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from odyssey_run.config.request import REGISTRIES
 from odyssey_run.config.schema import SweepConfig
 from odyssey_run.config.yaml_text import yaml_text
 from odyssey_run.reports.outputs import csv_of
-from odyssey_run.reports.page import page, picture, side_by_side, table
+from odyssey_run.reports.page import filled
 from odyssey_run.reports.summary import number
 from odyssey_run.runs.provenance import NO_RESULT
 from odyssey_run.runs.recorded import opened
@@ -26,10 +25,13 @@ def publish(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[Path
     """Writes the files into a sweep's folder; yields the path of each. Rows are finished, the best first."""
     pictures = list(plots.draw(folder / "plots", rows, config))
     yield from (path for path, _ in pictures)
+    keys = [key for key, _ in rows[0].trial.assignment]
+    shown = {"rows": rows, "keys": keys, "metric": config.metric, "pictures": pictures, "plain": space.plain}
+    page = filled("leaderboard.html", title=folder.name, told=_told(rows, config), **shown)
     for name, content in (
         ("leaderboard.csv", csv_of(_table(rows, config))),
         ("experiment/best.yaml", best_yaml(folder, rows[0]).encode()),
-        (PAGE, _page(folder.name, rows, config, pictures).encode()),
+        (PAGE, page.encode()),
     ):
         write_atomic(folder / name, content)
         yield folder / name
@@ -54,10 +56,14 @@ def _table(rows: list[Row], config: SweepConfig) -> list[dict[str, Any]]:
     ]
 
 
+def _told(rows: list[Row], config: SweepConfig) -> str:
+    return f"{len(rows):,} points, {config.strategy}: {tally(rows)}."
+
+
 def note(rows: list[Row], config: SweepConfig) -> str:
     """The description of a sweep in MLflow: all its points, those too that an earlier command had run elsewhere."""
     lines = [
-        f"{len(rows):,} points, {config.strategy}: {tally(rows)}.",
+        _told(rows, config),
         "",
         f"| | point | {config.metric} | test/accuracy |",
         "|---|---|---|---|",
@@ -87,41 +93,3 @@ def best_yaml(folder: Path, row: Row) -> str:
         f"# odyssey-run --config-dir {folder} experiment=best\n"
     )
     return head + yaml_text({"defaults": defaults, **kept})
-
-
-def _page(name: str, rows: list[Row], config: SweepConfig, pictures: Sequence[tuple[Path, str]]) -> str:
-    best = f"<b>{number(config.metric, rows[0].value)}</b> {escape(config.metric)} with"
-    return page(
-        name,
-        f'<p class="score">{best} {escape(rows[0].label)}</p>',
-        f"<p>{len(rows):,} points, {config.strategy}: {tally(rows)}.</p>",
-        side_by_side(picture(path, caption) for path, caption in pictures),
-        "<h2>All points</h2>",
-        table(*_cells(rows, config)),
-        _reasons(rows),
-        '<p class="note">leaderboard.csv has the folders of the runs and the digests of their weights too.</p>',
-    )
-
-
-def _cells(rows: list[Row], config: SweepConfig) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table: what varies and what came of it."""
-    keys = [key for key, _ in rows[0].trial.assignment]
-    seeds, tested = any(len(row.results) > 1 for row in rows), config.metric != "test/accuracy"
-    lines = []
-    for place, row in enumerate(rows, 1):
-        values = [number(config.metric, row.value), *[number(config.metric, row.spread)] * seeds]
-        values += [number("test/accuracy", row.test)] * tested
-        ending = ("missed a claim" if row.missed else "") if row.status == PointStatus.FINISHED else row.status.lower()
-        if ending:
-            values[0] += f' <span class="failed">{escape(ending)}</span>'
-        lines.append([str(place), *(escape(space.plain(text)) for _, text in row.trial.assignment), *values])
-    head = ["", *keys, config.metric, *["±"] * seeds, *["test/accuracy"] * tested]
-    return [escape(key) for key in head], lines
-
-
-def _reasons(rows: list[Row]) -> str:
-    lines = []
-    for row in (row for row in rows if row.status == PointStatus.FAILED):
-        reasons = dict.fromkeys(result.reason for result in row.results if result.reason)
-        lines.append(f"<li>{escape(row.label)}: {escape('; '.join(reasons))}</li>")
-    return f"<h2>What failed</h2><ul>{''.join(lines)}</ul>" if lines else ""

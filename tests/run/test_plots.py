@@ -5,14 +5,18 @@ import re
 
 import numpy as np
 import pytest
+from journals import START, record
 from quick import QUICK
 
 from odyssey_characters.lookalikes import LOOKALIKES
 from odyssey_run import cli
 from odyssey_run.reports import confusion, curves, images, report, style
 from odyssey_run.reports.scores import Scores, confused_pairs, per_class
+from odyssey_run.tracking.records import RunRecords
 
 NAMES = ("0", "O", "x")
+PICTURES = ("loss", "accuracy", "learning_rate", "weight_norms", "gradient_norms")
+PICTURES += ("confusion", "classes", "mistakes", "first_layer")
 CONFUSION = np.array([[6, 2, 0], [4, 3, 1], [0, 0, 0]])  # no image of x
 
 
@@ -22,6 +26,14 @@ def scores(alike=LOOKALIKES) -> Scores:
     logits = np.eye(3, dtype=np.float32)[answers] * np.arange(1, 17, dtype=np.float32)[:, None]
     pixels = np.zeros((16, 1, 4, 4), np.uint8)
     return Scores(pixels, labels, logits, np.ones(16, np.float32), NAMES, "abc", alike, light_on_dark=True)
+
+
+def page(found: Scores, points=(), name: str = "a") -> str:
+    """The report of a run with these metrics at one step each."""
+    config = START["config"] | {"seed": 0, "backend": {"name": "numpy"}}
+    start = record("start", run="a-1", name=name, config=config)
+    run = RunRecords([start, *(record("metrics", step=1, values={name: x}) for name, x in points)])
+    return report.page(run, found, [], dict.fromkeys(PICTURES))
 
 
 def test_confusion_counts_truth_by_answer():
@@ -65,9 +77,9 @@ def test_rows_of_classes_name_the_worst_neighbour():
 
 
 def test_only_characters_that_stand_in_words_are_forgiven():
-    assert "tells apart by the word around them" in report._confused(scores())
-    plain = report._confused(scores(alike=None))
-    assert not re.search("word|look alike|a person|curve", plain)
+    assert "tells apart by the word around them" in page(scores())
+    plain = page(scores(alike=None))
+    assert not re.search("by the word|look alike|a person|closed curve", plain)
     assert "<b>0</b> and <b>O</b>" in plain
 
 
@@ -75,7 +87,7 @@ def test_a_class_without_test_images_is_shown_as_such():
     drawn = confusion.classes(CONFUSION, NAMES)
     texts = {text.get_text(): text.get_position()[1] for text in drawn.axes[0].texts}
     assert texts == {"no test images": 0}
-    assert report._classes(scores()).count("<td>–</td>") == 3
+    assert page(scores()).count("<td>–</td>") == 3
 
 
 def made(epochs: int, layers: int = 3) -> dict[str, list[tuple[int, float]]]:
@@ -124,9 +136,10 @@ def test_one_epoch_gives_a_sentence_in_place_of_dots():
     assert curves.accuracy(one) is None
     assert curves.norms(one, "weight_norm", "Norm") is None
     assert lines(curves.loss(one, "nats").axes[0])["training"] == [5, 10]  # by steps, of which there are some
-    assert report._one_epoch(one).startswith("<p>One epoch")
-    assert "10.00% on training images, 10.00% in validation, 50.00% in the test" in report._one_epoch(one)
-    assert report._one_epoch(made(2)) == ""
+    told = "10.00% on training images, 10.00% in validation, 50.00% in the test"
+    shown = page(scores(), [(name, points[-1][1]) for name, points in one.items() if points])
+    assert f"<p>One epoch makes no curve by epochs. Its accuracy: {told}.</p>" in shown
+    assert report.one_epoch(made(2)) == []
     assert curves.loss({name: points[:1] for name, points in one.items()}, "nats") is None
 
 
@@ -189,6 +202,10 @@ def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
     assert [row["class"] for row in rows] == list("0123456789")
     right = sum(round(float(r["recall"]) * int(r["images"])) for r in rows)
     assert f"{right:,} of 360 test images of digits" in page
+
+
+def test_what_a_name_holds_is_text_on_the_page():
+    assert "<h1>a&lt;b&gt; &amp; c</h1>" in page(scores(), name="a<b> & c")
 
 
 def test_long_labels_of_a_sweep_keep_their_ends_and_stay_apart():

@@ -54,7 +54,7 @@ class Verdict:
         """An SVG, to show beside a claim."""
         wide = 114 + 6 * (len(self.title) - len(self.word))  # about the width of a small letter
         sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
-        return filled("badge.svg", title=self.title, colour=COLOURS[self.word], mark=MARK, **sizes).encode()
+        return filled("badge.svg", title=self.title, colour=COLOURS[self.word], **sizes).encode()
 
 
 def _group(name: str) -> str:
