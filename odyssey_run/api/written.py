@@ -7,6 +7,7 @@ or serve the same again.
 import ast
 import builtins
 import linecache
+import math
 import symtable
 import sys
 import textwrap
@@ -51,6 +52,8 @@ def _named(name: str, value: Any, user: Any, seen: set[str]) -> Iterator[str]:
         yield from _definition(value, seen)
         if value.__name__ != name:
             yield f"{name} = {value.__name__}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} = float('{value}')"
     elif _is_plain(value):
         yield f"{name} = {value!r}"
     elif home := _home(name, value):

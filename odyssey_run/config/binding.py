@@ -6,13 +6,13 @@
 import inspect
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin
 
-from odyssey_core.errors import ConfigError, shortened
+from odyssey_core.errors import ConfigError, OdysseyError, shortened
 from odyssey_core.fitting import Misfit, describe, faults_inside, fit, fits
 from odyssey_core.registry import nearest
 from odyssey_run.config.masking import masked
@@ -30,6 +30,20 @@ class Faults(ConfigError):
     def __init__(self, lines: Sequence[str], sound: Mapping[str, Any] | None = None):
         self.lines, self.sound = masked(tuple(lines)), sound or {}
         super().__init__("\n".join(self.lines))
+
+
+def lines_of(error: OdysseyError) -> Sequence[str]:
+    """One line for each fault of an error."""
+    return error.lines if isinstance(error, Faults) else [str(error)]
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """A block that a mistake ends; its lines are added to the faults, and the program continues after the block."""
+    try:
+        yield
+    except ConfigError as error:
+        faults += lines_of(error)
 
 
 @cache  # a sweep asks for every point

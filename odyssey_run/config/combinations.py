@@ -99,7 +99,6 @@ def _check_claims(parameters: Mapping[str, Tensor], parts: Mapping[str, Any]) ->
 
 
 def _of_values(parts: Mapping[str, Any]) -> Iterator[str]:
-    """Values that are valid alone and not together."""
     trainer, task = parts.get("trainer"), parts.get("task")
     if trainer and trainer.validation_size == 0:
         for key, value in (("keep", trainer.keep == "best"), ("patience", trainer.patience is not None)):

@@ -15,8 +15,6 @@ SEEDS = Range(0, 2**63 - 1)
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long and in what portions to train."""
-
     epochs: Count
     batch_size: Count
     max_steps: Count | None
@@ -51,16 +49,12 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class FolderConfig:
-    """The run's name and folder."""
-
     name: str | None
     dir: str | None
 
 
 @dataclass(frozen=True)
 class PlotsConfig:
-    """The pictures and the report."""
-
     enabled: bool
 
 
@@ -89,16 +83,12 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """How ``task=verify`` compares."""
-
     steps: Count | None
     any_code: bool
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What ``task=benchmark`` measures, and for how long."""
-
     peers: tuple[Literal["torch", "onnxruntime", "openvino"], ...]
     batch_sizes: tuple[Count, ...]
     threads: tuple[Count, ...] | None

@@ -128,7 +128,6 @@ def plot(axes: Axes, points: Points, steps: int, **look: Any) -> None:
 
 
 def percent(axis: Axis) -> None:
-    """Shows shares in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
 
 

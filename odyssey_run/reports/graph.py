@@ -94,7 +94,6 @@ def _boxes(layers: Sequence[Any]) -> list[Box]:
 
 
 def _longest(boxes: Sequence[Box]) -> list[Box]:
-    """The longest way from the images to the last box."""
     ways: dict[Box | None, list[Box]] = {None: []}
     for box in boxes:
         ways[box] = [*max((ways[source] for source in box.sources), key=len), box]

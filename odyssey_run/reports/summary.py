@@ -31,7 +31,6 @@ def speed(last: Mapping[str, float]) -> str:
 
 
 def note(run: RunRecords, claims: Sequence[ClaimRow], report: bool) -> str:
-    """What was run and what came of it."""
     config, tags, last = run.config, run.start.tags, run.last
     optim, trainer = config["optim"], config["trainer"]
     unofficial = ", not the official files" if tags.get(Tag.DATA_OFFICIAL) == "false" else ""

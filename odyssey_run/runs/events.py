@@ -95,7 +95,6 @@ class Clock:
         return self.first_call_images / self.first_call_s if self.first_call_s else 0.0
 
     def metrics(self) -> dict[str, float]:
-        """For the journal."""
         names = ("train_s", "first_call_s", "evaluation_s", "run_s", "cpu_s", "images_per_s")
         return {f"time/{name}": getattr(self, name) for name in names}
 
@@ -118,8 +117,6 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
-
     status: Status
     exit_code: int  # of the process
     step: int

@@ -1,17 +1,19 @@
 """Where a run goes, its folder and its store in MLflow: decided and checked before anything is written."""
 
+import json
 import os
 import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.files import stray_files, write_atomic
-from odyssey_run.config.binding import Faults
+from odyssey_run.config.binding import Faults, collecting
 from odyssey_run.config.request import Request
 from odyssey_run.config.schema import FolderConfig, TrackingConfig
 from odyssey_run.config.yaml_text import yaml_text
@@ -23,7 +25,6 @@ RUNS = Path("runs")  # in the working directory
 CONFIG, LOG, REPORT, CHECKPOINT = "config.yaml", "train.log", "report.html", "checkpoint.safetensors"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 LONGEST = 200  # characters of a name: a folder's has 255, and files are called after a run
-_yaml: dict[str, str] = {}
 
 
 def check_places(request: Request, resuming: bool = False, experiment: str | None = None) -> Store | None:
@@ -45,21 +46,16 @@ def place_faults(
     """The store of a run, and what is wrong with it or with the run's folder, with arguments as in `check_places`."""
     faults: list[str] = []
     store = None
-    try:
-        store = resolve(tracking, experiment)
-        if store:
+    with collecting(faults):
+        if store := resolve(tracking, experiment):
             if not 0 < len(name := store.experiment) <= names.MOST:
                 faults.append(f"tracking.experiment: MLflow takes 1 to {names.MOST} characters, got {name[:60]!r}")
             if tracking.register is not None and (fault := names.model_fault(tracking.register)):
                 faults.append(f"tracking.register: {fault}, got {tracking.register[:60]!r}")
             check_driver(store)
-    except ConfigError as error:
-        faults.append(str(error))
-    try:
+    with collecting(faults):
         if not resuming:
             check_writable(run)
-    except ConfigError as error:
-        faults.append(str(error))
     return store, faults
 
 
@@ -123,17 +119,13 @@ def write_config(path: Path, config: Mapping[str, Any]) -> None:
     Nothing waits for the disk: where a power cut has emptied the file, whoever goes on with the run, or writes its end,
     writes it again.
     """
-    text = "".join(_as_yaml(name, value) for name, value in config.items())
+    text = "".join(_as_yaml(json.dumps({name: value})) for name, value in config.items())
     write_atomic(path / CONFIG, text.encode(), durable=False)
 
 
-def _as_yaml(name: str, value: Any) -> str:
-    """A key at the root of a configuration, as YAML; kept, since the points of a sweep have nearly all in common and
-    PyYAML would take a tenth of a short run's time."""
-    written = repr((name, value))
-    if written not in _yaml:
-        _yaml[written] = yaml_text({name: value})
-    return _yaml[written]
+@cache  # the points of a sweep have nearly all in common, and PyYAML would take a tenth of a short run's time
+def _as_yaml(content: str) -> str:
+    return yaml_text(json.loads(content))
 
 
 def numbered(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odyssey_core.errors import ConfigError
-from odyssey_run.config.binding import Faults
+from odyssey_run.config.binding import Faults, collecting, lines_of
 from odyssey_run.config.command_line import EMPTY_GROUPS, CommandLine
 from odyssey_run.config.composition import ConfigFiles, resolved, set_value, value_at, with_file
 
@@ -36,12 +36,10 @@ def composed(files: ConfigFiles, line: CommandLine) -> dict[str, Any]:
 
             config["data"] = own_data(config, {key: given.value for key, given in line.values.items()})
     except ConfigError as error:
-        raise Faults([*line.faults, *(error.lines if isinstance(error, Faults) else [str(error)])]) from None
+        raise Faults([*line.faults, *lines_of(error)]) from None
     for key, given in line.values.items():
-        try:
+        with collecting(line.faults):
             set_value(config, key, given.value)
-        except ConfigError as error:
-            line.faults.append(str(error))
     line.faults += _faults_of_seeds(config)
     return config
 

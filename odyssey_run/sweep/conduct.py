@@ -12,6 +12,7 @@ from pathlib import Path
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.machine import usable_cores
+from odyssey_run.config.binding import collecting
 from odyssey_run.config.command_line import CommandLine
 from odyssey_run.config.composition import ConfigFiles
 from odyssey_run.config.plugins import flags, packed
@@ -287,12 +288,11 @@ class SweepRunner:
         """Where a worker died whose folder is elsewhere, its run began anew, and MLflow waits for the old one's end."""
         folders = [result.folder for result in self.results.values()]
         journals = {run.key: folder / JOURNAL for folder in folders if (run := opened(folder))}
-        try:
+        faults: list[str] = []
+        with collecting(faults):
             if parent := self.recorder.records().created:
                 end_orphans(uploader.store, parent, self._since, journals, uploader.follow)
-        except ConfigError as error:
-            return [str(error)]
-        return []
+        return faults
 
     def _conclude(self) -> int:
         from odyssey_run.sweep import report  # beside Matplotlib's import

@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hydra.core.override_parser.types import Override
-
 from odyssey_core.errors import ConfigError
 from odyssey_run.config import sources
-from odyssey_run.config.binding import Faults, bind
+from odyssey_run.config.binding import Faults, bind, collecting
 from odyssey_run.config.command_line import CommandLine, typed
 from odyssey_run.config.composition import ConfigFiles, resolved, set_value
 from odyssey_run.config.request import Request, as_typed
@@ -29,8 +27,6 @@ NAME_LENGTH = 60
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep."""
-
     label: str  # what tells it from the others, as it would be typed
     request: Request = field(repr=False)
     identity: str  # SHA-256, in hex, of the configuration and the code that decide its results
@@ -57,21 +53,17 @@ class Composer:
     def __init__(self, line: CommandLine, typed: Sequence[str], files: ConfigFiles):
         self.line, self._files = line, files
         self.faults: list[str] = []  # of the axes
-        self.axes = tuple(axis for override in line.axes if (axis := self._axis(override)))
-        swept = {override.key_or_group for override in line.axes}
+        axes, swept = list[Axis](), [override.key_or_group for override in line.axes]
+        for key, override in zip(swept, line.axes, strict=True):
+            with collecting(self.faults):
+                if key.partition(".")[0] in ("sweep", "tracking", "run"):
+                    raise ConfigError(f"{key}: is the same for all runs of a sweep; give one value")
+                axes.append(space.axis(override, key in files.options))
+        self.axes = tuple(axes)
         self._fixed = [text for text in typed if text.lstrip("+").partition("=")[0] not in swept]
         self._composed: dict[Assignment, Config] = {}
         self._values: dict[tuple[str, str], Any] = {}
         self._metric = ""
-
-    def _axis(self, override: Override) -> Axis | None:
-        try:
-            if override.key_or_group.partition(".")[0] in ("sweep", "tracking", "run"):
-                raise ConfigError(f"{override.key_or_group}: is the same for all runs of a sweep; give one value")
-            return space.axis(override, override.key_or_group in self._files.options)
-        except ConfigError as error:
-            self.faults.append(str(error))
-            return None
 
     def sweep(self) -> SweepConfig:
         """How to sweep. Raises Faults: what is wrong with that."""

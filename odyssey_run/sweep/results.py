@@ -38,8 +38,6 @@ ORDER = list(PointStatus)
 
 @dataclass(frozen=True)
 class Result:
-    """What a point came to."""
-
     point: Point
     folder: Path
     status: PointStatus

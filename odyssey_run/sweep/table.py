@@ -21,8 +21,6 @@ TOP = 10
 
 
 class LiveTable:
-    """The state of a sweep."""
-
     def __init__(self, screen: Screen, config: SweepConfig, runs: int):
         self.screen, self.config, self.runs = screen, config, runs
         self._begun = time.monotonic()

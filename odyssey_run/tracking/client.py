@@ -21,6 +21,8 @@ from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, check_driver, 
 from odyssey_run.tracking.names import Status, Tag
 from odyssey_run.tracking.records import Created
 
+ENVIRONMENT = {"DISABLE_TELEMETRY": "true", "SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+ENVIRONMENT |= {"HTTP_REQUEST_MAX_RETRIES": "1", "HTTP_REQUEST_TIMEOUT": "10", "ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 MAX_FAULT = 200  # characters of MLflow's message
 ANSWER = 10  # seconds to wait for a database
 # What MLflow answers with to what it will never take, however often it is sent.
@@ -57,11 +59,8 @@ _PLACES = (
 
 def import_mlflow() -> Any:
     """MLflow's client class. Its settings are read at import: no telemetry, no minutes of retries within one call."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
     import logging
 
     from mlflow import MlflowClient

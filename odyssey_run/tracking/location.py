@@ -30,8 +30,6 @@ DRIVERS = {
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store and the experiment in it."""
-
     uri: str = field(repr=False)  # tracking URI, with its password; SQLite with an absolute path
     experiment: str
     artifact_location: str | None  # for the experiment if it must be made; None leaves it to the server

@@ -12,8 +12,6 @@ MOST = 500  # characters of an experiment's name
 
 
 class Status(StrEnum):
-    """How a run ended."""
-
     FINISHED = "FINISHED"
     FAILED = "FAILED"
     KILLED = "KILLED"

@@ -76,7 +76,6 @@ class Uploader:
         return answer["done"] is True
 
     def abandon(self) -> None:
-        """Ends the process at once."""
         self._child.kill()
         self._listener.join()
         self._child.close()

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Assembly:
-    """Everything that a run needs, ready."""
-
     dataset: Dataset
     train: np.ndarray  # (n,) int64 indices of the images to train on, in `dataset.train`
     validation: np.ndarray  # (m,) int64 indices of those set aside; m may be 0

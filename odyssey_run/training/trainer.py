@@ -79,8 +79,6 @@ class State:
 
 @dataclass(eq=False)
 class Trainer:
-    """One run of one learner."""
-
     learner: Learner
     dataset: Dataset
     train: np.ndarray  # (n,) int64 indices of the images to train on, in `dataset.train`

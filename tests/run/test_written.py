@@ -26,6 +26,7 @@ CELLS = [
     "@dataclass(frozen=True)\nclass Plain(Optimizer):\n    lr: Bounded = 0.1\n\n    @property\n    def rule(self):\n"
     "        return plain\n\ndef plain(p, g, *, lr):\n    return p - lr * g\n",
     "def uses(input_shape, classes):\n    return x\n",
+    "MOST = float('inf')\n\ndef unbounded(input_shape, classes):\n    return MOST\n",
 ]  # fmt: skip
 
 
@@ -55,6 +56,11 @@ def test_the_recorded_file_trains_the_same(notebook, tmp_path):
     assert "REPRODUCED" in out
     assert b"SIZES = (6, 'a')" in made[0].files["Net.py"]
     assert b"object" not in made[0].files["Net.py"]
+
+
+def test_an_infinite_number_is_recorded(notebook):
+    made = plugin_of("model", notebook.unbounded)
+    assert b"MOST = float('inf')" in made.files["unbounded.py"]
 
 
 def test_a_value_that_no_source_gives_is_refused(notebook):

@@ -52,8 +52,6 @@ class Line:
 
 @dataclass
 class Figures:
-    """Everything measured."""
-
     flops: dict[str, int]  # of useful work in one image, by kind
     parameters: int
     rounds: dict[Case, list[Round]] = field(default_factory=dict)

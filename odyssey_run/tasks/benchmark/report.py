@@ -1,13 +1,12 @@
 """What a benchmark shows: tables as Markdown, and plain numbers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Any
 
 from odyssey_core.backends.numba.timing import RowTime
 from odyssey_run.reports.tables import markdown
-from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line, Round
+from odyssey_run.tasks.benchmark.measure import WHOLE, Figures, Line
 from odyssey_run.tasks.benchmark.ours import ROW_BATCH
 from odyssey_run.tasks.benchmark.peers import TRAIN, Case
 
@@ -101,19 +100,7 @@ def metrics(figures: Figures) -> dict[str, float]:
 
 
 def numbers(figures: Figures) -> dict[str, Any]:
-    def by_case(of: Callable[[Round], float]) -> list[dict[str, Any]]:
-        return [{**asdict(case), "rounds": [of(x) for x in rounds]} for case, rounds in figures.rounds.items()]
-
-    return {
-        "flops": figures.flops,
-        "parameters": figures.parameters,
-        "peak_gflops": by_case(attrgetter("peak")),
-        "scaling": by_case(attrgetter("scaling")),
-        "ours_images_per_s": by_case(attrgetter("ours")),
-        "peers_images_per_s": [
-            {**asdict(case), "peer": name, "rounds": [each.peers[name] for each in rounds]}
-            for case, rounds in figures.rounds.items()
-            for name in rounds[0].peers
-        ],
-        "rows": [asdict(row) for row in figures.rows],
-    }
+    """For programs: each round of each case, and every row of the instruction table."""
+    rounds = [asdict(case) | asdict(each) for case, found in figures.rounds.items() for each in found]
+    work = {"flops": figures.flops, "parameters": figures.parameters}
+    return work | {"rounds": rounds, "rows": [asdict(row) for row in figures.rows]}

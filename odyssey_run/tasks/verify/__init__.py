@@ -16,7 +16,7 @@ from typing import Any
 from odyssey_core.errors import ConfigError, DataError, OdysseyError
 from odyssey_core.files import write_atomic
 from odyssey_run.config import claims, plugins, sources
-from odyssey_run.config.binding import Faults
+from odyssey_run.config.binding import Faults, lines_of
 from odyssey_run.config.changes import completed
 from odyssey_run.config.claims import OF_THE_MACHINE
 from odyssey_run.config.request import Request, check
@@ -110,7 +110,7 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
             more = [f"and {len(error.args) - MOST_LINES} more"] if len(error.args) > MOST_LINES else []
             verdict = replace(verdict, word=DIFFERS, lines=[*error.args[:MOST_LINES], *more])
         except OdysseyError as error:
-            verdict = replace(verdict, lines=error.lines if isinstance(error, Faults) else [str(error)])
+            verdict = replace(verdict, lines=lines_of(error))
         yield replace(verdict, lines=[*verdict.lines, *notes])
 
 

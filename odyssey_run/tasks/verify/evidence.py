@@ -38,8 +38,6 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found of a run."""
-
     folder: Path
     records: RunRecords = field(repr=False)
     stated: dict[str, Any] = field(repr=False)
@@ -64,8 +62,6 @@ class Evidence:
 
 
 class InFolder:
-    """A run that a folder has."""
-
     def __init__(self, folder: Path):
         self.folder, self.where, self.name = folder, str(folder), folder.name
         self.key: str | None = None

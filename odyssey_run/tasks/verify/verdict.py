@@ -15,8 +15,6 @@ COLOURS = {REPRODUCED: "#007a5a", DIFFERS: "#b84a00", CANNOT: "#6b7280"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one run."""
-
     word: str  # REPRODUCED, DIFFERS or CANNOT
     name: str
     where: str  # its id in MLflow, or its folder
