@@ -9,6 +9,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -27,32 +28,7 @@ from odyssey_run.runs.streams import lasting
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST_LINE = 500  # characters
-HELP = """\
-odyssey-run trains a model from YAML on the CPU and leaves a run in MLflow.
-
-Examples:
-  odyssey-run                                           LeNet-5 on glyphs, no network needed
-  odyssey-run model=mlp data=mnist optim=adam trainer.epochs=5
-  odyssey-run -m optim.lr=0.01,0.03,0.1                 a run for each value, and a page with all of them
-
-  odyssey-run task=compare runs=[A,B]                   what differs between runs, and their curves
-  odyssey-run --cfg job optim=adamw                     print the composed config, run nothing
-  odyssey-run --config-dir FOLDER experiment=mine       with configuration files of your own
-  odyssey-run --plugin FILE.py model=mine model.width=8 with a model, data, ... of your own
-
-Other flags: --quiet (-q) prints nothing but what is wrong; --resolve and --package KEY with --cfg job;
---info defaults|searchpath|plugins; --version; --shell-completion install=bash. ODYSSEY_PLUGINS=FILE.py is the same as
---plugin FILE.py.
-
-Exit codes:
-  0        finished
-  1        failed
-  2        a mistake in what was asked for
-  3        a claim of expect= was missed, or task=verify found a difference
-  4        task=verify could not compare
-  5        finished, but MLflow has not all of it
-  128 + N  stopped by signal N: 129 a closed terminal, 130 Ctrl-C, 131 Ctrl-\\, 138 SIGUSR1, 143 SIGTERM
-"""
+HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
 # Flags of Hydra's that would do nothing here, or something else, and what does it.
 REFUSED = {
     ("--config-path", "-cp"): "files of your own are added by --config-dir FOLDER",

@@ -86,7 +86,7 @@ class ConfigFiles:
                 return known
         from odyssey_run.config.hydra_composition import composed
 
-        config = composed(groups, self.own, self._where)
+        config = composed(groups, self.folders, self._where)
         if kept:
             with suppress(OSError):  # a full disk, a cache that cannot be written: composed again then
                 write_atomic(kept, json.dumps(config).encode(), durable=False)

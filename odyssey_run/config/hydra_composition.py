@@ -4,6 +4,7 @@ Nothing else that the answer to a mistake needs imports Hydra, which takes a fif
 Hydra is one for a process: whoever else uses it there finds it as it was.
 """
 
+import copy
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_module, main, version
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -33,20 +35,20 @@ MISREAD = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-
 _composing = threading.RLock()
 
 
-def composed(groups: list[str], own: Sequence[Path], where: str) -> dict[str, Any]:
+def composed(groups: list[str], folders: Sequence[Path], where: str) -> dict[str, Any]:
     """The configuration with options such as ``model=mlp``, as plain values.
 
     Args:
-        own, where: folders with files of the user's own beside those that are shipped, and what messages call them.
+        folders: the one that is shipped, and those with files of the user's own.
+        where: what messages call the latter.
 
     Raises:
         ConfigError: files that do not fit together, or that set what Hydra would do.
     """
-    places = [*(f"{_OwnFiles.scheme()}://{folder.absolute()}" for folder in own), f"{_Registered.scheme()}://"]
+    places = [f"{_OwnFiles.scheme()}://{folder.absolute()}" for folder in folders[1:]]
     search = f"hydra.searchpath={json.dumps(places, ensure_ascii=False)}"
     with _composing, _hydra_as_it_was():
-        for source in (_OwnFiles, _Registered):
-            Plugins.instance().register(source)
+        _store_registered(folders)
         try:
             with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 found = compose("config", [*groups, search])
@@ -77,14 +79,16 @@ def answer(argv: list[str]) -> int:
 @contextmanager
 def _hydra_as_it_was() -> Iterator[None]:
     """A block that may change the process's Hydra, which is restored after it."""
+    Plugins.instance().register(_OwnFiles)  # with Hydra's own, which leave something in the store
     whole, base = GlobalHydra.instance(), version.VersionBase.instance()
-    hydra, before = whole.hydra, base.getbase()
+    hydra, before, store = whole.hydra, base.getbase(), ConfigStore.instance()
+    stored, store.repo = store.repo, copy.deepcopy(store.repo)
     whole.clear()
     try:
         yield
     finally:
         GlobalHydra.set_instance(whole)  # Hydra itself brings back a copy
-        whole.hydra, base.version_base = hydra, before
+        whole.hydra, base.version_base, store.repo = hydra, before, stored
 
 
 class _OwnFiles(ConfigSource):
@@ -144,30 +148,13 @@ def _check_numbers(path: str, text: str) -> None:
                 )
 
 
-class _Registered(ConfigSource):
-    """What plug-ins registered and no file configures: its name; the rest is in its signature."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "registered"
-
-    def available(self) -> bool:
-        return True
-
-    def is_group(self, config_path: str) -> bool:
-        return config_path in KINDS
-
-    def is_config(self, config_path: str) -> bool:
-        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        return group in KINDS and name in registry_of(group)
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        values, package = ({"task": {"name": name}}, "_global_") if group == "task" else ({"name": name}, None)
-        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(values), {"package": package})
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        return sorted(registry_of(config_path)) if self.is_group(config_path) else []
+def _store_registered(folders: Sequence[Path]) -> None:
+    """Gives Hydra what is registered and no file configures: its name, since the rest is in its signature."""
+    for group in KINDS:
+        for name in registry_of(group):
+            if not any((folder / group / f"{name}.yaml").is_file() for folder in folders):
+                node, package = ({"task": {"name": name}}, "_global_") if group == "task" else ({"name": name}, None)
+                ConfigStore.instance().store(name, node, group, package)
 
 
 def one_line(error: BaseException) -> str:

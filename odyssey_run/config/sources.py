@@ -13,7 +13,7 @@ PACKAGES["odyssey_run"] = Path(__file__).resolve().parents[1]
 # What decides no result: it shows, verifies or serves runs, as all tasks but train do, sends them to MLflow, or tests
 # plug-ins. The files of conf/ lie elsewhere unless the program is installed; a run's configuration has their values.
 NO_RESULT: tuple[str, ...] = ("odyssey_core.testing.", "odyssey_run.conf.", "odyssey_run.tasks.")
-NO_RESULT += tuple(f"odyssey_run.tracking.{name}." for name in ("outbox", "preflight", "sender", "serving"))
+NO_RESULT += tuple(f"odyssey_run.tracking.{name}." for name in ("outbox", "sender", "serving"))
 TRAIN = ("odyssey_run.tasks", "odyssey_run.tasks.train")
 
 

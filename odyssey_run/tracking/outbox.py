@@ -19,10 +19,18 @@ from typing import Any
 from odyssey_core.child_process import Parent
 from odyssey_core.files import locked
 from odyssey_run.signals import SIGNALS
-from odyssey_run.tracking import preflight
-from odyssey_run.tracking.client import DENIALS, fault_of, import_mlflow, make_client, refuses, transaction
+from odyssey_run.tracking.client import (
+    DENIALS,
+    artifacts_at,
+    fault_of,
+    import_mlflow,
+    is_deleted,
+    make_client,
+    refuses,
+    transaction,
+)
 from odyssey_run.tracking.journal import Journal
-from odyssey_run.tracking.location import Store
+from odyssey_run.tracking.location import ARTIFACT_FOLDER, Store, local_path
 from odyssey_run.tracking.sender import Sender
 
 INTERVAL = 1.0  # seconds between batches
@@ -181,7 +189,7 @@ def _answer(store: Store, client: Any, run_id: str | None) -> dict[str, Any]:
     if store.database and not store.database.exists():  # an empty store takes everything
         return {"faults": [], "silent": None}
     try:
-        return {"faults": preflight.faults(client or make_client(store), store, run_id), "silent": None}
+        return {"faults": faults(client or make_client(store), store, run_id), "silent": None}
     except Exception as error:
         if refuses(error) or getattr(error, "error_code", None) in DENIALS:
             return {"faults": [f"tracking.uri: MLflow at {store.shown} refuses: {fault_of(error)}"], "silent": None}
@@ -207,3 +215,49 @@ def _import_lightly(store: Store) -> None:
             del modules["fastapi"]
         gc.freeze()  # it all stays: looking through it once takes a quarter of a second
         gc.enable()
+
+
+def faults(client: Any, store: Store, run_id: str | None) -> list[str]:
+    """One line for each thing that would keep a run, or its files, from arriving; the id is that of a run that is
+    continued. Raises whatever MLflow raises where it does not answer."""
+    found = []
+    how = f"MLFLOW_TRACKING_URI='{store.shown}' mlflow"
+    experiment = client.get_experiment_by_name(store.experiment)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        found.append(
+            f"tracking.experiment: {store.experiment!r} was deleted in MLflow; bring it back with "
+            f"{how} experiments restore --experiment-id {experiment.experiment_id}, or choose another"
+        )
+    elif run_id and is_deleted(client, run_id):
+        found.append(
+            f"resume: run {run_id} was deleted in MLflow; bring it back with {how} runs restore --run-id {run_id}, "
+            "or go on with tracking=none"
+        )
+    location = experiment.artifact_location if experiment else store.artifact_location
+    if location is None:  # the server decides, and has decided for its own first experiment
+        location = client.get_experiment("0").artifact_location
+    if fault := _out_of_reach(location, store):
+        found.append(f"tracking.uri: the artifacts of {store.experiment!r} are stored in {location}, {fault}")
+    return found
+
+
+def _out_of_reach(location: str, store: Store) -> str | None:
+    """Why this machine cannot write files to a place, such as a path on the server's own disk."""
+    if place := local_path(location):
+        while not place.exists():
+            place = place.parent
+        if place.is_dir() and os.access(place, os.W_OK):
+            return None
+        hint = (
+            ""
+            if store.artifact_location
+            else "; start mlflow server with --artifacts-destination, which passes them on"
+        )
+        return f"and {place} cannot be written{hint}"
+    try:
+        artifacts_at(location, store.uri).list_artifacts(ARTIFACT_FOLDER)
+    except OSError:  # no answer now
+        return None
+    except Exception as error:  # a package that is missing, keys that are, or are not the right ones
+        return f"which is out of reach: {fault_of(error)}"
+    return None

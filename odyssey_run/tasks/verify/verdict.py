@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from odyssey_run.reports.outputs import MARK
-from odyssey_run.reports.page import filled
 from odyssey_run.tasks.verify.evidence import Evidence
 
 REPRODUCED, DIFFERS, CANNOT = "REPRODUCED", "DIFFERS", "CANNOT"
@@ -50,6 +49,8 @@ class Verdict:
 
     def badge(self) -> bytes:
         """An SVG, to show beside a claim."""
+        from odyssey_run.reports.page import filled  # beside Jinja's import
+
         wide = 114 + 6 * (len(self.title) - len(self.word))  # about the width of a small letter
         sizes = {"word": wide, "all": wide + 36, "middle": 36 + wide // 2}
         return filled("badge.svg", title=self.title, colour=COLOURS[self.word], **sizes).encode()
