@@ -1,6 +1,8 @@
 """Runs beside each other: what differs between them, what came of it, and their curves over each other."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +60,11 @@ def _tags(run: RecordedRun, begins: tuple[str, ...]) -> Iterator[tuple[str, str]
 
 
 def _equal(values: Sequence[str]) -> bool:
-    try:
-        return len({float(value) for value in values}) == 1  # 0 and 0.0
-    except ValueError:
-        return len({*values}) == 1
+    with suppress(ValueError):
+        numbers = {float(value) for value in values}  # 0 and 0.0
+        if all(map(math.isfinite, numbers)):  # 1234567e8901 is a digest
+            return len(numbers) == 1
+    return len({*values}) == 1
 
 
 def results(runs: Runs) -> Rows:

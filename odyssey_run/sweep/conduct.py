@@ -306,15 +306,17 @@ class SweepRunner:
         show_top(screen, rows, self.config, self._found)
         if (different := len({trial.assignment for trial in self.trials})) < len(self.trials):
             screen.say(f"{len(self.trials)} points were proposed, {different} of them different; each was run once")
-        if best:
+        if best and best.value is not None:
             for path in report.publish(self.folder, rows, self.config):
                 recorder.artifact(path)
-            if best.value is not None:
-                recorder.metrics(len(rows), {f"best/{self.config.metric}": best.value})
+            recorder.metrics(len(rows), {f"best/{self.config.metric}": best.value})
             recorder.tags({Tag.BEST.value: best.label})
             screen.field("report", str(self.folder / report.PAGE))
             named = flags(recorder.plan.request.plugins)
             screen.field("best", command.line([*named, "--config-dir", str(self.folder), "experiment=best"]))
+        elif best:  # the data have too few images for a validation set
+            how = "set trainer.validation_size, or another sweep.metric"
+            screen.say(f"no run recorded {self.config.metric}, so no point is the best; {how}", "yellow")
         for result in failed:
             line = f"{result.point.label}: {result.reason}; see {result.folder}"
             screen.log(line)
@@ -323,7 +325,7 @@ class SweepRunner:
         for fault in faults:
             print(f"odyssey-run: the upload of the runs to MLflow is incomplete: {fault}", file=sys.stderr)
         if rows:  # with links to runs in MLflow, which has them now
-            recorder.tags({Tag.NOTE.value: report.note(rows, self.config)})
+            recorder.tags({Tag.NOTE.value: report.note(rows, self.config, (self.folder / report.PAGE).exists())})
         if hasattr(os, "sync"):  # not on Windows
             os.sync()  # the runs did not wait for the disk one by one, which would take 2 ms of a core for each
         number = recorder.asked.signum

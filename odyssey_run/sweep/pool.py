@@ -1,7 +1,6 @@
 """Worker processes on this machine: submit a job, get a future; `cluster.Cluster` has the same methods."""
 
 import tempfile
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -45,11 +44,10 @@ class Pool:
         self.jobs = jobs
         self._cores = max(1, usable_cores() // jobs)
         self._threads = ThreadPoolExecutor(jobs, "worker")
-        self._own = threading.local()
         self._workers: set[_Worker] = set()
         self._stopping = False
         # Before there is anything to do, so that imports pass beside the planning.
-        self._spare = [self._start() for _ in range(jobs)]
+        self._idle = [self._start() for _ in range(jobs)]
 
     def submit(self, job: Job, follow: Follow, report: Report) -> "Future[None]":
         """A future that is done when the run is; it holds WorkerDied where the workers did not survive it."""
@@ -82,14 +80,15 @@ class Pool:
         for attempt in range(1, ATTEMPTS + 1):
             if self._stopping:
                 return
-            worker = getattr(self._own, "worker", None) or (self._spare.pop() if self._spare else self._start())
-            self._own.worker = worker
+            worker = self._idle.pop()
             try:
                 worker.run(job, follow, report)
+                self._idle.append(worker)
                 return
             except Exception as error:
-                self._own.worker = None
                 worker.kill()  # until its end it holds its run's journal
+                if not self._stopping:
+                    self._idle.append(self._start())
                 if not isinstance(error, WorkerDied) or (attempt == ATTEMPTS and not self._stopping):
                     raise
 

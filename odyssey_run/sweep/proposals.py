@@ -120,6 +120,8 @@ class Tpe(Proposals):
 
     def tell(self, trial: Trial, status: PointStatus, value: float | None) -> None:
         names = {PointStatus.FINISHED: "COMPLETE", PointStatus.PRUNED: "PRUNED", PointStatus.FAILED: "FAIL"}
+        if status == PointStatus.FINISHED and value is None:  # nothing to compare it by
+            status = PointStatus.FAILED
         if status in names:
             value = value if status == PointStatus.FINISHED else None
             state = self._optuna.trial.TrialState[names[status]]

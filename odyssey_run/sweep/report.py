@@ -60,7 +60,7 @@ def _told(rows: list[Row], config: SweepConfig) -> str:
     return f"{len(rows):,} points, {config.strategy}: {tally(rows)}."
 
 
-def note(rows: list[Row], config: SweepConfig) -> str:
+def note(rows: list[Row], config: SweepConfig, page: bool) -> str:
     """The description of a sweep in MLflow: all its points, those too that an earlier command had run elsewhere."""
     lines = [
         _told(rows, config),
@@ -76,8 +76,9 @@ def note(rows: list[Row], config: SweepConfig) -> str:
         valued = row.status in (PointStatus.FINISHED, PointStatus.PRUNED)
         value = number(config.metric, row.value) if valued else row.status.lower()
         lines.append(f"| {place} | {point} | {value} | {number('test/accuracy', row.test)} |")
-    rest = f"and {len(rows) - NOTED:,} more, " if len(rows) > NOTED else ""
-    return "\n".join([*lines, "", f"{rest}with pictures in the artifact `{PAGE}`."])
+    rest = [f"and {len(rows) - NOTED:,} more"] if len(rows) > NOTED else []
+    rest += [f"with pictures in the artifact `{PAGE}`"] if page else []
+    return "\n".join([*lines, *(["", f"{', '.join(rest)}."] if rest else [])])
 
 
 def best_yaml(folder: Path, row: Row) -> str:

@@ -80,6 +80,14 @@ def test_a_key_that_only_later_runs_have_stands_where_it_does_in_theirs():
     assert list(comparison._rows(facts)) == ["model", "hidden", "bias", "lr", "seed"]
 
 
+@pytest.mark.parametrize(
+    ("values", "equal"),
+    [(["0", "0.0"], True), (["1", "2"], False), (["1234567e8901", "2234567e8901"], False), (["a", "a"], True)],
+)
+def test_equal_numbers_are_no_difference_and_digests_are_no_numbers(values, equal):
+    assert comparison._equal(values) == equal
+
+
 def test_many_runs_are_rows_of_the_page(place, tmp_path):
     (tmp_path / "curves.png").write_bytes(b"")
     page = comparison.page([open_run(place / "runs" / "short")] * 5, tmp_path / "curves.png")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from small import SMALL, processes, wait_for
@@ -29,6 +30,17 @@ def records(path):
 def board(folder):
     (path,) = folder.glob("runs/*/leaderboard.csv")
     return rows_of(path)
+
+
+def test_where_no_run_is_validated_no_point_is_the_best(sweep, tmp_path):
+    images, labels = np.zeros((12, 8, 8), np.uint8), np.arange(12) % 10
+    np.savez("few.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    few = ("model=linear", "data=npz", "data.file=few.npz", "backend=numpy", "trainer.batch_size=4")
+    code, out, err = sweep("optim.lr=0.1,0.2", "sweep.name=s", small=(*few, "trainer.epochs=1"), pictures=True)
+    assert (code, err) == (0, [])
+    how = "set trainer.validation_size, or another sweep.metric"
+    assert f"no run recorded val/accuracy, so no point is the best; {how}" in out
+    assert not [*(tmp_path / "runs" / "s").glob("leaderboard.*")]
 
 
 def test_a_grid_leaves_what_it_says_and_runs_nothing_twice(sweep, children, tmp_path):
