@@ -101,7 +101,9 @@ def train(
     request = _compose("train", overrides, config_dir, plugins, model=model, data=data, hooks=hooks)
     if request.task.name != "train":
         name = request.task.name
-        raise ConfigError(f"train: trains, got task={name}; run it on the command line: odyssey-run task={name} ...")
+        raise ConfigError(
+            f"train: expected task=train, got task={name}; the command line has others: odyssey-run task={name} ..."
+        )
     run = recorded.open_folder(run_training(request)[1])
     if run.status != Status.FINISHED:
         raise UnfinishedRun(run)
@@ -139,7 +141,7 @@ def _check_texts(function: str, arguments: Sequence[object]) -> None:
             kind = type(argument).__name__
             raise ConfigError(f'{function}: expected text such as "optim.lr=0.1", got a {kind}{spread}')
         if argument in ("-m", "--multirun"):
-            raise ConfigError(f"{function}: makes one run; call it once for each value, or use odyssey-run -m ...")
+            raise ConfigError(f"{function}: makes a single run; call it once for each value, or use odyssey-run -m ...")
         if argument.startswith("-"):
             what = f"flags are for the command line, got {shortened(argument)}"
             raise ConfigError(f"{function}: {what}; --config-dir is config_dir=FOLDER")

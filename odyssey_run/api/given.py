@@ -19,6 +19,7 @@ from odyssey_core.files import atomic_file
 from odyssey_core.nn import Module
 from odyssey_core.places import cache_home
 from odyssey_run.api.written import plugin_of
+from odyssey_run.config.binding import plain
 from odyssey_run.config.plugins import Plugin
 from odyssey_run.runs.command import quoted
 from odyssey_run.training.hooks import Hook
@@ -95,9 +96,11 @@ def _options(hook: Hook, path: str) -> dict[str, Any]:
                 f"{path}: {kind} does not say what {name} it was made with; keep it as self.{name}, so that it can be "
                 "recorded"
             )
-        options[name] = vars(hook)[name]
-        if not _is_plain(options[name]):
-            raise ConfigError(f"{path}.{name}: expected a plain value, got {shortened(repr(options[name]))}")
+        try:
+            options[name] = plain(vars(hook)[name])
+        except TypeError:
+            got = shortened(repr(vars(hook)[name]))
+            raise ConfigError(f"{path}.{name}: expected a plain value, got {got}") from None
     return options
 
 
@@ -165,14 +168,6 @@ def _stored(arrays: Mapping[str, np.ndarray]) -> str:
                 f"data: cannot write {path} ({error.strerror or error}); set ODYSSEY_CACHE elsewhere"
             ) from None
     return str(path)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _written(value: Any) -> str:

@@ -78,20 +78,23 @@ def defaults(target: Callable[..., Any], provided: tuple[str, ...] = ()) -> dict
     values = {}
     for name, parameter in parameters(target, provided).items():
         with suppress(TypeError):
-            values[name] = MISSING if parameter.default is inspect.Parameter.empty else _plain(parameter.default)
+            values[name] = MISSING if parameter.default is inspect.Parameter.empty else plain(parameter.default)
     return values
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as YAML holds it. Raises TypeError for what it does not hold."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     raise TypeError
 
 

@@ -1,4 +1,4 @@
-"""The command line, read before Hydra composes anything, so that all its faults are told together.
+"""The command line, read before Hydra composes anything, so that all its faults are reported together.
 
 Hydra stops at the first unknown group option or key. Here its grammar alone is used: options of groups are handed on to
 be composed, values are set in what was composed, and the checker names every key that configures nothing.

@@ -92,7 +92,7 @@ def _hydra_as_it_was() -> Iterator[None]:
 
 
 class _OwnFiles(ConfigSource):
-    """A folder of a user's own configuration files; what is wrong with one is told with its name."""
+    """A folder of a user's own configuration files; a fault in one is reported with its name."""
 
     @staticmethod
     def scheme() -> str:

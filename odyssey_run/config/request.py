@@ -173,7 +173,7 @@ def as_typed(config: dict[str, Any], typed: Mapping[str, Typed]) -> dict[str, st
         annotation = _annotation(config, key)
         if given.fault is None and takes_text(annotation) and not fits(value, annotation):
             set_value(config, key, given.text)
-        elif given.fault and annotation is not None and not takes_text(annotation):  # else the key is told as unknown
+        elif given.fault and annotation is not None and not takes_text(annotation):  # else the key is unknown
             standing[key] = given.fault
     return standing
 

@@ -21,7 +21,7 @@ from odyssey_run.runs import command
 from odyssey_run.tracking.names import Tag
 
 PACKAGES = ("ml-odyssey", "numpy", "numba", "llvmlite", "mlflow")
-NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # where, told to whom, and for what
+NO_RESULT = ("run", "plots", "tracking", "task", "resume", "seeds", "expect")  # say where a run goes and what it is for
 NO_PARAMETERS = ("backend.threads", "trainer.checkpoint_s", "trainer.log_every")  # change no result
 COMMIT = "mlflow.source.git.commit"
 MOST_DIFF = 1_000_000  # characters

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 STATM = Path("/proc/self/statm")
 DIFF, ENVIRONMENT = "uncommitted.diff", "environment.json"
 CHECKPOINTS = "checkpoint*.safetensors"
-UNSENT = 5  # the exit code where all went well, and MLflow has not all of it
-MOST_REFUSALS = 3  # told on the terminal
+UNSENT = 5  # the exit code of a run that finished, where the upload to MLflow is incomplete
+MOST_REFUSALS = 3  # shown on the terminal
 PATIENCE = 5.0  # seconds to send a run that failed or was stopped
 
 

@@ -52,7 +52,7 @@ def _faults_of_seeds(config: dict[str, Any]) -> list[str]:
 
     try:
         first, second = (flatten(resolved(copy.deepcopy(own))[0]) for own in (config, {**config, "seed": -1}))
-    except ConfigError:  # told when it is checked
+    except ConfigError:  # reported when it is checked
         return []
     made = [key for key, value in first.items() if second.get(key) != value and key.partition(".")[0] not in NO_RESULT]
     shared = f"the {first.get('seeds')} runs share one configuration"

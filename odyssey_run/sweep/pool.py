@@ -13,7 +13,7 @@ THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_
 ATTEMPTS = 2
 
 
-Follow = Callable[[Path], None]  # is told of the journal of a run that is to be sent to MLflow
+Follow = Callable[[Path], None]  # hears of the journal of a run that is to be sent to MLflow
 Report = Callable[[int, float], bool]  # epochs done and the metric's value; whether the run should be pruned
 
 

@@ -37,7 +37,7 @@ class Proposals:
         return False
 
     def tell(self, trial: Trial, status: PointStatus, value: float | None) -> None:
-        """What became of one: it is KILLED where the sweep was stopped."""
+        """Reports how a trial ended; KILLED where the sweep was stopped."""
 
 
 class Tpe(Proposals):

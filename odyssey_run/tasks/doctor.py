@@ -32,7 +32,7 @@ PATIENCE = 10.0  # seconds
 
 
 def doctor(request: Request) -> int:
-    """Mends what it finds and prints a line for each run; returns 0, or 5 where MLflow has not all of what is here."""
+    """Mends what it finds and prints a line for each run; returns 0, or 5 where an upload is incomplete."""
     folders = {path.parent.absolute() for path in RUNS.rglob(JOURNAL)}
     _end_dead(folders)
     store = resolve(request.tracking, request.data.name)
@@ -77,7 +77,7 @@ def _running_elsewhere(client: Any, store: Store, folders: set[Path]) -> list[tu
 
 def _key(folder: Path) -> str | None:
     """The key of the run in a folder; None where there is none whose journal can be read."""
-    with suppress(DataError, OSError):  # of those under runs/ it was told
+    with suppress(DataError, OSError):  # for those under runs/ it was reported
         run = opened(folder)
         return run.key if run else None
     return None
@@ -120,7 +120,7 @@ def _send(folders: set[Path], store: Store | None) -> int:
     own: dict[str, list[Path]] = {}  # by experiment
     others: Counter[str] = Counter()
     for folder in sorted(folders):
-        with passing_over(folder), suppress(DataError):  # it was told
+        with passing_over(folder), suppress(DataError):  # it was reported
             run = opened(folder)
             if not (run and run.unsent and (named := run.store)):
                 continue

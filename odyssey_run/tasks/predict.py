@@ -24,7 +24,7 @@ from odyssey_run.runs import recorded
 NOTHING = Looked(np.zeros((1, 1, 3), np.uint8), 1.0, [], [])  # of a picture that cannot be looked at
 EDGES = ("left", "top", "right", "bottom")
 TOP, BAR = 5, 30  # answers shown, characters of the longest bar
-SURE = 0.99  # of the probability is told, in at most ``TOP`` answers
+SURE = 0.99  # of the probability is shown, in at most ``TOP`` answers
 
 
 def predict(request: Request, run_id: str, inputs: str | list[str], out: str) -> int:
@@ -90,7 +90,7 @@ def answered(classifier: Classifier, reader: Reader, seen: Seen) -> Answer:
 
 
 def _told(readings: Iterable[Reading]) -> Iterable[Reading]:
-    """The readings; faults, and ink that is not read, are told as they come."""
+    """The readings; faults, and ink that is not read, are printed as they come."""
     for reading in readings:
         if reading.fault:
             print(f"odyssey-run: {reading.path}: {reading.fault}", file=sys.stderr)

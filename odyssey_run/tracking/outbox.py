@@ -92,7 +92,7 @@ class Outbox:
             self.client = make_client(self.store)
         while self.waiting:
             path = self.waiting[0]
-            if path not in self._open:  # a run that another worker goes on with is told of again
+            if path not in self._open:  # a run that another worker continues is announced again
                 with contextlib.ExitStack() as stack:
                     # A killed run's own process may still be sending what the run wrote: it is waited for.
                     stack.enter_context(locked(path.parent))
@@ -148,13 +148,13 @@ def serve(settings: dict[str, Any]) -> None:
     Where the main process is gone early, what it wrote until then is sent.
     """
     store, parent = Store(**settings), Parent()
-    for number in SIGNALS:  # theirs to answer who gave the runs, also where all processes of a job are told
+    for number in SIGNALS:  # the process that gave the runs answers them, even where a scheduler signals every process
         signal.signal(number, signal.SIG_IGN)
     outbox = Outbox(store)
     questions: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(parent, outbox, questions), daemon=True).start()
     # An empty store is made when the run is certain: a mistake in what was asked for leaves nothing behind.
-    with contextlib.suppress(Exception):  # told when something is asked or sent
+    with contextlib.suppress(Exception):  # reported when something is asked or sent
         _import_lightly(store)
         if store.database is None or store.database.exists():
             outbox.client = make_client(store)

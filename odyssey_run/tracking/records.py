@@ -238,7 +238,7 @@ class RunRecords:
 
     @property
     def unsent(self) -> bool:
-        """Whether the run has ended and MLflow has not all of it."""
+        """Whether the run has ended and its upload to MLflow is incomplete."""
         last = next((record for record in reversed(self.records) if isinstance(record, Resume | End | Sent)), None)
         return isinstance(last, End)
 

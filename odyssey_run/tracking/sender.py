@@ -190,7 +190,7 @@ class Sender:
         tags = {key: value for r in records if isinstance(r, kinds.Tags) for key, value in names.sent(r.values).items()}
         made = [r for r in records if isinstance(r, kinds.Model) and self._own(r)]
         for record in made:
-            with suppress(Exception):  # comes again, and is told, when its files are sent
+            with suppress(Exception):  # tried again, and reported, when its files are sent
                 points |= self._points_of(record)
         self._offer_batch(
             [

@@ -52,7 +52,7 @@ class Uploader:
         if answer["faults"]:
             raise Faults(answer["faults"])
         silent: str | None = answer["silent"]
-        if silent:  # it was told, and will hardly come as a surprise
+        if silent:  # the screen has said so already
             self._patience = SILENT_PATIENCE
         return silent
 

@@ -81,7 +81,7 @@ def load(folder: Path, config: str) -> Checkpoint | None:
 def _read(path: Path, config: str, damaged: str | None) -> Checkpoint:
     arrays, metadata = load_weights(path)
     if metadata.get("config_sha256") != config:
-        raise DataError(f"{path}: is of another configuration than the run")
+        raise DataError(f"{path}: belongs to a run with another configuration")
     try:
         state, clock = json.loads(metadata["state"]), json.loads(metadata["clock"])
         parts: dict[str, dict[str, np.ndarray]] = {"learner": {}, **{part: {} for part in _ARRAYS}}

@@ -33,7 +33,7 @@ CLAIMS, CLAIM_MISSED = "claims.json", 3
 
 
 class _Saver:
-    """Writes checkpoints; one that cannot be written is told of once, and training goes on."""
+    """Writes checkpoints; one that cannot be written is reported once, and training continues."""
 
     def __init__(self, recorder: RunRecorder):
         self.recorder, self._told = recorder, False
@@ -44,7 +44,7 @@ class _Saver:
             resume.save(self.recorder.path, trainer, self._identity)
         except OSError as error:
             if not self._told:
-                self.recorder.screen.say(f"no checkpoint could be written: {error}; training goes on", "yellow")
+                self.recorder.screen.say(f"no checkpoint could be written: {error}; training continues", "yellow")
             self._told = True
 
 
@@ -87,7 +87,7 @@ def prepare(request: Request, found: Path | None = None) -> Prepared:
 
 
 def train_one(plan: RunPlan, prepared: Prepared, listeners: tuple[Listener, ...] = ()) -> tuple[int, Path]:
-    """Trains once; the listeners are told after the journal and the screen. Returns as `run`."""
+    """Trains once; the listeners are called after the journal and the screen. Returns as `run`."""
     request, assembly = plan.request, prepared.assembly
     tags = provenance.data_tags(assembly.dataset, assembly.backend)
     tags |= {Tag.START_DIGEST: assembly.start} if assembly.start else {}

@@ -86,7 +86,7 @@ class Trainer:
     config: TrainerConfig  # how long, how much
     seed: int
     hooks: Sequence[Hook] = ()  # called after each epoch, in this order
-    listeners: Sequence[Listener] = ()  # told in this order
+    listeners: Sequence[Listener] = ()  # called in this order
     stop: Callable[[], int | None] = lambda: None  # the number of the signal that asked to stop, or None
     # Called every `config.checkpoint_s` seconds and when the run is stopped.
     save: Callable[["Trainer"], None] = lambda trainer: None
@@ -109,7 +109,7 @@ class Trainer:
         self._saved = self._ticked = time.perf_counter()
         self._cpu = time.process_time()
 
-    @np.errstate(all="ignore")  # numbers that are not finite are looked for, and told
+    @np.errstate(all="ignore")  # numbers that are not finite are looked for, and reported
     def run(self) -> Outcome:
         """Trains to the end, to a signal, or to a loss that is not finite.
 

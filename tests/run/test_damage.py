@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, stopped, cap
         save_weights(tmp_path / "run" / name, arrays, about | {"config_sha256": "0"})
     code, said = resumed(tmp_path / "run", capsys)
     assert code == cli.MISTAKE
-    assert "is of another configuration than the run" in said
+    assert "belongs to a run with another configuration" in said
 
 
 def test_a_new_run_reads_no_checkpoint(tmp_path, stopped, mistake):

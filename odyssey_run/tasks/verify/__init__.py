@@ -78,7 +78,7 @@ def _find(request: Request, run_id: str) -> InMLflow | InFolder:
         where = "tracking=none" if store is None else f"{store.database}, which does not exist"
         raise ConfigError(f"run_id: no run {run_id!r} in {RUNS}/, and no MLflow store: {where}; set tracking.uri")
     known = None
-    with suppress(DataError):  # told when it is looked into
+    with suppress(DataError):  # reported when it is read
         known = recorded.open_run(folder).run_id
     if known and there:
         try:

@@ -65,7 +65,7 @@ class InFolder:
     def __init__(self, folder: Path):
         self.folder, self.where, self.name = folder, str(folder), folder.name
         self.key: str | None = None
-        with suppress(DataError):  # told when it is looked into
+        with suppress(DataError):  # reported when it is read
             start = first_record(folder / JOURNAL)
             self.key = start.run if start else None
 
