@@ -101,9 +101,8 @@ def train(
     request = _compose("train", overrides, config_dir, plugins, model=model, data=data, hooks=hooks)
     if request.task.name != "train":
         name = request.task.name
-        raise ConfigError(
-            f"train: expected task=train, got task={name}; the command line has others: odyssey-run task={name} ..."
-        )
+        how = f"run it on the command line: odyssey-run task={name} ..."
+        raise ConfigError(f"train: expected task=train, got task={name}; {how}")
     run = recorded.open_folder(run_training(request)[1])
     if run.status != Status.FINISHED:
         raise UnfinishedRun(run)

@@ -24,7 +24,7 @@ from odyssey_run.training.build import check_sizes
         ((0.1,), 'expected text such as "optim.lr=0.1", got a float'),
         (("-m", "optim.lr=0.1,0.2"), "makes a single run; call it once for each value, or use odyssey-run -m"),
         (("--config-dir=x",), "flags are for the command line, got --config-dir=x; --config-dir is config_dir=FOLDER"),
-        (("task=show",), "trains, got task=show; run it on the command line: odyssey-run task=show"),
+        (("task=show",), "expected task=train, got task=show; run it on the command line: odyssey-run task=show"),
     ],
 )
 def test_what_is_no_override_is_refused(tmp_path, arguments, message):
