@@ -20,6 +20,8 @@ def gradients(losses: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         ShapeError: the losses are not one per image, a parameter does not influence them, or an operation on the
             way is not differentiable.
     """
+    if not isinstance(losses, Tensor):
+        raise ShapeError(f"gradients: expected one loss per image, shape (N,), got {losses!r}")
     if len(losses.shape) != 1 or not losses.batched:
         raise ShapeError(f"gradients: expected one loss per image, shape (N,), got {losses.op.name} of {losses.shape}")
     order = topological([losses])

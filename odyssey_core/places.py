@@ -20,6 +20,11 @@ def temporary_home() -> Path:
     return Path(tempfile.gettempdir()) / f"ml-odyssey-{os.getuid() if hasattr(os, 'getuid') else 'kernels'}"
 
 
+def not_a_file(path: Path) -> str:
+    """What a path is that names no regular file, for a message: "does not exist", "is a folder"."""
+    return "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+
+
 def expanded(path: str | Path) -> Path:
     """A path with its ``~`` replaced, where there is such a home; else as it is, and then no file is found there."""
     return Path(os.path.expanduser(path))

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for line in ("interrupted", *getattr(error, "__notes__", ())):
                 print(f"odyssey-run: {line}", file=sys.stderr)
             return INTERRUPTED
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if (told := told_of_plugin(error)) or isinstance(error, OdysseyError):
                 return report(error, told)
             if not isinstance(error, OSError):
@@ -79,7 +79,7 @@ def told_of_plugin(error: BaseException) -> str | None:
     return line
 
 
-def report(error: Exception, line: str | None = None) -> int:
+def report(error: BaseException, line: str | None = None) -> int:
     """One line on stderr for every fault, or the one that is given; returns the exit code of a mistake."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
@@ -129,7 +129,9 @@ def _answer(argv: list[str], args: Namespace, unknown_flags: list[str]) -> int:
     request = requests.checked(config, line, typed, files)
     if args.cfg:
         return _show(config, args)
-    code: int = request.task.target(request, **request.task.arguments)
+    code = request.task.target(request, **request.task.arguments)
+    if not isinstance(code, int):
+        raise ConfigError(f"task {request.task.name}: expected it to return its exit code, got {shortened(repr(code))}")
     return code
 
 

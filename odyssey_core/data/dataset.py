@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -90,7 +91,8 @@ class Dataset:
         licence: what one may do with it and whom one names, in a line; "" where nothing is known.
 
     Raises:
-        DataError: labels outside ``range(classes)``, images of two sizes, an unknown orientation.
+        DataError: a class name that is blank, used twice or has control characters, labels outside
+            ``range(classes)``, images of two sizes, an unknown orientation.
         ConfigError: a std that is not positive, a mean or std that is not finite or not one for each channel.
     """
 
@@ -113,6 +115,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", digest_of(self.train, self.test))
+        _check_names(self.name, self.class_names)
         for part, images in (("train", self.train), ("test", self.test)):
             _check_labels(f"{self.name} {part}", images.labels, self.classes)
         if self.train.pixels.shape[1:] != self.test.pixels.shape[1:]:
@@ -184,6 +187,19 @@ def listed(class_names: Iterable[str]) -> str:
     """Class names for people: ``0123``, but ``coat, shirt`` where one is longer than a letter."""
     names = list(class_names)
     return ("" if all(len(name) == 1 for name in names) else ", ").join(names)
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    known = set[str]()
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or any(unicodedata.category(c) == "Cc" for c in name):
+            raise DataError(
+                f"{what}: class names: expected texts without control characters, none of them blank, got {name!r}; "
+                "rename the class"
+            )
+        if name in known:
+            raise DataError(f"{what}: class names: expected each once, got {name!r} twice; rename one of the classes")
+        known.add(name)
 
 
 def _check_labels(what: str, labels: np.ndarray, classes: int) -> None:

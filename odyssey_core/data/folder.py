@@ -62,7 +62,8 @@ def folder(
     paths, classes, parts, stamps = zip(*_pictures(place, left_out), strict=True)
     class_names, labels = class_numbers(classes, f"data.root: {place}")
     given = None if parts[0] is None else parts
-    listed = Listed(place, paths, class_names, in_parts(labels, given, test_share, split_seed, f"data.root: {place}"))
+    sorted_in = in_parts(labels, class_names, given, test_share, split_seed, f"data.root: {place}")
+    listed = Listed(place, paths, class_names, sorted_in)
     key = hashlib.sha256("\n".join(stamps).encode(errors="surrogateescape")).hexdigest()
     return dataset_of(name, listed, fit, key, left_out, begun)
 
@@ -100,7 +101,7 @@ def _of_classes(
 ) -> Iterator[tuple[str, str, str | None, str]]:
     if not classes:
         loose = sum(path.suffix.lower() in SUFFIXES for path in place.iterdir())
-        got = f"{loose} pictures and no folder" if loose else "no folder"
+        got = f"{loose} picture{'s' if loose > 1 else ''} and no folder" if loose else "no folder"
         raise DataError(f"data.root: expected {EXPECTED}, got {got} in {place}")
     below = len(str(root)) + 1
     for name in classes:

@@ -55,6 +55,9 @@ def opened(path: Path, name: str) -> Iterator[Array]:
                     f"{path}: {name} holds Python objects, which are a pickle and may run anything; save numbers with "
                     "np.savez"
                 )
+            needed, there = math.prod(shape) * dtype.itemsize, packed.getinfo(f"{name}.npy").file_size
+            if needed > there:  # else so much memory would be asked for
+                raise ValueError(f"its header states {needed:,} bytes, it has {there:,}")
             yield Array(shape, dtype, fortran, file)
     except KeyError:
         raise DataError(f"{path}: expected the array {name}, got {', '.join(names_in(path)) or 'none'}") from None

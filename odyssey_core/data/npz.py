@@ -16,10 +16,11 @@ from odyssey_core.data.npy import names_in, opened, read_npy, rows
 from odyssey_core.data.options import pixel_options
 from odyssey_core.data.parts import TEST, TRAIN, VALIDATION, TestShare, class_numbers, in_parts, name_of
 from odyssey_core.errors import DataError
-from odyssey_core.places import expanded
+from odyssey_core.places import expanded, not_a_file
 
 CHANNELS = (1, 3)
 READ = 1024  # images at once
+MOST = 2**53  # below it float64 has every whole number
 # For each way to name them the arrays of each part, images and labels; the first whose training arrays are there.
 WAYS: Sequence[Mapping[str, tuple[str, str]]] = (
     {TRAIN: ("x_train", "y_train"), VALIDATION: ("x_val", "y_val"), TEST: ("x_test", "y_test")},
@@ -79,7 +80,7 @@ def npz(
     """
     path = expanded(file).absolute()
     if not path.is_file():
-        raise DataError(f"data.file: expected an NPZ file, got {path}, which does not exist; correct data.file")
+        raise DataError(f"data.file: expected an NPZ file, got {path}, which {not_a_file(path)}; correct data.file")
     arrays = _parts(path)
     labels = {part: _labels(path, name) for part, (_, name) in arrays.items()}
     every = np.concatenate([labels[part] for part in arrays])
@@ -87,7 +88,8 @@ def npz(
     if classes is not None and len(classes) != len(names):
         raise DataError(f"data.classes: {path} has {len(names)} classes, {_few(names)}; got {len(classes)} names")
     given = [part for part in arrays for _ in labels[part]]
-    parts = in_parts(numbers, None if len(arrays) == 1 else given, test_share, split_seed, f"data.file: {path}")
+    known = None if len(arrays) == 1 else given
+    parts = in_parts(numbers, names, known, test_share, split_seed, f"data.file: {path}")
 
     def build() -> tuple[Images, Images, dict[str, Any]]:
         pixels = _pixels(path, {name: len(labels[part]) for part, (name, _) in arrays.items()}, parts.order)
@@ -110,11 +112,15 @@ def _parts(path: Path) -> dict[str, tuple[str, str]]:
     """The names of the arrays of each part that there is.
 
     Raises:
-        DataError: no names that are known.
+        DataError: no names that are known, or the images of a part without their labels.
     """
     there = names_in(path)
     for way in WAYS:
         if all(name in there for name in way[TRAIN]):
+            for images, labels in way.values():
+                if (images in there) != (labels in there):
+                    one, other = (images, labels) if images in there else (labels, images)
+                    raise DataError(f"{path}: has {one} and no {other}; add it, or leave out {one}")
             return {part: names for part, names in way.items() if all(name in there for name in names)}
     raise DataError(
         f"{path}: expected arrays x_train and y_train, train_images and train_labels, arr_0 and arr_1, or images and "
@@ -129,11 +135,13 @@ def _labels(path: Path, name: str) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim != 1 or not len(labels):
         raise DataError(f"{path}: {name}: expected one label an image, (N,) or (N, 1), got shape {labels.shape}")
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iubU":
+    if labels.dtype.kind in "fu" and (wrong := np.flatnonzero(~((labels < MOST) & (labels == np.floor(labels))))).size:
+        raise DataError(
+            f"{path}: {name}: expected whole numbers below 2^53 or texts, got {labels[wrong[0]]} at index {wrong[0]}"
+        )
+    if labels.dtype.kind not in "fiubU":
         raise DataError(f"{path}: {name}: expected whole numbers or texts, got {labels.dtype}")
-    return labels.astype(np.int64).astype(str) if labels.dtype.kind in "iub" else labels
+    return labels if labels.dtype.kind == "U" else labels.astype(np.int64).astype(str)
 
 
 def _layout(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> _Layout:
@@ -142,6 +150,8 @@ def _layout(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> _
             f"{path}: {name}: expected pixels from 0 to 255 as uint8, got {dtype}; save them with "
             "(255 * x).round().astype(np.uint8) if they are from 0 to 1"
         )
+    if 0 in shape[1:]:
+        raise DataError(f"{path}: {name}: expected images with pixels, got shape {shape}")
     if len(shape) == 3:
         return _Layout((1, *shape[1:]), (0, 3, 1, 2))
     if len(shape) == 4 and shape[3] in CHANNELS:

@@ -53,11 +53,19 @@ class Parts(NamedTuple):
         )
 
 
-def in_parts(labels: np.ndarray, given: Sequence[str] | None, test_share: float, split_seed: int, where: str) -> Parts:
+def in_parts(
+    labels: np.ndarray,
+    names: Sequence[str],
+    given: Sequence[str] | None,
+    test_share: float,
+    split_seed: int,
+    where: str,
+) -> Parts:
     """Sorts images into parts.
 
     Args:
         labels: (N,) int64.
+        names: of the classes.
         given: of each image its part, a value of ``NAMES``; None where the source has no parts. Where there is no test
             part, that of validation is it; where there is neither, a share of every class is set aside.
         test_share: how large that share is.
@@ -65,7 +73,7 @@ def in_parts(labels: np.ndarray, given: Sequence[str] | None, test_share: float,
         where: the source, for messages.
 
     Raises:
-        DataError: no image to train on, or too few to set some aside.
+        DataError: no image to train on, none of a class, or too few to set some aside.
     """
     part = np.array([TRAIN] * len(labels) if given is None else given)
     if TEST not in part:
@@ -81,8 +89,19 @@ def in_parts(labels: np.ndarray, given: Sequence[str] | None, test_share: float,
                 f"{where}: {len(labels)} images of {len(set(labels.tolist()))} classes are too few to set "
                 f"{size} of them aside for testing; add images, or change data.test_share"
             ) from None
+    check_trained(labels[part != TEST], names, where)
     order = np.concatenate([np.flatnonzero(part == name) for name in (TRAIN, VALIDATION, TEST)])
     return Parts(order, labels[order], int(np.count_nonzero(part == VALIDATION)), int(np.count_nonzero(part == TEST)))
+
+
+def check_trained(labels: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raises DataError where some class has none of the images that are not for testing, whose labels are given."""
+    counts = np.bincount(labels, minlength=len(names))
+    if not counts.all():
+        raise DataError(
+            f"{where}: no image of class {names[int(np.argmin(counts))]!r} is left to train on; add some, or remove "
+            "the class"
+        )
 
 
 def class_numbers(names: Sequence[str], where: str) -> tuple[tuple[str, ...], np.ndarray]:

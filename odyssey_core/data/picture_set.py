@@ -14,7 +14,7 @@ from odyssey_core import lazy_numpy as np
 from odyssey_core.data.cache import Reading, cached, room
 from odyssey_core.data.dataset import Dataset, Images, Shape
 from odyssey_core.data.decoding import Faults, decode
-from odyssey_core.data.parts import Parts
+from odyssey_core.data.parts import Parts, check_trained
 from odyssey_core.data.pictures import Mode, read
 from odyssey_core.data.preparation import Preparation
 from odyssey_core.errors import DataError
@@ -163,12 +163,7 @@ def _within(root: Path, path: str) -> str:
 def _check_classes(listed: Listed, kept: np.ndarray) -> None:
     train = kept.copy()
     train[len(kept) - listed.parts.test :] = False
-    counts = np.bincount(listed.parts.labels[train], minlength=len(listed.class_names))
-    if not counts.all():
-        raise DataError(
-            f"{listed.root}: no picture of class {listed.class_names[int(np.argmin(counts))]!r} is left to train on; "
-            "add some, or remove the class"
-        )
+    check_trained(listed.parts.labels[train], listed.class_names, str(listed.root))
 
 
 def _closed(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from odyssey_core.data.parts import (
 from odyssey_core.data.picture_set import Fit, Listed, Size, dataset_of
 from odyssey_core.data.pictures import Mode
 from odyssey_core.errors import ConfigError, DataError
-from odyssey_core.places import expanded
+from odyssey_core.places import expanded, not_a_file
 from odyssey_core.registry import nearest
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
@@ -115,7 +115,7 @@ def table(
         place,
         [str(each) for each in paths],
         names,
-        in_parts(numbers, parts, test_share, split_seed, f"data.file: {files[0]}"),
+        in_parts(numbers, names, parts, test_share, split_seed, f"data.file: {files[0]}"),
     )
     key = hashlib.sha256(repr(stamps).encode()).hexdigest()
     fit = Fit(size, channels or 3, mode, skip_broken)
@@ -125,7 +125,7 @@ def table(
 def _existing(key: str, file: str) -> Path:
     path = expanded(file).absolute()
     if not path.is_file():
-        raise DataError(f"{key}: expected a CSV or Parquet file, got {path}, which does not exist; correct {key}")
+        raise DataError(f"{key}: expected a CSV or Parquet file, got {path}, which {not_a_file(path)}; correct {key}")
     return path
 
 
@@ -133,7 +133,7 @@ def _of_pixels(files: Sequence[Path], columns: _Columns, shape: Shape, test_shar
     def build() -> tuple[Images, Images, dict[str, Any]]:
         labels, given, _ = _texts(files, columns)
         names, numbers = _classes(files[0], columns, labels)
-        parts = in_parts(numbers, given, test_share, split_seed, f"data.file: {files[0]}")
+        parts = in_parts(numbers, names, given, test_share, split_seed, f"data.file: {files[0]}")
         place = np.empty(len(numbers), np.int64)
         place[parts.order] = np.arange(len(numbers))
         pixels, start = room((len(numbers), *shape)), 0
@@ -302,7 +302,7 @@ def _pixels(batch: Any, columns: _Columns, file: Path, first: int) -> np.ndarray
 
 def _stamp(path: Path, file: Path, row: int) -> list[Any]:
     if not path.is_file():
-        raise DataError(f"{file}: row {row}: {path} does not exist; correct the table, or data.root")
+        raise DataError(f"{file}: row {row}: {path} {not_a_file(path)}; correct the table, or data.root")
     return identity(path)
 
 

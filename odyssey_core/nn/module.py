@@ -56,12 +56,18 @@ class Module:
         """Parameters, buffers and sub-modules with their names, in the order in which they were assigned."""
         return _members(vars(self).items(), "")
 
-    def modules(self, path: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This module and every one below it with its path, a shared one by its last path."""
+    def modules(self, path: str = "", above: tuple["Module", ...] = ()) -> Iterator[tuple[str, "Module"]]:
+        """This module and every one below it with its path, a shared one by its last path.
+
+        Raises:
+            ConfigError: a module contains itself, or one of those above it.
+        """
+        if any(self is module for module in above):
+            raise ConfigError(f"{type(above[0]).__name__}: {path} is a module that contains it; assign another to it")
         yield path, self
         for name, value in self.children():
             if isinstance(value, Module):
-                yield from value.modules(f"{path}.{name}" if path else name)
+                yield from value.modules(f"{path}.{name}" if path else name, (*above, self))
 
     def parameters(self) -> dict[str, Tensor]:
         """What is trained, by path: ``{"conv1.weight": ...}``; a shared parameter by its first path."""

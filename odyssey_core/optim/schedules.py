@@ -7,6 +7,7 @@ multiplications and divisions of float64: the same bits on every machine, unlike
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Annotated
 
 from odyssey_core.errors import ConfigError
@@ -71,8 +72,14 @@ class Plan:
     schedule: Schedule
 
     def factor(self, step: int, history: Sequence[float]) -> float:
-        """See `Schedule.factor`."""
-        return self.schedule.factor(step, self.steps, self.per_epoch, history)
+        """See `Schedule.factor`. Raises ConfigError: it gives no finite number from 0 on."""
+        factor = self.schedule.factor(step, self.steps, self.per_epoch, history)
+        if not (isinstance(factor, Real) and 0 <= factor < math.inf):
+            raise ConfigError(
+                f"schedule {type(self.schedule).__name__}: expected a finite factor from 0 on at step {step}, got "
+                f"{factor!r}"
+            )
+        return factor
 
 
 @dataclass(frozen=True)

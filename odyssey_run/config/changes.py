@@ -7,7 +7,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from odyssey_core.errors import shortened
-from odyssey_run.config.binding import parameters
+from odyssey_run.config.binding import MISSING, parameters
 from odyssey_run.config.command_line import EMPTY_GROUPS
 from odyssey_run.config.composition import HOUSE
 from odyssey_run.config.request import options
@@ -62,7 +62,7 @@ def _values(prefix: str, values: Mapping[str, Any], defaults: Mapping[str, Any])
         if isinstance(value, Mapping) and isinstance(default, Mapping) and default:
             yield from _values(f"{prefix}{key}.", value, default)
         elif value != default:
-            yield f"{prefix}{key} {_said(value)} ({_said(default)})"
+            yield f"{prefix}{key} {_said(value)}" + ("" if default == MISSING else f" ({_said(default)})")
 
 
 def _said(value: Any) -> str:

@@ -114,7 +114,7 @@ def _run(plugin: Plugin) -> None:
         added = [(table, each) for table in _registries() for each, whose in table.added.items() if whose == name]
         for registry, each in added:
             parameters(registry[each], registry.provided)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(told(error, (plugin,)) or f"{plugin.path}: {error}") from error
     if not added:
         raise ConfigError(f"{plugin.path}: registers nothing; write @register.model, or another, above what it defines")

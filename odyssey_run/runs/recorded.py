@@ -167,7 +167,7 @@ def find(run_id: str, tracking: TrackingConfig) -> RecordedRun:
 
 def _last() -> str:
     """The names of the runs on this machine that were written to last."""
-    journals = sorted(RUNS.rglob(JOURNAL), key=lambda path: path.stat().st_mtime)[-10:]
+    journals = sorted(RUNS.rglob(JOURNAL), key=lambda path: path.lstat().st_mtime)[-10:]
     return f"the last runs: {', '.join(path.parent.name for path in journals) or 'none'}"
 
 
@@ -217,7 +217,7 @@ def opened(folder: Path) -> RecordedRun | None:
 
 
 def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:
-    """The runs that have begun in some folders; one whose journal is damaged costs a line and stops nothing else."""
+    """The runs that have begun in some folders; a journal that cannot be read costs a line and stops nothing else."""
     for folder in folders:
         run = None
         with passing_over():
@@ -228,12 +228,13 @@ def readable(folders: Iterable[Path]) -> Iterator[tuple[Path, RecordedRun]]:
 
 @contextmanager
 def passing_over(folder: Path | None = None) -> Iterator[None]:
-    """A block that reads one of several runs: a damaged journal costs a line and stops nothing else. With the run's
-    folder, so does any error of whatever wrote or changed its files."""
+    """A block that reads one of several runs: a journal that cannot be read costs a line and stops nothing else. With
+    the run's folder, so does any error of whatever wrote or changed its files."""
     try:
         yield
-    except DataError as error:
-        print(f"odyssey-run: {error}; it is skipped", file=sys.stderr)
+    except (DataError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        print(f"odyssey-run: {told}; it is skipped", file=sys.stderr)
     except Exception as error:
         if folder is None:
             raise

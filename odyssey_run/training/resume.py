@@ -106,8 +106,9 @@ def find(request: Request) -> Path | None:
     if request.resume == "auto":
         fitting = [path for path, run in runs.items() if not _over(run) and not _misfit(request, run)]
         return max(fitting, key=lambda path: runs[path].start.time) if fitting else None
+    meant = Path(request.resume).absolute()
     for path, run in runs.items():
-        if request.resume in (path.name, run.key, run.run_id):
+        if request.resume in (path.name, run.key, run.run_id) or path.absolute() == meant:
             if _over(run):
                 instead = "nothing is left to do"
                 if run.status == Status.FINISHED:  # so did its schedule, and its checkpoint is gone

@@ -39,6 +39,13 @@ def test_modules_are_found_wherever_they_are_kept():
     ]  # fmt: skip
 
 
+def test_a_module_that_contains_itself():
+    model = Branches()
+    model.blocks[0].above = model
+    with pytest.raises(ConfigError, match=r"Branches: blocks\.0\.above is a module that contains it; assign another"):
+        model.parameters()
+
+
 def _streams(model, width=4):
     nodes = topological([model(ops.input_("x", (2, width)))])
     return [node.attrs["stream"] for node in nodes if node.op is DROPOUT]

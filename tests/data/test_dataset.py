@@ -53,6 +53,20 @@ def test_labels_out_of_range(part, label):
         dataset(**{part: images(labels=[0, 1, label, 3])})
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "b", "c", 3), "expected texts without control characters, none of them blank, got 3"),
+        (("a", " ", "c", "d"), "none of them blank, got ' '; rename the class"),
+        (("a", "b", "\x1b[31m", "d"), "without control characters, .*, got '.x1b.31m'"),
+        (("a", "b", "c", "b"), "expected each once, got 'b' twice; rename one of the classes"),
+    ],
+)
+def test_class_names(names, message):
+    with pytest.raises(DataError, match=f"toy: class names: .*{message}"):
+        dataset(class_names=names)
+
+
 def test_sizes_that_differ():
     with pytest.raises(DataError, match=r"one size, got \(C, H, W\) = \(1, 3, 3\) and \(1, 5, 5\)"):
         dataset(test=images(size=5))

@@ -138,7 +138,7 @@ def test_broken_pictures_are_named_or_left_out(tmp_path, cache):
             assert _coloured(kept) <= _coloured(before)
     for path in (root / "cat").iterdir():
         truncated(path)
-    with pytest.raises(DataError, match="no picture of class 'cat' is left to train on; add some"):
+    with pytest.raises(DataError, match="no image of class 'cat' is left to train on; add some"):
         folder(str(root), size=8, skip_broken=True)
 
 

@@ -1,5 +1,7 @@
 """A data set in one NPZ file."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,28 @@ BAD = {
     "several labels an image": (
         GOOD | {"y_train": np.zeros((4, 14), int)}, r"expected one label an image, .* got shape \(4, 14\)",
     ),
-    "fractions": (GOOD | {"y_train": np.array([0.5, 1, 1, 1])}, "y_train: expected whole numbers or texts, got"),
+    "an infinite label": (
+        GOOD | {"y_train": np.array([0, np.inf, 1, 1])},
+        r"y_train: expected whole numbers below 2\^53 or texts, got inf at index 1",
+    ),
+    "labels too large for an integer": (
+        GOOD | {"y_train": np.array([0, 1, 1, 2**63], np.uint64)},
+        r"y_train: expected whole numbers below 2\^53 or texts, got 9223372036854775808 at index 3",
+    ),
+    "a class that is only tested": (
+        GOOD | {"x_test": GOOD["x_train"], "y_test": np.array([0, 1, 2, 2])},
+        "no image of class '2' is left to train on; add some, or remove the class",
+    ),
+    "images without labels": (GOOD | {"x_test": GOOD["x_train"]}, "has x_test and no y_test; add it, or leave out x_t"),
+    "labels without images": (GOOD | {"y_val": GOOD["y_train"]}, "has y_val and no x_val; add it, or leave out y_val"),
+    "no pixels": (
+        GOOD | {"x_train": np.zeros((4, 0, 3), np.uint8)}, r"expected images with pixels, got shape \(4, 0, 3\)",
+    ),
+    "a class with a line break": (
+        GOOD | {"y_train": np.array(["a", "b\n", "a", "b\n"])},
+        r"class names: expected texts without control characters, none of them blank, got 'b\\n'; rename the class",
+    ),
+    "fractions": (GOOD | {"y_train": np.array([0.5, 1, 1, 1])}, "expected whole numbers below .*, got 0.5 at index 0"),
     "one class": (GOOD | {"y_train": np.zeros(4, int)}, "at least two classes, got only '0'"),
     "unlike numbers": (GOOD | {"x_train": np.zeros((5, 3, 3), np.uint8)}, "expected 4 images, .*, got 5"),
     "no images": (GOOD | {"x_train": np.zeros((4, 9), np.uint8)}, r"expected images \(N, H, W\), .* got \(4, 9\)"),
@@ -106,7 +129,20 @@ def test_refused(tmp_path, case):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_header_that_states_more_than_there_is_takes_no_memory(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 8, 8)}\n"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as packed:
+        for name in ("images.npy", "labels.npy"):
+            packed.writestr(name, b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match=r"labels cannot be read \(its header states 6,399,999,999,936 bytes, it has 8"):
+        read(str(tmp_path / "x.npz"))
+
+
 def test_files_that_are_none(tmp_path):
+    with pytest.raises(
+        DataError, match=r"data\.file: expected an NPZ file, got .*, which is a folder; correct data\.f"
+    ):
+        read(str(tmp_path))
     path = tmp_path / "x.npz"
     with pytest.raises(DataError, match=r"data\.file: expected an NPZ file, got .*x\.npz, which does not exist"):
         read(str(path))

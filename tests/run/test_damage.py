@@ -316,11 +316,12 @@ def test_foreign_evidence_is_answered_in_lines(store, case, capsys, monkeypatch)
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', '{"kind":"start","time":1,"config":[]}'])
+@pytest.mark.parametrize("line", ["garbage", '{"kind":"start"}', '{"kind":"start","time":1,"config":[]}', None])
 def test_a_bad_journal_stops_nothing_else(tmp_path, stopped, line, capsys):
     for name in ("a", "z"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / JOURNAL).write_text(f"{line}\n")
+        journal = tmp_path / "runs" / name / JOURNAL
+        journal.write_text(f"{line}\n") if line else journal.mkdir()  # a folder in its place
     shutil.copytree(stopped[0].parent / "whole", tmp_path / "runs" / "good")
     assert api.load(open_folder(tmp_path / "runs" / "good").key).status == "FINISHED"
     assert cli.main(["task=doctor", "tracking=none"]) == 0

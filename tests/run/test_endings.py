@@ -343,12 +343,13 @@ def test_the_pages_start_small_and_end_quietly(tmp_path):
 
 def test_a_finished_run_says_how_it_is_trained_further(tmp_path):
     assert run(tmp_path, *SHORT, "run.name=fin", "tracking=none")[0] == 0
-    code, out = run(tmp_path, *SHORT, "trainer.epochs=4", "resume=fin", "tracking=none")
-    assert (code, out) == (
-        2,
-        "odyssey-run: resume: runs/fin ended FINISHED; for more epochs, model.weights=fin begins a new run with its "
-        "weights\n",
-    )
+    for named in ("fin", "runs/fin/"):
+        code, out = run(tmp_path, *SHORT, "trainer.epochs=4", f"resume={named}", "tracking=none")
+        assert (code, out) == (
+            2,
+            "odyssey-run: resume: runs/fin ended FINISHED; for more epochs, model.weights=fin begins a new run with "
+            "its weights\n",
+        )
     assert run(tmp_path, *SHORT, "trainer.epochs=4", "model.weights=fin", "tracking=none")[0] == 0
 
 

@@ -99,6 +99,7 @@ WRONG = {
     "import nowhere\n": r"mine.py, line 1: ModuleNotFoundError: No module named 'nowhere'",
     "def f(:\n": r"mine.py, line 1: .*",
     "x = 1\n": r"mine.py: registers nothing; write @register.model, or another, above what it defines",
+    "\nraise SystemExit(0)\n": r"mine.py, line 2: SystemExit: 0",
     "\n\n1 / 0\n": r"mine.py, line 3: ZeroDivisionError: division by zero",
     MODEL.replace("tiny", "lenet5"): r"mine.py, line 6: model 'lenet5' is known already, with the program; choose "
     "another name",
@@ -213,6 +214,8 @@ class Net(nn.Module):
          "mine.py, line 28: TypeError: no kernel computes np.exp; there are add, "),
         ("@register.optimizer\nclass own(By):\n    def function(p, g, *, lr): return p if g > 0 else g", "optim=own",
          "mine.py, line 28: TypeError: a kernel has no branch on values; np.minimum and np.maximum choose between two"),
+        ("@register.loss\nclass own(Loss):\n    def __call__(self, logits, labels): return None",
+         "loss=own", "gradients: expected one loss per image, shape (N,), got None"),
         ("@register.loss\nclass own(Loss):\n    def __call__(self, logits, labels): return ops.cross_entropy(logits)",
          "loss=own", "mine.py, line 28: TypeError: cross_entropy() missing 1 required positional argument: 'labels'"),
     ],
@@ -231,6 +234,10 @@ def test_a_task_of_ones_own_has_options(mine, mistake, capsys):
     assert capsys.readouterr().out == "4 run of mlp\n"
     assert mistake("--plugin", "mine.py", "task=count", "times=0") == [
         "mine.py, line 5: ZeroDivisionError: integer division or modulo by zero"
+    ]
+    mine("from odyssey_core import register\n@register.task\ndef count(request):\n    return 'done'\n")
+    assert mistake("--plugin", "mine.py", "task=count") == [
+        "task count: expected it to return its exit code, got 'done'"
     ]
 
 

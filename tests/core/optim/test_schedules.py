@@ -11,7 +11,7 @@ from harness import FIXTURES
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim import SCHEDULERS
-from odyssey_core.optim.schedules import cos_pi
+from odyssey_core.optim.schedules import Plan, cos_pi
 
 RECORDS = json.loads((FIXTURES / "torch_schedules.json").read_text())
 
@@ -96,6 +96,16 @@ def test_a_warm_up_never_fills_the_run():
     schedule = _build("cosine", {"warmup": 0.99})
     assert _factors(schedule, steps=3, per_epoch=1) == [0.5, 1, 1]
     assert schedule.factor(0, 1, 1, ()) == 1
+
+
+@pytest.mark.parametrize("factor", ["x", math.nan, math.inf, -0.1, None])
+def test_a_factor_that_is_no_finite_number_from_0_on(monkeypatch, factor):
+    schedule = _build("cosine", {})
+    monkeypatch.setattr(type(schedule), "factor", lambda *_: factor)
+    with pytest.raises(
+        ConfigError, match=f"schedule Cosine: expected a finite factor from 0 on at step 3, got {factor!r}"
+    ):
+        Plan(10, 5, schedule).factor(3, ())
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
