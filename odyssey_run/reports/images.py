@@ -1,6 +1,5 @@
 """Images: the most confident errors, what the first layer looks for, samples of a data set."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -172,8 +171,7 @@ def _several(found: Reading, pictures: np.ndarray) -> Figure:
 
 
 def _photograph(axes: Axes, found: Reading) -> None:
-    name = os.fsencode(found.path.name).decode(errors="replace")  # it may hold bytes that are no text
-    style.image(axes, found.looked.rgb, style.shortened(name))
+    style.image(axes, found.looked.rgb, style.shortened(found.path.name))
     many = len(found.answers) > 1
     marks = [(c.seen.box, style.BLUE, str(n) if many else "") for n, c in enumerate(found.answers, 1)]
     marks += [(box, style.VERMILLION, "not read") for box, _ in found.looked.left_out]
@@ -202,7 +200,7 @@ def samples(dataset: Dataset, counts: np.ndarray) -> Figure:
     axes = drawn.subplots()
     style.image(axes, whole, aspect="auto")
     of = "each class" if len(names) == dataset.classes else f"the first {len(names)} of {dataset.classes:,} classes"
-    axes.set_title(f"{dataset.name}: first training images of {of}", x=0.1 - left / wide)
+    axes.set_title(f"{style.shortened(dataset.name, 40)}: first training images of {of}", x=0.1 - left / wide)
     for (_, y), name, count in zip(corners[::SAMPLES], names, counts[: len(names)], strict=True):
         _beside(axes, (0, y + h / 2), (-6, 0), name, ha="right", va="center", fontweight="bold")
         _beside(axes, (whole.shape[1], y + h / 2), (6, 0), f"{count:,}", va="center", fontsize=8, color=style.GREY)

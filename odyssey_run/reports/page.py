@@ -12,8 +12,8 @@ from odyssey_run.reports.summary import number
 
 
 def filled(name: str, **parts: object) -> str:
-    """A template with its parts."""
-    return _templates().get_template(name).render(mark=MARK, **parts)
+    """A template with its parts; what is no text in them, such as a folder's name may hold, is a question mark."""
+    return _templates().get_template(name).render(mark=MARK, **parts).encode(errors="replace").decode()
 
 
 @cache

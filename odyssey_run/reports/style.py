@@ -49,7 +49,9 @@ def styled() -> AbstractContextManager[None]:
 
 
 def shortened(name: str, most: int = 24) -> str:
-    """A name without its middle, where it is longer than there is room for."""
+    """A name without its middle, where there is no room for all of it; what is no text, such as a file's name may hold,
+    is a question mark."""
+    name = name.encode(errors="replace").decode()
     head, tail = (most + 1) // 2, most // 2 - 1
     return name if len(name) <= most else f"{name[:head]}…{name[len(name) - tail :]}"
 

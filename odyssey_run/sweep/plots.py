@@ -54,8 +54,7 @@ def draw(folder: Path, rows: list[Row], config: SweepConfig) -> Iterator[tuple[P
 
 def _shortened(texts: list[str], most: int) -> list[str]:
     """Labels of at most so many letters, their middles left out, and numbered where two would be the same."""
-    half = most // 2 - 1
-    shown = [text if len(text) <= most else f"{text[:half]}…{text[-half:]}" for text in texts]
+    shown = [style.shortened(text, most) for text in texts]
     return [text if shown.count(text) == 1 else f"{text} #{i}" for i, text in enumerate(shown, 1)]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,6 +205,16 @@ def test_a_run_leaves_pictures_and_one_page_with_all_of_them(tmp_path, model):
     assert f"{right:,} of 360 test images of digits" in page
 
 
+def test_what_is_no_text_in_a_name_is_a_question_mark():
+    """A folder's name may hold any bytes, and a folder may be a class."""
+    names = ("\udcff\udcfe", "O", "x")
+    found = replace(scores(), class_names=names)
+    with style.styled():
+        for drawn in (confusion.matrix(CONFUSION, names), confusion.classes(CONFUSION, names), images.mistakes(found)):
+            drawn.draw_without_rendering()
+    assert "<td><b>??</b></td>" in page(found)
+
+
 def test_what_a_name_holds_is_text_on_the_page():
     assert "<h1>a&lt;b&gt; &amp; c</h1>" in page(scores(), name="a<b> & c")
 
@@ -212,4 +223,4 @@ def test_long_labels_of_a_sweep_keep_their_ends_and_stay_apart():
     from odyssey_run.sweep.plots import _shortened
 
     long = [f"[conv 6 5, relu, linear {n}, relu, linear classes]" for n in (100, 120)]
-    assert _shortened(["sgd", *long], 20) == ["sgd", "[conv 6 5… classes] #2", "[conv 6 5… classes] #3"]
+    assert _shortened(["sgd", *long], 20) == ["sgd", "[conv 6 5,… classes] #2", "[conv 6 5,… classes] #3"]
