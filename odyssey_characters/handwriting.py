@@ -131,7 +131,8 @@ def look(rgb: np.ndarray, preparation: Handwriting, shape: tuple[int, int]) -> t
     tall = max((_longer(box) for _, box in found), default=0)
     like = [why for box, why in left_out if _longer(box) > 0.5 * tall]
     if len(found) <= 2 * len(like):  # where much is no character, the rest is not likely to be one
-        others = f" (and {len(like) - 1} more pieces of like size)" if len(like) > 1 else ""
+        more = len(like) - 1
+        others = f" (and {more} more piece{'s' if more > 1 else ''} of like size)" if more else ""
         raise Unclear(f"nothing in it is clearly one character: {like[0]}{others}")
     return found, left_out
 

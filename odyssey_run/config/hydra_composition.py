@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 
 from odyssey_core.errors import ConfigError, OdysseyError
 from odyssey_run.config.binding import Faults
-from odyssey_run.config.command_line import CONFIG_MODULE, KINDS, hydra_hint, registry_of
+from odyssey_run.config.command_line import CONFIG_MODULE, EMPTY_GROUPS, KINDS, hydra_hint, registry_of
 from odyssey_run.config.masking import masked
 
 # YAML 1.1 reads the first as a number to base 8 and the second as minutes and seconds.
@@ -55,6 +55,10 @@ def composed(groups: list[str], folders: Sequence[Path], where: str) -> dict[str
                 return cast("dict[str, Any]", OmegaConf.to_container(found, resolve=False))
         except OdysseyError:
             raise
+        except RecursionError:
+            raise ConfigError(
+                f"{where}: a file's defaults name the file itself, or one whose defaults lead back to it; remove one"
+            ) from None
         except Exception as error:  # whatever Hydra makes of files that do not fit together
             raise ConfigError(f"{where}: {one_line(error)}") from None
 
@@ -118,14 +122,19 @@ class _OwnFiles(ConfigSource):
         path = self._file(config_path)
         shown = os.path.relpath(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # a byte order mark would hide the header
             config: Any = OmegaConf.create(text) if text.strip() else OmegaConf.create()
             header = self._get_header_dict(text)
+        except RecursionError:
+            why = "is nested too deeply, or a part of it contains itself (&name, *name)"
+            raise ConfigError(f"{shown}: {why}") from None
         except Exception as error:  # of the file's encoding, of YAML, of OmegaConf
             raise ConfigError(f"{shown}: {one_line(error)}") from None
         _check_numbers(shown, text)
         if not OmegaConf.is_dict(config):
             raise ConfigError(f"{shown}: expected keys with values, got a list or text")
+        if header["package"] is None and config_path.partition("/")[0] in EMPTY_GROUPS:
+            raise ConfigError(f"{shown}: expected the first line # @package _global_, without which it sets no key")
         if header["package"] == "_global_" and "hydra" in config:
             keys = [f"hydra.{name}" for name in config["hydra"]] if OmegaConf.is_dict(config["hydra"]) else ["hydra"]
             unused = "Hydra's own settings are not used here"

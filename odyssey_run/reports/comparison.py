@@ -60,6 +60,8 @@ def _tags(run: RecordedRun, begins: tuple[str, ...]) -> Iterator[tuple[str, str]
 
 
 def _equal(values: Sequence[str]) -> bool:
+    if {*values} <= {ABSENT, "null"}:  # a key that is not set, and one that there is not
+        return True
     with suppress(ValueError):
         numbers = {float(value) for value in values}  # 0 and 0.0
         if all(map(math.isfinite, numbers)):  # 1234567e8901 is a digest

@@ -82,9 +82,16 @@ def test_a_key_that_only_later_runs_have_stands_where_it_does_in_theirs():
 
 @pytest.mark.parametrize(
     ("values", "equal"),
-    [(["0", "0.0"], True), (["1", "2"], False), (["1234567e8901", "2234567e8901"], False), (["a", "a"], True)],
+    [
+        (["–", "null"], True),
+        (["–", "0"], False),
+        (["0", "0.0"], True),
+        (["1", "2"], False),
+        (["1234567e8901", "2234567e8901"], False),
+        (["a", "a"], True),
+    ],
 )
-def test_equal_numbers_are_no_difference_and_digests_are_no_numbers(values, equal):
+def test_equal_numbers_and_unset_keys_are_no_difference_and_digests_are_no_numbers(values, equal):
     assert comparison._equal(values) == equal
 
 

@@ -56,7 +56,9 @@ def test_it_is_used_and_recorded_with_the_command(own, tmp_path):
         ("- a\n- b", "expected keys with values, got a list or text"),
         (b"run: {name: \xff}", "'utf-8' codec can't decode byte 0xff"),
         ("seed: 1\nseed: 2", "found duplicate key seed"),
-        ("seed: " + "[" * 3000, "maximum recursion depth"),
+        ("a: &a [*a]", "a part of it contains itself (&name, *name)"),
+        ("defaults: [mine]", "a file's defaults name the file itself"),
+        ("seed: " + "[" * 3000, "is nested too deeply"),
         ("optim: !!python/object/apply:os.system [ls]", "could not determine a constructor for the tag"),
     ],
 )
@@ -64,8 +66,22 @@ def test_a_file_that_cannot_be_read_is_named(own, mistake, content, line):
     head = b"# @package _global_\n"
     flags = own("experiment/mine.yaml", head + (content if isinstance(content, bytes) else content.encode()))
     (found,) = mistake(*QUICK, *flags, "experiment=mine")
-    assert "experiment/mine" in found
+    assert "experiment/mine" in found or line.startswith("a file's defaults")
     assert line in found
+
+
+@pytest.mark.parametrize("content", ["", "trainer: {epochs: 2}", "# a comment\ntrainer: {epochs: 2}"])
+def test_an_experiment_without_its_first_line_is_told(own, mistake, content):
+    flags = own("experiment/mine.yaml", content)
+    (found,) = mistake(*QUICK, *flags, "experiment=mine")
+    assert found == (
+        "own/experiment/mine.yaml: expected the first line # @package _global_, without which it sets no key"
+    )
+
+
+def test_a_byte_order_mark_is_let_pass(own, tmp_path):
+    flags = own("experiment/mine.yaml", "\ufeff# @package _global_\ntrainer: {log_every: 7}\n".encode())
+    assert odyssey_run.compose("experiment=mine", config_dir=flags[1]).config["trainer"]["log_every"] == 7
 
 
 @pytest.mark.parametrize("value", ["3", "null", "[]"])
