@@ -42,7 +42,8 @@ def harmless(screen: "Screen") -> Iterator[None]:
     except Exception as error:  # of whatever draws or writes
         screen.stop_bar()
         screen.trace(error)
-        screen.say(f"not all of the description, the model and the report could be made: {error!r}", "yellow")
+        why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+        screen.say(f"not all of the description, the model and the report could be made: {why}", "yellow")
 
 
 def present(request: Request, recorder: RunRecorder, dataset: Dataset, weights: Path, outcome: Outcome) -> None:

@@ -1,5 +1,6 @@
 """A run whose machine lets it down: nobody reads what it prints, the disk is full, a picture fails."""
 
+import errno
 import os
 import re
 import shutil
@@ -180,16 +181,23 @@ def test_a_record_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path, monk
     assert [record["values"] for record in lines(tmp_path / JOURNAL)] == [{"a": "1"}, {"c": "3"}]
 
 
-def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("latex could not be found"), "RuntimeError('latex could not be found')"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_fails_no_run(tmp_path, monkeypatch, capsys, error, told):
     from odyssey_run.reports import presentation
 
     def fail(*arguments: object) -> None:
-        raise RuntimeError("latex could not be found")
+        raise error
 
     monkeypatch.setattr(presentation, "draw", fail)
     assert cli.main([*QUICK, "plots.enabled=true", "run.dir=run"]) == 0
     assert open_folder(tmp_path / "run").status == "FINISHED"
-    assert "the report could be made: RuntimeError('latex could not be found')" in capsys.readouterr().out
+    assert f"the report could be made: {told}\n" in capsys.readouterr().out
     assert "Traceback" in (tmp_path / "run" / "train.log").read_text()
 
 

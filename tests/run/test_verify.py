@@ -1,6 +1,7 @@
 """``task=verify``: what it confirms, and what it finds out."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -204,12 +205,14 @@ def test_a_changed_line_of_our_code(place):
 
 
 def test_a_run_under_seeds_is_verified_run_by_run(tmp_path):
-    command(tmp_path, *RUN, "seeds=2", "trainer.max_steps=40")
+    command(tmp_path, *RUN, "seeds=2", "trainer.max_steps=40", "run.name=two")
     _, found = runs(tmp_path)
     (parent,) = [run for run in found if "odyssey.seeds" in run.data.tags]
     code, out = here(tmp_path, "task=verify", f"run_id={parent.info.run_id}")
     assert (code, out.count("REPRODUCED")) == (0, 3), out
     assert "its 2 runs, and what follows from them" in out
+    # MLflow gives all three the name that was chosen.
+    assert re.findall(r"^REPRODUCED  (.*)  ", out, re.M) == ["two seed=0", "two seed=1", "two"]
     assert {run.data.tags["odyssey.verified"] for run in runs(tmp_path)[1]} == {"REPRODUCED"}
 
 

@@ -99,6 +99,8 @@ def _verdicts(request: Request, run: InMLflow | InFolder, config: VerifyConfig) 
             for child in run.children() if above else ():
                 if f"children/{child.key}" in evidence.stated:
                     for each in _verdicts(request, child, config):
+                        if each.name == run.name and each.evidence:  # so has MLflow those of one that was named
+                            each = replace(each, name=f"{run.name} seed={each.evidence.config['seed']}")
                         below.append(each)
                         yield each
             if evidence.wrong:
