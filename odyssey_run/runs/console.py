@@ -21,6 +21,7 @@ from odyssey_run.tracking.names import Status
 MOST_ROWS = 50  # of epochs on the terminal; train.log has them all
 COLUMNS = {"epoch": 9, "train loss": 12, "val loss": 10, "train acc": 11, "val acc": 9}  # of the table, and widths
 COLUMNS |= {"lr": 9, "train s": 9, "images/s": 10}
+WIDTH = 80  # of a terminal that says it has none
 
 
 class Screen(Listener):
@@ -37,6 +38,8 @@ class Screen(Listener):
             force_terminal=False if type(sys.stdout).__module__.startswith("ipykernel") else None,
             force_jupyter=False,
         )
+        if self.console.width < 1:  # COLUMNS=0, of a shell without a terminal: nothing would be printed
+            self.console.width = WIDTH
         self._log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (closed by close)
         self._bar: Progress | None = None
 

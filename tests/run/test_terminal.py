@@ -76,6 +76,16 @@ def test_a_sweep_names_its_rows_in_full_beside_a_bar_that_takes_the_rest(tmp_pat
     assert any(row.startswith("running  optim.lr=0.2") for row in rows)
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "x", "80"])
+def test_lines_are_printed_whatever_the_environment_says_of_the_width(tmp_path, monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    screen = Screen(tmp_path / "log")
+    screen.say("one line")
+    screen.field("digest", "abc", "of all")
+    screen.close()
+    assert capsys.readouterr().out == "one line\ndigest   abc  of all\n"
+
+
 def test_a_run_says_what_was_changed(capsys):
     assert cli.main([*QUICK, "model=linear", "run.name=a"]) == 0
     (line,) = re.findall("^changed .*$", capsys.readouterr().out, re.M)
