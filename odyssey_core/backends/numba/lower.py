@@ -60,7 +60,7 @@ class _Rule(NamedTuple):
     fuses: tuple[Fusion, ...]
     when: Callable[["Lowering", Tensor, Tensor], bool] | None
     in_place: bool
-    sliced: int | None
+    sliced: tuple[int, ...]
 
 
 # Output channels of a slice, at most, in vectors: its sums and what is multiplied for them fit the second cache.
@@ -77,7 +77,7 @@ def lowers(
     fuses: Sequence[Fusion] = (),
     when: Callable[..., bool] | None = None,
     in_place: bool = False,
-    sliced: int | None = None,
+    sliced: int | tuple[int, ...] = (),
     rules: Rules = RULES,
 ) -> Callable:
     """Decorates ``(lowering, node, outer)``, which adds the rows that compute ``outer``: the node, or what is fused.
@@ -87,13 +87,14 @@ def lowers(
         fuses: operations that it can compute in its store.
         when: ``(lowering, node, outer) -> bool``: a rule for special cases, which goes before the one without.
         in_place: the value lies where that of the first operand does.
-        sliced: the value is what rows of `Stage.SLICE` compute, which read this operand.
+        sliced: the value is what rows of `Stage.SLICE` compute, which read this operand, or these.
         rules: where it is entered: those of blocks of sixteen images, or those of single ones.
     """
 
     def decorate(emit):
+        read = (sliced,) if isinstance(sliced, int) else sliced
         for name in names:
-            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place, sliced))
+            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place, read))
         return emit
 
     return decorate
@@ -213,14 +214,13 @@ class Lowering:
                 return rule
         return self.refuse(node)
 
-    def _in_slices(self) -> dict[Tensor, Tensor]:
-        """For each node that rows of `Stage.SLICE` compute, the operand that they read."""
+    def _in_slices(self) -> dict[Tensor, list[Tensor]]:
+        """For each node that rows of `Stage.SLICE` compute, the operands that they read."""
         found = {}
         for node in self.order:
-            if any(rule.sliced is not None for rule in self.rules.get(node.op.name, ())):
-                rule = self._rule(node, node)
-                if rule.sliced is not None:
-                    found[node] = node.inputs[rule.sliced]
+            possible = any(rule.sliced for rule in self.rules.get(node.op.name, ()))
+            if possible and (read := self._rule(node, node).sliced):
+                found[node] = [node.inputs[i] for i in read]
         return found
 
     def _levels(self) -> dict[Tensor, int]:
@@ -267,7 +267,7 @@ class Lowering:
             last_level[node] = max(last_level.get(node, 0), levels[node] + (node in self._late))
             shared = any(rule.in_place for rule in self.rules.get(node.op.name, ()))
             inner, *others = chain = self.chain(node)
-            read = {self._sliced.get(inner), *(x for each in others for x in each.inputs)}
+            read = {*self._sliced.get(inner, ()), *(x for each in others for x in each.inputs)}
             for x in (x for each in chain for x in each.inputs if x not in chain):
                 end, level = i, levels[node]
                 if inner in self._sliced and x in read:  # slices run when the walk is done

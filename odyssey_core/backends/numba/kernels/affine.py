@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
 from odyssey_core.backends.numba.instruction import Fixed, Flag, Index, instruction
 from odyssey_core.backends.numba.lower import Fusion, Lowering, lowers
@@ -100,6 +101,18 @@ def transpose_lanes(memory, x, y, features, pixels):
             transpose(memory, source + i * plane, plane, target + i, pitch)
 
 
+@register_jitable
+def exchange(memory, source, plane, count, target):
+    """Writes of one pixel what up to sixteen features have, ``plane`` apart: 16 lanes of 16 features, 0 behind them."""
+    if count == LANES:
+        transpose(memory, source, plane, target, LANES)
+    else:
+        for lane in range(LANES):
+            store(memory, target + lane * LANES, splat(ZERO))
+            for i in range(count):
+                memory[target + lane * LANES + i] = memory[source + i * plane + lane]
+
+
 @instruction(
     reads="x",
     writes="y",
@@ -115,15 +128,8 @@ def exchange_lanes(memory, x, y, features, pixels):
     """
     plane, target = pixels * LANES, y
     for i0 in range(0, features, LANES):
-        count = min(LANES, features - i0)
         for source in range(x + i0 * plane, x + (i0 + 1) * plane, LANES):
-            if count == LANES:
-                transpose(memory, source, plane, target, LANES)
-            else:
-                for lane in range(LANES):
-                    store(memory, target + lane * LANES, splat(ZERO))
-                    for i in range(count):
-                        memory[target + lane * LANES + i] = memory[source + i * plane + lane]
+            exchange(memory, source, plane, min(LANES, features - i0), target)
             target += LANES * LANES
 
 

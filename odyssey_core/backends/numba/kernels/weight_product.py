@@ -141,12 +141,13 @@ def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
 
 @lowers("conv2d_grad_weight", when=lambda *given: _takes(*given) and is_large(*given[:2]), sliced=0)
 def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
-    numbers, area = _numbers(node), math.prod(node.shape[2:])
-    for part in parts(low, node, outer):
+    numbers, area, vectors = _numbers(node), math.prod(node.shape[2:]), exchanged(low, node.inputs[1])
+    for part in parts(low, node, outer, vectors):
         taps, own = part.channels * area, {"channels": part.channels, "out": part.out}
         place = low.temporary(taps * padded(part.out))
         sums = place.shaped((taps, padded(part.out)))
-        _add(low, numbers | own, Stage.SLICE, x=part.x, grad=part.grad, sums=sums)
+        grad = part.grad.shaped((padded(part.out) // LANES, *vectors.shape[1:]))
+        _add(low, numbers | own, Stage.SLICE, x=part.x, grad=grad, sums=sums)
         low.row(
             conv.transpose_weight, x=sums, y=part.dw, out=part.out, taps=taps, first=part.first * area,
             all=part.dw.shape[1], stage=Stage.SLICE,

@@ -38,7 +38,7 @@ class Part(NamedTuple):
         out, channels: how many output and input channels.
         first: of the input channels.
         x: (channels, height, width, 16) of the input.
-        grad: of the output, as `exchanged` has it.
+        grad: what ``out`` channels take of the output's, in its own layout or as `exchanged` has it.
         dw: (out, taps) of the slice, for all input channels.
     """
 
@@ -46,23 +46,22 @@ class Part(NamedTuple):
     channels: int
     first: int
     x: Operand
-    grad: Operand
+    grad: Place
     dw: Operand
 
 
-def parts(low: Lowering, node: Tensor, outer: Tensor) -> Iterator[Part]:
-    """The parts of a gradient, slice by slice. The rows of a slice run one after the other, on one worker."""
-    x, grad = node.inputs
+def parts(low: Lowering, node: Tensor, outer: Tensor, grad: Operand) -> Iterator[Part]:
+    """The parts of a gradient, slice by slice, of the output's ``grad``, in its own layout or as `exchanged` has it.
+
+    The rows of a slice run one after the other, on one worker.
+    """
+    x, pixels = node.inputs[0], math.prod(node.inputs[1].shape[2:])
     (out, channels), taps = node.shape[:2], math.prod(node.shape[1:])
-    vectors, dw, image = exchanged(low, grad), low.result(outer), math.prod(x.shape[2:]) * LANES
-    pixels = vectors.shape[1]
+    dw, image = low.result(outer), math.prod(x.shape[2:]) * LANES
     for start, end in low.slices(out):
-        of_slice = vectors.place.part(start * pixels * LANES, padded(end - start) * pixels * LANES)
+        own = grad.place.part(start * pixels * LANES, (end - start) * pixels * LANES)
         rows = dw.part(start * taps, (end - start) * taps).shaped((end - start, taps))
         for first in range(0, channels, CHANNELS):
             count = min(CHANNELS, channels - first)
-            own = low.laned(x).place.part(first * image, count * image)
-            yield Part(
-                end - start, count, first, own.shaped((count, *x.shape[2:], LANES)),
-                of_slice.shaped((padded(end - start) // LANES, *vectors.shape[1:])), rows,
-            )  # fmt: skip
+            seen = low.laned(x).place.part(first * image, count * image).shaped((count, *x.shape[2:], LANES))
+            yield Part(end - start, count, first, seen, own, rows)
