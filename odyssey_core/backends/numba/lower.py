@@ -77,7 +77,7 @@ def lowers(
     fuses: Sequence[Fusion] = (),
     when: Callable[..., bool] | None = None,
     in_place: bool = False,
-    sliced: int | tuple[int, ...] = (),
+    sliced: tuple[int, ...] = (),
     rules: Rules = RULES,
 ) -> Callable:
     """Decorates ``(lowering, node, outer)``, which adds the rows that compute ``outer``: the node, or what is fused.
@@ -87,14 +87,13 @@ def lowers(
         fuses: operations that it can compute in its store.
         when: ``(lowering, node, outer) -> bool``: a rule for special cases, which goes before the one without.
         in_place: the value lies where that of the first operand does.
-        sliced: the value is what rows of `Stage.SLICE` compute, which read this operand, or these.
+        sliced: the value is what rows of `Stage.SLICE` compute, which read these operands.
         rules: where it is entered: those of blocks of sixteen images, or those of single ones.
     """
 
     def decorate(emit):
-        read = (sliced,) if isinstance(sliced, int) else sliced
         for name in names:
-            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place, read))
+            rules[name].insert(0 if when else len(rules[name]), _Rule(emit, tuple(fuses), when, in_place, sliced))
         return emit
 
     return decorate

@@ -139,7 +139,7 @@ def _lower_grad_weight(low: Lowering, node: Tensor, outer: Tensor) -> None:
     low.release(place)
 
 
-@lowers("conv2d_grad_weight", when=lambda *given: _takes(*given) and is_large(*given[:2]), sliced=0)
+@lowers("conv2d_grad_weight", when=lambda *given: _takes(*given) and is_large(*given[:2]), sliced=(0,))
 def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
     numbers, area, vectors = _numbers(node), math.prod(node.shape[2:]), exchanged(low, node.inputs[1])
     for part in parts(low, node, outer, vectors):
@@ -155,7 +155,7 @@ def _lower_in_slices(low: Lowering, node: Tensor, outer: Tensor) -> None:
         low.release(place)
 
 
-@lowers("linear_grad_weight", when=lambda low, node, outer: is_large(low, node), sliced=1)
+@lowers("linear_grad_weight", when=lambda low, node, outer: is_large(low, node), sliced=(1,))
 def _lower_linear(low: Lowering, node: Tensor, outer: Tensor) -> None:
     """As of a convolution of one pixel, whose input is the gradient: features are lanes, as they are in the weight."""
     x, grad = node.inputs

@@ -266,7 +266,7 @@ def _normalized(inner: Tensor, outer: Tensor) -> bool:
 _STORES = Fusion("normalize2d"), Fusion("add", 0, _normalized), Fusion("add", 1, _normalized), Fusion("relu")
 
 
-@lowers("conv2d", fuses=_STORES, when=_takes_together, sliced=0)
+@lowers("conv2d", fuses=_STORES, when=_takes_together, sliced=(0,))
 @lowers("conv2d", fuses=_STORES, when=_takes)
 def _lower_conv2d(low: Lowering, node: Tensor, outer: Tensor) -> None:
     x, weight, *bias = node.inputs
@@ -285,7 +285,7 @@ def _dense(inner: Tensor, outer: Tensor) -> bool:
 _FUSES = Fusion("relu_grad", 1), Fusion("add", 0, _dense), Fusion("add", 1, _dense)
 
 
-@lowers("conv2d_grad_input", fuses=_FUSES, when=_takes_together, sliced=0)
+@lowers("conv2d_grad_input", fuses=_FUSES, when=_takes_together, sliced=(0,))
 @lowers("conv2d_grad_input", fuses=_FUSES, when=_takes)
 def _lower_grad_input(low: Lowering, node: Tensor, outer: Tensor) -> None:
     grad, weight = node.inputs
