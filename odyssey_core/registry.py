@@ -181,7 +181,7 @@ def unknown(kind: str, name: object, known: Mapping[str, Any] | Iterable[str]) -
     near = nearest(str(name), known)
     hint = f"; did you mean {near!r}?" if near else ""
     shown = repr(shortened(name)) if isinstance(name, str) else shortened(repr(name))
-    return f"unknown {kind} {shown}; known: {', '.join(sorted(known))}{hint}"
+    return f"unknown {kind} {shown}; known: {', '.join(sorted(known)) or 'none'}{hint}"
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:

@@ -65,9 +65,12 @@ def matching(patterns: Sequence[str]) -> list[Path]:
         if not (found := [path for path in found if path.is_file()]):
             if "://" in pattern:
                 raise ConfigError(f"inputs: {pattern!r} is an address; download it, and name the file")
-            what = f"the folder {pattern!r} holds no pictures" if given.is_dir() else f"no file matches {pattern!r}"
-            raise ConfigError(f"inputs: {what}")
+            below = f"'{pattern}/**/*.png' names those in folders below it"
+            none = f"the folder {pattern!r} itself holds no pictures; {below}"
+            raise ConfigError(f"inputs: {none if given.is_dir() else f'no file matches {pattern!r}'}")
         paths |= dict.fromkeys(found)
+    if not paths:
+        raise ConfigError("inputs: expected a file, a folder or a pattern, got none")
     return list(paths)
 
 

@@ -8,7 +8,7 @@ from odyssey_core.errors import ConfigError, DataError, OdysseyError, ProgramErr
 from odyssey_core.models import MODELS
 from odyssey_core.nn import INITIALIZERS
 from odyssey_core.optim import OPTIMIZERS
-from odyssey_core.registry import Registry
+from odyssey_core.registry import Registry, unknown
 
 
 @pytest.mark.parametrize("registry", [MODELS, OPTIMIZERS, BACKENDS, INITIALIZERS], ids=lambda r: r.kind)
@@ -24,6 +24,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest():
         OPTIMIZERS["zzz"]
     with pytest.raises(ConfigError, match="did you mean 'numba'"):
         BACKENDS["nunba"]
+    assert unknown("hook", "mine", {}) == "unknown hook 'mine'; known: none"
 
 
 def test_membership_raises_nothing():

@@ -142,11 +142,16 @@ def test_names_folders_and_patterns(tmp_path):
     (tmp_path / "none").mkdir()
     for pattern, says in (
         ("no/*.png", "no file matches 'no/\\*.png'"),
-        (f"{tmp_path}/none", "the folder '.*none' holds no pictures"),
+        (f"{tmp_path}/none", "the folder '.*none' itself holds no pictures; '.*none/\\*\\*/\\*.png' names those in"),
         ("http://host/a.png", "is an address; download it, and name the file"),
     ):
         with pytest.raises(ConfigError, match=says):
             predict.matching([pattern])
+    with pytest.raises(ConfigError, match="inputs: expected a file, a folder or a pattern, got none"):
+        predict.matching([])
+    (tmp_path / "none" / "below").mkdir()
+    draw(tmp_path / "none" / "below" / "1.png")
+    assert predict.matching([f"{tmp_path}/none/**/*.png"]) == [tmp_path / "none" / "below" / "1.png"]
 
 
 def test_a_table_holds_a_row_for_every_character_and_every_fault(trained, tmp_path, capsys):
