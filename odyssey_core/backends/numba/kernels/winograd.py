@@ -113,12 +113,9 @@ def winograd(
     """
     low, no_floor = splat(ZERO if relu else NO_FLOOR), splat(NO_FLOOR)
     high, wide = height + 2 * pad_height - 2, width + 2 * pad_width - 2
-    down, across = (high + STEP - 1) // STEP, (wide + STEP - 1) // STEP
-    tiles, pitch = blocks * down * across, width * LANES
-    parts = (tiles + strip - 1) // strip
-    plane_v = (strip * channels + PAD) * LANES
-    padded_out = (out + LANES - 1) // LANES * LANES
-    plane_m = (strip * padded_out + PAD) * LANES
+    down, across, padded_out = (high + STEP - 1) // STEP, (wide + STEP - 1) // STEP, (out + LANES - 1) // LANES * LANES
+    tiles, plane_v = blocks * down * across, (strip * channels + PAD) * LANES
+    parts, plane_m, pitch = (tiles + strip - 1) // strip, (strip * padded_out + PAD) * LANES, width * LANES
     for part in range(parts):
         first, end = part * tiles // parts, (part + 1) * tiles // parts
         (start, row, column), line = corner(first, down, across), (end - first) * LANES
