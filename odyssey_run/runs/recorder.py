@@ -82,9 +82,9 @@ class RunPlan:
                 yield recorder
 
     @contextmanager
-    def resume(self, path: Path) -> Iterator["RunRecorder"]:
-        """Continues the run in a folder, which did not finish. Raises ConfigError: another process is still writing
-        it, or MLflow will not take the rest of it."""
+    def resume(self, path: Path, over: bool = False) -> Iterator["RunRecorder"]:
+        """Continues the run in a folder, which did not finish, unless it may be `over`, as a sweep is. Raises
+        ConfigError: another process writes it or has finished it, or MLflow will not take the rest of it."""
         records = load(path / JOURNAL)
         before, now = records.store, self._named_store(path)
         if before and now and before["uri"] != now["uri"]:  # one store has all of a run, or none has
@@ -93,6 +93,9 @@ class RunPlan:
                 "with its password if it has one, or go on with tracking=none"
             )
         with self._open(path, self._ask(records.run_id)) as (journal, screen):
+            records = load(path / JOURNAL)  # once more: until now another process may have written it
+            if records.status == Status.FINISHED and not over:
+                raise ConfigError(f"resume: another process has finished {path} meanwhile; nothing is left to do")
             journal.append(Resume(process=provenance.process(), store=now))
             folder.write_config(path, records.config)
             known = {(record.step, name) for record in records.of(Metrics) for name in record.values}

@@ -70,7 +70,9 @@ def sweep(line: CommandLine, typed: tuple[str, ...], files: ConfigFiles) -> int:
         with plan_run(request, resuming=folder.exists()) as own:  # what is proposed is kept there
             named = replace(request, run=FolderConfig(f"sweep:{folder.name}", None))
             begin = replace(own, request=named, folder=folder).begin
-            opened = own.resume(folder) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
+            opened = (
+                own.resume(folder, over=True) if begun(folder) else begin(folder.name, {Tag.SWEEP.value: folder.name})
+            )
             with opened as recorder:
                 runs = len({p.identity for trial in trials for p in trial.points}) * proposals.total // len(trials)
                 code = SweepRunner(config, recorder, executor, proposals, finished).run(runs)

@@ -2,12 +2,16 @@ import json
 import threading
 
 import pytest
+from quick import QUICK
 
 from odyssey_core.errors import ConfigError, DataError
 from odyssey_core.files import write_atomic
+from odyssey_run import cli
 from odyssey_run.tracking import journal as journals
 from odyssey_run.tracking.journal import Journal, inherit, is_sent, read
+from odyssey_run.tracking.names import JOURNAL
 from odyssey_run.tracking.records import Metrics, Sent, Start, Tags, parse
+from odyssey_run.training import resume
 
 GROUPS = ("model", "data", "optim", "trainer", "backend", "run", "task")
 START = Start(
@@ -158,3 +162,13 @@ def test_a_line_that_no_record_would_be_is_an_error(path, line):
     path.write_text(f"{line}\n")
     with pytest.raises(DataError, match=WRONG[line]):
         read(path)
+
+
+def test_a_run_that_another_process_finishes_before_it_is_resumed_stays_as_it_is(tmp_path, monkeypatch, capsys):
+    arguments = (*QUICK, "model=linear", "run.dir=run")
+    assert cli.main([*arguments]) == 0
+    before = (tmp_path / "run" / JOURNAL).read_bytes()
+    monkeypatch.setattr(resume, "find", lambda request: tmp_path / "run")  # as it was while the other still wrote
+    assert cli.main([*arguments, "resume=run"]) == cli.MISTAKE
+    assert f"resume: another process has finished {tmp_path}/run meanwhile; nothing is left" in capsys.readouterr().err
+    assert (tmp_path / "run" / JOURNAL).read_bytes() == before
