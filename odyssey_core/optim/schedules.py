@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from odyssey_core.errors import ConfigError
 from odyssey_core.optim.optimizer import power
@@ -26,7 +26,12 @@ class Schedule:
 
     Raises:
         ConfigError: a number outside its range.
+
+    Attributes:
+        shortest: epochs below which a run sees no change, whatever the arguments.
     """
+
+    shortest: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self), "scheduler")
@@ -49,6 +54,12 @@ class Schedule:
 
     def check(self, epochs: int) -> None:
         """Raises ConfigError where a run of so many epochs ends before the schedule changes anything."""
+        if epochs < self.shortest:
+            name = type(self).__name__.lower()
+            raise ConfigError(
+                f"scheduler={name}: changes nothing in a run of fewer than {self.shortest} epochs, got {epochs}; train "
+                "longer, or choose another schedule"
+            )
 
     def _demand(self, name: str, sound: bool, expected: str) -> None:
         if not sound:
@@ -128,10 +139,12 @@ class Step(Warmed):
         warmup: see `Warmed`.
     """
 
+    shortest = 2
     step_size: Count = 4
     gamma: Factor = 0.1
 
     def check(self, epochs: int) -> None:
+        super().check(epochs)
         self._demand("step_size", self.step_size < epochs, f"must be below the run's {epochs} epochs")
 
     def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
@@ -148,6 +161,7 @@ class MultiStep(Warmed):
         warmup: see `Warmed`.
     """
 
+    shortest = 2
     milestones: tuple[int, ...] = (5, 8)
     gamma: Factor = 0.1
 
@@ -157,6 +171,7 @@ class MultiStep(Warmed):
         self._demand("milestones", bool(self.milestones) and ascending, "must be ascending epochs from 1 on")
 
     def check(self, epochs: int) -> None:
+        super().check(epochs)
         self._demand("milestones", self.milestones[-1] < epochs, f"must lie below the run's {epochs} epochs")
 
     def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:
@@ -227,12 +242,14 @@ class Plateau(Warmed):
     """
 
     gamma: SmallerFactor = 0.1
+    shortest = 3
     patience: Annotated[int, Range(0)] = 2
     threshold: Annotated[float, Range(0)] = 1e-4
     min_factor: Floor = 0.0
 
     def check(self, epochs: int) -> None:
-        expected = f"must be below {max(epochs - 2, 0)} for a run of {epochs} epochs to see a plateau and use it"
+        super().check(epochs)
+        expected = f"must be below {epochs - 2} for a run of {epochs} epochs to see a plateau and use it"
         self._demand("patience", self.patience < epochs - 2, expected)
 
     def _warm(self, part: float, epoch: int, history: Sequence[float]) -> float:

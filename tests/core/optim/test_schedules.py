@@ -161,6 +161,18 @@ def test_schedules_longer_than_the_run_are_refused(name, settings, longest, mess
     assert len(set(_factors(schedule, steps, 2, history=[1.0] * longest))) > 1, "the last epoch is another"
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "shortest"),
+    [("step", {"step_size": 1}, 2), ("multistep", {"milestones": [1]}, 2), ("plateau", {"patience": 0}, 3)],
+)
+def test_runs_too_short_for_any_value_are_told_so(name, settings, shortest):
+    schedule = _build(name, settings)
+    told = f"scheduler={name}: changes nothing in a run of fewer than {shortest} epochs, got {shortest - 1}; train "
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        schedule.check(shortest - 1)
+    schedule.check(shortest)
+
+
 def test_the_defaults_fit_the_default_run():
     for name in SCHEDULERS:
         SCHEDULERS[name]().check(10)
